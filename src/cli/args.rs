@@ -1,0 +1,189 @@
+//! The command line as typed.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use super::Exit;
+use crate::config::Options;
+
+/// The gateway between AI agents and their MCP servers.
+///
+/// MCP clients see three tools, however many servers stand behind: list_servers, get_server_tools
+/// and execute_tool. Rules say which agent may use which server and tool. Without a command,
+/// `tollgate` serves on stdio.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, after_help = EXAMPLES)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+    #[command(flatten)]
+    pub(super) serve: ServeArgs,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tollgate demo                                     see it work, over real servers
+  tollgate check                                    what is wrong with the settings, if anything
+  tollgate explain researcher postgres drop_table   which rule decides
+  claude mcp add tollgate -- tollgate serve --config-dir DIR
+
+Settings are looked for as .mcp.json and .mcp-gateway-rules.json in the working directory, in
+./config and in ~/.config/tollgate.
+
+Exit status: 0 done, 1 failed, 2 usage or settings wrong, 3 refused by policy.";
+
+/// Where the settings are.
+#[derive(Clone, Debug, Args)]
+pub(super) struct SettingsArgs {
+    /// Look for all settings files in this directory, and nowhere else
+    #[arg(long, global = true, value_name = "DIR")]
+    config_dir: Option<PathBuf>,
+    /// Which servers there are (default: .mcp.json) [env: GATEWAY_MCP_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    mcp_config: Option<PathBuf>,
+    /// Who may do what (default: .mcp-gateway-rules.json) [env: GATEWAY_RULES]
+    #[arg(long, global = true, value_name = "FILE")]
+    rules: Option<PathBuf>,
+    /// How the gateway runs (gateway.yaml; not read by this version) [env: GATEWAY_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+impl SettingsArgs {
+    pub(super) fn options(&self) -> Options {
+        Options {
+            config_dir: self.config_dir.clone(),
+            mcp_config: self.mcp_config.clone(),
+            rules: self.rules.clone(),
+            config: self.config.clone(),
+            ..Options::default()
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the gateway on stdio (the default)
+    Serve(ServeArgs),
+    /// See one whole agent session over real servers
+    Demo,
+    /// Check all settings; tell every fault and warning, with its place
+    Check,
+    /// List the servers that an agent may use
+    Servers(ServersArgs),
+    /// List the tools of a server that an agent may use
+    Tools(ToolsArgs),
+    /// Call a tool, as an agent would
+    Call(CallArgs),
+    /// Tell which rule decides whether an agent may call a tool
+    Explain(ExplainArgs),
+    /// Run one server and end its whole process tree with the gateway (used by the gateway itself)
+    #[command(hide = true)]
+    Supervise(SuperviseArgs),
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ServeArgs {
+    /// Offer the tool get_gateway_status, and log more [env: GATEWAY_DEBUG]
+    #[arg(long)]
+    pub(super) debug: bool,
+    /// Serve this one agent; calls may only name it, or an agent in its may_act_as
+    #[arg(long = "as", value_name = "AGENT")]
+    pub(super) act_as: Option<String>,
+    /// Serve over HTTP at this address (not supported by this version)
+    #[arg(long, value_name = "ADDR")]
+    pub(super) http: Option<String>,
+}
+
+impl ServeArgs {
+    /// What was typed before `serve` counts as well.
+    pub(super) fn or(self, before: Self) -> Self {
+        Self {
+            debug: self.debug || before.debug,
+            act_as: self.act_as.or(before.act_as),
+            http: self.http.or(before.http),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServersArgs {
+    /// The agent that asks
+    #[arg(long)]
+    pub(super) agent: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ToolsArgs {
+    /// The server, by the name that the settings give it
+    pub(super) server: String,
+    /// The agent that asks
+    #[arg(long)]
+    pub(super) agent: Option<String>,
+    /// Only these tools, comma-separated
+    #[arg(long)]
+    pub(super) names: Option<String>,
+    /// Only tools that match, such as get_*
+    #[arg(long)]
+    pub(super) pattern: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CallArgs {
+    /// The server, by the name that the settings give it
+    pub(super) server: String,
+    /// The tool
+    pub(super) tool: String,
+    /// The arguments as a JSON object; `-` reads them from standard input
+    #[arg(value_name = "JSON", default_value = "{}")]
+    pub(super) arguments: String,
+    /// The agent that calls
+    #[arg(long)]
+    pub(super) agent: Option<String>,
+    /// Give up after this many milliseconds; may only shorten the server's timeout
+    #[arg(long, value_name = "MS")]
+    pub(super) timeout_ms: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// The agent
+    pub(super) agent: String,
+    /// The server
+    pub(super) server: String,
+    /// The tool
+    pub(super) tool: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SuperviseArgs {
+    /// The process id of the gateway
+    #[arg(long)]
+    parent: i32,
+    /// The server's command line
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+impl SuperviseArgs {
+    #[cfg(target_os = "linux")]
+    pub(super) fn run(self) -> Exit {
+        let mut command = self.command.into_iter();
+        let Some(program) = command.next() else { return Exit::Settings };
+        let status =
+            crate::downstream::supervisor::supervise(self.parent, program, command.collect());
+        Exit::Server(status)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn run(self) -> Exit {
+        let _ = (self.parent, self.command);
+        Exit::Settings
+    }
+}

@@ -1,0 +1,215 @@
+//! `tollgate servers`, `tools`, `call`: the request path of the gateway, driven from the shell.
+
+use std::io::Read;
+
+use anyhow::{Context, bail};
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Exit,
+    args::{CallArgs, ServersArgs, SettingsArgs, ToolsArgs},
+    output::{Output, note, watched},
+    session,
+};
+use crate::{
+    config::Environment,
+    domain::render,
+    gateway::{Answer, facade},
+};
+
+pub(super) fn servers(
+    settings: &SettingsArgs,
+    args: &ServersArgs,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let arguments = json!({"agent_id": args.agent, "include_metadata": true});
+    let found = ask(settings, facade::LIST_SERVERS, arguments)?;
+    found.show(output, |value| {
+        let text = |server: &Value, key: &str| {
+            server.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let rows = value.as_array().into_iter().flatten().map(|server| {
+            let place = text(server, "command") + &text(server, "url");
+            vec![
+                text(server, "name"),
+                text(server, "transport"),
+                place,
+                text(server, "description"),
+            ]
+        });
+        output.table(&["SERVER", "TRANSPORT", "AT", "DESCRIPTION"], rows.collect());
+    })
+}
+
+pub(super) fn tools(
+    settings: &SettingsArgs,
+    args: &ToolsArgs,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    if watched() {
+        note(&format!("asking server `{}` for its tools…", args.server));
+    }
+    let arguments = json!({
+        "server": args.server,
+        "agent_id": args.agent,
+        "names": args.names,
+        "pattern": args.pattern,
+    });
+    let found = ask(settings, facade::GET_SERVER_TOOLS, arguments)?;
+    found.show(output, |value| {
+        for tool in value.get("tools").and_then(Value::as_array).into_iter().flatten() {
+            let name = tool.get("name").and_then(Value::as_str).unwrap_or_default();
+            let schema = tool.get("inputSchema").unwrap_or(&Value::Null);
+            output.line(&render::signature(name, schema));
+            let description = tool.get("description").and_then(Value::as_str).unwrap_or_default();
+            let first = description.lines().next().unwrap_or_default();
+            output.line(&format!("    {first}"));
+        }
+        let number = |key| value.get(key).and_then(Value::as_u64).unwrap_or_default();
+        note(&format!(
+            "{} of {} tools, {} tokens as sent to an agent",
+            number("returned"),
+            number("total_available"),
+            number("tokens_used")
+        ));
+    })
+}
+
+pub(super) fn call(
+    settings: &SettingsArgs,
+    args: &CallArgs,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let arguments = json!({
+        "server": args.server,
+        "tool": args.tool,
+        "args": arguments(&args.arguments)?,
+        "agent_id": args.agent,
+        "timeout_ms": args.timeout_ms,
+    });
+    match ask(settings, facade::EXECUTE_TOOL, arguments)? {
+        Found::Result(result) => {
+            if output.json {
+                output.value(&result);
+            } else {
+                print_content(&result, output);
+            }
+            let failed = result.get("isError").and_then(Value::as_bool) == Some(true);
+            Ok(if failed { Exit::Failed } else { Exit::Done })
+        }
+        failure => failure.show(output, |_| {}),
+    }
+}
+
+/// The arguments of a call: a JSON object, from standard input for `-`.
+fn arguments(text: &str) -> anyhow::Result<Map<String, Value>> {
+    let mut from_stdin = String::new();
+    let text = if text == "-" {
+        std::io::stdin().read_to_string(&mut from_stdin).context("cannot read standard input")?;
+        &from_stdin
+    } else {
+        text
+    };
+    match serde_json::from_str(text).context("the arguments are not JSON")? {
+        Value::Object(arguments) => Ok(arguments),
+        _ => bail!("the arguments must be a JSON object, such as '{{\"path\": \"/tmp\"}}'"),
+    }
+}
+
+/// What a call from the shell came to.
+enum Found {
+    Result(Value),
+    Refused { error: Value, denied: bool },
+    Error(Value),
+}
+
+/// Builds the gateway, makes one call, and stops everything again.
+fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Found> {
+    let settings = session::settings(args)?;
+    let Value::Object(arguments) = arguments else { bail!("arguments are an object") };
+    let runtime = session::runtime()?;
+    let found = runtime.block_on(async {
+        let gateway = session::gateway(settings, &Environment::of_process());
+        let cancel = CancellationToken::new();
+        let answer = gateway.call_tool(tool.to_owned(), arguments, Map::new(), cancel).await;
+        let found = match answer {
+            Answer::Result(result) => Found::Result(result),
+            Answer::Refused(refusal) => Found::Refused {
+                error: parsed(&gateway.refused(&refusal)),
+                denied: refusal.is_denial(),
+            },
+            Answer::Error(error) => Found::Error(json!({
+                "error": {"code": error.code, "message": error.message, "data": error.data}
+            })),
+        };
+        gateway.stop().await;
+        found
+    });
+    runtime.shutdown_background();
+    Ok(found)
+}
+
+impl Found {
+    /// Prints a result of ours (JSON in a text block) with `print`, or what went wrong.
+    fn show(self, output: &Output, print: impl FnOnce(&Value)) -> anyhow::Result<Exit> {
+        let (error, exit) = match self {
+            Self::Result(result) => {
+                let value = parsed(&result);
+                if output.json {
+                    output.value(&value)
+                } else {
+                    print(&value)
+                }
+                return Ok(Exit::Done);
+            }
+            Self::Refused { error, denied } => {
+                (error, if denied { Exit::Refused } else { Exit::Failed })
+            }
+            Self::Error(error) => (error, Exit::Failed),
+        };
+        if output.json {
+            output.value(&error);
+        } else {
+            output.error(&in_words(&error));
+        }
+        Ok(exit)
+    }
+}
+
+/// An error of the gateway or of a server, for people.
+fn in_words(error: &Value) -> String {
+    let Some(error) = error.get("error") else { return error.to_string() };
+    let text = |key: &str| error.get(key).and_then(Value::as_str);
+    let mut words = text("message").unwrap_or_default().to_owned();
+    for (key, label) in [("rule", "rule"), ("signature", "it takes"), ("hint", "hint")] {
+        if let Some(text) = text(key) {
+            words.push_str(&format!("\n  {label}: {text}"));
+        }
+    }
+    words
+}
+
+/// The JSON in the text block of a result of ours.
+fn parsed(result: &Value) -> Value {
+    let text = result.pointer("/content/0/text").and_then(Value::as_str).unwrap_or_default();
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+fn print_content(result: &Value, output: &Output) {
+    let blocks = result.get("content").and_then(Value::as_array);
+    for block in blocks.into_iter().flatten() {
+        match block.get("text").and_then(Value::as_str) {
+            Some(text) => output.line(text),
+            None => {
+                let kind = block.get("type").and_then(Value::as_str).unwrap_or("unknown");
+                output.line(&format!("({kind} content; --json shows it)"));
+            }
+        }
+    }
+    if blocks.is_none_or(Vec::is_empty)
+        && let Some(structured) = result.get("structuredContent")
+    {
+        output.value(structured);
+    }
+}

@@ -1,0 +1,73 @@
+//! `tollgate serve`: runs the gateway on stdio. Standard output carries protocol only.
+
+use anyhow::bail;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Exit,
+    args::{ServeArgs, SettingsArgs},
+    logging,
+    output::note,
+    session, summary,
+};
+use crate::{
+    config::{Environment, Options},
+    gateway::serve_stdio,
+};
+
+pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit> {
+    let env = Environment::of_process();
+    if let Some(address) = &serve.http {
+        note(&format!("error: --http {address}: this version serves stdio only"));
+        return Ok(Exit::Settings);
+    }
+    if session::depth(&env) > 0 {
+        note("error: this gateway was started by another Tollgate; a gateway never starts itself");
+        return Ok(Exit::Settings);
+    }
+    let options = Options { act_as: serve.act_as.clone(), debug: serve.debug, ..args.options() };
+    let settings = session::load(&options, &env)?;
+    logging::start(if settings.debug { "debug" } else { "info" }, settings.redactor.clone());
+    note(&format!("tollgate {} on stdio", env!("CARGO_PKG_VERSION")));
+    for line in summary::lines(&settings) {
+        note(&settings.redactor.redact(&line));
+    }
+    let runtime = session::runtime()?;
+    let outcome = runtime.block_on(async {
+        let gateway = session::gateway(settings, &env);
+        gateway.fleet().start_eager();
+        let shutdown = CancellationToken::new();
+        on_signal(&shutdown)?;
+        serve_stdio(gateway, shutdown).await
+    });
+    // A read of standard input may still hang in a thread of the runtime.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) => bail!("the session broke down: {error}"),
+    }
+}
+
+/// SIGTERM and SIGINT (Ctrl-C elsewhere) end the gateway in good order.
+#[cfg(unix)]
+fn on_signal(shutdown: &CancellationToken) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        shutdown.cancel();
+    });
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn on_signal(shutdown: &CancellationToken) -> std::io::Result<()> {
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            shutdown.cancel();
+        }
+    });
+    Ok(())
+}

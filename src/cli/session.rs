@@ -1,0 +1,49 @@
+//! What commands that reach servers share: settings, log, runtime, gateway.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Context;
+use tokio::runtime::Runtime;
+
+use super::{args::SettingsArgs, logging};
+use crate::{
+    config::{self, Environment, Options},
+    domain::settings::Settings,
+    downstream::{Launcher, child::DEPTH_VARIABLE},
+    gateway::Gateway,
+};
+
+/// Loads the settings for a command other than `serve`, and starts a quiet log.
+pub(super) fn settings(args: &SettingsArgs) -> anyhow::Result<Settings> {
+    let settings = load(&args.options(), &Environment::of_process())?;
+    logging::start("warn", settings.redactor.clone());
+    Ok(settings)
+}
+
+pub(super) fn load(options: &Options, env: &Environment) -> anyhow::Result<Settings> {
+    config::load(options, env).map_err(anyhow::Error::new)
+}
+
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the runtime")
+}
+
+/// Must be called within a runtime.
+pub(super) fn gateway(settings: Settings, env: &Environment) -> Arc<Gateway> {
+    let launcher = Arc::new(Launcher::new(supervisor(env), depth(env)));
+    Gateway::new(settings, &launcher)
+}
+
+/// How many gateways this one runs below.
+pub(super) fn depth(env: &Environment) -> u32 {
+    env.get(DEPTH_VARIABLE).and_then(|depth| depth.parse().ok()).unwrap_or(0)
+}
+
+/// This very binary, even if its file was replaced since.
+fn supervisor(env: &Environment) -> PathBuf {
+    match cfg!(target_os = "linux") {
+        true => PathBuf::from("/proc/self/exe"),
+        false => env.executable.clone().unwrap_or_else(|| "tollgate".into()),
+    }
+}

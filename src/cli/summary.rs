@@ -1,0 +1,106 @@
+//! The settings in a few plain lines: printed at the start of `serve` and by `check`.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::{
+    domain::{
+        identity::Mode,
+        settings::{Endpoint, Settings, Source},
+    },
+    gateway::facade,
+};
+
+/// More names than this are counted, not listed.
+const NAMES: usize = 12;
+
+/// The lines for people.
+pub(super) fn lines(settings: &Settings) -> Vec<String> {
+    let mut lines = vec![
+        row("servers", &servers(settings)),
+        row("agents", &agents(settings)),
+        row("policy", &policy(settings)),
+        row("tools", &tools(settings).join(", ")),
+    ];
+    lines.extend(settings.warnings().map(|warning| row("warning", warning)));
+    let remote = settings.servers.iter().filter(|s| matches!(s.endpoint, Endpoint::Http { .. }));
+    lines.extend(remote.map(|server| {
+        let text = format!(
+            "server `{}` is reached over HTTP, which this version cannot do yet",
+            server.name
+        );
+        row("warning", &text)
+    }));
+    lines
+}
+
+/// The same for programs.
+pub(super) fn json(settings: &Settings) -> Value {
+    let servers: Vec<&str> = settings.servers.iter().map(|server| server.name.as_str()).collect();
+    let agents: Vec<&str> = settings.rules.agents.keys().map(|agent| agent.as_str()).collect();
+    let warnings: Vec<&str> = settings.warnings().collect();
+    json!({
+        "mcp_config": settings.sources.mcp_config.path,
+        "rules": settings.sources.rules.path,
+        "servers": servers,
+        "agents": agents,
+        "policy": policy(settings),
+        "tools": tools(settings),
+        "warnings": warnings,
+    })
+}
+
+fn row(label: &str, text: &str) -> String {
+    format!("  {label:<8} {text}")
+}
+
+fn servers(settings: &Settings) -> String {
+    let names: Vec<&str> = settings.servers.iter().map(|server| server.name.as_str()).collect();
+    match path(&settings.sources.mcp_config) {
+        Some(path) if names.is_empty() => format!("none in {}", path.display()),
+        Some(path) => format!("{} from {}: {}", names.len(), path.display(), listed(&names)),
+        None => "none: there is no .mcp.json here; write one, or name one with --mcp-config".into(),
+    }
+}
+
+fn agents(settings: &Settings) -> String {
+    let names: Vec<&str> = settings.rules.agents.keys().map(|agent| agent.as_str()).collect();
+    match path(&settings.sources.rules) {
+        Some(path) if names.is_empty() => {
+            format!("none in {}: every call is refused", path.display())
+        }
+        Some(path) => format!("{} from {}: {}", names.len(), path.display(), listed(&names)),
+        None => "one user, all servers: there is no .mcp-gateway-rules.json".into(),
+    }
+}
+
+fn policy(settings: &Settings) -> String {
+    let identities = &settings.identities;
+    let missing = match (&identities.mode, &identities.default_agent) {
+        (Mode::SingleUser, _) => "every call acts as `default`".to_owned(),
+        (Mode::Pinned(agent), _) => format!("pinned to `{agent}`"),
+        _ if identities.deny_on_missing_agent => "a call without agent_id is refused".to_owned(),
+        (_, Some(agent)) => format!("a call without agent_id acts as `{agent}`"),
+        _ => "a call without agent_id acts as `default`".to_owned(),
+    };
+    format!("{}; {missing}", settings.rules.precedence.as_str())
+}
+
+fn tools(settings: &Settings) -> Vec<&'static str> {
+    let mut tools = vec![facade::LIST_SERVERS, facade::GET_SERVER_TOOLS, facade::EXECUTE_TOOL];
+    tools.extend(settings.debug.then_some(facade::GET_GATEWAY_STATUS));
+    tools
+}
+
+fn path(source: &Source) -> Option<&PathBuf> {
+    source.path.as_ref()
+}
+
+fn listed(names: &[&str]) -> String {
+    let shown: Vec<&str> = names.iter().take(NAMES).copied().collect();
+    match names.len().checked_sub(NAMES) {
+        Some(more) if more > 0 => format!("{} and {more} more", shown.join(", ")),
+        _ => shown.join(", "),
+    }
+}

@@ -1,0 +1,153 @@
+//! A settings file as a tree in which every value knows its place. JSON is read as the YAML that it
+//! is, which forgives a trailing comma and refuses a duplicate key.
+
+use std::{fmt, fs, path::Path};
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use super::fault::{Fault, Faults};
+
+/// Larger files are no settings.
+const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+
+/// One value and where it stands.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) value: Value,
+    /// Line and column, from 1.
+    pub(super) position: (u64, u64),
+}
+
+/// A value as written.
+#[derive(Debug)]
+pub(super) enum Value {
+    Null,
+    Flag(bool),
+    /// As text, so that nothing is rounded.
+    Number(String),
+    Text(String),
+    List(Vec<Node>),
+    Object(Vec<Member>),
+}
+
+/// A member of an object.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) key: String,
+    /// Where the key stands.
+    pub(super) position: (u64, u64),
+    pub(super) node: Node,
+}
+
+/// Reads a file; the fault of one that cannot be read or parsed goes to `faults`.
+pub(super) fn read(path: &Path, faults: &mut Faults) -> Option<Node> {
+    let outcome = text(path).and_then(|text| parse(&text));
+    outcome
+        .map_err(|(position, message)| {
+            faults.push(Fault {
+                file: Some(path.to_owned()),
+                position,
+                place: String::new(),
+                message,
+            });
+        })
+        .ok()
+}
+
+type Unreadable = (Option<(u64, u64)>, String);
+
+fn text(path: &Path) -> Result<String, Unreadable> {
+    let size = fs::metadata(path).map(|meta| meta.len());
+    match size.and_then(|size| Ok((size, fs::read(path)?))) {
+        Ok((size, _)) if size > LARGEST_FILE => Err((None, "is too large for settings".into())),
+        Ok((_, bytes)) => String::from_utf8(bytes).map_err(|_| (None, "is not UTF-8 text".into())),
+        Err(error) => Err((None, format!("cannot be read: {error}"))),
+    }
+}
+
+fn parse(text: &str) -> Result<Node, Unreadable> {
+    serde_saphyr::from_str::<Spanned<Value>>(text).map(Node::from).map_err(|error| {
+        let position = error.location().map(|place| (place.line(), place.column()));
+        (position, format!("cannot be parsed: {}", plain(&error)))
+    })
+}
+
+/// The parser's message without its snippet of the file, where a secret could be.
+fn plain(error: &serde_saphyr::Error) -> String {
+    if let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error.without_snippet() {
+        return match key {
+            Some(key) => format!("the key `{key}` is there twice"),
+            None => "a key is there twice".into(),
+        };
+    }
+    let text = error.without_snippet().to_string();
+    match text.split_once(" at line ") {
+        Some((message, _)) => message.to_owned(),
+        None => text,
+    }
+}
+
+impl From<Spanned<Value>> for Node {
+    fn from(spanned: Spanned<Value>) -> Self {
+        let position = (spanned.referenced.line(), spanned.referenced.column());
+        Self { value: spanned.value, position }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Flag(flag))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Number(number.to_string()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Number(number.to_string()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::Number(number.to_string()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = access.next_element::<Spanned<Value>>()? {
+            list.push(Node::from(item));
+        }
+        Ok(Value::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut object = Vec::new();
+        while let Some((key, value)) = access.next_entry::<Spanned<String>, Spanned<Value>>()? {
+            let position = (key.referenced.line(), key.referenced.column());
+            object.push(Member { key: key.value, position, node: Node::from(value) });
+        }
+        Ok(Value::Object(object))
+    }
+}

@@ -1,0 +1,76 @@
+//! What is wrong with settings, and where.
+
+use std::{fmt, path::PathBuf};
+
+/// One fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The file; None for a fault of the command line or the environment.
+    pub file: Option<PathBuf>,
+    /// Line and column, from 1; None where the whole file is meant.
+    pub position: Option<(u64, u64)>,
+    /// The place within the file, such as `agents.backend.allow`; empty for the top.
+    pub place: String,
+    /// What is wrong, and what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}", file.display())?;
+            if let Some((line, column)) = self.position {
+                write!(f, ":{line}:{column}")?;
+            }
+            f.write_str(": ")?;
+        }
+        if !self.place.is_empty() {
+            write!(f, "`{}` ", self.place)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Every fault of one load.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The faults, in the order they were found.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.0.iter()
+    }
+
+    pub(super) fn push(&mut self, fault: Fault) {
+        self.0.push(fault);
+    }
+
+    /// A fault of the command line or the environment.
+    pub(super) fn general(&mut self, message: impl Into<String>) {
+        self.push(Fault {
+            file: None,
+            position: None,
+            place: String::new(),
+            message: message.into(),
+        });
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}

@@ -1,0 +1,204 @@
+//! Floor 3: settings as written, then as checked.
+//!
+//! - [`locate`]: which files.
+//! - [`document`]: a file as a tree in which every value knows its place.
+//! - [`reader`], [`expand`]: values taken out of the tree; every fault is kept, none ends the check.
+//! - [`servers`]: `.mcp.json`. [`rules`]: `.mcp-gateway-rules.json`.
+//!
+//! [`load`] reads everything, checks everything, and answers either whole settings or every fault.
+
+mod document;
+mod expand;
+mod fault;
+mod locate;
+mod reader;
+mod rules;
+mod servers;
+
+use std::{collections::HashMap, path::PathBuf, time::SystemTime};
+
+pub use fault::{Fault, Faults};
+use locate::{Kind, Located};
+
+use crate::domain::{
+    call::AgentId,
+    identity::{Identities, Mode},
+    redact::Redactor,
+    settings::{Settings, Source, Sources},
+};
+
+/// What the command line says about settings.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `--config-dir`: all files are looked for here and nowhere else.
+    pub config_dir: Option<PathBuf>,
+    /// `--mcp-config`.
+    pub mcp_config: Option<PathBuf>,
+    /// `--rules`.
+    pub rules: Option<PathBuf>,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--as`: the one agent that this gateway serves.
+    pub act_as: Option<String>,
+    /// `--debug`.
+    pub debug: bool,
+}
+
+/// What the process was given by its surroundings.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// Environment variables; those that are not Unicode are left out.
+    pub variables: HashMap<String, String>,
+    /// The working directory.
+    pub working_dir: PathBuf,
+    /// The running binary, so that a gateway does not start itself.
+    pub executable: Option<PathBuf>,
+}
+
+impl Environment {
+    /// The surroundings of this process.
+    pub fn of_process() -> Self {
+        Self {
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+            working_dir: std::env::current_dir().unwrap_or_default(),
+            executable: std::env::current_exe().ok(),
+        }
+    }
+
+    /// A variable; unset and empty are the same.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Whether a variable says yes: `true`, `1` or `yes`, in any case.
+    pub fn says_yes(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|v| ["true", "1", "yes"].contains(&v.to_lowercase().as_str()))
+    }
+}
+
+/// Reads and checks all settings.
+///
+/// # Errors
+/// Every fault there is, each with its place.
+pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
+    let mut faults = Faults::default();
+    refuse_what_is_not_built(options, env, &mut faults);
+    let mcp_config = locate::locate(Kind::McpConfig, options, env, &mut faults);
+    let rules_file = locate::locate(Kind::Rules, options, env, &mut faults);
+
+    let servers = servers::load(mcp_config.as_ref(), env, &mut faults);
+    let names = servers.specs.iter().map(|spec| spec.name.as_str());
+    let known: Vec<&str> = names.chain(servers.disabled.iter().map(String::as_str)).collect();
+    let mut rules = rules::load(rules_file.as_ref(), &known, env, &mut faults);
+    let identities = identities(options, env, &mut rules, rules_file.is_some(), &mut faults);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let secrets = servers.secrets.into_iter().chain(rules.secrets);
+    Ok(Settings {
+        servers: servers.specs,
+        rules: rules.rules,
+        identities,
+        debug: options.debug || env.says_yes("GATEWAY_DEBUG"),
+        redactor: Redactor::new(secrets),
+        sources: Sources {
+            mcp_config: source(mcp_config, servers.warnings),
+            rules: source(rules_file, rules.warnings),
+        },
+    })
+}
+
+impl Settings {
+    /// Every warning there is, in the order of the files.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        let Sources { mcp_config, rules } = &self.sources;
+        mcp_config.warnings.iter().chain(&rules.warnings).map(String::as_str)
+    }
+}
+
+fn source(file: Option<Located>, warnings: Vec<String>) -> Source {
+    Source { path: file.map(|file| file.path), read_at: SystemTime::now(), warnings }
+}
+
+/// What the contract names and this version cannot do is refused, never passed over in silence.
+fn refuse_what_is_not_built(options: &Options, env: &Environment, faults: &mut Faults) {
+    if let Some(transport) = env.get("GATEWAY_TRANSPORT").filter(|value| *value != "stdio") {
+        faults.general(format!(
+            "GATEWAY_TRANSPORT is `{transport}`; this version serves `stdio` only"
+        ));
+    }
+    if env.get("GATEWAY_AUDIT_LOG").is_some() {
+        faults.general("GATEWAY_AUDIT_LOG is set, but this version writes no audit log; unset it");
+    }
+    if let Some(strategy) =
+        env.get("GATEWAY_INIT_STRATEGY").filter(|s| !["lazy", "eager"].contains(s))
+    {
+        faults
+            .general(format!("GATEWAY_INIT_STRATEGY is `{strategy}`; it may be `lazy` or `eager`"));
+    }
+    if let Some(file) = locate::locate(Kind::Gateway, options, env, faults) {
+        faults.general(format!(
+            "{} is there, but this version does not read it yet; move it away, or give --config-dir",
+            file.path.display()
+        ));
+    }
+}
+
+fn identities(
+    options: &Options,
+    env: &Environment,
+    rules: &mut rules::Loaded,
+    rules_exist: bool,
+    faults: &mut Faults,
+) -> Identities {
+    let default_agent = env.get("GATEWAY_DEFAULT_AGENT").map(AgentId::from);
+    if let Some(agent) = &default_agent {
+        warn_about_default_agent(agent, options, rules, rules_exist);
+    }
+    let mode = match &options.act_as {
+        Some(agent) if rules.rules.agents.contains_key(agent.as_str()) => {
+            Mode::Pinned(AgentId::from(agent.as_str()))
+        }
+        Some(agent) => {
+            let known: Vec<&str> = rules.rules.agents.keys().map(AgentId::as_str).collect();
+            faults
+                .general(format!("--as `{agent}`: no such agent; the rules have {}", list(&known)));
+            Mode::Asserted
+        }
+        None if rules_exist => Mode::Asserted,
+        None => Mode::SingleUser,
+    };
+    Identities { mode, deny_on_missing_agent: rules.deny_on_missing_agent, default_agent }
+}
+
+fn warn_about_default_agent(
+    agent: &AgentId,
+    options: &Options,
+    rules: &mut rules::Loaded,
+    rules_exist: bool,
+) {
+    let unused = if options.act_as.is_some() {
+        Some("the gateway is pinned to one agent by --as")
+    } else if !rules_exist {
+        Some("there is no rules file")
+    } else if rules.deny_on_missing_agent {
+        Some("`defaults.deny_on_missing_agent` is true, so a call without an id is refused")
+    } else {
+        None
+    };
+    if let Some(reason) = unused {
+        rules.warnings.push(format!("GATEWAY_DEFAULT_AGENT is `{agent}` but never used: {reason}"));
+    } else if !rules.rules.agents.contains_key(agent) {
+        rules.warnings.push(format!(
+            "GATEWAY_DEFAULT_AGENT is `{agent}`, which has no rules: calls without an id will fail"
+        ));
+    }
+}
+
+fn list(names: &[&str]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}

@@ -1,0 +1,218 @@
+//! Takes values out of a document. A fault is noted with its place and the check goes on, so that
+//! one run tells them all.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    Environment,
+    document::{Member, Node, Value},
+    expand::{Expanded, expand},
+    fault::{Fault, Faults},
+};
+use crate::domain::near::near;
+
+/// Reads one file.
+pub(super) struct Reader<'a> {
+    pub(super) file: PathBuf,
+    pub(super) env: &'a Environment,
+    pub(super) faults: &'a mut Faults,
+    pub(super) warnings: Vec<String>,
+    /// Values that were brought in by expansion and may be secret.
+    pub(super) secrets: Vec<String>,
+}
+
+/// A node and the way to it, such as `agents.backend.allow`.
+#[derive(Clone)]
+pub(super) struct At<'d> {
+    pub(super) node: &'d Node,
+    pub(super) place: String,
+}
+
+impl<'d> At<'d> {
+    pub(super) fn top(node: &'d Node) -> Self {
+        Self { node, place: String::new() }
+    }
+
+    fn member<'m>(&self, member: &'m Member) -> At<'m> {
+        let dot = if self.place.is_empty() { "" } else { "." };
+        At { node: &member.node, place: format!("{}{dot}{}", self.place, member.key) }
+    }
+}
+
+/// The members of an object that was found.
+pub(super) struct Object<'d> {
+    at: At<'d>,
+    members: &'d [Member],
+}
+
+impl<'d> Object<'d> {
+    /// The member of that name, unless it is missing or null.
+    pub(super) fn get(&self, key: &str) -> Option<At<'d>> {
+        let member = self.members.iter().find(|member| member.key == key)?;
+        (!matches!(member.node.value, Value::Null)).then(|| self.at.member(member))
+    }
+
+    /// All members.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&'d str, At<'d>)> {
+        self.members.iter().map(|member| (member.key.as_str(), self.at.member(member)))
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(file: PathBuf, env: &'a Environment, faults: &'a mut Faults) -> Self {
+        Self { file, env, faults, warnings: Vec::new(), secrets: Vec::new() }
+    }
+
+    pub(super) fn fault(&mut self, at: &At<'_>, message: impl Into<String>) {
+        self.faults.push(Fault {
+            file: Some(self.file.clone()),
+            position: Some(at.node.position),
+            place: at.place.clone(),
+            message: message.into(),
+        });
+    }
+
+    /// A fault of a key, rather than of its value.
+    fn key_fault(&mut self, at: &At<'_>, member: &Member, message: String) {
+        self.faults.push(Fault {
+            file: Some(self.file.clone()),
+            position: Some(member.position),
+            place: at.member(member).place,
+            message,
+        });
+    }
+
+    pub(super) fn warn(&mut self, at: &At<'_>, message: &str) {
+        let (line, column) = at.node.position;
+        let file = self.file.display();
+        self.warnings.push(format!("{file}:{line}:{column}: `{}` {message}", at.place));
+    }
+
+    /// An object whose keys are given by the format: others are faults.
+    pub(super) fn object<'d>(
+        &mut self,
+        at: &At<'d>,
+        known: &[&'static str],
+        later: &[&'static str],
+    ) -> Option<Object<'d>> {
+        let object = self.any_object(at)?;
+        for member in object.members {
+            if later.contains(&member.key.as_str()) {
+                self.key_fault(at, member, "is not supported by this version; remove it".into());
+            } else if !known.contains(&member.key.as_str()) {
+                self.key_fault(at, member, unknown(&member.key, known));
+            }
+        }
+        Some(object)
+    }
+
+    /// An object whose keys are names of the user's.
+    pub(super) fn any_object<'d>(&mut self, at: &At<'d>) -> Option<Object<'d>> {
+        match &at.node.value {
+            Value::Object(members) => Some(Object { at: at.clone(), members }),
+            _ => self.wrong(at, "an object"),
+        }
+    }
+
+    pub(super) fn list<'d>(&mut self, at: &At<'d>) -> Option<Vec<At<'d>>> {
+        let Value::List(items) = &at.node.value else { return self.wrong(at, "a list") };
+        let item = |(index, node)| At { node, place: format!("{}[{index}]", at.place) };
+        Some(items.iter().enumerate().map(item).collect())
+    }
+
+    /// A string, expanded.
+    pub(super) fn text(&mut self, at: &At<'_>) -> Option<String> {
+        match &at.node.value {
+            Value::Text(text) => self.expanded(at, text).map(|expanded| expanded.text),
+            Value::Number(_) | Value::Flag(_) => self.wrong(at, "a string; put it in quotes"),
+            _ => self.wrong(at, "a string"),
+        }
+    }
+
+    pub(super) fn texts(&mut self, at: &At<'_>) -> Vec<String> {
+        let items = self.list(at).unwrap_or_default();
+        items.iter().filter_map(|item| self.text(item)).collect()
+    }
+
+    pub(super) fn flag(&mut self, at: &At<'_>) -> Option<bool> {
+        let text = match &at.node.value {
+            Value::Flag(flag) => return Some(*flag),
+            Value::Text(text) => self.whole(at, text)?,
+            _ => None,
+        };
+        match text.as_deref() {
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            _ => self.wrong(at, "true or false"),
+        }
+    }
+
+    /// A duration: `"30s"`, `"5m"`, or a number of milliseconds; above zero.
+    pub(super) fn duration(&mut self, at: &At<'_>) -> Option<Duration> {
+        let text = match &at.node.value {
+            Value::Number(number) => number.clone(),
+            Value::Text(text) => self.expanded(at, text)?.text,
+            _ => return self.wrong(at, "a duration such as \"30s\", or milliseconds"),
+        };
+        let parsed = match text.parse::<u64>() {
+            Ok(milliseconds) => Some(Duration::from_millis(milliseconds)),
+            Err(_) => humantime::parse_duration(&text).ok(),
+        };
+        match parsed {
+            Some(duration) if !duration.is_zero() => Some(duration),
+            _ => self.wrong(at, "a duration above zero, such as \"30s\", or milliseconds"),
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&mut self, at: &At<'_>, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.text(at)?;
+        let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let words: Vec<String> =
+                choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            self.fault(at, format!("must be {}", words.join(" or ")));
+        }
+        found
+    }
+
+    /// The text that a value which is exactly one reference stands for; None for other text.
+    fn whole(&mut self, at: &At<'_>, text: &str) -> Option<Option<String>> {
+        let expanded = self.expanded(at, text)?;
+        Some(expanded.whole.then_some(expanded.text))
+    }
+
+    fn expanded(&mut self, at: &At<'_>, text: &str) -> Option<Expanded> {
+        match expand(text, self.env) {
+            Ok(expanded) => {
+                self.secrets.extend(expanded.brought_in.iter().cloned());
+                Some(expanded)
+            }
+            Err(message) => {
+                self.fault(at, message);
+                None
+            }
+        }
+    }
+
+    fn wrong<T>(&mut self, at: &At<'_>, wanted: &str) -> Option<T> {
+        let got = match &at.node.value {
+            Value::Null => "null",
+            Value::Flag(_) => "a boolean",
+            Value::Number(_) => "a number",
+            Value::Text(_) => "a string",
+            Value::List(_) => "a list",
+            Value::Object(_) => "an object",
+        };
+        self.fault(at, format!("must be {wanted} (it is {got})"));
+        None
+    }
+}
+
+/// What to say of a key that the format does not have.
+pub(super) fn unknown(key: &str, known: &[&'static str]) -> String {
+    match near(key, known.iter().copied()).first() {
+        Some(meant) => format!("is not a known key; did you mean `{meant}`?"),
+        None => format!("is not a known key; known are {}", known.join(", ")),
+    }
+}

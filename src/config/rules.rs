@@ -1,0 +1,164 @@
+//! `.mcp-gateway-rules.json`: who may do what.
+
+use super::{
+    Environment, document,
+    fault::Faults,
+    locate::Located,
+    reader::{At, Reader},
+    servers::worth_hiding,
+};
+use crate::domain::{
+    call::{AgentId, ServerName},
+    pattern::Pattern,
+    rules::{AgentRules, Entries, Precedence, Rules, ToolsKey},
+};
+
+/// What the file says.
+pub(super) struct Loaded {
+    pub(super) rules: Rules,
+    pub(super) deny_on_missing_agent: bool,
+    pub(super) warnings: Vec<String>,
+    pub(super) secrets: Vec<String>,
+}
+
+impl Default for Loaded {
+    /// No rules file: one user, who may use everything.
+    fn default() -> Self {
+        Self {
+            rules: Rules::for_single_user(),
+            deny_on_missing_agent: false,
+            warnings: Vec::new(),
+            secrets: Vec::new(),
+        }
+    }
+}
+
+/// Reads the rules; `servers` are the names that they may refer to.
+pub(super) fn load(
+    file: Option<&Located>,
+    servers: &[&str],
+    env: &Environment,
+    faults: &mut Faults,
+) -> Loaded {
+    let mut loaded = Loaded::default();
+    let Some(file) = file else { return loaded };
+    loaded.rules = Rules { explain_denials: true, ..Rules::default() };
+    loaded.deny_on_missing_agent = true;
+    let Some(document) = document::read(&file.path, faults) else { return loaded };
+    let mut reader = Reader::new(file.path.clone(), env, faults);
+    let Some(top) = reader.object(&At::top(&document), &["agents", "defaults", "$schema"], &[])
+    else {
+        return loaded;
+    };
+    if let Some(at) = top.get("agents") {
+        agents(&at, servers, &mut reader, &mut loaded.rules);
+    }
+    if let Some(at) = top.get("defaults") {
+        defaults(&at, &mut reader, &mut loaded);
+    }
+    loaded.warnings = reader.warnings;
+    loaded.warnings.extend(loaded.rules.pierced_denies());
+    loaded.secrets = worth_hiding(reader.secrets, env);
+    loaded
+}
+
+fn agents(at: &At<'_>, servers: &[&str], reader: &mut Reader<'_>, rules: &mut Rules) {
+    let Some(object) = reader.any_object(at) else { return };
+    for (name, at) in object.members() {
+        if !AgentId::is_well_formed(name) {
+            reader.fault(
+                &at,
+                "is not an agent name: 1 to 128 of letters, digits, `_`, `.`, `:`, `-`",
+            );
+        }
+        let known = ["description", "allow", "deny", "may_act_as"];
+        let Some(agent) = reader.object(&at, &known, &["roles", "budget", "context", "rate"])
+        else {
+            continue;
+        };
+        let side = |key, reader: &mut Reader<'_>| {
+            agent.get(key).map(|at| entries(&at, servers, reader)).unwrap_or_default()
+        };
+        let agent_rules = AgentRules {
+            allow: side("allow", reader),
+            deny: side("deny", reader),
+            description: agent.get("description").and_then(|at| reader.text(&at)),
+            may_act_as: agent.get("may_act_as").map(|at| names(&at, reader)).unwrap_or_default(),
+        };
+        rules.agents.insert(AgentId::from(name), agent_rules);
+    }
+    let unknown: Vec<String> = rules
+        .agents
+        .iter()
+        .flat_map(|(agent, of)| of.may_act_as.iter().map(move |other| (agent, other)))
+        .filter(|(_, other)| !rules.agents.contains_key(*other))
+        .map(|(agent, other)| format!("agent `{agent}` may act as `{other}`, which has no rules"))
+        .collect();
+    reader.warnings.extend(unknown);
+}
+
+fn names(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<AgentId> {
+    reader.texts(at).iter().map(|name| AgentId::from(name.as_str())).collect()
+}
+
+fn entries(at: &At<'_>, servers: &[&str], reader: &mut Reader<'_>) -> Entries {
+    let mut entries = Entries::default();
+    let Some(object) = reader.object(at, &["servers", "tools"], &[]) else { return entries };
+    if let Some(at) = object.get("servers") {
+        entries.servers = patterns(&at, reader);
+        let explicit: Vec<Pattern> =
+            entries.servers.iter().filter(|entry| entry.is_explicit()).cloned().collect();
+        for entry in explicit {
+            warn_of_unknown(entry.as_str(), &at, servers, reader);
+        }
+    }
+    let Some(at) = object.get("tools") else { return entries };
+    let Some(tools) = reader.any_object(&at) else { return entries };
+    for (key, at) in tools.members() {
+        let list = patterns(&at, reader);
+        match key {
+            "*" => entries.tools.push((ToolsKey::Every, list)),
+            key if key.contains(['*', '?', '[', ']']) => {
+                reader.fault(&at, "must name one server exactly, or be `*` for every server");
+            }
+            key => {
+                warn_of_unknown(key, &at, servers, reader);
+                entries.tools.push((ToolsKey::Server(ServerName::from(key)), list));
+            }
+        }
+    }
+    entries
+}
+
+fn warn_of_unknown(server: &str, at: &At<'_>, servers: &[&str], reader: &mut Reader<'_>) {
+    if !servers.contains(&server) {
+        reader.warn(at, &format!("refers to server `{server}`, which is not configured"));
+    }
+}
+
+fn patterns(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<Pattern> {
+    let items = reader.list(at).unwrap_or_default();
+    items
+        .iter()
+        .filter_map(|item| {
+            let text = reader.text(item)?;
+            Pattern::parse(&text).map_err(|message| reader.fault(item, message)).ok()
+        })
+        .collect()
+}
+
+fn defaults(at: &At<'_>, reader: &mut Reader<'_>, loaded: &mut Loaded) {
+    let known = ["deny_on_missing_agent", "precedence", "explain_denials"];
+    let later = ["identity", "unstamped_agent", "context"];
+    let Some(object) = reader.object(at, &known, &later) else { return };
+    if let Some(flag) = object.get("deny_on_missing_agent").and_then(|at| reader.flag(&at)) {
+        loaded.deny_on_missing_agent = flag;
+    }
+    if let Some(flag) = object.get("explain_denials").and_then(|at| reader.flag(&at)) {
+        loaded.rules.explain_denials = flag;
+    }
+    let choices = [Precedence::SpecificFirst, Precedence::DenyFirst].map(|p| (p.as_str(), p));
+    if let Some(precedence) = object.get("precedence").and_then(|at| reader.choice(&at, &choices)) {
+        loaded.rules.precedence = precedence;
+    }
+}

@@ -1,0 +1,100 @@
+//! The nouns of a call: who asks, which server, which tool.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as it was written; names are case-sensitive and never trimmed.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(name: &str) -> Self {
+                Self(name.into())
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// An agent as the rules name it.
+    AgentId
+}
+name! {
+    /// A downstream MCP server as the settings name it.
+    ServerName
+}
+name! {
+    /// A tool as its server names it.
+    ToolName
+}
+
+impl AgentId {
+    /// The agent that acts for callers who give no id, where the rules allow that.
+    pub fn fallback() -> Self {
+        Self::from("default")
+    }
+
+    /// Whether `text` can name an agent: `[A-Za-z0-9_.:-]{1,128}`.
+    pub fn is_well_formed(text: &str) -> bool {
+        (1..=128).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:-".contains(&b))
+    }
+}
+
+/// How sure the gateway is of who calls. Recorded with every call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assurance {
+    /// The caller said so, in its `agent_id` argument, or said nothing and a fallback applied.
+    Asserted,
+    /// The gateway was started for one agent (`serve --as`).
+    Pinned,
+}
+
+/// A caller whose identity was established; made only by [`super::identity::Identities::identify`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    agent: AgentId,
+    assurance: Assurance,
+}
+
+impl Caller {
+    pub(super) fn new(agent: AgentId, assurance: Assurance) -> Self {
+        Self { agent, assurance }
+    }
+
+    /// The agent whose rules apply.
+    pub fn agent(&self) -> &AgentId {
+        &self.agent
+    }
+
+    /// How the identity was established.
+    pub fn assurance(&self) -> Assurance {
+        self.assurance
+    }
+}

@@ -1,0 +1,18 @@
+//! Floor 1: values in, values out.
+//!
+//! Nothing here reads a clock, a file, the environment or a socket, and nothing is async: time,
+//! randomness and input come in as arguments. `tests/it/architecture.rs` keeps it so.
+
+pub mod call;
+pub mod catalog;
+pub mod frame;
+pub mod identity;
+pub mod near;
+pub mod pattern;
+pub mod policy;
+pub mod redact;
+pub mod refusal;
+pub mod render;
+pub mod rules;
+pub mod settings;
+pub mod tokens;

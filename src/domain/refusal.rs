@@ -1,0 +1,167 @@
+//! Why a call did not reach its tool, in words an agent can act on.
+//!
+//! The wire form is one line of compact JSON, `{"error":{"code","message","rule"?,"hint"?,…}}`.
+//! A refusal never shows another agent's existence, a secret, or a path of the host.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    call::{ServerName, ToolName},
+    identity::Unidentified,
+    policy::Rule,
+};
+
+/// A refusal at tool level.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody could be identified.
+    #[error("{0}")]
+    Unidentified(#[from] Unidentified),
+    /// There is no such server, or the caller may not know of it.
+    #[error("server `{server}` is not configured here")]
+    ServerNotFound {
+        /// The name that was asked for.
+        server: String,
+        /// Names like it that the caller may use.
+        near: Vec<String>,
+    },
+    /// A rule refuses.
+    #[error("{what} is not allowed by policy ({})", rule.says)]
+    Denied {
+        /// The server, or the tool and its server, in words.
+        what: String,
+        /// The rule that decided.
+        rule: Rule,
+    },
+    /// The server cannot be reached now.
+    #[error("server `{server}` is unavailable: {cause}")]
+    Unavailable {
+        /// Which server.
+        server: ServerName,
+        /// Why, fit for an agent's eyes.
+        cause: String,
+        /// When to try again, in milliseconds, if that is known.
+        retry_after_ms: Option<u64>,
+    },
+    /// The server has no such tool, or the caller may not know of it.
+    #[error("server `{server}` has no tool `{tool}`")]
+    ToolNotFound {
+        /// Which server.
+        server: ServerName,
+        /// The name that was asked for.
+        tool: ToolName,
+        /// Names like it that the caller may use.
+        near: Vec<String>,
+    },
+    /// The server did not answer in time; the tool may have run.
+    #[error(
+        "tool `{tool}` on server `{server}` did not answer within {after_ms} ms; it may have run"
+    )]
+    Timeout {
+        /// Which server.
+        server: ServerName,
+        /// Which tool.
+        tool: ToolName,
+        /// The time it was given, in milliseconds.
+        after_ms: u64,
+    },
+    /// The arguments are not what the tool takes.
+    #[error("{message}")]
+    InvalidArguments {
+        /// What is wrong, and where.
+        message: String,
+        /// What the tool takes.
+        signature: Option<String>,
+    },
+    /// The client withdrew the call, or the gateway is stopping.
+    #[error("the call was cancelled")]
+    Cancelled,
+}
+
+impl Refusal {
+    /// Arguments of one of the three tools that are wrong.
+    pub fn arguments(message: impl Into<String>) -> Self {
+        Self::InvalidArguments { message: message.into(), signature: None }
+    }
+
+    /// The code that programs go by.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unidentified(Unidentified::FallbackNotInRules(_)) => {
+                "FALLBACK_AGENT_NOT_IN_RULES"
+            }
+            Self::Unidentified(Unidentified::NoFallback) => "NO_FALLBACK_CONFIGURED",
+            Self::Unidentified(_) => "INVALID_AGENT_ID",
+            Self::ServerNotFound { .. } => "SERVER_NOT_FOUND",
+            Self::Denied { .. } => "DENIED_BY_POLICY",
+            Self::Unavailable { .. } => "SERVER_UNAVAILABLE",
+            Self::ToolNotFound { .. } => "TOOL_NOT_FOUND",
+            Self::Timeout { .. } => "TIMEOUT",
+            Self::InvalidArguments { .. } => "INVALID_ARGUMENTS",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+
+    /// Whether policy or identity refused, as opposed to something that failed.
+    pub fn is_denial(&self) -> bool {
+        matches!(self, Self::Unidentified(_) | Self::Denied { .. })
+    }
+
+    /// The wire form.
+    pub fn to_json(&self) -> Value {
+        let mut error = Map::new();
+        error.insert("code".into(), self.code().into());
+        error.insert("message".into(), self.to_string().into());
+        match self {
+            Self::Denied { rule, .. } => {
+                error.insert("rule".into(), rule.pointer.clone().into());
+            }
+            Self::Unavailable { retry_after_ms: Some(after), .. } => {
+                error.insert("retry_after_ms".into(), (*after).into());
+            }
+            Self::InvalidArguments { signature: Some(signature), .. } => {
+                error.insert("signature".into(), signature.clone().into());
+            }
+            _ => {}
+        }
+        if let Some(hint) = self.hint() {
+            error.insert("hint".into(), hint.into());
+        }
+        json!({ "error": error })
+    }
+
+    /// What to do next.
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::ServerNotFound { near, .. } if near.is_empty() => {
+                Some("call list_servers for the servers you may use".into())
+            }
+            Self::ServerNotFound { near, .. } => Some(format!("did you mean {}?", one_of(near))),
+            Self::ToolNotFound { near, server, .. } if near.is_empty() => {
+                Some(format!("call get_server_tools with server `{server}` for its tools"))
+            }
+            Self::ToolNotFound { near, .. } => Some(format!("did you mean {}?", one_of(near))),
+            _ => None,
+        }
+    }
+}
+
+fn one_of(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// A downstream's own JSON-RPC error, which keeps its code, message and data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RpcError {
+    /// The JSON-RPC error code.
+    pub code: i32,
+    /// The downstream's message.
+    pub message: String,
+    /// The downstream's data, if any.
+    pub data: Option<Value>,
+}

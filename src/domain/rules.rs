@@ -1,0 +1,146 @@
+//! The rules as checked: who may use what. [`super::policy`] decides by them.
+
+use std::collections::BTreeMap;
+
+use super::{
+    call::{AgentId, ServerName},
+    pattern::Pattern,
+};
+
+/// All rules of a gateway.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// What each agent may do. An agent that is not here may do nothing.
+    pub agents: BTreeMap<AgentId, AgentRules>,
+    /// Which of two matching tool entries decides.
+    pub precedence: Precedence,
+    /// Whether a refusal names the rule, or looks like a name that does not exist.
+    pub explain_denials: bool,
+}
+
+/// The rules of one agent.
+#[derive(Clone, Debug, Default)]
+pub struct AgentRules {
+    /// For people; never shown to agents.
+    pub description: Option<String>,
+    /// What is granted.
+    pub allow: Entries,
+    /// What is taken away.
+    pub deny: Entries,
+    /// Agents that a client pinned to this one may name instead.
+    pub may_act_as: Vec<AgentId>,
+}
+
+/// One side (allow or deny) of an agent's rules.
+#[derive(Clone, Debug, Default)]
+pub struct Entries {
+    /// Servers, in the order written.
+    pub servers: Vec<Pattern>,
+    /// Tools, by server or for every server, in the order written.
+    pub tools: Vec<(ToolsKey, Vec<Pattern>)>,
+}
+
+/// To which servers a list of tool entries applies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolsKey {
+    /// The key `*`.
+    Every,
+    /// A server's exact name.
+    Server(ServerName),
+}
+
+impl ToolsKey {
+    /// Whether entries under this key speak about `server`.
+    pub fn covers(&self, server: &ServerName) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Server(name) => name == server,
+        }
+    }
+
+    /// Whether two keys speak about a common server.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self == other || *self == Self::Every || *other == Self::Every
+    }
+
+    /// The key as it was written.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Every => "*",
+            Self::Server(name) => name.as_str(),
+        }
+    }
+}
+
+/// Which entry decides when several match a tool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precedence {
+    /// Explicit deny, explicit allow, wildcard deny, wildcard allow, implicit grant, deny.
+    #[default]
+    SpecificFirst,
+    /// Any deny, any allow, implicit grant, deny.
+    DenyFirst,
+}
+
+impl Precedence {
+    /// The value as written in settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SpecificFirst => "specific-first",
+            Self::DenyFirst => "deny-first",
+        }
+    }
+}
+
+impl Rules {
+    /// The rules where there is no rules file: one agent named `default`, who may use everything.
+    pub fn for_single_user() -> Self {
+        let everything = Pattern::parse("*").into_iter().collect();
+        let allow = Entries { servers: everything, tools: Vec::new() };
+        let agent = AgentRules { allow, ..AgentRules::default() };
+        Self {
+            agents: BTreeMap::from([(AgentId::fallback(), agent)]),
+            explain_denials: true,
+            ..Self::default()
+        }
+    }
+
+    /// Explicit allow entries that pierce a wildcard deny of the same agent, as sentences. Under
+    /// `specific-first` the allow wins, which surprises people who read the deny as a fence.
+    pub fn pierced_denies(&self) -> Vec<String> {
+        if self.precedence == Precedence::DenyFirst {
+            return Vec::new();
+        }
+        self.agents.iter().flat_map(|(agent, rules)| rules.pierced_denies(agent)).collect()
+    }
+}
+
+impl AgentRules {
+    fn pierced_denies(&self, agent: &AgentId) -> Vec<String> {
+        let mut found = Vec::new();
+        for (allow_key, allow) in explicit_and_wild(&self.allow, Pattern::is_explicit) {
+            for (deny_key, deny) in explicit_and_wild(&self.deny, |p| !p.is_explicit()) {
+                if allow_key.overlaps(deny_key) && deny.matches(allow.as_str()) {
+                    found.push(format!(
+                        "agent `{agent}`: allow `{}` on `{}` wins over deny `{}` on `{}` (an explicit entry beats a wildcard; `precedence: \"deny-first\"` turns this round)",
+                        allow.as_str(),
+                        allow_key.as_str(),
+                        deny.as_str(),
+                        deny_key.as_str(),
+                    ));
+                }
+            }
+        }
+        found
+    }
+}
+
+fn explicit_and_wild(
+    entries: &Entries,
+    wanted: impl Fn(&Pattern) -> bool + Copy,
+) -> impl Iterator<Item = (&ToolsKey, &Pattern)> {
+    entries
+        .tools
+        .iter()
+        .flat_map(move |(key, list)| list.iter().filter(move |p| wanted(p)).map(move |p| (key, p)))
+}

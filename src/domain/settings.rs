@@ -1,0 +1,149 @@
+//! The settings as checked: what the rest of the gateway works from. `config` makes them.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use url::Url;
+
+use super::{call::ServerName, identity::Identities, redact::Redactor, rules::Rules};
+
+/// The time a server has to answer a call, where its settings name none.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One immutable snapshot of all settings. A call works on one snapshot from beginning to end.
+#[derive(Debug)]
+pub struct Settings {
+    /// The servers, in the order of their file.
+    pub servers: Vec<ServerSpec>,
+    /// Who may do what.
+    pub rules: Rules,
+    /// How callers are identified.
+    pub identities: Identities,
+    /// Whether the debug tool `get_gateway_status` is offered.
+    pub debug: bool,
+    /// Knows every secret that the settings brought in.
+    pub redactor: Redactor,
+    /// Where the settings come from.
+    pub sources: Sources,
+}
+
+/// Where settings come from.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// `.mcp.json`.
+    pub mcp_config: Source,
+    /// `.mcp-gateway-rules.json`.
+    pub rules: Source,
+}
+
+/// One settings file.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Where it is; None where there is none.
+    pub path: Option<PathBuf>,
+    /// When it was read.
+    pub read_at: SystemTime,
+    /// What is odd in it, though not wrong.
+    pub warnings: Vec<String>,
+}
+
+/// One downstream server.
+#[derive(Clone, PartialEq)]
+pub struct ServerSpec {
+    /// Its name here.
+    pub name: ServerName,
+    /// What it is for, told to agents.
+    pub description: String,
+    /// How it is reached.
+    pub endpoint: Endpoint,
+    /// How long a call may take.
+    pub timeout: Duration,
+    /// Whether it is started with the gateway, or at first use.
+    pub start: Start,
+}
+
+/// When a server is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At first use.
+    #[default]
+    Lazy,
+    /// With the gateway.
+    Eager,
+}
+
+/// How a server is reached.
+#[derive(Clone, PartialEq)]
+pub enum Endpoint {
+    /// A child process that speaks MCP on its standard streams.
+    Stdio(Command),
+    /// A remote server (Streamable HTTP).
+    Http {
+        /// Where.
+        url: Url,
+        /// Headers sent with every request; may hold secrets.
+        headers: BTreeMap<String, String>,
+    },
+}
+
+/// A command line, run without a shell.
+#[derive(Clone, PartialEq)]
+pub struct Command {
+    /// The program: a path, or a name to find in `PATH`.
+    pub program: String,
+    /// Its arguments; may hold secrets.
+    pub args: Vec<String>,
+    /// The whole environment of the process; may hold secrets.
+    pub env: BTreeMap<String, String>,
+    /// Where it runs; the gateway's own working directory if None.
+    pub cwd: Option<PathBuf>,
+}
+
+impl ServerSpec {
+    /// `stdio` or `http`.
+    pub fn transport(&self) -> &'static str {
+        match self.endpoint {
+            Endpoint::Stdio(_) => "stdio",
+            Endpoint::Http { .. } => "http",
+        }
+    }
+}
+
+/// Only what is no secret: the name and where it is, never arguments, environment or headers.
+impl fmt::Debug for ServerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match &self.endpoint {
+            Endpoint::Stdio(command) => command.program.clone(),
+            Endpoint::Http { url, .. } => public_url(url),
+        };
+        f.debug_struct("ServerSpec").field("name", &self.name).field("at", &place).finish()
+    }
+}
+
+/// A URL without what may be secret in it: user info, query, fragment.
+pub fn public_url(url: &Url) -> String {
+    let mut url = url.clone();
+    // Both fail only for URLs without a host, which cannot carry user info.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use url::Url;
+
+    use super::public_url;
+
+    #[test]
+    fn a_public_url_has_no_credentials() {
+        let url = Url::parse("https://user:pw@example.com/mcp?key=secret#frag").unwrap();
+        assert_eq!(public_url(&url), "https://example.com/mcp");
+    }
+}

@@ -1,0 +1,355 @@
+//! One live MCP session with a server: handshake, tools, calls.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rmcp::{
+    RoleClient,
+    model::{
+        CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientRequest,
+        ErrorCode, ListToolsRequest, MetaObject, PaginatedRequestParams, ProtocolVersion,
+        RequestId, RequestMetaObject, ServerResult,
+    },
+    service::{
+        ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer, PeerRequestOptions,
+        RunningService, ServiceError,
+    },
+};
+use serde_json::{Map, Value};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    child::Launcher,
+    handler::Handler,
+    server::CallFailure,
+    stderr,
+    transport::{Pipes, TOO_LONG, Traffic},
+};
+use crate::domain::{
+    call::{ServerName, ToolName},
+    catalog::{Catalogue, Tool},
+    refusal::RpcError,
+    settings::Command,
+};
+
+/// The most pages of tools that are followed.
+const MAX_PAGES: usize = 200;
+
+/// The most tools one server may offer.
+const MAX_TOOLS: usize = 10_000;
+
+/// The most bytes that the definitions of one server may take.
+const MAX_DEFINITION_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long a server may take to list its tools again.
+const LISTING_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long telling a server of a withdrawn call may take.
+const NOTICE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Whether a server speaks a version with a handshake. Remembered, so that a restart of an older
+/// server does not begin with a probe that it cannot answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Era {
+    Handshake,
+    Stateless,
+}
+
+/// A live session.
+#[derive(Debug)]
+pub(super) struct Connection {
+    peer: Peer<RoleClient>,
+    /// None once closed.
+    service: Mutex<Option<RunningService<RoleClient, Handler>>>,
+    traffic: Arc<Traffic>,
+    /// Locked while the tools are listed, so that they are listed once.
+    catalogue: Mutex<Arc<Catalogue>>,
+    tools_changed: Arc<AtomicBool>,
+    era: Era,
+    /// Ends the process when cancelled.
+    stop: CancellationToken,
+    /// Cancelled when the process has ended.
+    ended: CancellationToken,
+}
+
+impl Connection {
+    /// Starts the process, completes the handshake and lists the tools.
+    ///
+    /// # Errors
+    /// What went wrong, in words for an agent. The process is being ended by then.
+    pub(super) async fn open(
+        server: &ServerName,
+        command: &Command,
+        launcher: &Arc<Launcher>,
+        era: Option<Era>,
+    ) -> Result<Self, String> {
+        let child = launcher.spawn(command)?;
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+        let guard = stop.clone().drop_guard();
+        tokio::spawn(stderr::log(server.clone(), child.stderr));
+        let attended = {
+            let (launcher, stop, ended) = (launcher.clone(), stop.clone(), ended.clone());
+            let (server, process) = (server.clone(), child.process);
+            tokio::spawn(async move {
+                let status = launcher.attend(process, stop.clone()).await;
+                ended.cancel();
+                if !stop.is_cancelled() {
+                    tracing::warn!(%server, "its process ended: {status}");
+                }
+            })
+        };
+        let traffic = Traffic::new(server.clone());
+        let pipes = Pipes::new(child.stdin, child.stdout, traffic.clone());
+        let handler = Handler::default();
+        let tools_changed = handler.tools_changed.clone();
+        let service =
+            handler.serve_with_lifecycle(pipes, lifecycle(era)).await.map_err(handshake_failure)?;
+        let era = match service.peer_info() {
+            Some(info) if !info.protocol_version.has_initialize() => Era::Stateless,
+            _ => Era::Handshake,
+        };
+        let catalogue = list(service.peer()).await?;
+        guard.disarm();
+        // The task ends with the process; nobody has to wait for it.
+        drop(attended);
+        Ok(Self {
+            peer: service.peer().clone(),
+            service: Mutex::new(Some(service)),
+            traffic,
+            catalogue: Mutex::new(Arc::new(catalogue)),
+            tools_changed,
+            era,
+            stop,
+            ended,
+        })
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        !self.peer.is_transport_closed() && !self.stop.is_cancelled()
+    }
+
+    pub(super) fn era(&self) -> Era {
+        self.era
+    }
+
+    /// The tools; listed again first if the server said that they changed.
+    pub(super) async fn catalogue(&self) -> Result<Arc<Catalogue>, String> {
+        let mut catalogue = self.catalogue.lock().await;
+        if self.tools_changed.swap(false, Ordering::AcqRel) {
+            let listed = tokio::time::timeout(LISTING_DEADLINE, list(&self.peer)).await;
+            match listed.unwrap_or_else(|_| Err("it did not list its tools in time".into())) {
+                Ok(listed) => *catalogue = Arc::new(listed),
+                Err(cause) => {
+                    self.tools_changed.store(true, Ordering::Release);
+                    return Err(cause);
+                }
+            }
+        }
+        Ok(catalogue.clone())
+    }
+
+    /// How many tools there are, unless they are being listed right now.
+    pub(super) fn tool_count(&self) -> Option<usize> {
+        self.catalogue.try_lock().ok().map(|catalogue| catalogue.tools().len())
+    }
+
+    /// Forwards one call and answers the result as it arrived.
+    pub(super) async fn call(
+        &self,
+        tool: &ToolName,
+        arguments: Map<String, Value>,
+        meta: Map<String, Value>,
+        timeout: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<Value, CallFailure> {
+        let params = CallToolRequestParams::new(tool.as_str().to_owned()).with_arguments(arguments);
+        let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+        let options =
+            PeerRequestOptions::no_options().with_meta(RequestMetaObject(MetaObject(meta)));
+        let handle = self
+            .peer
+            .send_cancellable_request(request, options)
+            .await
+            .map_err(|_| CallFailure::NotSent)?;
+        let id = handle.id.clone();
+        let outcome = tokio::select! {
+            biased;
+            answer = handle.await_response() => Ok(answer),
+            () = cancel.cancelled() => Err((CallFailure::Cancelled, "the client cancelled the call")),
+            () = tokio::time::sleep(timeout) => Err((CallFailure::Timeout, "the call timed out")),
+        };
+        let written = self.traffic.take_written(&id);
+        match outcome {
+            Ok(answer) => answer_of(answer, written),
+            Err((failure, reason)) => {
+                self.withdraw(id, reason);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Tells the server that nobody waits any more; in the background, as it may not be reading.
+    fn withdraw(&self, id: RequestId, reason: &'static str) {
+        let peer = self.peer.clone();
+        let notice = CancelledNotificationParam::new(Some(id), Some(reason.to_owned()));
+        tokio::spawn(async move {
+            // A server that cannot be told is gone or stuck, and will be noticed as such.
+            let _ = tokio::time::timeout(NOTICE_DEADLINE, peer.notify_cancelled(notice)).await;
+        });
+    }
+
+    /// Closes the session and ends the process with all its descendants.
+    pub(super) async fn close(&self) {
+        let service = self.service.lock().await.take();
+        if let Some(service) = service {
+            // Closes the child's stdin without waiting for the session to wind down.
+            service.cancellation_token().cancel();
+        }
+        self.stop.cancel();
+        self.ended.cancelled().await;
+    }
+}
+
+fn lifecycle(era: Option<Era>) -> ClientLifecycleMode {
+    let newest = || vec![ProtocolVersion::V_2026_07_28];
+    match era {
+        Some(Era::Handshake) => ClientLifecycleMode::Initialize,
+        Some(Era::Stateless) => ClientLifecycleMode::Discover { preferred_versions: newest() },
+        None => ClientLifecycleMode::Auto {
+            preferred_versions: newest(),
+            legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+        },
+    }
+}
+
+/// In words for an agent; rmcp's own name Rust types.
+fn handshake_failure(error: ClientInitializeError) -> String {
+    tracing::debug!(%error, "handshake failed");
+    match error {
+        ClientInitializeError::ConnectionClosed(_)
+        | ClientInitializeError::TransportError { .. } => {
+            "it ended before it answered the MCP handshake; the gateway's log has its stderr".into()
+        }
+        ClientInitializeError::JsonRpcError(error) => {
+            format!("it refused the MCP handshake: {}", error.message)
+        }
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => {
+            handshake_failure(*fallback)
+        }
+        ClientInitializeError::NoCompatibleProtocolVersion { .. } => {
+            "it speaks no MCP version that is known here".into()
+        }
+        _ => "it did not answer the MCP handshake as a server does".into(),
+    }
+}
+
+fn answer_of(
+    answer: Result<ServerResult, ServiceError>,
+    written: bool,
+) -> Result<Value, CallFailure> {
+    match answer {
+        Ok(ServerResult::CustomResult(result)) => Ok(result.0),
+        // The transport hands up every result of the open phase raw.
+        Ok(_) => Err(CallFailure::Lost),
+        Err(ServiceError::McpError(error)) if error.code == TOO_LONG => Err(CallFailure::TooLong),
+        Err(ServiceError::McpError(error)) => Err(CallFailure::Rpc(RpcError {
+            code: error.code.0,
+            message: error.message.into_owned(),
+            data: error.data,
+        })),
+        Err(ServiceError::Cancelled { .. }) => Err(CallFailure::Cancelled),
+        Err(_) if written => Err(CallFailure::Lost),
+        Err(_) => Err(CallFailure::NotSent),
+    }
+}
+
+/// Lists all tools, page by page, within bounds.
+async fn list(peer: &Peer<RoleClient>) -> Result<Catalogue, String> {
+    let mut tools = Vec::new();
+    let mut bytes = 0;
+    let mut cursor = None;
+    for _ in 0..MAX_PAGES {
+        let Some(mut page) = page(peer, cursor.clone()).await? else {
+            return Ok(Catalogue::default());
+        };
+        for definition in take_array(&mut page, "tools") {
+            bytes += size(&definition);
+            match Tool::parse(definition) {
+                Ok(tool) => tools.push(tool),
+                Err(fault) => tracing::warn!("passed over: {fault}"),
+            }
+            if tools.len() > MAX_TOOLS {
+                return Err(format!("it offers more than {MAX_TOOLS} tools"));
+            }
+            if bytes > MAX_DEFINITION_BYTES {
+                return Err(format!(
+                    "its tool definitions take more than {MAX_DEFINITION_BYTES} bytes"
+                ));
+            }
+        }
+        let next = page.get("nextCursor").and_then(Value::as_str).map(str::to_owned);
+        match next {
+            None => return Ok(Catalogue::new(tools)),
+            Some(next) if cursor.as_ref() == Some(&next) => {
+                return Err("its list of tools repeats the same page without end".into());
+            }
+            next => cursor = next,
+        }
+    }
+    Err(format!("its list of tools has more than {MAX_PAGES} pages"))
+}
+
+/// One page of tools; None from a server that has no tools at all.
+async fn page(
+    peer: &Peer<RoleClient>,
+    cursor: Option<String>,
+) -> Result<Option<Map<String, Value>>, String> {
+    let params = PaginatedRequestParams::default().with_cursor(cursor);
+    let request = ClientRequest::ListToolsRequest(ListToolsRequest::with_param(params));
+    match peer.send_request(request).await {
+        Ok(ServerResult::CustomResult(result)) => match result.0 {
+            Value::Object(page) => Ok(Some(page)),
+            _ => Err("its list of tools is not an object".into()),
+        },
+        Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => Ok(None),
+        Err(ServiceError::McpError(error)) if error.code == TOO_LONG => {
+            Err("its list of tools is too long".into())
+        }
+        Err(ServiceError::McpError(error)) => {
+            Err(format!("it did not list its tools: {}", error.message))
+        }
+        _ => Err("it ended while it listed its tools".into()),
+    }
+}
+
+fn take_array(object: &mut Map<String, Value>, key: &str) -> Vec<Value> {
+    match object.get_mut(key).map(Value::take) {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    }
+}
+
+/// The length of a value as JSON text, without writing it.
+fn size(value: &Value) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Writing to a counter cannot fail.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}

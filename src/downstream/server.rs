@@ -1,0 +1,323 @@
+//! One server: started at first need, started again after a death, stopped for good.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    child::Launcher,
+    connection::{Connection, Era},
+};
+use crate::domain::{
+    call::{ServerName, ToolName},
+    catalog::Catalogue,
+    refusal::RpcError,
+    settings::{Endpoint, ServerSpec},
+};
+
+/// A start that takes longer than this is given up. Callers wait no longer than their own timeout;
+/// a slow start (a first `npx`) goes on for the calls that follow.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// One server of the settings.
+#[derive(Debug)]
+pub struct Server {
+    spec: ServerSpec,
+    launcher: Arc<Launcher>,
+    /// Held only for looking and replacing, never across an await.
+    state: Mutex<State>,
+    /// Cancelled when the server is stopped for good.
+    halt: CancellationToken,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// Learned at the first handshake.
+    era: Option<Era>,
+    /// Why the last start failed, until one succeeds.
+    failure: Option<String>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Down,
+    Starting(watch::Receiver<Option<Start>>),
+    Up(Arc<Connection>),
+}
+
+/// What a start came to.
+type Start = Result<Arc<Connection>, String>;
+
+/// A server that cannot be used now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// Why, in words for an agent.
+    pub cause: String,
+    /// When to try again, in milliseconds, if that is known.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// Why a call has no result.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CallFailure {
+    /// The server cannot be used; the call did not reach it.
+    Unavailable(Unavailable),
+    /// The connection went before the call was written.
+    NotSent,
+    /// The connection went after the call was written; the tool may have run.
+    Lost,
+    /// No answer in time; the server was told. The tool may have run.
+    Timeout,
+    /// The caller withdrew; the server was told.
+    Cancelled,
+    /// The answer was longer than any message may be.
+    TooLong,
+    /// The server's own JSON-RPC error.
+    Rpc(RpcError),
+}
+
+/// How a server stands, for people and agents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Not started yet, or ended; the next call starts it.
+    NotStarted,
+    /// On its way up.
+    Starting,
+    /// Up, with this many tools if they are known.
+    Ready(Option<usize>),
+    /// The last start failed; the next call tries again.
+    Failed(String),
+    /// This version of the gateway cannot reach it.
+    Unsupported,
+}
+
+impl Status {
+    /// The status in one word.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotStarted => "not started",
+            Self::Starting => "starting",
+            Self::Ready(_) => "ready",
+            Self::Failed(_) => "failed",
+            Self::Unsupported => "unsupported",
+        }
+    }
+
+    /// How many tools the server has, if that is known.
+    pub fn tools(&self) -> Option<usize> {
+        match self {
+            Self::Ready(tools) => *tools,
+            _ => None,
+        }
+    }
+}
+
+impl Server {
+    /// A server that is not started.
+    pub fn new(spec: ServerSpec, launcher: Arc<Launcher>) -> Self {
+        let state = State { phase: Phase::Down, era: None, failure: None };
+        Self { spec, launcher, state: Mutex::new(state), halt: CancellationToken::new() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &ServerName {
+        &self.spec.name
+    }
+
+    /// Its settings.
+    pub fn spec(&self) -> &ServerSpec {
+        &self.spec
+    }
+
+    /// How it stands; starts nothing.
+    pub fn status(&self) -> Status {
+        if matches!(self.spec.endpoint, Endpoint::Http { .. }) {
+            return Status::Unsupported;
+        }
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&state.phase, &state.failure) {
+            (Phase::Up(connection), _) if connection.is_alive() => {
+                Status::Ready(connection.tool_count())
+            }
+            (Phase::Starting(_), _) => Status::Starting,
+            (_, Some(cause)) => Status::Failed(cause.clone()),
+            _ => Status::NotStarted,
+        }
+    }
+
+    /// The server's tools; starts it if need be, and waits for that at most `wait`.
+    ///
+    /// # Errors
+    /// Why the server cannot be used.
+    pub async fn catalogue(
+        self: &Arc<Self>,
+        wait: Duration,
+    ) -> Result<Arc<Catalogue>, Unavailable> {
+        let connection = self.connection(wait).await?;
+        connection.catalogue().await.map_err(Unavailable::because)
+    }
+
+    /// Calls a tool and answers the result as it arrived. A call that provably never left is sent
+    /// once more, over a new connection.
+    ///
+    /// # Errors
+    /// Why there is no result.
+    pub async fn call(
+        self: &Arc<Self>,
+        tool: &ToolName,
+        arguments: &Map<String, Value>,
+        meta: &Map<String, Value>,
+        timeout: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<Value, CallFailure> {
+        let mut again = true;
+        loop {
+            let connection = self.connection(timeout).await.map_err(CallFailure::Unavailable)?;
+            let outcome =
+                connection.call(tool, arguments.clone(), meta.clone(), timeout, cancel).await;
+            match outcome {
+                Err(CallFailure::NotSent) if again => {
+                    again = false;
+                    self.replace(&connection);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// A live connection; starts the server if need be, and waits for that at most `wait`.
+    pub(super) async fn connection(
+        self: &Arc<Self>,
+        wait: Duration,
+    ) -> Result<Arc<Connection>, Unavailable> {
+        let mut start = match self.look()? {
+            Phase::Up(connection) => return Ok(connection),
+            Phase::Starting(start) => start,
+            Phase::Down => return Err(Unavailable::because("it could not be started".into())),
+        };
+        let seen = tokio::time::timeout(wait, start.wait_for(Option::is_some)).await;
+        match seen {
+            Ok(Ok(outcome)) => match &*outcome {
+                Some(Ok(connection)) => Ok(connection.clone()),
+                Some(Err(cause)) => Err(Unavailable::because(cause.clone())),
+                None => Err(Unavailable::because("its start was given up".into())),
+            },
+            Ok(Err(_)) => Err(Unavailable::because("its start was given up".into())),
+            Err(_) => Err(Unavailable {
+                cause: format!(
+                    "it has not answered the MCP handshake after {} ms and is still starting",
+                    wait.as_millis()
+                ),
+                retry_after_ms: Some(1_000),
+            }),
+        }
+    }
+
+    /// The state, after a start was begun if nothing is up; never [`Phase::Down`] on success.
+    fn look(self: &Arc<Self>) -> Result<Phase, Unavailable> {
+        let Endpoint::Stdio(_) = self.spec.endpoint else {
+            return Err(Unavailable::because(
+                "servers reached over HTTP are not supported by this version of the gateway".into(),
+            ));
+        };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.halt.is_cancelled() {
+            return Err(Unavailable::because("the gateway is stopping".into()));
+        }
+        match &state.phase {
+            Phase::Up(connection) if connection.is_alive() => Ok(Phase::Up(connection.clone())),
+            Phase::Starting(start) => Ok(Phase::Starting(start.clone())),
+            _ => {
+                let (send, start) = watch::channel(None);
+                state.phase = Phase::Starting(start.clone());
+                tokio::spawn(self.clone().start(send, state.era));
+                Ok(Phase::Starting(start))
+            }
+        }
+    }
+
+    async fn start(self: Arc<Self>, done: watch::Sender<Option<Start>>, era: Option<Era>) {
+        let Endpoint::Stdio(command) = &self.spec.endpoint else { return };
+        tracing::debug!(server = %self.name(), "starting");
+        let outcome = tokio::select! {
+            outcome = Connection::open(self.name(), command, &self.launcher, era) => {
+                outcome.map(Arc::new)
+            }
+            () = tokio::time::sleep(START_DEADLINE) => Err(format!(
+                "it did not answer the MCP handshake within {} s",
+                START_DEADLINE.as_secs()
+            )),
+            () = self.halt.cancelled() => Err("the gateway is stopping".into()),
+        };
+        if let Err(cause) = &outcome {
+            tracing::warn!(server = %self.name(), "not started: {cause}");
+        }
+        let late = self.settle(&outcome);
+        done.send_replace(Some(outcome));
+        if let Some(connection) = late {
+            connection.close().await;
+        }
+    }
+
+    /// Takes the outcome of a start into the state; hands back a connection that came too late.
+    fn settle(&self, outcome: &Start) -> Option<Arc<Connection>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.phase = match outcome {
+            Ok(connection) if self.halt.is_cancelled() => {
+                state.phase = Phase::Down;
+                return Some(connection.clone());
+            }
+            Ok(connection) => {
+                state.era = Some(connection.era());
+                state.failure = None;
+                Phase::Up(connection.clone())
+            }
+            Err(cause) => {
+                // A server that was replaced by another version may speak another era.
+                state.era = None;
+                state.failure = Some(cause.clone());
+                Phase::Down
+            }
+        };
+        None
+    }
+
+    /// Gives a connection up that turned out to be dead, unless a newer one is there already.
+    fn replace(&self, dead: &Arc<Connection>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(&state.phase, Phase::Up(connection) if Arc::ptr_eq(connection, dead)) {
+            state.phase = Phase::Down;
+            let dead = dead.clone();
+            tokio::spawn(async move { dead.close().await });
+        }
+    }
+
+    /// Stops the server for good: closes its stdin, then ends its whole tree.
+    pub async fn stop(&self) {
+        let phase = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            self.halt.cancel();
+            std::mem::replace(&mut state.phase, Phase::Down)
+        };
+        match phase {
+            Phase::Up(connection) => connection.close().await,
+            // Ends at once; a connection that comes up all the same is closed by `start`.
+            Phase::Starting(mut start) => {
+                let _ = start.wait_for(Option::is_some).await;
+            }
+            Phase::Down => {}
+        }
+    }
+}
+
+impl Unavailable {
+    fn because(cause: String) -> Self {
+        Self { cause, retry_after_ms: None }
+    }
+}

@@ -1,0 +1,75 @@
+//! A child's stderr goes to the log: whole lines, bounded in length and in rate.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::ChildStderr;
+
+use crate::domain::{
+    call::ServerName,
+    frame::{Frame, Framer},
+};
+
+/// Longer lines are passed over.
+const LONGEST_LINE: usize = 8 * 1024;
+
+/// More lines than this in one [`WINDOW`] are counted, not logged.
+const LINES_PER_WINDOW: u32 = 100;
+
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Reads until the stream ends, so that a chatty server never blocks on a full pipe.
+pub(super) async fn log(server: ServerName, stderr: ChildStderr) {
+    let mut stream = BufReader::new(stderr);
+    let mut framer = Framer::new(LONGEST_LINE);
+    let mut budget = Budget::new();
+    loop {
+        let Ok(chunk) = stream.fill_buf().await else { return };
+        if chunk.is_empty() {
+            return;
+        }
+        let (taken, frame) = framer.push(chunk);
+        stream.consume(taken);
+        match frame {
+            Some(Frame::Line(line)) if budget.spend(&server) => {
+                tracing::info!(%server, "{}", printable(&line));
+            }
+            Some(Frame::TooLong(_)) if budget.spend(&server) => {
+                tracing::info!(%server, "(a line of more than {LONGEST_LINE} bytes)");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How many lines may still be logged in this window.
+struct Budget {
+    since: Instant,
+    spent: u32,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { since: Instant::now(), spent: 0 }
+    }
+
+    fn spend(&mut self, server: &ServerName) -> bool {
+        if self.since.elapsed() > WINDOW {
+            let passed_over = self.spent.saturating_sub(LINES_PER_WINDOW);
+            if passed_over > 0 {
+                tracing::info!(%server, "({passed_over} lines of its stderr were not logged)");
+            }
+            *self = Self::new();
+        }
+        self.spent = self.spent.saturating_add(1);
+        self.spent <= LINES_PER_WINDOW
+    }
+}
+
+/// Text without what would steer a terminal.
+pub(super) fn printable(line: &[u8]) -> String {
+    String::from_utf8_lossy(line)
+        .chars()
+        .map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
+        .collect()
+}

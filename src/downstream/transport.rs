@@ -1,0 +1,259 @@
+//! JSON-RPC lines over a child's standard streams.
+//!
+//! rmcp's typed results lose what they do not know, so only the answers of the handshake are
+//! decoded; every other result is handed up as the JSON value that arrived.
+
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rmcp::{
+    RoleClient,
+    model::{
+        ClientRequest, CustomResult, ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerResult,
+    },
+    service::{RxJsonRpcMessage, TxJsonRpcMessage},
+    transport::Transport,
+};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{ChildStdin, ChildStdout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::stderr::printable;
+use crate::domain::{
+    call::ServerName,
+    frame::{Frame, Framer, MAX_MESSAGE_BYTES},
+};
+
+/// The code under which an answer beyond [`MAX_MESSAGE_BYTES`] is handed up. No server uses it.
+pub(super) const TOO_LONG: ErrorCode = ErrorCode(i32::MIN);
+
+/// A server that does not read its stdin for this long is cut off.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// After this many messages that nobody waits for, other work gets its turn.
+const NOISE_BEFORE_YIELD: u32 = 64;
+
+/// The notifications that mean something to us; others are passed over before they are decoded.
+const HEARD: [&str; 3] =
+    ["notifications/tools/list_changed", "notifications/cancelled", "notifications/progress"];
+
+/// What the transport and the calls above it both know of the traffic.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    server: ServerName,
+    phase: Mutex<Phase>,
+    /// Calls that were written whole. A call that is not here cannot have run.
+    written: Mutex<HashSet<RequestId>>,
+    /// Cancelled when the stream to the server can no longer be used.
+    broken: CancellationToken,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Waiting for the answer to this request of the handshake; older probes are void.
+    Handshake(RequestId),
+    Open,
+}
+
+impl Traffic {
+    pub(super) fn new(server: ServerName) -> Arc<Self> {
+        Arc::new(Self {
+            server,
+            phase: Mutex::new(Phase::Open),
+            written: Mutex::default(),
+            broken: CancellationToken::new(),
+        })
+    }
+
+    /// Whether the call may have reached the server; forgets it.
+    pub(super) fn take_written(&self, id: &RequestId) -> bool {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+
+    fn note_written(&self, id: RequestId) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    fn note_request(&self, id: &RequestId, request: &ClientRequest) {
+        let handshake = matches!(
+            request,
+            ClientRequest::InitializeRequest(_) | ClientRequest::DiscoverRequest(_)
+        );
+        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        match (handshake, &*phase) {
+            (true, _) => *phase = Phase::Handshake(id.clone()),
+            (false, Phase::Handshake(_)) => *phase = Phase::Open,
+            (false, Phase::Open) => {}
+        }
+    }
+
+    /// What arrived, as rmcp wants it; None for what nobody waits for.
+    fn read(&self, message: Value) -> Option<RxJsonRpcMessage<RoleClient>> {
+        let Value::Object(mut object) = message else { return None };
+        if let Some(method) = object.get("method").and_then(Value::as_str) {
+            let heard = object.contains_key("id") || HEARD.contains(&method);
+            return heard.then(|| serde_json::from_value(Value::Object(object)).ok()).flatten();
+        }
+        let id = object.get("id").and_then(request_id);
+        if object.contains_key("error") {
+            return Some(JsonRpcMessage::error(error_in(object.remove("error")), id));
+        }
+        let (id, result) = (id?, object.remove("result")?);
+        match &*self.phase.lock().unwrap_or_else(PoisonError::into_inner) {
+            Phase::Open => Some(raw(result, id)),
+            Phase::Handshake(expected) if same(expected, &id) => {
+                Some(JsonRpcMessage::response(serde_json::from_value(result).ok()?, id))
+            }
+            Phase::Handshake(_) => None,
+        }
+    }
+
+    fn noise(&self, line: &[u8]) {
+        let start = line.get(..line.len().min(200)).unwrap_or_default();
+        tracing::debug!(server = %self.server, "not a message: {}", printable(start));
+    }
+}
+
+fn raw(result: Value, id: RequestId) -> RxJsonRpcMessage<RoleClient> {
+    JsonRpcMessage::response(ServerResult::CustomResult(CustomResult::new(result)), id)
+}
+
+fn request_id(value: &Value) -> Option<RequestId> {
+    serde_json::from_value(value.clone()).ok()
+}
+
+/// Some servers answer a number with the same number as a string.
+fn same(expected: &RequestId, id: &RequestId) -> bool {
+    expected == id || expected.to_string() == id.to_string()
+}
+
+/// A JSON-RPC error as far as it can be read; a malformed one is still an answer.
+fn error_in(error: Option<Value>) -> ErrorData {
+    let error = error.unwrap_or_default();
+    serde_json::from_value(error.clone()).unwrap_or_else(|_| {
+        let text = error.get("message").and_then(Value::as_str).unwrap_or("malformed error");
+        ErrorData::internal_error(text.to_owned(), Some(error))
+    })
+}
+
+/// The two pipes of a child.
+pub(super) struct Pipes {
+    traffic: Arc<Traffic>,
+    read: BufReader<ChildStdout>,
+    framer: Framer,
+    /// None once closed, which the child sees as the end of its stdin.
+    write: Arc<tokio::sync::Mutex<Option<ChildStdin>>>,
+}
+
+impl Pipes {
+    pub(super) fn new(stdin: ChildStdin, stdout: ChildStdout, traffic: Arc<Traffic>) -> Self {
+        Self {
+            traffic,
+            read: BufReader::with_capacity(64 * 1024, stdout),
+            framer: Framer::new(MAX_MESSAGE_BYTES),
+            write: Arc::new(tokio::sync::Mutex::new(Some(stdin))),
+        }
+    }
+
+    /// The next frame; None at the end of the stream. Loses nothing if it is dropped.
+    async fn frame(&mut self) -> Option<Frame> {
+        loop {
+            let chunk = self.read.fill_buf().await.ok().filter(|chunk| !chunk.is_empty())?;
+            let (taken, frame) = self.framer.push(chunk);
+            self.read.consume(taken);
+            if frame.is_some() {
+                return frame;
+            }
+        }
+    }
+
+    fn message(&self, frame: Frame) -> Option<RxJsonRpcMessage<RoleClient>> {
+        match frame {
+            Frame::Line(line) => match serde_json::from_slice(&line) {
+                Ok(message) => self.traffic.read(message),
+                Err(_) => {
+                    self.traffic.noise(&line);
+                    None
+                }
+            },
+            Frame::TooLong(id) => {
+                tracing::warn!(server = %self.traffic.server, "a message of more than {MAX_MESSAGE_BYTES} bytes was passed over");
+                let error = ErrorData::new(TOO_LONG, Cow::Borrowed("too long"), None);
+                id.as_ref().and_then(request_id).map(|id| JsonRpcMessage::error(error, Some(id)))
+            }
+        }
+    }
+}
+
+impl Transport<RoleClient> for Pipes {
+    type Error = io::Error;
+
+    fn send(
+        &mut self,
+        message: TxJsonRpcMessage<RoleClient>,
+    ) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let (traffic, write) = (self.traffic.clone(), self.write.clone());
+        let mut call = None;
+        if let JsonRpcMessage::Request(request) = &message {
+            traffic.note_request(&request.id, &request.request);
+            call = matches!(request.request, ClientRequest::CallToolRequest(_))
+                .then(|| request.id.clone());
+        }
+        async move {
+            let mut line = serde_json::to_vec(&message)?;
+            line.push(b'\n');
+            let mut write = write.lock().await;
+            let Some(stdin) = write.as_mut() else { return Err(io::ErrorKind::BrokenPipe.into()) };
+            let written = async {
+                stdin.write_all(&line).await?;
+                stdin.flush().await
+            };
+            match tokio::time::timeout(WRITE_DEADLINE, written).await {
+                Ok(Ok(())) => {
+                    call.map(|id| traffic.note_written(id));
+                    Ok(())
+                }
+                failed => {
+                    // Half a line may be out: nothing that follows could be understood.
+                    *write = None;
+                    traffic.broken.cancel();
+                    failed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+                }
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
+        let broken = self.traffic.broken.clone();
+        let mut noise = 0;
+        loop {
+            let frame = tokio::select! {
+                frame = self.frame() => frame?,
+                () = broken.cancelled() => return None,
+            };
+            if let Some(message) = self.message(frame) {
+                return Some(message);
+            }
+            noise += 1;
+            if noise % NOISE_BEFORE_YIELD == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        // A write that hangs holds the lock; the process is ended without waiting for it.
+        if let Ok(mut write) = self.write.try_lock() {
+            *write = None;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! `list_servers` and `get_server_tools`: what the caller may use, and nothing else.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{Answer, Gateway, facade, fields::Fields, request::catalogue, text_result};
+use crate::{
+    domain::{
+        catalog::{Catalogue, Tool},
+        pattern::Pattern,
+        policy::Visit,
+        refusal::Refusal,
+        settings::{Endpoint, public_url},
+        tokens,
+    },
+    downstream::Server,
+};
+
+impl Gateway {
+    /// The servers that the caller may use; contacts none of them.
+    pub(super) fn list_servers(&self, arguments: Map<String, Value>) -> Result<Answer, Refusal> {
+        let mut fields = Fields::new(facade::LIST_SERVERS, arguments);
+        let agent_id = fields.optional_text("agent_id")?;
+        let metadata = fields.flag("include_metadata")?;
+        fields.finish()?;
+        let caller = self.identify(agent_id.as_deref())?;
+        let servers: Vec<Value> = self
+            .fleet
+            .servers()
+            .iter()
+            .filter(|server| self.settings.rules.visit(&caller, server.name()).is_ok())
+            .map(|server| entry(server, metadata))
+            .collect();
+        Ok(self.json_answer(&Value::Array(servers)))
+    }
+
+    /// The tools of one server that the caller may use, at full detail.
+    pub(super) async fn get_server_tools(
+        &self,
+        arguments: Map<String, Value>,
+        cancel: &CancellationToken,
+    ) -> Result<Answer, Refusal> {
+        let query = Query::parse(arguments)?;
+        let caller = self.identify(query.agent_id.as_deref())?;
+        let (visit, server) = self.visit(&caller, &query.server)?;
+        let catalogue = catalogue(server, server.spec().timeout, cancel).await?;
+        let visible: Vec<&Tool> = self.visible_tools(&visit, &catalogue).collect();
+        let tools: Vec<Value> =
+            visible.iter().filter(|tool| query.selects(tool)).map(|tool| tool.full()).collect();
+        let returned = tools.len();
+        let tools = Value::Array(tools);
+        let tokens_used = count(tools.to_string()).await;
+        Ok(self.json_answer(&json!({
+            "server": server.name().as_str(),
+            "total_available": visible.len(),
+            "returned": returned,
+            "tokens_used": tokens_used,
+            "tools": tools,
+        })))
+    }
+
+    /// The tools that a visitor may call, in the server's order.
+    pub(super) fn visible_tools<'a>(
+        &'a self,
+        visit: &'a Visit,
+        catalogue: &'a Catalogue,
+    ) -> impl Iterator<Item = &'a Tool> {
+        catalogue
+            .tools()
+            .iter()
+            .filter(|tool| self.settings.rules.authorize(visit.clone(), tool.name()).is_ok())
+    }
+
+    /// One text block of compact JSON, secrets masked where a server's own words are quoted.
+    fn json_answer(&self, value: &Value) -> Answer {
+        Answer::Result(text_result(&value.to_string()))
+    }
+}
+
+/// A `get_server_tools` call as asked for.
+struct Query {
+    server: String,
+    agent_id: Option<String>,
+    /// None is no filter, as is a list of blanks.
+    names: Option<HashSet<String>>,
+    pattern: Option<Pattern>,
+}
+
+impl Query {
+    fn parse(arguments: Map<String, Value>) -> Result<Self, Refusal> {
+        let mut fields = Fields::new(facade::GET_SERVER_TOOLS, arguments);
+        let server = fields.text("server")?;
+        let agent_id = fields.optional_text("agent_id")?;
+        let names = fields.optional_text("names")?;
+        let pattern = fields.optional_text("pattern")?;
+        for later in ["query", "detail", "max_schema_tokens"] {
+            fields.unsupported(later)?;
+        }
+        fields.finish()?;
+        if server == "*" {
+            return Err(Refusal::arguments(
+                "get_server_tools: `server` must name one server; `*` is not supported by this version",
+            ));
+        }
+        let names: Option<HashSet<String>> = names.map(|names| {
+            names
+                .split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect()
+        });
+        let pattern = pattern.filter(|pattern| !pattern.is_empty()).map(|pattern| {
+            Pattern::parse(&pattern)
+                .map_err(|fault| Refusal::arguments(format!("get_server_tools: `pattern` {fault}")))
+        });
+        Ok(Self {
+            server,
+            agent_id,
+            names: names.filter(|names| !names.is_empty()),
+            pattern: pattern.transpose()?,
+        })
+    }
+
+    fn selects(&self, tool: &Tool) -> bool {
+        let name = tool.name().as_str();
+        self.names.as_ref().is_none_or(|names| names.contains(name))
+            && self.pattern.as_ref().is_none_or(|pattern| pattern.matches(name))
+    }
+}
+
+/// A server in the list; what may be secret (arguments, environment, headers) is never in it.
+fn entry(server: &Server, metadata: bool) -> Value {
+    let spec = server.spec();
+    let mut entry = Map::new();
+    entry.insert("name".into(), spec.name.as_str().into());
+    entry.insert("description".into(), spec.description.as_str().into());
+    if metadata {
+        entry.insert("transport".into(), spec.transport().into());
+        match &spec.endpoint {
+            Endpoint::Stdio(command) => {
+                entry.insert("command".into(), command.program.as_str().into())
+            }
+            Endpoint::Http { url, .. } => entry.insert("url".into(), public_url(url).into()),
+        };
+        let status = server.status();
+        entry.insert("status".into(), status.as_str().into());
+        if let Some(tools) = status.tools() {
+            entry.insert("tools".into(), tools.into());
+        }
+    }
+    Value::Object(entry)
+}
+
+/// Counts on a blocking thread: the first count loads the tables, and a long text takes a while.
+async fn count(text: String) -> usize {
+    match tokio::task::spawn_blocking(move || tokens::count(&text)).await {
+        Ok(tokens) => tokens,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => 0,
+    }
+}

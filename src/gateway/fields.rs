@@ -1,0 +1,118 @@
+//! The arguments of one of the three tools, read strictly: a wrong type, an unknown name or a
+//! missing value is an error that says what to write instead.
+
+use serde_json::{Map, Value};
+
+use crate::domain::{near::near, refusal::Refusal};
+
+/// Arguments that are taken out one by one; [`Fields::finish`] refuses what is left.
+pub(super) struct Fields {
+    tool: &'static str,
+    rest: Map<String, Value>,
+    known: Vec<&'static str>,
+}
+
+impl Fields {
+    pub(super) fn new(tool: &'static str, arguments: Map<String, Value>) -> Self {
+        Self { tool, rest: arguments, known: Vec::new() }
+    }
+
+    /// A required string.
+    pub(super) fn text(&mut self, name: &'static str) -> Result<String, Refusal> {
+        let value = self.optional_text(name)?;
+        value.ok_or_else(|| Refusal::arguments(format!("{}: `{name}` is missing", self.tool)))
+    }
+
+    pub(super) fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, Refusal> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => self.wrong(name, "a string", &other),
+        }
+    }
+
+    pub(super) fn flag(&mut self, name: &'static str) -> Result<bool, Refusal> {
+        match self.take(name) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(other) => self.wrong(name, "true or false", &other),
+        }
+    }
+
+    /// An integer above zero.
+    pub(super) fn positive(&mut self, name: &'static str) -> Result<Option<u64>, Refusal> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Number(number)) => match number.as_u64() {
+                Some(value) if value > 0 => Ok(Some(value)),
+                _ => self.wrong(name, "a positive integer", &Value::Number(number)),
+            },
+            Some(other) => self.wrong(name, "a positive integer", &other),
+        }
+    }
+
+    /// An object, empty if it is missing; `alias` is accepted for `name`.
+    pub(super) fn object(
+        &mut self,
+        name: &'static str,
+        alias: &'static str,
+    ) -> Result<Map<String, Value>, Refusal> {
+        let object = match (self.take(name), self.take(alias)) {
+            (Some(_), Some(_)) => {
+                let message =
+                    format!("{}: `{name}` and `{alias}` are the same; give one", self.tool);
+                return Err(Refusal::arguments(message));
+            }
+            (first, second) => first.or(second),
+        };
+        match object {
+            None => Ok(Map::new()),
+            Some(Value::Object(object)) => Ok(object),
+            Some(other) => self.wrong(name, "an object", &other),
+        }
+    }
+
+    /// An argument of the contract that this version cannot honour yet.
+    pub(super) fn unsupported(&mut self, name: &'static str) -> Result<(), Refusal> {
+        match self.take(name) {
+            None => Ok(()),
+            Some(_) => {
+                let message = format!("{}: `{name}` is not supported by this version", self.tool);
+                Err(Refusal::arguments(message))
+            }
+        }
+    }
+
+    /// Refuses arguments that nobody asked for.
+    pub(super) fn finish(self) -> Result<(), Refusal> {
+        let Some(name) = self.rest.keys().next() else { return Ok(()) };
+        let meant = near(name, self.known.iter().copied());
+        let rest = match meant.first() {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("it takes {}", self.known.join(", ")),
+        };
+        Err(Refusal::arguments(format!("{}: unknown argument `{}`; {rest}", self.tool, cut(name))))
+    }
+
+    /// Null is the same as missing.
+    fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
+        self.rest.shift_remove(name).filter(|value| !value.is_null())
+    }
+
+    fn wrong<T>(&self, name: &str, wanted: &str, got: &Value) -> Result<T, Refusal> {
+        let got = match got {
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Number(_) => "this number",
+            Value::String(_) => "a string",
+            Value::Array(_) => "an array",
+            Value::Object(_) => "an object",
+        };
+        Err(Refusal::arguments(format!("{}: `{name}` must be {wanted}, not {got}", self.tool)))
+    }
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(64).collect()
+}

@@ -1,0 +1,203 @@
+//! The MCP server that clients talk to, in every protocol version that rmcp knows.
+//!
+//! rmcp's handler checks versions and metadata; results of `tools/list` and `tools/call` then leave
+//! as raw JSON, since rmcp's typed results lose what they do not know. See `docs/request-path.md`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rmcp::{
+    RoleServer, ServerHandler,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, ClientNotification, ClientRequest,
+        CustomRequest, CustomResult, ErrorCode, ErrorData, Implementation, ListToolsResult,
+        PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, ServerResult,
+    },
+    service::{NotificationContext, RequestContext, Service},
+};
+use serde_json::{Map, Value, json};
+
+use super::{Answer, Gateway, facade};
+
+/// How long clients may keep the list of tools, in milliseconds.
+const TOOLS_TTL_MS: u64 = 3_600_000;
+
+/// What a server of this kind answers; a malformed request for one of these is a bad parameter,
+/// not an unknown method.
+const SERVED: [&str; 5] = ["initialize", "server/discover", "ping", "tools/list", "tools/call"];
+
+/// The gateway as an MCP server.
+#[derive(Clone, Debug)]
+pub(super) struct Front {
+    handler: Handler,
+}
+
+#[derive(Clone, Debug)]
+struct Handler {
+    gateway: Arc<Gateway>,
+}
+
+/// Carries a raw result past rmcp's typed ones, in the extensions of one request.
+#[derive(Clone, Default)]
+struct Slot(Arc<Mutex<Option<Map<String, Value>>>>);
+
+impl Slot {
+    fn put(&self, result: Value) {
+        if let Value::Object(result) = result {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        }
+    }
+
+    fn take(&self) -> Option<Map<String, Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Front {
+    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
+        Self { handler: Handler { gateway } }
+    }
+}
+
+impl Service<RoleServer> for Front {
+    async fn handle_request(
+        &self,
+        request: ClientRequest,
+        mut context: RequestContext<RoleServer>,
+    ) -> Result<ServerResult, ErrorData> {
+        if not_offered(&request) {
+            return Err(ErrorData::new(
+                ErrorCode::METHOD_NOT_FOUND,
+                request.method().to_owned(),
+                None,
+            ));
+        }
+        let stateless = context.protocol_version().is_some_and(|version| !version.has_initialize());
+        let slot = Slot::default();
+        context.extensions.insert(slot.clone());
+        let typed = self.handler.handle_request(request, context).await?;
+        Ok(match slot.take() {
+            Some(raw) => ServerResult::CustomResult(CustomResult::new(shaped(raw, stateless))),
+            None => typed,
+        })
+    }
+
+    async fn handle_notification(
+        &self,
+        notification: ClientNotification,
+        context: NotificationContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.handler.handle_notification(notification, context).await
+    }
+
+    fn get_info(&self) -> ServerConfig {
+        ServerHandler::get_info(&self.handler)
+    }
+}
+
+/// rmcp's handler answers these with empty results; we offer tools only.
+fn not_offered(request: &ClientRequest) -> bool {
+    matches!(
+        request,
+        ClientRequest::CompleteRequest(_)
+            | ClientRequest::SetLevelRequest(_)
+            | ClientRequest::GetPromptRequest(_)
+            | ClientRequest::ListPromptsRequest(_)
+            | ClientRequest::ListResourcesRequest(_)
+            | ClientRequest::ListResourceTemplatesRequest(_)
+            | ClientRequest::ReadResourceRequest(_)
+            | ClientRequest::SubscribeRequest(_)
+            | ClientRequest::UnsubscribeRequest(_)
+    )
+}
+
+/// 2026-07-28 requires `resultType` on every result; earlier versions do not know it.
+fn shaped(mut result: Map<String, Value>, stateless: bool) -> Value {
+    const KEY: &str = "resultType";
+    let complete = Value::from("complete");
+    if stateless && !result.contains_key(KEY) {
+        result.insert(KEY.into(), complete);
+    } else if !stateless && result.get(KEY) == Some(&complete) {
+        result.shift_remove(KEY);
+    }
+    Value::Object(result)
+}
+
+impl ServerHandler for Handler {
+    fn get_info(&self) -> ServerConfig {
+        let us = Implementation::new("tollgate", env!("CARGO_PKG_VERSION"));
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(us)
+            .with_instructions(facade::INSTRUCTIONS)
+    }
+
+    async fn list_tools(
+        &self,
+        _params: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let stateless = context.protocol_version().is_some_and(|version| !version.has_initialize());
+        let mut result = json!({"tools": facade::tools(self.gateway.settings().debug)});
+        if let (true, Value::Object(result)) = (stateless, &mut result) {
+            result.insert("ttlMs".into(), TOOLS_TTL_MS.into());
+            result.insert("cacheScope".into(), "public".into());
+        }
+        put(&context, result);
+        Ok(ListToolsResult::default())
+    }
+
+    async fn call_tool(
+        &self,
+        params: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let meta = for_downstream(&context.meta);
+        let arguments = params.arguments.unwrap_or_default();
+        let name = params.name.into_owned();
+        let answer = self.gateway.call_tool(name, arguments, meta, context.ct.clone()).await;
+        match answer {
+            Answer::Result(result) => put(&context, result),
+            Answer::Refused(refusal) => put(&context, self.gateway.refused(&refusal)),
+            Answer::Error(error) => {
+                return Err(ErrorData::new(ErrorCode(error.code), error.message, error.data));
+            }
+        }
+        Ok(CallToolResponse::Complete(CallToolResult::success(Vec::new())))
+    }
+
+    /// Requests that fit no type of rmcp's end here, malformed ones of known methods included.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        if SERVED.contains(&request.method.as_str()) {
+            let message =
+                format!("the params of `{}` are not what the method takes", request.method);
+            return Err(ErrorData::invalid_params(message, None));
+        }
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, request.method, None))
+    }
+
+    fn supported_protocol_versions(&self) -> std::borrow::Cow<'static, [ProtocolVersion]> {
+        std::borrow::Cow::Borrowed(ProtocolVersion::KNOWN_VERSIONS)
+    }
+}
+
+fn put(context: &RequestContext<RoleServer>, result: Value) {
+    if let Some(slot) = context.extensions.get::<Slot>() {
+        slot.put(result);
+    }
+}
+
+/// The request's `_meta` without what belongs to this hop: credentials, the progress token, and
+/// MCP's own keys.
+fn for_downstream(meta: &Map<String, Value>) -> Map<String, Value> {
+    meta.iter()
+        .filter(|(key, _)| {
+            !matches!(key.as_str(), "token" | "progressToken")
+                && !key.starts_with("io.modelcontextprotocol/")
+                && !key.starts_with("tollgate/")
+        })
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}

@@ -1,0 +1,165 @@
+//! Floor 3: what happens to a call.
+//!
+//! - [`facade`]: the three tools as clients see them.
+//! - [`request`]: the path of an `execute_tool` call, one line per step.
+//! - [`discovery`]: `list_servers`, `get_server_tools`.
+//! - [`fields`]: arguments of the three tools, read strictly.
+//! - [`front`], [`stdio`]: MCP in and out.
+//! - [`status`]: the debug tool.
+
+mod discovery;
+pub mod facade;
+mod fields;
+mod front;
+mod request;
+mod status;
+mod stdio;
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Map, Value, json};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use stdio::serve_stdio;
+
+use crate::{
+    domain::{
+        refusal::{Refusal, RpcError},
+        settings::Settings,
+    },
+    downstream::{Fleet, Launcher},
+};
+
+/// How long calls in flight may still run when the gateway stops.
+const DRAIN: Duration = Duration::from_millis(1_800);
+
+/// The gateway: settings, servers, and the calls in flight.
+#[derive(Debug)]
+pub struct Gateway {
+    settings: Settings,
+    fleet: Fleet,
+    calls: TaskTracker,
+    /// Cancelled when calls in flight are to end.
+    stopping: CancellationToken,
+}
+
+/// What a call comes to, as the client gets it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// A tool result, raw: a downstream's own, or one of ours.
+    Result(Value),
+    /// A JSON-RPC error: a downstream's own, or a tool that does not exist.
+    Error(RpcError),
+    /// One of the gateway's refusals; its wire form is a tool result.
+    Refused(Refusal),
+}
+
+impl Gateway {
+    /// A gateway over these settings; starts nothing.
+    pub fn new(settings: Settings, launcher: &Arc<Launcher>) -> Arc<Self> {
+        let fleet = Fleet::new(&settings.servers, launcher);
+        Arc::new(Self {
+            settings,
+            fleet,
+            calls: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        })
+    }
+
+    /// The settings that are in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The servers behind the gateway.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// Runs one call of one of the three tools to its end, whoever hangs up: it runs in a task of
+    /// its own, and `cancel` is passed on to the server as a request to stop.
+    pub async fn call_tool(
+        self: &Arc<Self>,
+        name: String,
+        arguments: Map<String, Value>,
+        meta: Map<String, Value>,
+        cancel: CancellationToken,
+    ) -> Answer {
+        if self.calls.is_closed() {
+            return Answer::Refused(Refusal::Cancelled);
+        }
+        let gateway = self.clone();
+        let task = self.calls.spawn(async move {
+            let both = gateway.stopping.child_token();
+            let body = gateway.dispatch(&name, arguments, meta, &both);
+            let relay = async {
+                cancel.cancelled().await;
+                both.cancel();
+                std::future::pending().await
+            };
+            tokio::select! { answer = body => answer, answer = relay => answer }
+        });
+        match task.await {
+            Ok(answer) => answer,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Answer::Refused(Refusal::Cancelled),
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        name: &str,
+        arguments: Map<String, Value>,
+        meta: Map<String, Value>,
+        cancel: &CancellationToken,
+    ) -> Answer {
+        let outcome = match name {
+            facade::LIST_SERVERS => self.list_servers(arguments),
+            facade::GET_SERVER_TOOLS => self.get_server_tools(arguments, cancel).await,
+            facade::EXECUTE_TOOL => self.execute_tool(arguments, meta, cancel).await,
+            facade::GET_GATEWAY_STATUS if self.settings.debug => self.status(arguments),
+            unknown => return Answer::Error(no_such_tool(unknown)),
+        };
+        outcome.unwrap_or_else(Answer::Refused)
+    }
+
+    /// The wire form of a refusal: a tool result with one line of JSON, secrets masked.
+    pub fn refused(&self, refusal: &Refusal) -> Value {
+        let text = refusal.to_json().to_string();
+        let mut result = text_result(&self.settings.redactor.redact(&text));
+        if let Value::Object(result) = &mut result {
+            result.insert("isError".into(), true.into());
+        }
+        result
+    }
+
+    /// Waits for calls in flight, then cancels those that are left, then stops all servers.
+    pub async fn stop(&self) {
+        self.drain().await;
+        self.fleet.stop().await;
+    }
+
+    /// Refuses new calls, waits for those in flight, and cancels those that are left.
+    pub(crate) async fn drain(&self) {
+        self.calls.close();
+        if tokio::time::timeout(DRAIN, self.calls.wait()).await.is_err() {
+            self.stopping.cancel();
+        }
+    }
+}
+
+/// A result of ours: one text block.
+fn text_result(text: &str) -> Value {
+    json!({"content": [{"type": "text", "text": text}]})
+}
+
+fn no_such_tool(name: &str) -> RpcError {
+    const INVALID_PARAMS: i32 = -32602;
+    let (list, get, execute) =
+        (facade::LIST_SERVERS, facade::GET_SERVER_TOOLS, facade::EXECUTE_TOOL);
+    RpcError {
+        code: INVALID_PARAMS,
+        message: format!("unknown tool `{name}`; the tools here are {list}, {get} and {execute}"),
+        data: None,
+    }
+}

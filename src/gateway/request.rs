@@ -1,0 +1,260 @@
+//! The path of an `execute_tool` call.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Answer, Gateway, facade, fields::Fields, text_result};
+use crate::{
+    domain::{
+        call::{Caller, ServerName, ToolName},
+        catalog::{Catalogue, Checked},
+        near::near,
+        policy::{Denied, Permit, Visit},
+        refusal::Refusal,
+    },
+    downstream::{CallFailure, Server, Unavailable},
+};
+
+/// An `execute_tool` call as asked for.
+struct Call {
+    agent_id: Option<String>,
+    server: String,
+    tool: ToolName,
+    args: Map<String, Value>,
+    meta: Map<String, Value>,
+    timeout: Option<Duration>,
+}
+
+/// How long a call may still take.
+struct Patience {
+    server: Duration,
+    /// Set by the caller's `timeout_ms`, which bounds the whole call, a start included.
+    until: Option<Instant>,
+}
+
+impl Gateway {
+    /// Identity → policy → existence → arguments → forward.
+    pub(super) async fn execute_tool(
+        &self,
+        arguments: Map<String, Value>,
+        meta: Map<String, Value>,
+        cancel: &CancellationToken,
+    ) -> Result<Answer, Refusal> {
+        let call = Call::parse(arguments, meta)?;
+        let caller = self.identify(call.agent_id.as_deref())?;
+        let (visit, server) = self.visit(&caller, &call.server)?;
+        let patience = Patience::new(server.spec().timeout, call.timeout);
+        let permit = self.authorize(visit, &call.tool, server, &patience, cancel).await?;
+        let catalogue = catalogue(server, patience.left(), cancel).await?;
+        let args = self.check(&permit, &catalogue, call.args)?;
+        forward(&permit, server, &args, &call.meta, &patience, cancel).await
+    }
+
+    pub(super) fn identify(&self, agent_id: Option<&str>) -> Result<Caller, Refusal> {
+        Ok(self.settings.identities.identify(agent_id, &self.settings.rules)?)
+    }
+
+    /// The right to use the server, and the server.
+    pub(super) fn visit(
+        &self,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<(Visit, &Arc<Server>), Refusal> {
+        let Some(server) = self.fleet.server(name) else {
+            return Err(self.no_server(caller, name));
+        };
+        match self.settings.rules.visit(caller, server.name()) {
+            Ok(visit) => Ok((visit, server)),
+            Err(denied) if self.settings.rules.explain_denials => {
+                Err(refused(&format!("server `{name}`"), denied))
+            }
+            Err(_) => Err(self.no_server(caller, name)),
+        }
+    }
+
+    /// A permit for the tool. A refusal that may not be explained looks exactly like a tool that
+    /// does not exist, which takes the server's list of tools.
+    async fn authorize(
+        &self,
+        visit: Visit,
+        tool: &ToolName,
+        server: &Arc<Server>,
+        patience: &Patience,
+        cancel: &CancellationToken,
+    ) -> Result<Permit, Refusal> {
+        let seen_by = visit.clone();
+        match self.settings.rules.authorize(visit, tool) {
+            Ok(permit) => Ok(permit),
+            Err(denied) if self.settings.rules.explain_denials => {
+                let what = format!("tool `{tool}` on server `{}`", server.name());
+                Err(refused(&what, denied))
+            }
+            Err(_) => {
+                let catalogue = catalogue(server, patience.left(), cancel).await?;
+                Err(self.no_tool(&seen_by, tool, &catalogue))
+            }
+        }
+    }
+
+    /// The arguments, once they satisfy the tool's schema.
+    fn check(
+        &self,
+        permit: &Permit,
+        catalogue: &Catalogue,
+        args: Map<String, Value>,
+    ) -> Result<Map<String, Value>, Refusal> {
+        let Some(tool) = catalogue.tool(permit.tool()) else {
+            let visit = self.settings.rules.visit(permit.caller(), permit.server());
+            return Err(match visit {
+                Ok(visit) => self.no_tool(&visit, permit.tool(), catalogue),
+                Err(_) => self.no_server(permit.caller(), permit.server().as_str()),
+            });
+        };
+        let args = Value::Object(args);
+        match tool.check(&args) {
+            Ok(Checked::Valid) => {}
+            Ok(Checked::Unchecked(reason)) => {
+                tracing::warn!(server = %permit.server(), tool = %tool.name(), "arguments not checked: {reason}");
+            }
+            Err(message) => {
+                let signature = Some(tool.signature());
+                return Err(Refusal::InvalidArguments { message, signature });
+            }
+        }
+        match args {
+            Value::Object(args) => Ok(args),
+            _ => Ok(Map::new()),
+        }
+    }
+
+    fn no_server(&self, caller: &Caller, name: &str) -> Refusal {
+        let rules = &self.settings.rules;
+        let visible = self.fleet.servers().iter().map(|server| server.name());
+        let visible = visible.filter(|server| rules.visit(caller, server).is_ok());
+        let near = owned(near(name, visible.map(ServerName::as_str)));
+        Refusal::ServerNotFound { server: name.to_owned(), near }
+    }
+
+    fn no_tool(&self, visit: &Visit, tool: &ToolName, catalogue: &Catalogue) -> Refusal {
+        let visible = self.visible_tools(visit, catalogue).map(|tool| tool.name().as_str());
+        let near = owned(near(tool.as_str(), visible));
+        Refusal::ToolNotFound { server: visit.server().clone(), tool: tool.clone(), near }
+    }
+}
+
+impl Call {
+    fn parse(arguments: Map<String, Value>, meta: Map<String, Value>) -> Result<Self, Refusal> {
+        let mut fields = Fields::new(facade::EXECUTE_TOOL, arguments);
+        let call = Self {
+            server: fields.text("server")?,
+            tool: ToolName::from(fields.text("tool")?.as_str()),
+            args: fields.object("args", "arguments")?,
+            agent_id: fields.optional_text("agent_id")?,
+            timeout: fields.positive("timeout_ms")?.map(Duration::from_millis),
+            meta,
+        };
+        fields.unsupported("max_result_tokens")?;
+        fields.finish()?;
+        Ok(call)
+    }
+}
+
+impl Patience {
+    /// The caller may only shorten what the server is given.
+    fn new(server: Duration, asked: Option<Duration>) -> Self {
+        let until = asked.filter(|asked| *asked < server).map(|asked| Instant::now() + asked);
+        Self { server, until }
+    }
+
+    fn left(&self) -> Duration {
+        self.until.map_or(self.server, |until| until.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// The server's tools; starts it if need be.
+pub(super) async fn catalogue(
+    server: &Arc<Server>,
+    wait: Duration,
+    cancel: &CancellationToken,
+) -> Result<Arc<Catalogue>, Refusal> {
+    tokio::select! {
+        found = server.catalogue(wait) => found.map_err(|cause| unavailable(server.name(), cause)),
+        () = cancel.cancelled() => Err(Refusal::Cancelled),
+    }
+}
+
+/// Only a permit gets a call to a server.
+async fn forward(
+    permit: &Permit,
+    server: &Arc<Server>,
+    args: &Map<String, Value>,
+    meta: &Map<String, Value>,
+    patience: &Patience,
+    cancel: &CancellationToken,
+) -> Result<Answer, Refusal> {
+    let started = Instant::now();
+    let timeout = patience.left();
+    let outcome = server.call(permit.tool(), args, meta, timeout, cancel).await;
+    let name = permit.server();
+    match outcome {
+        Ok(result) => tool_result(name, result),
+        Err(CallFailure::Rpc(error)) => Ok(Answer::Error(error)),
+        Err(CallFailure::Unavailable(cause)) => Err(unavailable(name, cause)),
+        Err(CallFailure::Cancelled) => Err(Refusal::Cancelled),
+        Err(CallFailure::Timeout) => Err(Refusal::Timeout {
+            server: name.clone(),
+            tool: permit.tool().clone(),
+            after_ms: u64::try_from(patience.spent(started).as_millis()).unwrap_or(u64::MAX),
+        }),
+        Err(CallFailure::NotSent) => Err(because(name, "it ended before the call was sent")),
+        Err(CallFailure::Lost) => Err(because(
+            name,
+            "it ended during the call, which may have run; call again to restart it",
+        )),
+        Err(CallFailure::TooLong) => Err(because(name, "its answer was longer than 16 MiB")),
+    }
+}
+
+impl Patience {
+    /// What the caller asked for, or else what was waited.
+    fn spent(&self, started: Instant) -> Duration {
+        match self.until {
+            Some(_) => started.elapsed(),
+            None => self.server,
+        }
+    }
+}
+
+/// A server's result as it came. One that is no object is no tool result; it is kept as text.
+fn tool_result(server: &ServerName, result: Value) -> Result<Answer, Refusal> {
+    if result.get("resultType").and_then(Value::as_str) == Some("input_required") {
+        return Err(because(server, "it asks for user input, which this version cannot pass on"));
+    }
+    Ok(Answer::Result(match result {
+        Value::Object(_) => result,
+        other => text_result(&other.to_string()),
+    }))
+}
+
+fn refused(what: &str, denied: Denied) -> Refusal {
+    Refusal::Denied { what: what.to_owned(), rule: denied.rule }
+}
+
+fn unavailable(server: &ServerName, cause: Unavailable) -> Refusal {
+    Refusal::Unavailable {
+        server: server.clone(),
+        cause: cause.cause,
+        retry_after_ms: cause.retry_after_ms,
+    }
+}
+
+fn because(server: &ServerName, cause: &str) -> Refusal {
+    unavailable(server, Unavailable { cause: cause.to_owned(), retry_after_ms: None })
+}
+
+fn owned(names: Vec<&str>) -> Vec<String> {
+    names.into_iter().map(str::to_owned).collect()
+}

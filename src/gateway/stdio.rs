@@ -1,0 +1,252 @@
+//! MCP on standard input and output: one JSON-RPC message per line.
+//!
+//! rmcp's own stdio transport is silent on bad input; this one answers it: −32700 for what is not
+//! JSON, −32600 (with the id, where one can be read) for what is not a request.
+
+use std::{io, sync::Arc, time::Duration};
+
+use rmcp::{
+    RoleServer, ServiceExt,
+    model::{
+        ClientRequest, ErrorCode, ErrorData, GetMeta, JsonRpcMessage, ProtocolVersion,
+        ServerJsonRpcMessage, ServerResult,
+    },
+    service::{RxJsonRpcMessage, ServerInitializeError, TxJsonRpcMessage},
+    transport::{
+        Transport,
+        io::{StdioReader, StdioWriter, stdio_pipes},
+    },
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    sync::{Mutex, Semaphore},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Gateway, front::Front};
+use crate::domain::frame::{Frame, Framer, MAX_MESSAGE_BYTES, id_of};
+
+/// This many error answers may wait to be written before reading pauses.
+const WAITING_ERRORS: usize = 64;
+
+/// How long the last answers may take to be written when the gateway stops.
+const FLUSH: Duration = Duration::from_millis(300);
+
+/// Serves one client until its stdin ends or `shutdown` is cancelled; then waits for calls in
+/// flight, a short while, and stops all servers.
+///
+/// # Errors
+/// A session that broke down otherwise than by its end.
+pub async fn serve_stdio(gateway: Arc<Gateway>, shutdown: CancellationToken) -> io::Result<()> {
+    let (end_of_input, stop) = (CancellationToken::new(), CancellationToken::new());
+    let transport = Stdio::new(end_of_input.clone());
+    let front = Front::new(gateway.clone());
+    let session = {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            match front.serve_with_ct(transport, stop).await {
+                Ok(running) => running.waiting().await.map(drop).map_err(io::Error::other),
+                // The client left before it said anything.
+                Err(
+                    ServerInitializeError::ConnectionClosed(_) | ServerInitializeError::Cancelled,
+                ) => Ok(()),
+                Err(error) => Err(io::Error::other(error.to_string())),
+            }
+        })
+    };
+    let mut session = std::pin::pin!(session);
+    let ended = tokio::select! {
+        ended = &mut session => Some(ended),
+        () = end_of_input.cancelled() => None,
+        () = shutdown.cancelled() => None,
+    };
+    gateway.drain().await;
+    stop.cancel();
+    let ended = match ended {
+        Some(ended) => Some(ended),
+        None => tokio::time::timeout(FLUSH, session).await.ok(),
+    };
+    gateway.fleet().stop().await;
+    match ended {
+        Some(ended) => ended.map_err(io::Error::other)?,
+        None => Ok(()),
+    }
+}
+
+/// The client's end of the line.
+struct Stdio {
+    read: BufReader<StdioReader>,
+    framer: Framer,
+    write: Arc<Mutex<StdioWriter>>,
+    errors: Arc<Semaphore>,
+    /// rmcp ends a session whose first messages are not requests, so until it has opened the
+    /// others are passed over.
+    open: bool,
+    end_of_input: CancellationToken,
+}
+
+impl Stdio {
+    fn new(end_of_input: CancellationToken) -> Self {
+        let (read, write) = stdio_pipes();
+        Self {
+            read: BufReader::with_capacity(64 * 1024, read),
+            framer: Framer::new(MAX_MESSAGE_BYTES),
+            write: Arc::new(Mutex::new(write)),
+            errors: Arc::new(Semaphore::new(WAITING_ERRORS)),
+            open: false,
+            end_of_input,
+        }
+    }
+
+    /// The next frame; None at the end of input. Loses nothing if it is dropped.
+    async fn frame(&mut self) -> Option<Frame> {
+        loop {
+            let chunk = self.read.fill_buf().await.ok().filter(|chunk| !chunk.is_empty())?;
+            let (taken, frame) = self.framer.push(chunk);
+            self.read.consume(taken);
+            if frame.is_some() {
+                return frame;
+            }
+        }
+    }
+
+    /// Answers bad input, in a task of its own: `receive` may be dropped at any await, and half a
+    /// line must not be written.
+    async fn answer(&self, fault: Fault) {
+        let Ok(permit) = self.errors.clone().acquire_owned().await else { return };
+        let write = self.write.clone();
+        tokio::spawn(async move {
+            // A client that does not take its answers is noticed by the next of them.
+            let _ = write_line(&write, &fault.to_json()).await;
+            drop(permit);
+        });
+    }
+
+    /// Whether rmcp takes this message in the phase that the session is in.
+    fn admits(&mut self, message: &RxJsonRpcMessage<RoleServer>) -> bool {
+        if let (false, JsonRpcMessage::Request(request)) = (self.open, message) {
+            self.open = opens(&request.request);
+            return true;
+        }
+        self.open
+    }
+}
+
+/// Whether this request, as the first, begins a session without a handshake.
+fn opens(request: &ClientRequest) -> bool {
+    let meta = request.get_meta();
+    let bootstrap = matches!(
+        request,
+        ClientRequest::InitializeRequest(_)
+            | ClientRequest::DiscoverRequest(_)
+            | ClientRequest::PingRequest(_)
+    );
+    !bootstrap
+        && meta.missing_required_keys(&ProtocolVersion::V_2026_07_28).is_empty()
+        && meta.protocol_version().is_some_and(|v| ProtocolVersion::KNOWN_VERSIONS.contains(&v))
+}
+
+impl Transport<RoleServer> for Stdio {
+    type Error = io::Error;
+
+    fn send(
+        &mut self,
+        message: TxJsonRpcMessage<RoleServer>,
+    ) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        self.open |= handshake_done(&message);
+        let write = self.write.clone();
+        async move { write_line(&write, &message).await }
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        loop {
+            let Some(frame) = self.frame().await else {
+                self.end_of_input.cancel();
+                return None;
+            };
+            match read(frame) {
+                Ok(Some(message)) if self.admits(&message) => return Some(message),
+                Ok(_) => {}
+                Err(fault) => self.answer(fault).await,
+            }
+        }
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn handshake_done(message: &ServerJsonRpcMessage) -> bool {
+    matches!(
+        message,
+        JsonRpcMessage::Response(response)
+            if matches!(response.result, ServerResult::InitializeResult(_))
+    )
+}
+
+async fn write_line(write: &Mutex<StdioWriter>, message: &impl serde::Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    let mut write = write.lock().await;
+    write.write_all(&line).await?;
+    write.flush().await
+}
+
+/// Input that is no JSON-RPC message.
+struct Fault {
+    code: ErrorCode,
+    message: &'static str,
+    id: Value,
+}
+
+impl Fault {
+    fn invalid(message: &'static str, id: Option<Value>) -> Self {
+        Self { code: ErrorCode::INVALID_REQUEST, message, id: id.unwrap_or_default() }
+    }
+
+    fn to_json(&self) -> Value {
+        let error = ErrorData::new(self.code, self.message, None);
+        json!({"jsonrpc": "2.0", "id": self.id, "error": error})
+    }
+}
+
+/// The message in a frame; None for an empty line and for a notification that nobody knows.
+fn read(frame: Frame) -> Result<Option<RxJsonRpcMessage<RoleServer>>, Fault> {
+    let line = match frame {
+        Frame::Line(line) => line,
+        Frame::TooLong(id) => {
+            return Err(Fault::invalid("the message is longer than 16 MiB", id));
+        }
+    };
+    let text = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line);
+    if text.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let value: Value = serde_json::from_slice(text).map_err(|error| unreadable(&error, text))?;
+    let Value::Object(object) = &value else {
+        return Err(Fault::invalid(
+            "a message is one JSON object; batches are not supported",
+            None,
+        ));
+    };
+    let id = object.get("id").filter(|id| id.is_string() || id.is_number()).cloned();
+    let request = object.contains_key("method") && object.contains_key("id");
+    if request && !id.as_ref().is_some_and(|id| id.is_string() || id.is_i64()) {
+        return Err(Fault::invalid("`id` must be a string or an integer", id));
+    }
+    match serde_json::from_value(value) {
+        Ok(message) => Ok(Some(message)),
+        Err(_) if !request && id.is_none() => Ok(None),
+        Err(_) => Err(Fault::invalid("not a JSON-RPC 2.0 message", id)),
+    }
+}
+
+fn unreadable(error: &serde_json::Error, text: &[u8]) -> Fault {
+    // serde_json has no category of its own for this.
+    if error.to_string().starts_with("recursion limit") {
+        return Fault::invalid("the message is nested too deeply", id_of(text));
+    }
+    Fault { code: ErrorCode::PARSE_ERROR, message: "not valid JSON in UTF-8", id: Value::Null }
+}
