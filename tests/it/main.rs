@@ -1,0 +1,13 @@
+//! One integration binary, a module per subject.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    reason = "a test that fails may panic, and documents itself by its name"
+)]
+
+mod facade;
+mod support;
