@@ -185,9 +185,9 @@ impl Connection {
             () = cancel.cancelled() => Err((CallFailure::Cancelled, "the client cancelled the call")),
             () = tokio::time::sleep(timeout) => Err((CallFailure::Timeout, "the call timed out")),
         };
-        let written = self.traffic.take_written(&id);
+        let seen = self.traffic.take_seen(&id);
         match outcome {
-            Ok(answer) => answer_of(answer, written),
+            Ok(answer) => answer_of(answer, seen),
             Err((failure, reason)) => {
                 self.withdraw(id, reason);
                 Err(failure)
@@ -250,10 +250,7 @@ fn handshake_failure(error: ClientInitializeError) -> String {
     }
 }
 
-fn answer_of(
-    answer: Result<ServerResult, ServiceError>,
-    written: bool,
-) -> Result<Value, CallFailure> {
+fn answer_of(answer: Result<ServerResult, ServiceError>, seen: bool) -> Result<Value, CallFailure> {
     match answer {
         Ok(ServerResult::CustomResult(result)) => Ok(result.0),
         // The transport hands up every result of the open phase raw.
@@ -265,7 +262,7 @@ fn answer_of(
             data: error.data,
         })),
         Err(ServiceError::Cancelled { .. }) => Err(CallFailure::Cancelled),
-        Err(_) if written => Err(CallFailure::Lost),
+        Err(_) if seen => Err(CallFailure::Lost),
         Err(_) => Err(CallFailure::NotSent),
     }
 }

@@ -68,9 +68,9 @@ pub struct Unavailable {
 pub enum CallFailure {
     /// The server cannot be used; the call did not reach it.
     Unavailable(Unavailable),
-    /// The connection went before the call was written.
+    /// The connection went before the server saw the call.
     NotSent,
-    /// The connection went after the call was written; the tool may have run.
+    /// The connection went after the server may have seen the call; the tool may have run.
     Lost,
     /// No answer in time; the server was told. The tool may have run.
     Timeout,
@@ -163,7 +163,7 @@ impl Server {
         connection.catalogue().await.map_err(Unavailable::because)
     }
 
-    /// Calls a tool and answers the result as it arrived. A call that provably never left is sent
+    /// Calls a tool and answers the result as it arrived. A call that the server provably never saw is sent
     /// once more, over a new connection.
     ///
     /// # Errors

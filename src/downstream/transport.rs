@@ -5,7 +5,7 @@
 
 use std::{
     borrow::Cow,
-    collections::HashSet,
+    collections::HashMap,
     io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -50,10 +50,19 @@ const HEARD: [&str; 3] =
 pub(super) struct Traffic {
     server: ServerName,
     phase: Mutex<Phase>,
-    /// Calls that were written whole. A call that is not here cannot have run.
-    written: Mutex<HashSet<RequestId>>,
+    sent: Mutex<Sent>,
     /// Cancelled when the stream to the server can no longer be used.
     broken: CancellationToken,
+}
+
+/// How far the stream to the server has come, in bytes.
+#[derive(Debug, Default)]
+struct Sent {
+    written: u64,
+    /// Where each call that was written whole begins.
+    calls: HashMap<RequestId, u64>,
+    /// How much the server had read when it ended, if that is known.
+    read: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -68,18 +77,29 @@ impl Traffic {
         Arc::new(Self {
             server,
             phase: Mutex::new(Phase::Open),
-            written: Mutex::default(),
+            sent: Mutex::default(),
             broken: CancellationToken::new(),
         })
     }
 
-    /// Whether the call may have reached the server; forgets it.
-    pub(super) fn take_written(&self, id: &RequestId) -> bool {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    /// Whether the server may have seen the call; forgets it. A call that was not written whole, or
+    /// of which an ended server has not read a byte, cannot have run.
+    pub(super) fn take_seen(&self, id: &RequestId) -> bool {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = sent.calls.remove(id);
+        begin.is_some_and(|begin| sent.read.is_none_or(|read| read > begin))
     }
 
-    fn note_written(&self, id: RequestId) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    fn note_written(&self, bytes: usize, call: Option<RequestId>) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = sent.written;
+        sent.calls.extend(call.map(|id| (id, begin)));
+        sent.written += bytes as u64;
+    }
+
+    fn note_end(&self, unread: u64) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.read = Some(sent.written.saturating_sub(unread));
     }
 
     fn note_request(&self, id: &RequestId, request: &ClientRequest) {
@@ -175,6 +195,17 @@ impl Pipes {
         }
     }
 
+    /// The server has closed its end: notes what it has left unread.
+    fn end(&self) {
+        #[cfg(target_os = "linux")]
+        if let Ok(write) = self.write.try_lock()
+            && let Some(stdin) = write.as_ref()
+            && let Ok(unread) = rustix::io::ioctl_fionread(stdin)
+        {
+            self.traffic.note_end(unread);
+        }
+    }
+
     fn message(&self, frame: Frame) -> Option<RxJsonRpcMessage<RoleClient>> {
         match frame {
             Frame::Line(line) => match serde_json::from_slice(&line) {
@@ -218,7 +249,7 @@ impl Transport<RoleClient> for Pipes {
             };
             match tokio::time::timeout(WRITE_DEADLINE, written).await {
                 Ok(Ok(())) => {
-                    call.map(|id| traffic.note_written(id));
+                    traffic.note_written(line.len(), call);
                     Ok(())
                 }
                 failed => {
@@ -236,8 +267,12 @@ impl Transport<RoleClient> for Pipes {
         let mut noise = 0;
         loop {
             let frame = tokio::select! {
-                frame = self.frame() => frame?,
+                frame = self.frame() => frame,
                 () = broken.cancelled() => return None,
+            };
+            let Some(frame) = frame else {
+                self.end();
+                return None;
             };
             if let Some(message) = self.message(frame) {
                 return Some(message);

@@ -8,7 +8,8 @@ use std::{io, sync::Arc, time::Duration};
 use rmcp::{
     RoleServer, ServiceExt,
     model::{
-        ClientRequest, ErrorCode, ErrorData, GetMeta, JsonRpcMessage, ProtocolVersion,
+        CallToolRequest, CallToolRequestParams, ClientRequest, ErrorCode, ErrorData, GetMeta,
+        JsonRpcMessage, MetaObject, ProtocolVersion, RequestId, RequestMetaObject,
         ServerJsonRpcMessage, ServerResult,
     },
     service::{RxJsonRpcMessage, ServerInitializeError, TxJsonRpcMessage},
@@ -17,7 +18,7 @@ use rmcp::{
         io::{StdioReader, StdioWriter, stdio_pipes},
     },
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     sync::{Mutex, Semaphore},
@@ -236,11 +237,38 @@ fn read(frame: Frame) -> Result<Option<RxJsonRpcMessage<RoleServer>>, Fault> {
     if request && !id.as_ref().is_some_and(|id| id.is_string() || id.is_i64()) {
         return Err(Fault::invalid("`id` must be a string or an integer", id));
     }
+    if let Some(call) = tool_call(object) {
+        return Ok(Some(call));
+    }
     match serde_json::from_value(value) {
         Ok(message) => Ok(Some(message)),
         Err(_) if !request && id.is_none() => Ok(None),
         Err(_) => Err(Fault::invalid("not a JSON-RPC 2.0 message", id)),
     }
+}
+
+/// A well-formed `tools/call`, put together by hand: rmcp's decoding refuses numbers that fit no
+/// machine type, and arguments are the caller's own.
+fn tool_call(message: &Map<String, Value>) -> Option<RxJsonRpcMessage<RoleServer>> {
+    let text = |object: &Map<String, Value>, key| {
+        object.get(key).and_then(Value::as_str).map(str::to_owned)
+    };
+    if text(message, "jsonrpc")? != "2.0" || text(message, "method")? != "tools/call" {
+        return None;
+    }
+    let id: RequestId = serde_json::from_value(message.get("id")?.clone()).ok()?;
+    let params = message.get("params")?.as_object()?;
+    let mut call = CallToolRequestParams::new(text(params, "name")?);
+    call.arguments = match params.get("arguments") {
+        None | Some(Value::Null) => None,
+        Some(arguments) => Some(arguments.as_object()?.clone()),
+    };
+    call.request_state = text(params, "requestState");
+    let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(call));
+    if let Some(meta) = params.get("_meta") {
+        request.get_meta_mut().extend(RequestMetaObject(MetaObject(meta.as_object()?.clone())));
+    }
+    Some(JsonRpcMessage::request(request, id))
 }
 
 fn unreadable(error: &serde_json::Error, text: &[u8]) -> Fault {

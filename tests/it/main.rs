@@ -6,8 +6,10 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::print_stderr,
+    unreachable_pub,
     reason = "a test that fails may panic, and documents itself by its name"
 )]
 
+mod downstream;
 mod facade;
 mod support;

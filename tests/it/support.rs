@@ -258,6 +258,10 @@ impl Client {
         self.call("execute_tool", json!({"server": server, "tool": tool, "args": args}))
     }
 
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
     /// Closes stdin and waits for the end: status, the time it took, stderr.
     pub fn finish(mut self) -> (ExitStatus, Duration, String) {
         self.stdin = None;
