@@ -136,15 +136,19 @@ impl Gateway {
     /// Waits for calls in flight, then cancels those that are left, then stops all servers.
     pub async fn stop(&self) {
         self.drain().await;
+        self.cancel_calls();
         self.fleet.stop().await;
     }
 
-    /// Refuses new calls, waits for those in flight, and cancels those that are left.
+    /// Refuses new calls and waits, a short while, for those in flight.
     pub(crate) async fn drain(&self) {
         self.calls.close();
-        if tokio::time::timeout(DRAIN, self.calls.wait()).await.is_err() {
-            self.stopping.cancel();
-        }
+        // Those that are left are cancelled next.
+        let _ = tokio::time::timeout(DRAIN, self.calls.wait()).await;
+    }
+
+    pub(crate) fn cancel_calls(&self) {
+        self.stopping.cancel();
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Gateway, front::Front};
+use super::{DRAIN, Gateway, front::Front};
 use crate::domain::frame::{Frame, Framer, MAX_MESSAGE_BYTES, id_of};
 
 /// This many error answers may wait to be written before reading pauses.
@@ -59,10 +59,14 @@ pub async fn serve_stdio(gateway: Arc<Gateway>, shutdown: CancellationToken) -> 
     let mut session = std::pin::pin!(session);
     let ended = tokio::select! {
         ended = &mut session => Some(ended),
-        () = end_of_input.cancelled() => None,
-        () = shutdown.cancelled() => None,
+        // What was read before the end is still answered: rmcp waits for it.
+        () = end_of_input.cancelled() => tokio::time::timeout(DRAIN, &mut session).await.ok(),
+        () = shutdown.cancelled() => {
+            gateway.drain().await;
+            None
+        }
     };
-    gateway.drain().await;
+    gateway.cancel_calls();
     stop.cancel();
     let ended = match ended {
         Some(ended) => Some(ended),

@@ -232,6 +232,7 @@ fn a_death_during_a_call_is_told_at_once_and_the_next_call_starts_the_server_aga
     for round in 0..20 {
         let pid: u32 = text(&client.execute("s", "pid", json!({}))).parse().unwrap();
         kill(pid, "-9");
+        all_gone(&[pid], Duration::from_secs(10));
         // Without a pause: the gateway may not have seen the death yet.
         let result = client.execute("s", "echo", json!({"round": round}));
         assert_ne!(result["isError"], true, "{result}");

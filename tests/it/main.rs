@@ -4,8 +4,6 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::string_slice,
-    clippy::print_stderr,
     unreachable_pub,
     reason = "a test that fails may panic, and documents itself by its name"
 )]
