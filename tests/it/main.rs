@@ -8,6 +8,9 @@
     reason = "a test that fails may panic, and documents itself by its name"
 )]
 
+mod architecture;
+mod cli;
+mod clients;
 mod downstream;
 mod facade;
 mod support;

@@ -1,0 +1,148 @@
+//! `tollgate demo`: one whole agent session over real servers, as the agent sees it.
+//!
+//! The servers are installed once, under the user's cache; the session goes through `tollgate
+//! serve` on its stdio, exactly as a client's would.
+
+mod client;
+mod workspace;
+
+use serde_json::{Value, json};
+
+use super::{Exit, output::Output};
+use crate::{domain::tokens, gateway::facade};
+use client::Client;
+use workspace::Workspace;
+
+pub(super) fn run(output: &Output) -> anyhow::Result<Exit> {
+    let say = |text: &str| {
+        if !output.json {
+            output.line(text);
+        }
+    };
+    say("Tollgate demo: one agent, two real servers, three tools.\n");
+    let workspace = Workspace::prepare(&say)?;
+    let mut story =
+        Story { client: Client::start(&workspace)?, say: &say, steps: Vec::new(), seen: 0 };
+    story.tell()?;
+    let up_front = story.raw_tokens()?;
+    let Story { client, steps, seen, .. } = story;
+    client.finish()?;
+
+    say("What the agent paid for tools and answers, in o200k tokens:");
+    say(&format!("  {up_front:>6}  all tools of both servers, loaded up front as most clients do"));
+    say(&format!("  {seen:>6}  this whole session through Tollgate, answers included\n"));
+    say("Connect a client to these servers:");
+    say(&format!("  {}\n", workspace.claude_command()));
+    say("or paste this into its MCP settings:");
+    say(&workspace.snippet());
+    say(&format!(
+        "\nThe settings are in {}; edit the rules there and try again.",
+        workspace.dir.display()
+    ));
+    if output.json {
+        output.value(&json!({
+            "steps": steps,
+            "tokens": {"up_front": up_front, "through_tollgate": seen},
+            "config_dir": workspace.dir,
+            "connect": workspace.claude_command(),
+        }));
+    }
+    Ok(Exit::Done)
+}
+
+/// The session, told step by step.
+struct Story<'a> {
+    client: Client,
+    say: &'a dyn Fn(&str),
+    steps: Vec<Value>,
+    /// Tokens that the agent was sent.
+    seen: usize,
+}
+
+impl Story<'_> {
+    fn tell(&mut self) -> anyhow::Result<()> {
+        let tools = self.client.list_tools()?;
+        let cost = self.spend(&tools.to_string());
+        let names: Vec<&str> = tools
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|tool| tool.get("name").and_then(Value::as_str))
+            .collect();
+        (self.say)("The client connects and sees:");
+        (self.say)(&format!("  ← {}  ({cost} tokens)\n", names.join(", ")));
+        self.steps.push(json!({"tools": names, "tokens": cost}));
+
+        self.step("Which servers are there for `researcher`?", facade::LIST_SERVERS, json!({}))?;
+        self.step(
+            "Which tools of `filesystem` read text?",
+            facade::GET_SERVER_TOOLS,
+            json!({"server": "filesystem", "pattern": "read_text*"}),
+        )?;
+        self.step(
+            "It reads a file.",
+            facade::EXECUTE_TOOL,
+            json!({"server": "filesystem", "tool": "read_text_file", "args": {"path": "notes.txt"}}),
+        )?;
+        self.step(
+            "It calls another server, with a wrong argument: nothing runs, and the answer teaches.",
+            facade::EXECUTE_TOOL,
+            json!({"server": "everything", "tool": "get-sum", "args": {"a": 2, "b": "three"}}),
+        )?;
+        self.step(
+            "Corrected, it works.",
+            facade::EXECUTE_TOOL,
+            json!({"server": "everything", "tool": "get-sum", "args": {"a": 2, "b": 3}}),
+        )?;
+        self.step(
+            "It tries to write, which the rules forbid: the server never hears of it.",
+            facade::EXECUTE_TOOL,
+            json!({"server": "filesystem", "tool": "write_file",
+                "args": {"path": "notes.txt", "content": "gone"}}),
+        )?;
+        Ok(())
+    }
+
+    /// One call by the agent: what was sent, what came back, and what that cost.
+    fn step(&mut self, title: &str, tool: &str, mut arguments: Value) -> anyhow::Result<()> {
+        if let Value::Object(arguments) = &mut arguments {
+            arguments.insert("agent_id".into(), "researcher".into());
+        }
+        (self.say)(title);
+        (self.say)(&format!("  → {tool} {arguments}"));
+        let answer = self.client.call(tool, &arguments)?;
+        let cost = self.spend(&answer);
+        (self.say)(&format!("  ← {}  ({cost} tokens)\n", shortened(&answer)));
+        self.steps
+            .push(json!({"tool": tool, "arguments": arguments, "answer": answer, "tokens": cost}));
+        Ok(())
+    }
+
+    fn spend(&mut self, text: &str) -> usize {
+        let cost = tokens::count(text);
+        self.seen += cost;
+        cost
+    }
+
+    /// What the schemas of both servers cost a client that loads them all.
+    fn raw_tokens(&mut self) -> anyhow::Result<u64> {
+        let mut total = 0;
+        for server in ["everything", "filesystem"] {
+            let arguments = json!({"server": server, "agent_id": "operator"});
+            let answer: Value =
+                serde_json::from_str(&self.client.call(facade::GET_SERVER_TOOLS, &arguments)?)?;
+            total += answer.get("tokens_used").and_then(Value::as_u64).unwrap_or_default();
+        }
+        Ok(total)
+    }
+}
+
+/// Enough of an answer to see what it is.
+fn shortened(answer: &str) -> String {
+    const SHOWN: usize = 420;
+    let line = answer.trim_end().replace('\n', "\n    ");
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}

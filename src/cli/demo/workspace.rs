@@ -1,0 +1,167 @@
+//! Where the demo lives: servers from npm, settings, a file to read.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+/// The servers of the demo, at the versions it was written for.
+const SERVERS: [(&str, &str); 2] = [
+    ("@modelcontextprotocol/server-everything", "2026.8.31"),
+    ("@modelcontextprotocol/server-filesystem", "2026.8.31"),
+];
+
+const NOTES: &str =
+    "Agents read this file through Tollgate.\nThe rules decide whether they may change it.\n";
+
+pub(super) struct Workspace {
+    /// Settings, servers and files; kept, so that the next demo starts at once.
+    pub(super) dir: PathBuf,
+    /// This binary.
+    pub(super) tollgate: PathBuf,
+}
+
+impl Workspace {
+    /// Installs the servers if they are not there, and writes settings if there are none.
+    pub(super) fn prepare(say: &dyn Fn(&str)) -> anyhow::Result<Self> {
+        let tollgate = std::env::current_exe().context("cannot find this binary")?;
+        let dir = cache_dir().join("tollgate").join("demo");
+        let files = dir.join("files");
+        fs::create_dir_all(&files).with_context(|| format!("cannot create {}", files.display()))?;
+        install(&dir, say)?;
+        fs::write(files.join("notes.txt"), NOTES).context("cannot write the demo's file")?;
+        let workspace = Self { dir, tollgate };
+        workspace.write(".mcp.json", &servers(&workspace.dir), true)?;
+        // Rules are there to be edited, and then stay as they were edited.
+        workspace.write(".mcp-gateway-rules.json", &rules(), false)?;
+        Ok(workspace)
+    }
+
+    fn write(&self, name: &str, value: &Value, replace: bool) -> anyhow::Result<()> {
+        let path = self.dir.join(name);
+        if path.exists() && !replace {
+            return Ok(());
+        }
+        fs::write(&path, format!("{value:#}\n"))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The line that connects Claude Code.
+    pub(super) fn claude_command(&self) -> String {
+        format!(
+            "claude mcp add tollgate -- {} serve --config-dir {}",
+            quoted(&self.tollgate),
+            quoted(&self.dir)
+        )
+    }
+
+    /// The entry for a client's MCP settings. `alwaysLoad` keeps the three tools loaded in clients
+    /// that load tools on demand.
+    pub(super) fn snippet(&self) -> String {
+        let entry = json!({"mcpServers": {"tollgate": {
+            "command": self.tollgate,
+            "args": ["serve", "--config-dir", self.dir],
+            "alwaysLoad": true,
+        }}});
+        format!("{entry:#}")
+    }
+}
+
+fn servers(dir: &Path) -> Value {
+    let script = |package: &str| dir.join("node_modules").join(package).join("dist/index.js");
+    let [(everything, _), (filesystem, _)] = SERVERS;
+    let files = dir.join("files");
+    json!({"mcpServers": {
+        "everything": {
+            "description": "echo, sums, sample data",
+            "command": "node",
+            "args": [script(everything), "stdio"],
+        },
+        "filesystem": {
+            "description": "read and write the demo's files",
+            "command": "node",
+            "args": [script(filesystem), files],
+            "cwd": files,
+        },
+    }})
+}
+
+fn rules() -> Value {
+    let reads = |description: &str| {
+        json!({
+            "description": description,
+            "allow": {"servers": ["*"]},
+            "deny": {"tools": {"filesystem": ["write_*", "edit_*", "move_*", "create_*"]}},
+        })
+    };
+    json!({
+        "agents": {
+            "researcher": reads("reads, never writes"),
+            "operator": {"description": "everything", "allow": {"servers": ["*"]}},
+            "default": reads("calls without an agent_id"),
+        },
+        "defaults": {"deny_on_missing_agent": false},
+    })
+}
+
+fn install(dir: &Path, say: &dyn Fn(&str)) -> anyhow::Result<()> {
+    if version_of("node").is_none() || version_of("npm").is_none() {
+        bail!(
+            "the demo runs two MCP servers on Node.js, and `node` and `npm` are not both on the PATH\n  \
+             install Node.js 20 or newer (https://nodejs.org), then run `tollgate demo` again"
+        );
+    }
+    if SERVERS.iter().all(|(package, version)| installed(dir, package).as_deref() == Some(version))
+    {
+        return Ok(());
+    }
+    let begun = Instant::now();
+    say("Installing two MCP servers with npm, once (about 20 MB)…");
+    let status = Command::new("npm")
+        .args(["install", "--no-audit", "--no-fund", "--no-update-notifier"])
+        .args(["--loglevel", "error", "--prefix"])
+        .arg(dir)
+        .args(SERVERS.map(|(package, version)| format!("{package}@{version}")))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .context("cannot run npm")?;
+    if !status.success() {
+        bail!("npm could not install the servers ({status}); its message is above");
+    }
+    say(&format!("Installed in {:.1} s.\n", begun.elapsed().as_secs_f32()));
+    Ok(())
+}
+
+fn installed(dir: &Path, package: &str) -> Option<String> {
+    let manifest = dir.join("node_modules").join(package).join("package.json");
+    let manifest: Value = serde_json::from_str(&fs::read_to_string(manifest).ok()?).ok()?;
+    manifest.get("version")?.as_str().map(str::to_owned)
+}
+
+fn version_of(program: &str) -> Option<String> {
+    let out = Command::new(program).arg("--version").stderr(Stdio::null()).output().ok()?;
+    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+}
+
+fn cache_dir() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_CACHE_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".cache")))
+        .unwrap_or_else(std::env::temp_dir)
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@".contains(c);
+    match text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}

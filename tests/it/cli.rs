@@ -1,0 +1,168 @@
+//! The command line: what people and scripts see.
+
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Setup, clients, scripted, scripted_with, tollgate};
+
+fn with_rules() -> Setup {
+    let tools = json!(["read_it", "write_it", {"name": "add", "inputSchema": {"type": "object",
+        "properties": {"a": {"type": "integer"}}, "required": ["a"]}}]);
+    let rules = json!({"agents": {
+        "reader": {"allow": {"servers": ["s"]}, "deny": {"tools": {"s": ["write_*"]}}},
+        "named": {"allow": {"servers": ["s"], "tools": {"s": ["read_it"]}}},
+    }});
+    Setup::new(json!({"s": scripted(&["--tools", &tools.to_string()])}), Some(&rules))
+}
+
+#[test]
+fn calls_from_the_shell_take_the_same_path() {
+    let setup = with_rules();
+    let (code, out, err) = setup.run(&["call", "s", "read_it", r#"{"x":1}"#, "--agent", "reader"]);
+    assert_eq!((code, out.as_str()), (0, "{\"x\": 1}\n"), "{err}");
+    let (code, out, _) = setup.run(&["call", "s", "read_it", "--agent", "reader", "--json"]);
+    let result: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &result["content"][0]["text"]), (0, &json!("{}")));
+
+    let (code, out, err) = setup.run(&["call", "s", "write_it", "--agent", "reader"]);
+    assert_eq!((code, out.as_str()), (3, ""));
+    assert!(err.contains("rule: agents.reader.deny.tools.s[0]"), "{err}");
+    let (code, out, _) = setup.run(&["call", "s", "write_it", "--agent", "reader", "--json"]);
+    let error: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &error["error"]["code"]), (3, &json!("DENIED_BY_POLICY")));
+    assert_eq!(setup.run(&["call", "s", "read_it"]).0, 3, "no agent");
+    assert_eq!(setup.run(&["call", "none", "read_it", "--agent", "reader"]).0, 1);
+    let (code, _, err) = setup.run(&["call", "s", "add", "{}", "--agent", "reader"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("it takes: add(a: integer)"), "{err}");
+    for wrong in ["[1]", "{", "5"] {
+        let (code, _, err) = setup.run(&["call", "s", "read_it", wrong, "--agent", "reader"]);
+        assert_eq!(code, 1, "{wrong}");
+        assert!(err.contains("JSON"), "{err}");
+    }
+}
+
+#[test]
+fn servers_and_tools_are_listed_as_the_agent_sees_them() {
+    let setup = with_rules();
+    let (code, out, _) = setup.run(&["servers", "--agent", "reader"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("SERVER") && out.contains("stdio"), "{out}");
+    let (code, out, err) = setup.run(&["tools", "s", "--agent", "reader"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("read_it()") && out.contains("add(a: integer)"), "{out}");
+    assert!(!out.contains("write_it"), "{out}");
+    assert!(err.contains("2 of 2 tools"), "{err}");
+    let (_, out, _) = setup.run(&["tools", "s", "--agent", "reader", "--pattern", "a*", "--json"]);
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&found["returned"], &found["total_available"]), (&json!(1), &json!(2)));
+}
+
+#[test]
+fn explain_names_the_deciding_rule() {
+    let setup = with_rules();
+    let check = |agent: &str, server: &str, tool: &str, code: i32, expected: &str| {
+        let (found, out, err) = setup.run(&["explain", agent, server, tool]);
+        assert_eq!(found, code, "{agent} {server} {tool}: {out}{err}");
+        assert!(out.contains(expected), "{agent} {server} {tool}: {out}");
+    };
+    check("reader", "s", "read_it", 0, "agents.reader.allow.servers[0]");
+    check("reader", "s", "write_it", 3, "agents.reader.deny.tools.s[0] (`write_*`)");
+    check("named", "s", "read_it", 0, "agents.named.allow.tools.s[0]");
+    check("named", "s", "add", 3, "agents.named.allow.tools.s (no entry allows this tool)");
+    check("reader", "other", "x", 3, "agents.reader.allow.servers (no entry allows this server)");
+    check("reader", "other", "x", 3, "`other` is not configured");
+    check("ghost", "s", "read_it", 3, "is not an agent here");
+    let (_, out, _) = setup.run(&["explain", "reader", "s", "write_it", "--json"]);
+    let verdict: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&verdict["allowed"], &verdict["server_configured"]), (&json!(false), &json!(true)));
+}
+
+#[test]
+fn a_command_line_that_is_wrong_is_status_two() {
+    let setup = with_rules();
+    assert_eq!(setup.run(&["no-such-command"]).0, 2);
+    assert_eq!(setup.run(&["call"]).0, 2);
+    let (code, _, err) = setup.run(&["serve", "--http", "127.0.0.1:1"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("stdio only"), "{err}");
+    let (code, out, _) = setup.run(&["--help"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("tollgate demo") && !out.contains("supervise"), "{out}");
+}
+
+#[test]
+fn plain_tollgate_serves_and_says_on_stderr_what_it_found() {
+    let setup = with_rules();
+    for args in [&[][..], &["--debug"][..], &["serve"][..]] {
+        let mut client = Client::start(setup.command(args));
+        client.handshake("2025-11-25");
+        let (status, _, stderr) = client.finish();
+        assert!(status.success());
+        for expected in
+            ["1 from", ".mcp.json: s", "2 from", "named, reader", "specific-first", "execute_tool"]
+        {
+            assert!(stderr.contains(expected), "{expected} is not in {stderr}");
+        }
+        assert!(!stderr.contains('\u{1b}'), "colour in a pipe");
+    }
+}
+
+#[test]
+fn without_servers_the_gateway_says_so_and_works() {
+    let setup = Setup::new(json!({}), None);
+    std::fs::remove_file(setup.path().join(".mcp.json")).unwrap();
+    let mut client = setup.connect();
+    assert_eq!(crate::support::text(&client.call("list_servers", json!({}))), "[]");
+    let (_, _, stderr) = client.finish();
+    assert!(stderr.contains("there is no .mcp.json here"), "{stderr}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_fault() {
+    let names: Vec<String> = (0..2000).map(|i| format!("tool_{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let setup = Setup::new(json!({"s": scripted_with(&names)}), None);
+    let mut command = setup.command(&["tools", "s"]);
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(process.stdout.take());
+    let out = process.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn the_demo_plays_a_whole_session_over_real_servers() {
+    let home = tempfile::tempdir().unwrap();
+    // As if installed by an earlier demo, so that the test does not depend on a download.
+    let demo = home.path().join(".cache/tollgate/demo");
+    std::fs::create_dir_all(&demo).unwrap();
+    std::os::unix::fs::symlink(clients().join("node_modules"), demo.join("node_modules")).unwrap();
+    let run = |args: &[&str]| {
+        let out = Command::new(tollgate())
+            .args(args)
+            .env("HOME", home.path())
+            .env_remove("XDG_CACHE_HOME")
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let told = run(&["demo"]);
+    for expected in [
+        "list_servers, get_server_tools, execute_tool",
+        "INVALID_ARGUMENTS",
+        "The sum of 2 and 3 is 5",
+        "DENIED_BY_POLICY",
+        "agents.researcher.deny.tools.filesystem[0]",
+        "claude mcp add tollgate -- ",
+        "\"alwaysLoad\": true",
+    ] {
+        assert!(told.contains(expected), "{expected} is not in {told}");
+    }
+    let report: Value = serde_json::from_str(&run(&["demo", "--json"])).unwrap();
+    let tokens = |key: &str| report["tokens"][key].as_u64().unwrap();
+    assert!(tokens("through_tollgate") < tokens("up_front"), "{report}");
+    assert_eq!(report["steps"].as_array().unwrap().len(), 7);
+}
