@@ -3,11 +3,17 @@
 use serde_json::{Value, json};
 
 use super::{Exit, args::SettingsArgs, output::Output, summary};
-use crate::config::{self, Environment, Faults};
+use crate::{
+    config::{self, Environment, Faults},
+    domain::settings::{Endpoint, Settings},
+    downstream::child::find,
+};
 
 pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
     match config::load(&args.options(), &Environment::of_process()) {
-        Ok(settings) => {
+        Ok(mut settings) => {
+            let missing = missing_commands(&settings);
+            settings.sources.mcp_config.warnings.extend(missing);
             if output.json {
                 let mut report = summary::json(&settings);
                 if let Value::Object(report) = &mut report {
@@ -25,6 +31,20 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
             Ok(Exit::Settings)
         }
     }
+}
+
+/// Servers that cannot be started here as they are configured.
+fn missing_commands(settings: &Settings) -> Vec<String> {
+    let stdio = settings.servers.iter().filter_map(|server| match &server.endpoint {
+        Endpoint::Stdio(command) => Some((&server.name, command)),
+        Endpoint::Http { .. } => None,
+    });
+    stdio
+        .filter(|(_, command)| find(&command.program, command).is_none())
+        .map(|(name, command)| {
+            format!("server `{name}`: the command `{}` was not found", command.program)
+        })
+        .collect()
 }
 
 fn tell(faults: &Faults, output: &Output) {

@@ -30,7 +30,7 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     logging::start(if settings.debug { "debug" } else { "info" }, settings.redactor.clone());
     note(&format!("tollgate {} on stdio", env!("CARGO_PKG_VERSION")));
     for line in summary::lines(&settings) {
-        note(&settings.redactor.redact(&line));
+        note(&line);
     }
     let runtime = session::runtime()?;
     let outcome = runtime.block_on(async {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         identity::Mode,
-        settings::{Endpoint, Settings, Source},
+        settings::{Settings, Source},
     },
     gateway::facade,
 };
@@ -15,7 +15,7 @@ use crate::{
 /// More names than this are counted, not listed.
 const NAMES: usize = 12;
 
-/// The lines for people.
+/// The lines for people, secrets masked.
 pub(super) fn lines(settings: &Settings) -> Vec<String> {
     let mut lines = vec![
         row("servers", &servers(settings)),
@@ -24,15 +24,7 @@ pub(super) fn lines(settings: &Settings) -> Vec<String> {
         row("tools", &tools(settings).join(", ")),
     ];
     lines.extend(settings.warnings().map(|warning| row("warning", warning)));
-    let remote = settings.servers.iter().filter(|s| matches!(s.endpoint, Endpoint::Http { .. }));
-    lines.extend(remote.map(|server| {
-        let text = format!(
-            "server `{}` is reached over HTTP, which this version cannot do yet",
-            server.name
-        );
-        row("warning", &text)
-    }));
-    lines
+    lines.iter().map(|line| settings.redactor.redact(line).into_owned()).collect()
 }
 
 /// The same for programs.

@@ -94,6 +94,12 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
     let names = servers.specs.iter().map(|spec| spec.name.as_str());
     let known: Vec<&str> = names.chain(servers.disabled.iter().map(String::as_str)).collect();
     let mut rules = rules::load(rules_file.as_ref(), &known, env, &mut faults);
+    if let (None, Some(dir)) = (&rules_file, &options.config_dir) {
+        rules.warnings.push(format!(
+            "there is no .mcp-gateway-rules.json in {}: every call may use every server",
+            dir.display()
+        ));
+    }
     let identities = identities(options, env, &mut rules, rules_file.is_some(), &mut faults);
     if !faults.is_empty() {
         return Err(faults);
@@ -134,6 +140,11 @@ fn refuse_what_is_not_built(options: &Options, env: &Environment, faults: &mut F
     if env.get("GATEWAY_AUDIT_LOG").is_some() {
         faults.general("GATEWAY_AUDIT_LOG is set, but this version writes no audit log; unset it");
     }
+    for name in ["GATEWAY_HTTP_HOST", "GATEWAY_HTTP_PORT", "GATEWAY_PORT"] {
+        if env.get(name).is_some() {
+            faults.general(format!("{name} is set, but this version serves stdio only; unset it"));
+        }
+    }
     if let Some(strategy) =
         env.get("GATEWAY_INIT_STRATEGY").filter(|s| !["lazy", "eager"].contains(s))
     {
@@ -142,7 +153,7 @@ fn refuse_what_is_not_built(options: &Options, env: &Environment, faults: &mut F
     }
     if let Some(file) = locate::locate(Kind::Gateway, options, env, faults) {
         faults.general(format!(
-            "{} is there, but this version does not read it yet; move it away, or give --config-dir",
+            "{} is there, but this version does not read it yet; move it away",
             file.path.display()
         ));
     }

@@ -210,7 +210,7 @@ impl<'a> Reader<'a> {
 }
 
 /// What to say of a key that the format does not have.
-pub(super) fn unknown(key: &str, known: &[&'static str]) -> String {
+fn unknown(key: &str, known: &[&'static str]) -> String {
     match near(key, known.iter().copied()).first() {
         Some(meant) => format!("is not a known key; did you mean `{meant}`?"),
         None => format!("is not a known key; known are {}", known.join(", ")),

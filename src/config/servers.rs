@@ -8,10 +8,11 @@ use super::{
     Environment, document,
     fault::Faults,
     locate::Located,
-    reader::{At, Object, Reader, unknown},
+    reader::{At, Object, Reader},
 };
 use crate::domain::{
     call::ServerName,
+    near::near,
     settings::{Command, DEFAULT_TIMEOUT, Endpoint, ServerSpec, Start},
 };
 
@@ -122,7 +123,15 @@ fn all(servers: &At<'_>, reader: &mut Reader<'_>, loaded: &mut Loaded) {
                 reader.warn(&at, "starts Tollgate itself and is left out");
                 loaded.disabled.push(name.to_owned());
             }
-            Some(spec) => loaded.specs.push(spec),
+            Some(spec) => {
+                if matches!(spec.endpoint, Endpoint::Http { .. }) {
+                    reader.warn(
+                        &at,
+                        "is reached over HTTP, which this version cannot do yet: calls are refused",
+                    );
+                }
+                loaded.specs.push(spec);
+            }
             None => {}
         }
     }
@@ -145,7 +154,12 @@ fn check_keys(object: &Object<'_>, reader: &mut Reader<'_>) {
         if LATER.contains(&key) {
             reader.fault(&at, "is not supported by this version; remove it");
         } else if !KNOWN.contains(&key) {
-            reader.warn(&at, &unknown(key, &KNOWN));
+            let meant = near(key, KNOWN.iter().copied());
+            let meant = meant.first().map(|meant| format!("; did you mean `{meant}`?"));
+            reader.warn(
+                &at,
+                &format!("is not a key that Tollgate knows{}", meant.unwrap_or_default()),
+            );
         }
     }
 }
@@ -207,6 +221,9 @@ fn stdio(
     let inherit = object.get("inheritEnv").map(|at| reader.texts(&at)).unwrap_or_default();
     let cwd = object.get("cwd").and_then(|at| reader.text(&at));
     let env = reader.env;
+    // What is passed on by name is mostly credentials.
+    let passed_on = inherit.iter().filter_map(|name| env.variables.get(name)).cloned();
+    reader.secrets.extend(passed_on);
     let inherited = INHERITED.iter().copied().chain(inherit.iter().map(String::as_str));
     let mut variables: BTreeMap<String, String> = inherited
         .filter_map(|name| Some((name.to_owned(), env.variables.get(name)?.clone())))

@@ -61,9 +61,12 @@ impl Identities {
         let claimed = claimed.filter(|id| !id.is_empty());
         match (&self.mode, claimed) {
             (Mode::Pinned(agent), None) => Ok(Caller::new(agent.clone(), Assurance::Pinned)),
-            (Mode::Pinned(agent), Some(id)) => pinned(agent, id, rules),
+            (Mode::Pinned(agent), Some(id)) => within(agent, id, rules, Assurance::Pinned),
             (Mode::SingleUser, None) => known(AgentId::fallback(), rules),
-            (_, Some(id)) => known(AgentId::from(id), rules),
+            (Mode::SingleUser, Some(id)) => {
+                within(&AgentId::fallback(), id, rules, Assurance::Asserted)
+            }
+            (Mode::Asserted, Some(id)) => known(AgentId::from(id), rules),
             (Mode::Asserted, None) => self.fall_back(rules),
         }
     }
@@ -87,11 +90,17 @@ fn known(agent: AgentId, rules: &Rules) -> Result<Caller, Unidentified> {
     }
 }
 
-fn pinned(agent: &AgentId, id: &str, rules: &Rules) -> Result<Caller, Unidentified> {
+/// A claim within what one agent may act as.
+fn within(
+    agent: &AgentId,
+    id: &str,
+    rules: &Rules,
+    assurance: Assurance,
+) -> Result<Caller, Unidentified> {
     let may_act_as = rules.agents.get(agent).map_or(&[][..], |rules| &rules.may_act_as);
     let allowed = id == agent.as_str() || may_act_as.iter().any(|other| other.as_str() == id);
     match allowed && rules.agents.contains_key(id) {
-        true => Ok(Caller::new(AgentId::from(id), Assurance::Pinned)),
+        true => Ok(Caller::new(AgentId::from(id), assurance)),
         false => Err(Unidentified::NotPinned { claimed: id.to_owned(), pinned: agent.clone() }),
     }
 }

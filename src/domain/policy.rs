@@ -136,7 +136,7 @@ impl Rules {
 }
 
 impl AgentRules {
-    /// The order of design §9. Both lists that speak about the server count: its own and `*`.
+    /// The entry that decides. Both lists that speak about the server count: its own and `*`.
     fn decide(&self, visit: &Visit, tool: &str, precedence: Precedence) -> (bool, Rule) {
         let agent = visit.caller.agent().as_str();
         let server = &visit.server;

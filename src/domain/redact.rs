@@ -15,10 +15,13 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// A redactor for these values.
+    /// A redactor for these values, as they are and as they stand within JSON.
     pub fn new(secrets: impl IntoIterator<Item = String>) -> Self {
-        let mut secrets: Vec<String> =
-            secrets.into_iter().filter(|secret| secret.len() >= SHORTEST).collect();
+        let mut secrets: Vec<String> = secrets
+            .into_iter()
+            .filter(|secret| secret.len() >= SHORTEST)
+            .flat_map(|secret| [in_json(&secret), secret])
+            .collect();
         secrets.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
         secrets.dedup();
         Self { secrets }
@@ -35,6 +38,11 @@ impl Redactor {
     }
 }
 
+fn in_json(secret: &str) -> String {
+    let quoted = serde_json::Value::from(secret).to_string();
+    quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default().to_owned()
+}
+
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Redactor({} secrets)", self.secrets.len())
@@ -48,6 +56,8 @@ mod tests {
     #[test]
     fn secrets_are_masked_longest_first() {
         let redactor = Redactor::new(["token".into(), "token-and-more".into(), "abc".into()]);
+        let multiline = Redactor::new(["one\ntwo\"".into()]);
+        assert_eq!(multiline.redact(r#"{"x":"one\ntwo\""}"#), r#"{"x":"[redacted]"}"#);
         assert_eq!(
             redactor.redact("a token-and-more b token c abc"),
             "a [redacted] b [redacted] c abc"

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     call::{ServerName, ToolName},
     identity::Unidentified,
-    policy::Rule,
+    policy::{Rule, Subject},
 };
 
 /// A refusal at tool level.
@@ -30,6 +30,8 @@ pub enum Refusal {
     Denied {
         /// The server, or the tool and its server, in words.
         what: String,
+        /// Whether the server is refused, or the tool.
+        subject: Subject,
         /// The rule that decided.
         rule: Rule,
     },
@@ -141,6 +143,12 @@ impl Refusal {
                 Some(format!("call get_server_tools with server `{server}` for its tools"))
             }
             Self::ToolNotFound { near, .. } => Some(format!("did you mean {}?", one_of(near))),
+            Self::Denied { subject: Subject::Server, .. } => {
+                Some("list_servers tells which servers you may use".into())
+            }
+            Self::Denied { subject: Subject::Tool, .. } => {
+                Some("get_server_tools tells which tools you may call".into())
+            }
             _ => None,
         }
     }

@@ -30,7 +30,7 @@ use super::{
     handler::Handler,
     server::CallFailure,
     stderr,
-    transport::{Pipes, TOO_LONG, Traffic},
+    transport::{Pipes, Seen, TOO_LONG, Traffic},
 };
 use crate::domain::{
     call::{ServerName, ToolName},
@@ -48,8 +48,8 @@ const MAX_TOOLS: usize = 10_000;
 /// The most bytes that the definitions of one server may take.
 const MAX_DEFINITION_BYTES: usize = 16 * 1024 * 1024;
 
-/// How long a server may take to list its tools again.
-const LISTING_DEADLINE: Duration = Duration::from_secs(30);
+/// How long after the end of a server's stdout its process may still be seen to live.
+const END_GRACE: Duration = Duration::from_secs(1);
 
 /// How long telling a server of a withdrawn call may take.
 const NOTICE_DEADLINE: Duration = Duration::from_secs(5);
@@ -93,7 +93,8 @@ impl Connection {
         let child = launcher.spawn(command)?;
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let guard = stop.clone().drop_guard();
-        tokio::spawn(stderr::log(server.clone(), child.stderr));
+        let tail = stderr::Tail::default();
+        tokio::spawn(stderr::log(server.clone(), child.stderr, tail.clone()));
         let attended = {
             let (launcher, stop, ended) = (launcher.clone(), stop.clone(), ended.clone());
             let (server, process) = (server.clone(), child.process);
@@ -109,8 +110,11 @@ impl Connection {
         let pipes = Pipes::new(child.stdin, child.stdout, traffic.clone());
         let handler = Handler::default();
         let tools_changed = handler.tools_changed.clone();
-        let service =
-            handler.serve_with_lifecycle(pipes, lifecycle(era)).await.map_err(handshake_failure)?;
+        let service = handler
+            .serve_with_lifecycle(pipes, lifecycle(era))
+            .await
+            .map_err(handshake_failure)
+            .inspect_err(|_| tell_stderr(server, &tail))?;
         let era = match service.peer_info() {
             Some(info) if !info.protocol_version.has_initialize() => Era::Stateless,
             _ => Era::Handshake,
@@ -143,21 +147,17 @@ impl Connection {
     pub(super) async fn catalogue(&self) -> Result<Arc<Catalogue>, String> {
         let mut catalogue = self.catalogue.lock().await;
         if self.tools_changed.swap(false, Ordering::AcqRel) {
-            let listed = tokio::time::timeout(LISTING_DEADLINE, list(&self.peer)).await;
-            match listed.unwrap_or_else(|_| Err("it did not list its tools in time".into())) {
-                Ok(listed) => *catalogue = Arc::new(listed),
-                Err(cause) => {
-                    self.tools_changed.store(true, Ordering::Release);
-                    return Err(cause);
-                }
-            }
+            // Stands unless the listing comes to its end; this future may be dropped before.
+            let again = SetOnDrop(Some(&self.tools_changed));
+            *catalogue = Arc::new(list(&self.peer).await?);
+            again.disarm();
         }
         Ok(catalogue.clone())
     }
 
-    /// How many tools there are, unless they are being listed right now.
-    pub(super) fn tool_count(&self) -> Option<usize> {
-        self.catalogue.try_lock().ok().map(|catalogue| catalogue.tools().len())
+    /// The tools, unless they are being listed right now.
+    pub(super) fn known_catalogue(&self) -> Option<Arc<Catalogue>> {
+        self.catalogue.try_lock().ok().map(|catalogue| catalogue.clone())
     }
 
     /// Forwards one call and answers the result as it arrived.
@@ -187,11 +187,42 @@ impl Connection {
         };
         let seen = self.traffic.take_seen(&id);
         match outcome {
-            Ok(answer) => answer_of(answer, seen),
+            Ok(answer) => self.answer_of(answer, seen).await,
             Err((failure, reason)) => {
                 self.withdraw(id, reason);
                 Err(failure)
             }
+        }
+    }
+
+    async fn answer_of(
+        &self,
+        answer: Result<ServerResult, ServiceError>,
+        seen: Seen,
+    ) -> Result<Value, CallFailure> {
+        match answer {
+            Ok(ServerResult::CustomResult(result)) => Ok(result.0),
+            // The transport hands up every result of the open phase raw.
+            Ok(_) => Err(CallFailure::Lost),
+            Err(ServiceError::McpError(error)) if error.code == TOO_LONG => {
+                Err(CallFailure::TooLong)
+            }
+            Err(ServiceError::McpError(error)) => Err(CallFailure::Rpc(RpcError {
+                code: error.code.0,
+                message: error.message.into_owned(),
+                data: error.data,
+            })),
+            Err(_) => Err(match seen {
+                Seen::NotWritten => CallFailure::NotSent,
+                Seen::Maybe => CallFailure::Lost,
+                // One that only closed its stdout could still read the call.
+                Seen::NotRead => {
+                    match tokio::time::timeout(END_GRACE, self.ended.cancelled()).await {
+                        Ok(()) => CallFailure::NotSent,
+                        Err(_) => CallFailure::Lost,
+                    }
+                }
+            }),
         }
     }
 
@@ -217,6 +248,23 @@ impl Connection {
     }
 }
 
+/// Sets a flag when dropped, unless disarmed.
+struct SetOnDrop<'a>(Option<&'a AtomicBool>);
+
+impl SetOnDrop<'_> {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(flag) = self.0 {
+            flag.store(true, Ordering::Release);
+        }
+    }
+}
+
 fn lifecycle(era: Option<Era>) -> ClientLifecycleMode {
     let newest = || vec![ProtocolVersion::V_2026_07_28];
     match era {
@@ -226,6 +274,13 @@ fn lifecycle(era: Option<Era>) -> ClientLifecycleMode {
             preferred_versions: newest(),
             legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
         },
+    }
+}
+
+/// What the server said last, for the people who read the log; agents are not shown it.
+fn tell_stderr(server: &ServerName, tail: &stderr::Tail) {
+    for line in tail.take() {
+        tracing::warn!(%server, "its stderr: {line}");
     }
 }
 
@@ -247,23 +302,6 @@ fn handshake_failure(error: ClientInitializeError) -> String {
             "it speaks no MCP version that is known here".into()
         }
         _ => "it did not answer the MCP handshake as a server does".into(),
-    }
-}
-
-fn answer_of(answer: Result<ServerResult, ServiceError>, seen: bool) -> Result<Value, CallFailure> {
-    match answer {
-        Ok(ServerResult::CustomResult(result)) => Ok(result.0),
-        // The transport hands up every result of the open phase raw.
-        Ok(_) => Err(CallFailure::Lost),
-        Err(ServiceError::McpError(error)) if error.code == TOO_LONG => Err(CallFailure::TooLong),
-        Err(ServiceError::McpError(error)) => Err(CallFailure::Rpc(RpcError {
-            code: error.code.0,
-            message: error.message.into_owned(),
-            data: error.data,
-        })),
-        Err(ServiceError::Cancelled { .. }) => Err(CallFailure::Cancelled),
-        Err(_) if seen => Err(CallFailure::Lost),
-        Err(_) => Err(CallFailure::NotSent),
     }
 }
 

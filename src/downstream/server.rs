@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -83,14 +83,14 @@ pub enum CallFailure {
 }
 
 /// How a server stands, for people and agents.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Status {
     /// Not started yet, or ended; the next call starts it.
     NotStarted,
     /// On its way up.
     Starting,
-    /// Up, with this many tools if they are known.
-    Ready(Option<usize>),
+    /// Up, with these tools if they are not being listed right now.
+    Ready(Option<Arc<Catalogue>>),
     /// The last start failed; the next call tries again.
     Failed(String),
     /// This version of the gateway cannot reach it.
@@ -106,14 +106,6 @@ impl Status {
             Self::Ready(_) => "ready",
             Self::Failed(_) => "failed",
             Self::Unsupported => "unsupported",
-        }
-    }
-
-    /// How many tools the server has, if that is known.
-    pub fn tools(&self) -> Option<usize> {
-        match self {
-            Self::Ready(tools) => *tools,
-            _ => None,
         }
     }
 }
@@ -143,7 +135,7 @@ impl Server {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match (&state.phase, &state.failure) {
             (Phase::Up(connection), _) if connection.is_alive() => {
-                Status::Ready(connection.tool_count())
+                Status::Ready(connection.known_catalogue())
             }
             (Phase::Starting(_), _) => Status::Starting,
             (_, Some(cause)) => Status::Failed(cause.clone()),
@@ -159,8 +151,12 @@ impl Server {
         self: &Arc<Self>,
         wait: Duration,
     ) -> Result<Arc<Catalogue>, Unavailable> {
+        let until = Instant::now() + wait;
         let connection = self.connection(wait).await?;
-        connection.catalogue().await.map_err(Unavailable::because)
+        let listed = tokio::time::timeout_at(until, connection.catalogue()).await;
+        listed
+            .unwrap_or_else(|_| Err("it did not list its tools in time".into()))
+            .map_err(Unavailable::because)
     }
 
     /// Calls a tool and answers the result as it arrived. A call that the server provably never saw is sent
@@ -176,8 +172,10 @@ impl Server {
         timeout: Duration,
         cancel: &CancellationToken,
     ) -> Result<Value, CallFailure> {
+        let until = Instant::now() + timeout;
         let mut again = true;
         loop {
+            let timeout = until.saturating_duration_since(Instant::now());
             let connection = self.connection(timeout).await.map_err(CallFailure::Unavailable)?;
             let outcome =
                 connection.call(tool, arguments.clone(), meta.clone(), timeout, cancel).await;

@@ -1,6 +1,10 @@
 //! A child's stderr goes to the log: whole lines, bounded in length and in rate.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStderr;
@@ -18,8 +22,30 @@ const LINES_PER_WINDOW: u32 = 100;
 
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// The last lines of a stream, told when a server does not start.
+const TAIL: usize = 5;
+
+/// The last lines that a server wrote to its stderr.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tail(Arc<Mutex<VecDeque<String>>>);
+
+impl Tail {
+    fn push(&self, line: String) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == TAIL {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+
+    /// The lines, one by one; none twice.
+    pub(super) fn take(&self) -> VecDeque<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Reads until the stream ends, so that a chatty server never blocks on a full pipe.
-pub(super) async fn log(server: ServerName, stderr: ChildStderr) {
+pub(super) async fn log(server: ServerName, stderr: ChildStderr, tail: Tail) {
     let mut stream = BufReader::new(stderr);
     let mut framer = Framer::new(LONGEST_LINE);
     let mut budget = Budget::new();
@@ -31,8 +57,12 @@ pub(super) async fn log(server: ServerName, stderr: ChildStderr) {
         let (taken, frame) = framer.push(chunk);
         stream.consume(taken);
         match frame {
-            Some(Frame::Line(line)) if budget.spend(&server) => {
-                tracing::info!(%server, "{}", printable(&line));
+            Some(Frame::Line(line)) => {
+                let line = printable(&line);
+                if budget.spend(&server) {
+                    tracing::info!(%server, "{line}");
+                }
+                tail.push(line);
             }
             Some(Frame::TooLong(_)) if budget.spend(&server) => {
                 tracing::info!(%server, "(a line of more than {LONGEST_LINE} bytes)");

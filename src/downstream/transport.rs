@@ -55,6 +55,17 @@ pub(super) struct Traffic {
     broken: CancellationToken,
 }
 
+/// Whether a server may have seen a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// The call was not written whole; it cannot have run.
+    NotWritten,
+    /// Not a byte of it was read when the server closed its stdout.
+    NotRead,
+    /// It may have run.
+    Maybe,
+}
+
 /// How far the stream to the server has come, in bytes.
 #[derive(Debug, Default)]
 struct Sent {
@@ -82,12 +93,14 @@ impl Traffic {
         })
     }
 
-    /// Whether the server may have seen the call; forgets it. A call that was not written whole, or
-    /// of which an ended server has not read a byte, cannot have run.
-    pub(super) fn take_seen(&self, id: &RequestId) -> bool {
+    /// Whether the server may have seen the call; forgets it.
+    pub(super) fn take_seen(&self, id: &RequestId) -> Seen {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        let begin = sent.calls.remove(id);
-        begin.is_some_and(|begin| sent.read.is_none_or(|read| read > begin))
+        match (sent.calls.remove(id), sent.read) {
+            (None, _) => Seen::NotWritten,
+            (Some(begin), Some(read)) if read <= begin => Seen::NotRead,
+            (Some(_), _) => Seen::Maybe,
+        }
     }
 
     fn note_written(&self, bytes: usize, call: Option<RequestId>) {

@@ -15,7 +15,7 @@ use crate::{
         settings::{Endpoint, public_url},
         tokens,
     },
-    downstream::Server,
+    downstream::{Server, Status},
 };
 
 impl Gateway {
@@ -30,8 +30,10 @@ impl Gateway {
             .fleet
             .servers()
             .iter()
-            .filter(|server| self.settings.rules.visit(&caller, server.name()).is_ok())
-            .map(|server| entry(server, metadata))
+            .filter_map(|server| {
+                let visit = self.settings.rules.visit(&caller, server.name()).ok()?;
+                Some(self.entry(server, metadata.then_some(&visit)))
+            })
             .collect();
         Ok(self.json_answer(&Value::Array(servers)))
     }
@@ -73,9 +75,32 @@ impl Gateway {
             .filter(|tool| self.settings.rules.authorize(visit.clone(), tool.name()).is_ok())
     }
 
+    /// A server in the list, with metadata for a visitor; what may be secret (arguments,
+    /// environment, headers) is never in it, and only tools that the visitor may call are counted.
+    fn entry(&self, server: &Server, metadata_for: Option<&Visit>) -> Value {
+        let spec = server.spec();
+        let mut entry = Map::new();
+        entry.insert("name".into(), spec.name.as_str().into());
+        entry.insert("description".into(), spec.description.as_str().into());
+        let Some(visit) = metadata_for else { return Value::Object(entry) };
+        entry.insert("transport".into(), spec.transport().into());
+        match &spec.endpoint {
+            Endpoint::Stdio(command) => {
+                entry.insert("command".into(), command.program.as_str().into())
+            }
+            Endpoint::Http { url, .. } => entry.insert("url".into(), public_url(url).into()),
+        };
+        let status = server.status();
+        entry.insert("status".into(), status.as_str().into());
+        if let Status::Ready(Some(catalogue)) = status {
+            entry.insert("tools".into(), self.visible_tools(visit, &catalogue).count().into());
+        }
+        Value::Object(entry)
+    }
+
     /// One text block of compact JSON, secrets masked where a server's own words are quoted.
     fn json_answer(&self, value: &Value) -> Answer {
-        Answer::Result(text_result(&value.to_string()))
+        Answer::Result(text_result(&self.settings.redactor.redact(&value.to_string())))
     }
 }
 
@@ -129,29 +154,6 @@ impl Query {
         self.names.as_ref().is_none_or(|names| names.contains(name))
             && self.pattern.as_ref().is_none_or(|pattern| pattern.matches(name))
     }
-}
-
-/// A server in the list; what may be secret (arguments, environment, headers) is never in it.
-fn entry(server: &Server, metadata: bool) -> Value {
-    let spec = server.spec();
-    let mut entry = Map::new();
-    entry.insert("name".into(), spec.name.as_str().into());
-    entry.insert("description".into(), spec.description.as_str().into());
-    if metadata {
-        entry.insert("transport".into(), spec.transport().into());
-        match &spec.endpoint {
-            Endpoint::Stdio(command) => {
-                entry.insert("command".into(), command.program.as_str().into())
-            }
-            Endpoint::Http { url, .. } => entry.insert("url".into(), public_url(url).into()),
-        };
-        let status = server.status();
-        entry.insert("status".into(), status.as_str().into());
-        if let Some(tools) = status.tools() {
-            entry.insert("tools".into(), tools.into());
-        }
-    }
-    Value::Object(entry)
 }
 
 /// Counts on a blocking thread: the first count loads the tables, and a long text takes a while.

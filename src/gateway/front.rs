@@ -1,7 +1,7 @@
 //! The MCP server that clients talk to, in every protocol version that rmcp knows.
 //!
 //! rmcp's handler checks versions and metadata; results of `tools/list` and `tools/call` then leave
-//! as raw JSON, since rmcp's typed results lose what they do not know. See `docs/request-path.md`.
+//! as raw JSON, since rmcp's typed results lose what they do not know. See `docs/architecture.md`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

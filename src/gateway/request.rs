@@ -30,8 +30,9 @@ struct Call {
 
 /// How long a call may still take.
 struct Patience {
-    server: Duration,
-    /// Set by the caller's `timeout_ms`, which bounds the whole call, a start included.
+    /// The server's timeout, or the caller's `timeout_ms` if that is shorter.
+    whole: Duration,
+    /// Set by `timeout_ms`, which bounds the whole call, a start included.
     until: Option<Instant>,
 }
 
@@ -165,12 +166,13 @@ impl Call {
 impl Patience {
     /// The caller may only shorten what the server is given.
     fn new(server: Duration, asked: Option<Duration>) -> Self {
-        let until = asked.filter(|asked| *asked < server).map(|asked| Instant::now() + asked);
-        Self { server, until }
+        let shorter = asked.filter(|asked| *asked < server);
+        let until = shorter.map(|asked| Instant::now() + asked);
+        Self { whole: shorter.unwrap_or(server), until }
     }
 
     fn left(&self) -> Duration {
-        self.until.map_or(self.server, |until| until.saturating_duration_since(Instant::now()))
+        self.until.map_or(self.whole, |until| until.saturating_duration_since(Instant::now()))
     }
 }
 
@@ -195,7 +197,6 @@ async fn forward(
     patience: &Patience,
     cancel: &CancellationToken,
 ) -> Result<Answer, Refusal> {
-    let started = Instant::now();
     let timeout = patience.left();
     let outcome = server.call(permit.tool(), args, meta, timeout, cancel).await;
     let name = permit.server();
@@ -207,7 +208,7 @@ async fn forward(
         Err(CallFailure::Timeout) => Err(Refusal::Timeout {
             server: name.clone(),
             tool: permit.tool().clone(),
-            after_ms: u64::try_from(patience.spent(started).as_millis()).unwrap_or(u64::MAX),
+            after_ms: u64::try_from(patience.whole.as_millis()).unwrap_or(u64::MAX),
         }),
         Err(CallFailure::NotSent) => Err(because(name, "it ended before the call was sent")),
         Err(CallFailure::Lost) => Err(because(
@@ -215,16 +216,6 @@ async fn forward(
             "it ended during the call, which may have run; call again to restart it",
         )),
         Err(CallFailure::TooLong) => Err(because(name, "its answer was longer than 16 MiB")),
-    }
-}
-
-impl Patience {
-    /// What the caller asked for, or else what was waited.
-    fn spent(&self, started: Instant) -> Duration {
-        match self.until {
-            Some(_) => started.elapsed(),
-            None => self.server,
-        }
     }
 }
 
@@ -240,7 +231,7 @@ fn tool_result(server: &ServerName, result: Value) -> Result<Answer, Refusal> {
 }
 
 fn refused(what: &str, denied: Denied) -> Refusal {
-    Refusal::Denied { what: what.to_owned(), rule: denied.rule }
+    Refusal::Denied { what: what.to_owned(), subject: denied.subject, rule: denied.rule }
 }
 
 fn unavailable(server: &ServerName, cause: Unavailable) -> Refusal {
