@@ -61,7 +61,7 @@ pub(super) fn tools(
         for tool in value.get("tools").and_then(Value::as_array).into_iter().flatten() {
             let name = tool.get("name").and_then(Value::as_str).unwrap_or_default();
             let schema = tool.get("inputSchema").unwrap_or(&Value::Null);
-            output.line(&render::signature(name, schema));
+            output.line(&render::parameters(name, schema));
             let description = tool.get("description").and_then(Value::as_str).unwrap_or_default();
             let first = description.lines().next().unwrap_or_default();
             output.line(&format!("    {first}"));

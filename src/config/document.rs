@@ -82,6 +82,12 @@ fn plain(error: &serde_saphyr::Error) -> String {
         };
     }
     let text = error.without_snippet().to_string();
+    if text.starts_with("budget breached") {
+        return "it is nested too deeply, or too large".into();
+    }
+    if text.contains("from_str_multiple") {
+        return "it holds more than one document".into();
+    }
     match text.split_once(" at line ") {
         Some((message, _)) => message.to_owned(),
         None => text,

@@ -39,9 +39,10 @@ pub(super) fn expand(text: &str, env: &Environment) -> Result<Expanded, String> 
 
 fn resolve(reference: &str, env: &Environment) -> Result<String, String> {
     if let Some(path) = reference.strip_prefix("file:") {
-        let text = fs::read_to_string(env.working_dir.join(path))
-            .map_err(|error| format!("names the file `{path}`, which cannot be read: {error}"))?;
-        return Ok(text.trim_end_matches(['\n', '\r']).to_owned());
+        return file(path, env);
+    }
+    if reference.contains("${") {
+        return Err("has a reference within a reference, which is not supported".into());
     }
     let (name, default) = match reference.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
@@ -62,6 +63,20 @@ fn resolve(reference: &str, env: &Environment) -> Result<String, String> {
             "needs the environment variable `{name}`, which is not set; set it, or write `${{{name}:-default}}`"
         )),
     }
+}
+
+/// The text of a file, without its last line end.
+fn file(path: &str, env: &Environment) -> Result<String, String> {
+    const LARGEST: u64 = 1024 * 1024;
+    let full = env.working_dir.join(path);
+    let unreadable = |why: &str| format!("names the file `{path}`, which cannot be read: {why}");
+    match full.metadata() {
+        Ok(meta) if !meta.is_file() => return Err(unreadable("it is not a regular file")),
+        Ok(meta) if meta.len() > LARGEST => return Err(unreadable("it is larger than 1 MiB")),
+        _ => {}
+    }
+    let text = fs::read_to_string(full).map_err(|error| unreadable(&error.to_string()))?;
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
 #[cfg(test)]
@@ -94,5 +109,7 @@ mod tests {
         check("${A", Err("without its `}`"));
         check("${}", Err("names no variable"));
         check("${file:/nowhere/at/all}", Err("cannot be read"));
+        check("${file:/dev/zero}", Err("not a regular file"));
+        check("${NO:-${A}}", Err("within a reference"));
     }
 }

@@ -68,8 +68,22 @@ pub(super) fn locate(
         .into_iter()
         .chain(home)
         .map(|dir| dir.join(kind.file_name()))
-        .find(|path| path.is_file())
-        .map(|path| Located { path })
+        .find(|path| is_there(path))
+        .and_then(|path| readable(path, faults))
+}
+
+/// Whether anything is at a path, a broken link included: what was put there for the gateway must
+/// not be passed over because of what it is.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn readable(path: PathBuf, faults: &mut Faults) -> Option<Located> {
+    if path.is_file() {
+        return Some(Located { path });
+    }
+    faults.general(format!("{} is there, but it is not a file that can be read", path.display()));
+    None
 }
 
 fn existing(named_by: &str, path: PathBuf, faults: &mut Faults) -> Option<Located> {
@@ -87,5 +101,5 @@ fn in_config_dir(kind: Kind, dir: &Path, faults: &mut Faults) -> Option<Located>
     if !dir.is_dir() && kind == Kind::McpConfig {
         faults.general(format!("--config-dir: {} is not a directory", dir.display()));
     }
-    path.is_file().then_some(Located { path })
+    if is_there(&path) { readable(path, faults) } else { None }
 }

@@ -104,7 +104,10 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
     if !faults.is_empty() {
         return Err(faults);
     }
+    // Names are told to agents, who give them back; a value that is also a name is no secret.
+    let names: Vec<&str> = rules.rules.agents.keys().map(AgentId::as_str).chain(known).collect();
     let secrets = servers.secrets.into_iter().chain(rules.secrets);
+    let secrets: Vec<String> = secrets.filter(|value| !names.contains(&value.as_str())).collect();
     Ok(Settings {
         servers: servers.specs,
         rules: rules.rules,

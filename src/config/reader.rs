@@ -147,6 +147,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A whole number from zero up.
+    pub(super) fn count(&mut self, at: &At<'_>) -> Option<usize> {
+        let text = match &at.node.value {
+            Value::Number(number) => Some(number.clone()),
+            Value::Text(text) => self.whole(at, text)?,
+            _ => None,
+        };
+        match text.and_then(|text| text.parse().ok()) {
+            Some(count) => Some(count),
+            None => self.wrong(at, "a whole number from 0 up"),
+        }
+    }
+
     /// A duration: `"30s"`, `"5m"`, or a number of milliseconds; above zero.
     pub(super) fn duration(&mut self, at: &At<'_>) -> Option<Duration> {
         let text = match &at.node.value {

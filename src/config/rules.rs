@@ -4,13 +4,15 @@ use super::{
     Environment, document,
     fault::Faults,
     locate::Located,
-    reader::{At, Reader},
+    reader::{At, Object, Reader},
     servers::worth_hiding,
 };
 use crate::domain::{
     call::{AgentId, ServerName},
+    fit::Detail,
     pattern::Pattern,
-    rules::{AgentRules, Entries, Precedence, Rules, ToolsKey},
+    rules::{AgentRules, Context, Entries, Precedence, Rules, ToolsKey},
+    tokens::Encoding,
 };
 
 /// What the file says.
@@ -71,9 +73,8 @@ fn agents(at: &At<'_>, servers: &[&str], reader: &mut Reader<'_>, rules: &mut Ru
                 "is not an agent name: 1 to 128 of letters, digits, `_`, `.`, `:`, `-`",
             );
         }
-        let known = ["description", "allow", "deny", "may_act_as"];
-        let Some(agent) = reader.object(&at, &known, &["roles", "budget", "context", "rate"])
-        else {
+        let known = ["description", "allow", "deny", "may_act_as", "context"];
+        let Some(agent) = reader.object(&at, &known, &["roles", "budget", "rate"]) else {
             continue;
         };
         let side = |key, reader: &mut Reader<'_>| {
@@ -84,6 +85,7 @@ fn agents(at: &At<'_>, servers: &[&str], reader: &mut Reader<'_>, rules: &mut Ru
             deny: side("deny", reader),
             description: agent.get("description").and_then(|at| reader.text(&at)),
             may_act_as: agent.get("may_act_as").map(|at| names(&at, reader)).unwrap_or_default(),
+            context: agent.get("context").map(|at| context(&at, &[], reader).1).unwrap_or_default(),
         };
         rules.agents.insert(AgentId::from(name), agent_rules);
     }
@@ -148,8 +150,8 @@ fn patterns(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<Pattern> {
 }
 
 fn defaults(at: &At<'_>, reader: &mut Reader<'_>, loaded: &mut Loaded) {
-    let known = ["deny_on_missing_agent", "precedence", "explain_denials"];
-    let later = ["identity", "unstamped_agent", "context"];
+    let known = ["deny_on_missing_agent", "precedence", "explain_denials", "context"];
+    let later = ["identity", "unstamped_agent"];
     let Some(object) = reader.object(at, &known, &later) else { return };
     if let Some(flag) = object.get("deny_on_missing_agent").and_then(|at| reader.flag(&at)) {
         loaded.deny_on_missing_agent = flag;
@@ -161,4 +163,28 @@ fn defaults(at: &At<'_>, reader: &mut Reader<'_>, loaded: &mut Loaded) {
     if let Some(precedence) = object.get("precedence").and_then(|at| reader.choice(&at, &choices)) {
         loaded.rules.precedence = precedence;
     }
+    if let Some(at) = object.get("context") {
+        let (members, found) = context(&at, &["encoding"], reader);
+        loaded.rules.context = found;
+        let encodings = [Encoding::O200k, Encoding::Cl100k].map(|e| (e.as_str(), e));
+        let encoding = members.and_then(|members| members.get("encoding"));
+        if let Some(encoding) = encoding.and_then(|at| reader.choice(&at, &encodings)) {
+            loaded.rules.encoding = encoding;
+        }
+    }
+}
+
+/// What a `context` object says, and its members for what only some of them may say.
+fn context<'d>(
+    at: &At<'d>,
+    also: &[&'static str],
+    reader: &mut Reader<'_>,
+) -> (Option<Object<'d>>, Context) {
+    let known: Vec<&'static str> =
+        ["max_schema_tokens", "detail"].into_iter().chain(also.iter().copied()).collect();
+    let later = ["session_schema_tokens", "max_result_tokens", "dedupe"];
+    let Some(object) = reader.object(at, &known, &later) else { return (None, Context::default()) };
+    let max_schema_tokens = object.get("max_schema_tokens").and_then(|at| reader.count(&at));
+    let detail = object.get("detail").and_then(|at| reader.choice(&at, &Detail::WORDS));
+    (Some(object), Context { max_schema_tokens, detail })
 }

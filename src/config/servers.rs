@@ -212,8 +212,8 @@ fn stdio(
     reader: &mut Reader<'_>,
     loaded: &mut Loaded,
 ) -> Option<Endpoint> {
-    let program = reader.text(command).filter(|program| !program.is_empty());
-    if program.is_none() {
+    let program = reader.text(command);
+    if program.as_deref() == Some("") {
         reader.fault(command, "must name a program");
     }
     let args = object.get("args").map(|at| reader.texts(&at)).unwrap_or_default();

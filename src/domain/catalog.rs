@@ -35,10 +35,11 @@ impl Tool {
             return Err("a tool definition is not an object".into());
         };
         match definition.get("name").and_then(Value::as_str) {
-            Some(name) if !name.is_empty() => {
+            Some(name) if render::is_plain_name(name) => {
                 Ok(Self { name: ToolName::from(name), definition, validator: OnceLock::new() })
             }
-            _ => Err("a tool definition has no name".into()),
+            Some(_) => Err("a tool's name is too long or hides characters".into()),
+            None => Err("a tool definition has no name".into()),
         }
     }
 
@@ -60,7 +61,12 @@ impl Tool {
         }
     }
 
-    /// The tool as agents see it at full detail.
+    /// The definition as it was sent.
+    pub fn definition(&self) -> &Map<String, Value> {
+        &self.definition
+    }
+
+    /// The tool as other systems hand it on: name, description, schema, as they were sent.
     pub fn full(&self) -> Value {
         json!({
             "name": self.name.as_str(),
@@ -71,7 +77,7 @@ impl Tool {
 
     /// The tool as one line: its name and parameters.
     pub fn signature(&self) -> String {
-        render::signature(self.name.as_str(), &self.input_schema())
+        render::parameters(self.name.as_str(), &self.input_schema())
     }
 
     /// Checks arguments against the schema. Only `$ref` within the schema are followed.

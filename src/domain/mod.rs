@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod catalog;
+pub mod fit;
 pub mod frame;
 pub mod identity;
 pub mod near;
@@ -15,4 +16,5 @@ pub mod refusal;
 pub mod render;
 pub mod rules;
 pub mod settings;
+pub mod shelf;
 pub mod tokens;

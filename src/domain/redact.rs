@@ -15,12 +15,17 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// A redactor for these values, as they are and as they stand within JSON.
-    pub fn new(secrets: impl IntoIterator<Item = String>) -> Self {
-        let mut secrets: Vec<String> = secrets
+    /// A redactor for these values, and for each line of those that have several: logs are masked
+    /// line by line.
+    pub fn new(values: impl IntoIterator<Item = String>) -> Self {
+        let mut secrets: Vec<String> = values
             .into_iter()
-            .filter(|secret| secret.len() >= SHORTEST)
-            .flat_map(|secret| [in_json(&secret), secret])
+            .filter(|value| is_worth_hiding(value))
+            .flat_map(|value| {
+                let lines: Vec<String> = value.lines().map(|line| line.trim().to_owned()).collect();
+                lines.into_iter().chain([value])
+            })
+            .filter(|value| value.len() >= SHORTEST)
             .collect();
         secrets.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
         secrets.dedup();
@@ -38,9 +43,11 @@ impl Redactor {
     }
 }
 
-fn in_json(secret: &str) -> String {
-    let quoted = serde_json::Value::from(secret).to_string();
-    quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default().to_owned()
+/// Switches and small numbers are in every text and are no secrets.
+fn is_worth_hiding(value: &str) -> bool {
+    const SMALL: usize = 8;
+    let number = value.len() < SMALL && value.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    !number && !["true", "false"].contains(&value.to_lowercase().as_str())
 }
 
 impl std::fmt::Debug for Redactor {
@@ -56,8 +63,10 @@ mod tests {
     #[test]
     fn secrets_are_masked_longest_first() {
         let redactor = Redactor::new(["token".into(), "token-and-more".into(), "abc".into()]);
-        let multiline = Redactor::new(["one\ntwo\"".into()]);
-        assert_eq!(multiline.redact(r#"{"x":"one\ntwo\""}"#), r#"{"x":"[redacted]"}"#);
+        let key =
+            Redactor::new(["first line\n  second line\n".into(), "false".into(), "8080.5".into()]);
+        assert_eq!(key.redact("x second line y"), "x [redacted] y");
+        assert_eq!(key.redact("false 8080.5"), "false 8080.5");
         assert_eq!(
             redactor.redact("a token-and-more b token c abc"),
             "a [redacted] b [redacted] c abc"

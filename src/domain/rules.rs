@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{
     call::{AgentId, ServerName},
+    fit::Detail,
     pattern::Pattern,
+    tokens::Encoding,
 };
 
 /// All rules of a gateway.
@@ -16,6 +18,10 @@ pub struct Rules {
     pub precedence: Precedence,
     /// Whether a refusal names the rule, or looks like a name that does not exist.
     pub explain_denials: bool,
+    /// For every agent whose own rules say nothing.
+    pub context: Context,
+    /// How tokens are counted.
+    pub encoding: Encoding,
 }
 
 /// The rules of one agent.
@@ -29,6 +35,17 @@ pub struct AgentRules {
     pub deny: Entries,
     /// Agents that a client pinned to this one may name instead.
     pub may_act_as: Vec<AgentId>,
+    /// What the agent's context may be filled with.
+    pub context: Context,
+}
+
+/// How much an agent is told, where a call does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// The most tokens of one `get_server_tools` answer's tools.
+    pub max_schema_tokens: Option<usize>,
+    /// The most detail of a tool.
+    pub detail: Option<Detail>,
 }
 
 /// One side (allow or deny) of an agent's rules.
@@ -92,7 +109,18 @@ impl Precedence {
     }
 }
 
+/// The most tokens of an answer's tools, where neither the call nor the rules say.
+const DEFAULT_MAX_SCHEMA_TOKENS: usize = 1_000;
+
 impl Rules {
+    /// How many tokens of tools, and how much detail, an agent is sent where its call does not say.
+    pub fn context_of(&self, agent: &AgentId) -> (usize, Detail) {
+        let own = self.agents.get(agent).map(|rules| rules.context).unwrap_or_default();
+        let tokens = own.max_schema_tokens.or(self.context.max_schema_tokens);
+        let detail = own.detail.or(self.context.detail);
+        (tokens.unwrap_or(DEFAULT_MAX_SCHEMA_TOKENS), detail.unwrap_or_default())
+    }
+
     /// The rules where there is no rules file: one agent named `default`, who may use everything.
     pub fn for_single_user() -> Self {
         let everything = Pattern::parse("*").into_iter().collect();

@@ -1,17 +1,50 @@
-//! How many tokens a text costs an agent, by the o200k_base encoding.
+//! How many tokens a text costs an agent.
 //!
-//! The tables (46 MB) load on first use. Callers on an async runtime count on a blocking thread.
+//! The tables (46 MB for o200k) load on first use. Callers on an async runtime count on a blocking
+//! thread.
 
-use tiktoken_rs::o200k_base_singleton;
+use tiktoken_rs::{CoreBPE, cl100k_base_singleton, o200k_base_singleton};
 
 /// The tokenizer panics on a run of a million spaces; it is fed at most this much at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The number of o200k_base tokens in `text`; exact up to 64 KiB, and within one token per further
-/// 64 KiB beyond that.
+/// A vocabulary. Claude's and Gemini's are not public; ratios hold across all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// GPT-4o and later.
+    #[default]
+    O200k,
+    /// GPT-4.
+    Cl100k,
+}
+
+impl Encoding {
+    /// The name by which settings and tokenizers know it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::O200k => "o200k_base",
+            Self::Cl100k => "cl100k_base",
+        }
+    }
+
+    /// The number of tokens in `text`; exact up to 64 KiB, and within one token per further 64 KiB
+    /// beyond that.
+    pub fn count(self, text: &str) -> usize {
+        let tables = self.tables();
+        chunks(text).map(|chunk| tables.encode_ordinary(chunk).len()).sum()
+    }
+
+    fn tables(self) -> &'static CoreBPE {
+        match self {
+            Self::O200k => o200k_base_singleton(),
+            Self::Cl100k => cl100k_base_singleton(),
+        }
+    }
+}
+
+/// Counts with o200k_base.
 pub fn count(text: &str) -> usize {
-    let encoding = o200k_base_singleton();
-    chunks(text).map(|chunk| encoding.encode_ordinary(chunk).len()).sum()
+    Encoding::O200k.count(text)
 }
 
 fn chunks(mut text: &str) -> impl Iterator<Item = &str> {
@@ -25,13 +58,16 @@ fn chunks(mut text: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::count;
+    use super::{Encoding, count};
 
     #[test]
     fn hostile_text_is_counted_without_a_panic() {
-        assert_eq!(count(""), 0);
-        assert_eq!(count("hello world"), 2);
-        assert!(count(&" ".repeat(1_000_000)) > 0);
-        assert!(count(&"é".repeat(70_000)) > 0);
+        for encoding in [Encoding::O200k, Encoding::Cl100k] {
+            assert_eq!(encoding.count(""), 0);
+            assert_eq!(encoding.count("hello world"), 2);
+            assert!(encoding.count(&" ".repeat(1_000_000)) > 0);
+            assert!(encoding.count(&"é".repeat(70_000)) > 0);
+        }
+        assert!(count("\u{0}\u{202e}\n\r\t") > 0);
     }
 }

@@ -35,7 +35,7 @@ impl Gateway {
                 Some(self.entry(server, metadata.then_some(&visit)))
             })
             .collect();
-        Ok(self.json_answer(&Value::Array(servers)))
+        Ok(Self::json_answer(&Value::Array(servers)))
     }
 
     /// The tools of one server that the caller may use, at full detail.
@@ -54,7 +54,7 @@ impl Gateway {
         let returned = tools.len();
         let tools = Value::Array(tools);
         let tokens_used = count(tools.to_string()).await;
-        Ok(self.json_answer(&json!({
+        Ok(Self::json_answer(&json!({
             "server": server.name().as_str(),
             "total_available": visible.len(),
             "returned": returned,
@@ -81,14 +81,13 @@ impl Gateway {
         let spec = server.spec();
         let mut entry = Map::new();
         entry.insert("name".into(), spec.name.as_str().into());
-        entry.insert("description".into(), spec.description.as_str().into());
+        let masked = |text: &str| Value::from(self.settings.redactor.redact(text));
+        entry.insert("description".into(), masked(&spec.description));
         let Some(visit) = metadata_for else { return Value::Object(entry) };
         entry.insert("transport".into(), spec.transport().into());
         match &spec.endpoint {
-            Endpoint::Stdio(command) => {
-                entry.insert("command".into(), command.program.as_str().into())
-            }
-            Endpoint::Http { url, .. } => entry.insert("url".into(), public_url(url).into()),
+            Endpoint::Stdio(command) => entry.insert("command".into(), masked(&command.program)),
+            Endpoint::Http { url, .. } => entry.insert("url".into(), masked(&public_url(url))),
         };
         let status = server.status();
         entry.insert("status".into(), status.as_str().into());
@@ -98,9 +97,9 @@ impl Gateway {
         Value::Object(entry)
     }
 
-    /// One text block of compact JSON, secrets masked where a server's own words are quoted.
-    fn json_answer(&self, value: &Value) -> Answer {
-        Answer::Result(text_result(&self.settings.redactor.redact(&value.to_string())))
+    /// One text block of compact JSON.
+    fn json_answer(value: &Value) -> Answer {
+        Answer::Result(text_result(&value.to_string()))
     }
 }
 

@@ -123,10 +123,14 @@ impl Gateway {
         outcome.unwrap_or_else(Answer::Refused)
     }
 
-    /// The wire form of a refusal: a tool result with one line of JSON, secrets masked.
+    /// The wire form of a refusal: a tool result with one line of JSON, secrets masked where a
+    /// server's own words are quoted.
     pub fn refused(&self, refusal: &Refusal) -> Value {
-        let text = refusal.to_json().to_string();
-        let mut result = text_result(&self.settings.redactor.redact(&text));
+        let mut refusal = refusal.clone();
+        if let Refusal::Unavailable { cause, .. } = &mut refusal {
+            *cause = self.settings.redactor.redact(cause).into_owned();
+        }
+        let mut result = text_result(&refusal.to_json().to_string());
         if let Value::Object(result) = &mut result {
             result.insert("isError".into(), true.into());
         }

@@ -34,7 +34,7 @@ impl Gateway {
             "config_paths": {"mcp_config": sources.mcp_config.path, "gateway_rules": sources.rules.path},
             "message": "settings are read at start; restart to apply changes",
         });
-        Ok(Answer::Result(text_result(&settings.redactor.redact(&status.to_string()))))
+        Ok(Answer::Result(text_result(&status.to_string())))
     }
 }
 

@@ -80,10 +80,12 @@ impl Setup {
             .current_dir(self.dir.path())
             .env("HOME", self.dir.path())
             .envs(self.env.iter().map(|(name, value)| (name, value)));
-        for unset in ["GATEWAY_DEFAULT_AGENT", "GATEWAY_DEBUG", "RUST_LOG"] {
-            if !self.env.iter().any(|(name, _)| name == unset) {
-                command.env_remove(unset);
-            }
+        // What the developer's own gateway is told is none of the test's.
+        let foreign = std::env::vars().map(|(name, _)| name).filter(|name| {
+            name.starts_with("GATEWAY_") || ["RUST_LOG", "TOLLGATE_DEPTH"].contains(&name.as_str())
+        });
+        for unset in foreign.filter(|name| !self.env.iter().any(|(own, _)| own == name)) {
+            command.env_remove(unset);
         }
         command
     }

@@ -1,0 +1,202 @@
+//! A token budget over many tools: which tool is shown at which level.
+//!
+//! Detail degrades before anything is left out. Names come first, as many as fit; then a greedy heap
+//! spends what is left where it helps most per token. Only the given tools are looked at, so that
+//! neither the outcome nor the time it takes depends on tools that a caller may not see.
+
+use std::{cmp::Ordering, collections::BinaryHeap};
+
+use super::{
+    call::ServerName,
+    shelf::{Entry, Level, Placed},
+};
+
+/// How much detail is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// Whole objects if all of them fit, else at most signatures: what is left of the budget is
+    /// better kept than spent on one tool's prose.
+    #[default]
+    Auto,
+    /// At most this level.
+    AtMost(Level),
+}
+
+impl Detail {
+    /// Every level as written in calls and settings.
+    pub const WORDS: [(&str, Self); 5] = [
+        ("auto", Self::Auto),
+        ("names", Self::AtMost(Level::Names)),
+        ("summary", Self::AtMost(Level::Summary)),
+        ("signature", Self::AtMost(Level::Signature)),
+        ("full", Self::AtMost(Level::Full)),
+    ];
+}
+
+/// A tool that was selected for an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// The tool.
+    pub entry: &'a Entry,
+    /// Its server.
+    pub server: &'a ServerName,
+}
+
+/// What a tool is worth to an agent at each level: known, chosen, called, understood.
+const WORTH: [(Level, f64); 4] =
+    [(Level::Names, 0.30), (Level::Summary, 0.45), (Level::Signature, 0.90), (Level::Full, 1.0)];
+
+/// Room for the brackets.
+const FRAME: usize = 1;
+
+/// Decides the level of each tool within `cap` tokens; tools that do not fit even by name are left
+/// out. The order of the candidates is kept.
+pub fn fit<'a>(
+    candidates: &[Candidate<'a>],
+    detail: Detail,
+    cap: usize,
+    prefixed: bool,
+) -> Vec<Placed<'a>> {
+    if cap == 0 {
+        return Vec::new();
+    }
+    let most = match detail {
+        Detail::AtMost(level) => level,
+        Detail::Auto => Level::Signature,
+    };
+    let whole = matches!(detail, Detail::Auto | Detail::AtMost(Level::Full));
+    if whole && let Some(placed) = all_at(candidates, Level::Full, cap, prefixed) {
+        return placed;
+    }
+    let mut budget = cap.saturating_sub(FRAME);
+    let mut levels = floor(candidates, &mut budget, prefixed);
+    refine(candidates, &mut levels, most, budget, prefixed);
+    candidates
+        .iter()
+        .zip(levels)
+        .filter_map(|(candidate, level)| Some(place(candidate, level?)))
+        .collect()
+}
+
+/// One tool at the highest level that fits, or by name if none does: it was asked for by name, and
+/// is always answered.
+pub fn fit_one<'a>(candidate: &Candidate<'a>, cap: usize, prefixed: bool) -> Vec<Placed<'a>> {
+    let fitted = fit(std::slice::from_ref(candidate), Detail::AtMost(Level::Full), cap, prefixed);
+    match fitted.is_empty() && cap > 0 {
+        true => vec![place(candidate, Level::Names)],
+        false => fitted,
+    }
+}
+
+fn place<'a>(candidate: &Candidate<'a>, level: Level) -> Placed<'a> {
+    Placed { entry: candidate.entry, server: candidate.server, level }
+}
+
+/// All tools at one level, if that fits.
+fn all_at<'a>(
+    candidates: &[Candidate<'a>],
+    level: Level,
+    cap: usize,
+    prefixed: bool,
+) -> Option<Vec<Placed<'a>>> {
+    let mut left = cap.checked_sub(FRAME)?;
+    for candidate in candidates {
+        left = left.checked_sub(candidate.entry.bound(level, prefixed)?)?;
+    }
+    Some(candidates.iter().map(|candidate| place(candidate, level)).collect())
+}
+
+/// Every tool by name, in order, as far as the budget goes.
+fn floor(candidates: &[Candidate<'_>], budget: &mut usize, prefixed: bool) -> Vec<Option<Level>> {
+    candidates
+        .iter()
+        .map(|candidate| {
+            let cost = candidate.entry.bound(Level::Names, prefixed)?;
+            *budget = budget.checked_sub(cost)?;
+            Some(Level::Names)
+        })
+        .collect()
+}
+
+/// One way to show one tool in more detail.
+struct Step {
+    gain: f64,
+    index: usize,
+    level: Level,
+    cost: usize,
+}
+
+/// Spends the budget on steps, the best gain per token first; of equal ones the earlier tool's.
+fn refine(
+    candidates: &[Candidate<'_>],
+    levels: &mut [Option<Level>],
+    most: Level,
+    mut budget: usize,
+    prefixed: bool,
+) {
+    let steps = |index: usize, from: Level| {
+        let entry = candidates.get(index).map(|candidate| candidate.entry);
+        entry.into_iter().flat_map(move |entry| steps_from(entry, index, from, most, prefixed))
+    };
+    let shown = levels.iter().enumerate();
+    let mut heap: BinaryHeap<Step> = shown
+        .filter_map(|(index, level)| Some((index, (*level)?)))
+        .flat_map(|(i, l)| steps(i, l))
+        .collect();
+    while let Some(step) = heap.pop() {
+        let Some(Some(level)) = levels.get_mut(step.index) else { continue };
+        // A step from a level that was left in the meantime is void; its tool has new ones.
+        let paid = candidates.get(step.index).and_then(|c| c.entry.bound(*level, prefixed));
+        let Some(more) = paid.map(|paid| step.cost.saturating_sub(paid)) else { continue };
+        if step.level <= *level || more > budget {
+            continue;
+        }
+        budget -= more;
+        *level = step.level;
+        heap.extend(steps(step.index, step.level));
+    }
+}
+
+fn steps_from(
+    entry: &Entry,
+    index: usize,
+    from: Level,
+    most: Level,
+    prefixed: bool,
+) -> impl Iterator<Item = Step> {
+    let paid = entry.bound(from, prefixed);
+    let worth = |level: Level| WORTH.iter().find(|(l, _)| *l == level).map_or(0.0, |(_, w)| *w);
+    let have = worth(from);
+    Level::ALL.into_iter().filter(move |level| *level > from && *level <= most).filter_map(
+        move |level| {
+            let cost = entry.bound(level, prefixed)?;
+            let more = cost.saturating_sub(paid?).max(1);
+            // A fraction of two small numbers; exactness does not matter for an order.
+            let gain = (worth(level) - have) / f64::from(u32::try_from(more).unwrap_or(u32::MAX));
+            Some(Step { gain, index, level, cost })
+        },
+    )
+}
+
+impl Ord for Step {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.gain
+            .total_cmp(&other.gain)
+            .then_with(|| other.index.cmp(&self.index))
+            .then_with(|| self.level.cmp(&other.level))
+    }
+}
+
+impl PartialOrd for Step {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Step {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Step {}

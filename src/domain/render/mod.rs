@@ -1,0 +1,59 @@
+//! A tool at each level of detail. What is shown is data from a server: nothing in it is trusted,
+//! invisible characters are taken out, and its size is bounded.
+//!
+//! - [`signature`]: `name(required: type, optional?: type = default) — First sentence.`
+//! - [`summary`]: `name — First sentence, at most 80 characters.`
+//! - [`full`]: `{"name","description","inputSchema"}`, the schema minified without loss of meaning.
+
+mod bounds;
+mod minify;
+mod sentence;
+mod signature;
+mod visible;
+
+use serde_json::{Value, json};
+
+pub use sentence::first_sentence;
+pub use visible::{is_plain_name, visible};
+
+/// Characters of a description in a signature line.
+const SIGNATURE_SENTENCE: usize = 160;
+
+/// Characters of a description in a summary line.
+const SUMMARY_SENTENCE: usize = 80;
+
+/// The version of everything that is rendered here; kept texts and counts of another are void.
+pub const VERSION: u32 = 1;
+
+/// The parameters alone: `name(a: string, b?: integer = 5)`.
+pub fn parameters(name: &str, schema: &Value) -> String {
+    signature::of(name, schema)
+}
+
+/// The line by which a tool can be called.
+pub fn signature(name: &str, description: &str, schema: &Value) -> String {
+    with_sentence(signature::of(name, schema), description, SIGNATURE_SENTENCE)
+}
+
+/// The line by which a tool can be chosen.
+pub fn summary(name: &str, description: &str) -> String {
+    with_sentence(name.to_owned(), description, SUMMARY_SENTENCE)
+}
+
+/// The object that programs expect.
+pub fn full(name: &str, description: &str, schema: &Value) -> Value {
+    json!({
+        "name": name,
+        "description": visible(description).trim(),
+        "inputSchema": minify::schema(schema),
+    })
+}
+
+fn with_sentence(mut line: String, description: &str, longest: usize) -> String {
+    let sentence = first_sentence(description, longest);
+    if !sentence.is_empty() {
+        line.push_str(" — ");
+        line.push_str(&sentence);
+    }
+    line
+}

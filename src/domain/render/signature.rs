@@ -1,0 +1,479 @@
+//! The parameters of a tool as one line.
+//!
+//! Required parameters come first. Types, enums, defaults, bounds, formats and nested objects are
+//! kept; descriptions are not. A definition that is used again is named and spelled out once, after
+//! `where`, which also ends recursion.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Map, Value};
+
+use super::bounds::{number_bounds, range, string_bounds, with_bounds};
+
+/// A definition that is used more than once is spelled out in place up to this length.
+const INLINE: usize = 40;
+
+/// Deeper structure is shown as `object`.
+const DEEPEST: usize = 12;
+
+/// A line stops growing at this length; hostile schemas have no end.
+const LONGEST: usize = 48 * 1024;
+
+/// `name(parameters)`, with `where T = …` behind if there are definitions.
+pub(super) fn of(name: &str, schema: &Value) -> String {
+    let mut writer = Writer::new(schema);
+    let parameters = writer.top(schema);
+    let mut line = format!("{name}({parameters})");
+    let mut separator = " where";
+    for (name, body) in &writer.named {
+        line.push_str(&format!("{separator} {name} = {body}"));
+        separator = ";";
+    }
+    line
+}
+
+struct Writer<'s> {
+    root: &'s Value,
+    /// How often each `$ref` occurs.
+    uses: HashMap<&'s str, usize>,
+    /// Definitions that are spelled out behind the line.
+    named: BTreeMap<String, String>,
+    /// The `$ref` that are being spelled out now, and whether they refer to themselves.
+    open: Vec<(&'s str, bool)>,
+    depth: usize,
+    written: usize,
+}
+
+impl<'s> Writer<'s> {
+    fn new(root: &'s Value) -> Self {
+        let mut uses = HashMap::new();
+        count_refs(root, &mut uses, 0);
+        Self { root, uses, named: BTreeMap::new(), open: Vec::new(), depth: 0, written: 0 }
+    }
+
+    /// The parameters of the tool; `…` stands for what an object of parameters cannot say.
+    fn top(&mut self, schema: &'s Value) -> String {
+        let Value::Object(object) = schema else { return "…unknown".into() };
+        let composed =
+            ["$ref", "allOf", "anyOf", "oneOf"].iter().any(|key| object.contains_key(*key));
+        if object.contains_key("properties") {
+            let mut all = self.members(object);
+            if composed && let Some(rest) = self.composition(object) {
+                all.push_str(&format!("{}…{rest}", if all.is_empty() { "" } else { ", " }));
+            }
+            return all;
+        }
+        if composed {
+            return format!("…{}", self.type_of(schema));
+        }
+        match object.get("type").and_then(Value::as_str) {
+            Some("object") => self.members(object),
+            _ => "…unknown".into(),
+        }
+    }
+
+    /// `a: T, b?: U = 5`, without braces.
+    fn members(&mut self, object: &'s Map<String, Value>) -> String {
+        let required: Vec<&str> = match object.get("required") {
+            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        let mut parts = Vec::new();
+        if let Some(Value::Object(properties)) = object.get("properties") {
+            for wanted in [true, false] {
+                for (key, schema) in properties {
+                    if required.contains(&key.as_str()) == wanted && !self.full() {
+                        parts.push(self.member(key, schema, wanted));
+                    }
+                }
+            }
+        }
+        if let Some(values) = self.other_members(object) {
+            parts.push(format!("[key]: {values}"));
+        }
+        if self.full() {
+            parts.push("…".into());
+        }
+        parts.join(", ")
+    }
+
+    fn member(&mut self, key: &str, schema: &'s Value, required: bool) -> String {
+        let mut text = self.type_of(schema);
+        if !required && let Some(without) = text.strip_suffix("|null") {
+            text = without.to_owned();
+        }
+        let mark = if required { "" } else { "?" };
+        let default = schema.get("default").filter(|value| !value.is_null());
+        let default = default.map(|value| format!(" = {value}")).unwrap_or_default();
+        let part = format!("{key}{mark}: {text}{default}");
+        self.written += key.len() + default.len() + 4;
+        part
+    }
+
+    /// The type of members that are not named.
+    fn other_members(&mut self, object: &'s Map<String, Value>) -> Option<String> {
+        let additional = object.get("additionalProperties").filter(|schema| schema.is_object());
+        let patterns = object.get("patternProperties").and_then(Value::as_object);
+        let schema = additional.or_else(|| patterns?.values().next())?;
+        Some(self.type_of(schema))
+    }
+
+    fn type_of(&mut self, schema: &'s Value) -> String {
+        if self.depth >= DEEPEST || self.full() {
+            return "object".into();
+        }
+        self.depth += 1;
+        let text = match schema {
+            Value::Bool(false) => "never".into(),
+            Value::Object(object) => self.object_type(object),
+            _ => "any".into(),
+        };
+        self.depth -= 1;
+        self.written += text.len().min(16);
+        text
+    }
+
+    fn object_type(&mut self, schema: &'s Map<String, Value>) -> String {
+        if let Some(value) = schema.get("const") {
+            return value.to_string();
+        }
+        if let Some(Value::Array(values)) = schema.get("enum") {
+            return self.literals(values);
+        }
+        let own = match schema.get("type") {
+            Some(Value::String(name)) => Some(self.named_type(name, schema)),
+            Some(Value::Array(names)) => {
+                let mut names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+                names.sort_by_key(|name| *name == "null");
+                Some(union(names.iter().map(|name| self.named_type(name, schema)).collect()))
+            }
+            _ if schema.contains_key("properties") => Some(self.named_type("object", schema)),
+            _ if schema.contains_key("items") => Some(self.named_type("array", schema)),
+            _ => None,
+        };
+        match (own, self.composition(schema)) {
+            (None, None) => "any".into(),
+            (Some(own), None) => own,
+            // The composition says more than a bare `object` does.
+            (Some(own), Some(rest)) if own == "object" || own == rest => rest,
+            (Some(own), Some(rest)) => format!("{own} & {}", grouped(&rest)),
+            (None, Some(rest)) => rest,
+        }
+    }
+
+    /// `$ref`, `allOf`, `anyOf`, `oneOf`; None where they say nothing about types.
+    fn composition(&mut self, schema: &'s Map<String, Value>) -> Option<String> {
+        let mut parts = Vec::new();
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+            parts.push(self.reference(target));
+        }
+        for (key, all) in [("allOf", true), ("anyOf", false), ("oneOf", false)] {
+            let Some(Value::Array(members)) = schema.get(key) else { continue };
+            let mut types: Vec<String> = Vec::new();
+            for member in members {
+                if self.full() {
+                    types.push("…".into());
+                    break;
+                }
+                types.push(self.type_of(member));
+            }
+            types.sort_by_key(|text| text == "null");
+            types.dedup();
+            // Members that only say which parameters go together have no type of their own.
+            let silent = types.iter().all(|text| text == "any" || text == "object");
+            match (silent && schema.contains_key("properties"), all) {
+                (true, _) => {}
+                (false, true) => parts.push(intersection(types)),
+                (false, false) => parts.push(union(types)),
+            }
+        }
+        match parts.len() {
+            0 => None,
+            _ => Some(intersection(parts)),
+        }
+    }
+
+    fn named_type(&mut self, name: &str, schema: &'s Map<String, Value>) -> String {
+        match name {
+            "string" => with_bounds("string", string_bounds(schema)),
+            "integer" | "number" => with_bounds(name, number_bounds(schema)),
+            "array" => self.array(schema),
+            "object" => {
+                let members = self.members(schema);
+                if members.is_empty() { "object".into() } else { format!("{{{members}}}") }
+            }
+            other => other.to_owned(),
+        }
+    }
+
+    fn array(&mut self, schema: &'s Map<String, Value>) -> String {
+        let size = range(schema.get("minItems"), schema.get("maxItems"));
+        let size = size.map(|size| format!("({size})")).unwrap_or_default();
+        let tuple = schema.get("prefixItems").or_else(|| schema.get("items"));
+        if let Some(Value::Array(items)) = tuple {
+            let items: Vec<String> = items.iter().map(|item| self.type_of(item)).collect();
+            return format!("[{}]{size}", items.join(", "));
+        }
+        match schema.get("items") {
+            Some(items) => format!("{}[]{size}", grouped(&self.type_of(items))),
+            None => format!("any[]{size}"),
+        }
+    }
+
+    fn literals(&mut self, values: &[Value]) -> String {
+        let mut texts = Vec::new();
+        for value in values {
+            if self.full() {
+                texts.push("…".into());
+                break;
+            }
+            let text = value.to_string();
+            self.written += text.len() + 1;
+            texts.push(text);
+        }
+        texts.join("|")
+    }
+
+    /// A definition: in place if it is short or used once, else by name. Only definitions within
+    /// the schema are followed.
+    fn reference(&mut self, target: &'s str) -> String {
+        let Some(definition) = target.strip_prefix('#').and_then(|at| self.root.pointer(at)) else {
+            return "any".into();
+        };
+        let name =
+            target.rsplit(['/', '#']).next().filter(|name| !name.is_empty()).unwrap_or("args");
+        if let Some((_, recursive)) = self.open.iter_mut().find(|(open, _)| *open == target) {
+            *recursive = true;
+            return name.to_owned();
+        }
+        if self.named.contains_key(name) {
+            return name.to_owned();
+        }
+        self.open.push((target, false));
+        let body = self.type_of(definition);
+        let recursive = self.open.pop().is_some_and(|(_, recursive)| recursive);
+        let once = self.uses.get(target).copied().unwrap_or_default() < 2;
+        if !recursive && (once || body.len() <= INLINE) {
+            return body;
+        }
+        self.named.insert(name.to_owned(), body);
+        name.to_owned()
+    }
+
+    /// Whether the line is as long as it may be.
+    fn full(&self) -> bool {
+        self.written > LONGEST
+    }
+}
+
+fn count_refs<'s>(schema: &'s Value, uses: &mut HashMap<&'s str, usize>, depth: usize) {
+    if depth > 64 {
+        return;
+    }
+    match schema {
+        Value::Object(object) => {
+            if let Some(target) = object.get("$ref").and_then(Value::as_str) {
+                *uses.entry(target).or_default() += 1;
+            }
+            object.values().for_each(|value| count_refs(value, uses, depth + 1));
+        }
+        Value::Array(items) => items.iter().for_each(|item| count_refs(item, uses, depth + 1)),
+        _ => {}
+    }
+}
+
+fn union(mut types: Vec<String>) -> String {
+    let mut seen = Vec::new();
+    types.retain(|text| {
+        !seen.contains(text) && {
+            seen.push(text.clone());
+            true
+        }
+    });
+    types.join("|")
+}
+
+fn intersection(mut types: Vec<String>) -> String {
+    if types.len() > 1 {
+        types.retain(|text| text != "any");
+    }
+    match types.len() {
+        0 => "any".into(),
+        1 => types.remove(0),
+        _ => types.iter().map(|text| grouped(text)).collect::<Vec<_>>().join(" & "),
+    }
+}
+
+/// In parentheses if it is a union or an intersection at its top.
+fn grouped(text: &str) -> String {
+    let mut depth = 0_usize;
+    let mut quoted = false;
+    let mut escaped = false;
+    let composed = text.chars().any(|c| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            '{' | '(' | '[' => depth += 1,
+            '}' | ')' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && !quoted && matches!(c, '|' | '&')
+    });
+    if composed { format!("({text})") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::of;
+
+    #[track_caller]
+    fn check(schema: Value, expected: &str) {
+        assert_eq!(of("t", &schema), expected);
+    }
+
+    #[track_caller]
+    fn check_type(schema: Value, expected: &str) {
+        let all = json!({"type": "object", "properties": {"p": schema}, "required": ["p"]});
+        assert_eq!(of("t", &all), format!("t(p: {expected})"));
+    }
+
+    #[test]
+    fn required_parameters_come_first_with_marks_and_defaults() {
+        check(
+            json!({"type": "object", "required": ["title", "owner"], "properties": {
+                "state": {"enum": ["open", "closed"], "default": "open"},
+                "owner": {"type": "string"}, "title": {"type": "string"},
+                "labels": {"type": ["array", "null"], "items": {"type": "string"}, "default": null},
+            }}),
+            r#"t(owner: string, title: string, state?: "open"|"closed" = "open", labels?: string[])"#,
+        );
+    }
+
+    #[test]
+    fn a_schema_that_says_nothing_is_not_shown_as_no_parameters() {
+        for schema in [json!({}), json!(null), json!([]), json!(true), json!({"type": "string"})] {
+            check(schema, "t(…unknown)");
+        }
+        check(json!({"type": "object"}), "t()");
+        check(json!({"type": "object", "properties": {}}), "t()");
+        check(json!({"properties": 5}), "t()");
+    }
+
+    #[test]
+    fn types_keep_bounds_formats_and_nesting() {
+        check_type(json!({"type": "integer", "minimum": 1, "maximum": 100}), "integer(1..100)");
+        check_type(
+            json!({"type": "integer", "minimum": -2147483648_i64, "maximum": 5}),
+            "integer(..5)",
+        );
+        check_type(
+            json!({"type": "number", "exclusiveMinimum": 0, "multipleOf": 0.5}),
+            "number(>0, step 0.5)",
+        );
+        check_type(json!({"type": "string", "minLength": 1, "maxLength": 64}), "string(len 1..64)");
+        check_type(
+            json!({"type": "string", "format": "date-time", "pattern": "x"}),
+            "string(date-time)",
+        );
+        check_type(json!({"type": "string", "pattern": "^a+$"}), "string(/^a+$/)");
+        check_type(
+            json!({"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 1}),
+            r#"("a"|"b")[](1..)"#,
+        );
+        check_type(
+            json!({"type": "array", "prefixItems": [{"type": "string"}, {}]}),
+            "[string, any]",
+        );
+        check_type(
+            json!({"type": "object", "properties": {"k": {"type": "string"}, "l": {}}, "required": ["k"]}),
+            "{k: string, l?: any}",
+        );
+        check_type(
+            json!({"type": "object", "additionalProperties": {"type": "number"}}),
+            "{[key]: number}",
+        );
+        check_type(json!({"type": "object", "additionalProperties": false}), "object");
+        check_type(json!({"type": "object", "items": {"type": "string"}}), "object");
+    }
+
+    #[test]
+    fn compositions_are_unions_and_intersections() {
+        check_type(json!({"anyOf": [{"type": "null"}, {"type": "string"}]}), "string|null");
+        check_type(json!({"oneOf": [{"const": 1}, {"const": "x"}]}), r#"1|"x""#);
+        check_type(
+            json!({"allOf": [{"type": "object", "properties": {"a": {}}}, {"type": "object", "properties": {"b": {}}}]}),
+            "{a?: any} & {b?: any}",
+        );
+        check_type(
+            json!({"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "number"}]}}),
+            "(string|number)[]",
+        );
+        check_type(json!({"properties": {"a": {}}, "anyOf": [{"required": ["a"]}]}), "{a?: any}");
+        check(
+            json!({"type": "object", "anyOf": [
+                {"properties": {"a": {"type": "string"}}, "required": ["a"]},
+                {"properties": {"b": {"type": "string"}}, "required": ["b"]}]}),
+            "t(…{a: string}|{b: string})",
+        );
+    }
+
+    #[test]
+    fn definitions_are_inlined_named_or_recursive() {
+        let long = json!({"type": "object", "properties": {
+            "alpha": {"type": "string"}, "beta": {"type": "string"}, "gamma": {"type": "string"}}});
+        let short = json!({"type": "string"});
+        let defs =
+            json!({"L": long, "S": short, "N": {"properties": {"next": {"$ref": "#/$defs/N"}}}});
+        let with =
+            |properties: Value| json!({"type": "object", "properties": properties, "$defs": defs});
+        let one = json!({"$ref": "#/$defs/L"});
+        check(with(json!({"a": one})), "t(a?: {alpha?: string, beta?: string, gamma?: string})");
+        check(
+            with(json!({"a": one, "b": one})),
+            "t(a?: L, b?: L) where L = {alpha?: string, beta?: string, gamma?: string}",
+        );
+        let small = json!({"$ref": "#/$defs/S"});
+        check(with(json!({"a": small, "b": small})), "t(a?: string, b?: string)");
+        check(with(json!({"n": {"$ref": "#/$defs/N"}})), "t(n?: N) where N = {next?: N}");
+        check(
+            with(json!({"x": {"$ref": "http://elsewhere/x"}, "y": {"$ref": "#/nope"}})),
+            "t(x?: any, y?: any)",
+        );
+        check(json!({"$ref": "#"}), "t(…args) where args = args");
+    }
+
+    #[test]
+    fn hostile_schemas_are_cut() {
+        let wide: Vec<Value> = (0..(1 << 20)).map(Value::from).collect();
+        let line = of("t", &json!({"type": "object", "properties": {"p": {"enum": wide}}}));
+        assert!(line.len() < 100_000 && line.contains('…'), "{}", line.len());
+        let union: Vec<Value> = (0..(1 << 18)).map(|i| json!({"const": i})).collect();
+        assert!(
+            of("t", &json!({"type": "object", "properties": {"p": {"anyOf": union}}})).len()
+                < 500_000
+        );
+        let mut deep = json!({"type": "string"});
+        for _ in 0..100 {
+            deep = json!({"type": "object", "properties": {"d": deep}});
+        }
+        assert!(of("t", &deep).len() < 200);
+        // Every definition refers twice to the next: 2^40 if it were spelled out.
+        let mut defs = serde_json::Map::new();
+        for i in 0..40 {
+            let next = json!({"$ref": format!("#/$defs/d{}", i + 1)});
+            defs.insert(
+                format!("d{i}"),
+                json!({"type": "object", "properties": {"a": next, "b": next}}),
+            );
+        }
+        let line = of(
+            "t",
+            &json!({"type": "object", "properties": {"p": {"$ref": "#/$defs/d0"}}, "$defs": defs}),
+        );
+        assert!(line.len() < 100_000, "{}", line.len());
+    }
+}

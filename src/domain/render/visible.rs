@@ -1,0 +1,66 @@
+//! Characters that a person would not see, or that reorder what is seen, can carry instructions past
+//! a reader.
+
+use std::borrow::Cow;
+
+/// `text` without control, invisible and bidirectional characters; line ends and tabs stay.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    match text.chars().any(is_hidden) {
+        true => Cow::Owned(text.chars().filter(|&c| !is_hidden(c)).collect()),
+        false => Cow::Borrowed(text),
+    }
+}
+
+/// Whether a tool's name shows itself as it is: not too long, and nothing hidden in it. A name must
+/// be given back exactly, so one that is not plain cannot be mended, only left out.
+pub fn is_plain_name(name: &str) -> bool {
+    const LONGEST: usize = 256;
+    !name.is_empty()
+        && name.len() <= LONGEST
+        && !name.chars().any(|c| is_hidden(c) || c.is_whitespace() && c != ' ')
+        && name.trim() == name
+}
+
+fn is_hidden(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\t' | '\r'))
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_plain_name, visible};
+
+    #[test]
+    fn hidden_characters_are_taken_out() {
+        assert_eq!(visible("a\u{202e}b\u{200b}c\u{e0041}d\u{7}\n\te"), "abcd\n\te");
+        assert_eq!(visible("schön — 你好 🎯"), "schön — 你好 🎯");
+    }
+
+    #[test]
+    fn names_with_hidden_characters_are_not_plain() {
+        for name in ["get_user", "API-get-user", "a/b.c", "mit Leerzeichen", "größe"] {
+            assert!(is_plain_name(name), "{name}");
+        }
+        for name in ["", " a", "a\n", "a\u{200b}b", "a\u{202e}b", &"x".repeat(300)] {
+            assert!(!is_plain_name(name), "{name:?}");
+        }
+    }
+}

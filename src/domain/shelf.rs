@@ -1,0 +1,301 @@
+//! The tools of a server as they are sent: rendered at every level, and counted once.
+//!
+//! An answer's `tools` array is a sequence of items between brackets and commas. Tokenizers cut text
+//! into pieces before they look anything up, and a run of punctuation is one piece that ends where a
+//! letter or digit begins. Every item begins with `"` or `{"name":"` and then a name, so a cut
+//! falls right before the name, and the tokens of an array are exactly the sum of its items' tokens
+//! up to the next item's name. Hence nine numbers per tool and form replace the tokenizer: three
+//! item shapes may follow (a line, an object, nothing).
+//! Names that begin otherwise are counted with the finished array.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{
+    call::{ServerName, ToolName},
+    catalog::{Catalogue, Tool},
+    render,
+    tokens::Encoding,
+};
+
+/// How much of a tool is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// The name: the tool exists.
+    Names,
+    /// The name and what it is for: the tool can be chosen.
+    Summary,
+    /// Parameters and types: the tool can be called.
+    Signature,
+    /// The whole description and schema.
+    Full,
+}
+
+impl Level {
+    /// All levels, the shortest first.
+    pub const ALL: [Self; 4] = [Self::Names, Self::Summary, Self::Signature, Self::Full];
+
+    fn index(self) -> usize {
+        match self {
+            Self::Names => 0,
+            Self::Summary => 1,
+            Self::Signature => 2,
+            Self::Full => 3,
+        }
+    }
+
+    fn shape(self) -> Shape {
+        if self == Self::Full { Shape::Object } else { Shape::Line }
+    }
+}
+
+/// What may follow an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Line,
+    Object,
+    End,
+}
+
+impl Shape {
+    const ALL: [Self; 3] = [Self::Line, Self::Object, Self::End];
+
+    /// What stands between an item and the name of the next.
+    fn separator(self) -> &'static str {
+        match self {
+            Self::Line => ",\"",
+            Self::Object => ",{\"",
+            Self::End => "]",
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Line => 0,
+            Self::Object => 1,
+            Self::End => 2,
+        }
+    }
+}
+
+/// Tokens of one item by level and by what follows.
+pub type Costs = [[u32; 3]; 4];
+
+/// An item of more bytes than this is not offered: no sensible budget takes it, and counting it
+/// takes long.
+const LARGEST_ITEM: usize = 256 * 1024;
+
+/// The cost of an item that is not offered.
+const NOT_OFFERED: u32 = u32::MAX;
+
+/// One tool, rendered and counted.
+#[derive(Debug)]
+pub struct Entry {
+    name: ToolName,
+    /// The items as they stand in the array, from the tool's name to the end of the item.
+    items: [String; 4],
+    costs: Kept,
+}
+
+/// The counts of one tool, as they are kept on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// In an answer about one server.
+    pub plain: Costs,
+    /// In an answer about several, where names begin with the server's.
+    pub prefixed: Costs,
+    /// The definition as its server sent it: name, description and schema as compact JSON.
+    pub raw: u32,
+}
+
+/// All tools of one server, in the server's order.
+#[derive(Debug)]
+pub struct Shelf {
+    server: ServerName,
+    encoding: Encoding,
+    catalogue: Arc<Catalogue>,
+    entries: Vec<Entry>,
+}
+
+impl Shelf {
+    /// Renders all tools, and counts those whose counts are not `known`. The tokenizer's tables are
+    /// loaded only if there are such.
+    pub fn new(
+        server: &ServerName,
+        catalogue: Arc<Catalogue>,
+        encoding: Encoding,
+        known: impl Fn(&Tool) -> Option<Kept>,
+    ) -> Self {
+        let entries = catalogue.tools().iter().map(|tool| {
+            let items = items(tool);
+            let costs = known(tool).unwrap_or_else(|| count(server, tool, &items, encoding));
+            Entry { name: tool.name().clone(), items, costs }
+        });
+        Self { server: server.clone(), encoding, entries: entries.collect(), catalogue }
+    }
+
+    /// The tools themselves.
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.catalogue
+    }
+
+    /// The server whose tools these are.
+    pub fn server(&self) -> &ServerName {
+        &self.server
+    }
+
+    /// The encoding in which they were counted.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The tools, rendered.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+impl Entry {
+    /// The tool's name.
+    pub fn name(&self) -> &ToolName {
+        &self.name
+    }
+
+    /// The counts, to be kept.
+    pub fn kept(&self) -> &Kept {
+        &self.costs
+    }
+
+    /// An upper bound of the item's tokens, whatever follows; None if the level is not offered.
+    pub(super) fn bound(&self, level: Level, prefixed: bool) -> Option<usize> {
+        let costs = self.costs(prefixed).get(level.index())?;
+        let bound = costs.iter().copied().max()?;
+        (bound != NOT_OFFERED).then_some(bound as usize)
+    }
+
+    fn costs(&self, prefixed: bool) -> &Costs {
+        if prefixed { &self.costs.prefixed } else { &self.costs.plain }
+    }
+
+    /// The item's tokens when an item of that level, or the end, follows.
+    fn tokens(&self, level: Level, next: Option<Level>, prefixed: bool) -> usize {
+        let next = next.map_or(Shape::End, Level::shape);
+        let costs = self.costs(prefixed).get(level.index());
+        costs.and_then(|costs| costs.get(next.index())).copied().unwrap_or_default() as usize
+    }
+
+    fn item(&self, level: Level) -> &str {
+        self.items.get(level.index()).map(String::as_str).unwrap_or_default()
+    }
+}
+
+/// One tool in an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed<'a> {
+    /// The tool.
+    pub entry: &'a Entry,
+    /// Its server.
+    pub server: &'a ServerName,
+    /// How much of it is shown.
+    pub level: Level,
+}
+
+/// The `tools` array as sent, and its tokens. With `prefixed`, names begin with the server's.
+pub fn assemble(placed: &[Placed<'_>], prefixed: bool, encoding: Encoding) -> (String, usize) {
+    let mut text = String::from("[");
+    let mut tokens = 0;
+    let mut additive = true;
+    for (index, tool) in placed.iter().enumerate() {
+        text.push_str(if index > 0 { "," } else { "" });
+        text.push_str(opening(tool.level));
+        let begin = text.len();
+        if prefixed {
+            text.push_str(&escaped(tool.server.as_str()));
+            text.push('/');
+        }
+        text.push_str(tool.entry.item(tool.level));
+        additive &= begins_plainly(text.get(begin..).unwrap_or_default(), tool.level);
+        let next = placed.get(index + 1).map(|next| next.level);
+        tokens += tool.entry.tokens(tool.level, next, prefixed);
+    }
+    text.push(']');
+    match placed.first() {
+        None => (text, encoding_of_empty()),
+        // `["` and `[{"` are one token each in both encodings; a test keeps this true.
+        Some(_) if additive => (text, tokens + 1),
+        Some(_) => {
+            let tokens = encoding.count(&text);
+            (text, tokens)
+        }
+    }
+}
+
+/// `[]` is one token; an answer without tools is said to cost nothing.
+fn encoding_of_empty() -> usize {
+    0
+}
+
+/// What stands before the name; for an object, `name":"` belongs to the item.
+fn opening(level: Level) -> &'static str {
+    match level.shape() {
+        Shape::Object => "{\"name\":\"",
+        _ => "\"",
+    }
+}
+
+/// Whether a cut falls right before this item, so that its tokens can be added.
+fn begins_plainly(item: &str, level: Level) -> bool {
+    // An object's countable part begins with the `n` of `name`.
+    level == Level::Full || item.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// A tool at every level, from its name to the end of the item.
+fn items(tool: &Tool) -> [String; 4] {
+    let name = tool.name().as_str();
+    let schema = tool.input_schema();
+    let line = |text: &str| format!("{}\"", escaped(text));
+    let full = render::full(name, tool.description(), &schema).to_string();
+    let full = full.strip_prefix(opening(Level::Full)).unwrap_or_default().to_owned();
+    [
+        line(name),
+        line(&render::summary(name, tool.description())),
+        line(&render::signature(name, tool.description(), &schema)),
+        full,
+    ]
+}
+
+fn count(server: &ServerName, tool: &Tool, items: &[String; 4], encoding: Encoding) -> Kept {
+    let number = |text: &str| u32::try_from(encoding.count(text)).unwrap_or(NOT_OFFERED - 1);
+    let count = |prefix: &str| {
+        let mut costs = [[NOT_OFFERED; 3]; 4];
+        for ((item, level), costs) in items.iter().zip(Level::ALL).zip(&mut costs) {
+            if item.len() > LARGEST_ITEM && level > Level::Names {
+                continue;
+            }
+            // The cut before an object falls before `name`, which belongs to its opening.
+            let before = if level == Level::Full { "name\":\"" } else { "" };
+            for (shape, cost) in Shape::ALL.into_iter().zip(costs) {
+                let text = format!("{before}{prefix}{item}{}", shape.separator());
+                *cost = number(&text);
+            }
+        }
+        costs
+    };
+    let raw = tool.full().to_string();
+    Kept {
+        plain: count(""),
+        prefixed: count(&format!("{}/", escaped(server.as_str()))),
+        raw: match raw.len() {
+            // Not worth the time; near enough for a report.
+            size if size > 4 * LARGEST_ITEM => u32::try_from(size / 4).unwrap_or(NOT_OFFERED - 1),
+            _ => number(&raw),
+        },
+    }
+}
+
+/// Text as it stands between the quotes of a JSON string.
+fn escaped(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
+}
