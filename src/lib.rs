@@ -11,6 +11,7 @@
 //! - [`domain`], floor 1: names, rules, identity, policy, catalogue. Values in, values out; no I/O,
 //!   no clock, no async.
 //! - [`downstream`], floor 2: the MCP servers behind us: start, supervise, list, call, stop.
+//! - [`journal`], floor 2: what is kept about calls: how many tokens each agent was sent.
 //! - [`gateway`], floor 3: what happens to a call: the three tools, the request path, MCP in and out.
 //! - [`config`], floor 3: settings as written, then as checked.
 //! - [`cli`], floor 4: one file per command; wires everything together.
@@ -20,3 +21,4 @@ pub mod config;
 pub mod domain;
 pub mod downstream;
 pub mod gateway;
+pub mod journal;

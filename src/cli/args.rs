@@ -81,6 +81,8 @@ pub(super) enum Command {
     Tools(ToolsArgs),
     /// Call a tool, as an agent would
     Call(CallArgs),
+    /// Tell what tools cost in context: per server, and what each agent was sent
+    Tokens,
     /// Tell which rule decides whether an agent may call a tool
     Explain(ExplainArgs),
     /// Run one server and end its whole process tree with the gateway (used by the gateway itself)
@@ -121,7 +123,7 @@ pub(super) struct ServersArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ToolsArgs {
-    /// The server, by the name that the settings give it
+    /// The server, by the name that the settings give it; `*` searches all
     pub(super) server: String,
     /// The agent that asks
     #[arg(long)]
@@ -132,6 +134,15 @@ pub(super) struct ToolsArgs {
     /// Only tools that match, such as get_*
     #[arg(long)]
     pub(super) pattern: Option<String>,
+    /// Only tools whose name or description has one of these words
+    #[arg(long, value_name = "WORDS")]
+    pub(super) query: Option<String>,
+    /// How much of each tool: auto, names, summary, signature or full
+    #[arg(long, default_value = "signature")]
+    pub(super) detail: String,
+    /// The most tokens of tools; detail is left out before tools are
+    #[arg(long, value_name = "TOKENS", default_value_t = 1_000_000)]
+    pub(super) max_tokens: usize,
 }
 
 #[derive(Debug, Args)]

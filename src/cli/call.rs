@@ -9,12 +9,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Exit,
     args::{CallArgs, ServersArgs, SettingsArgs, ToolsArgs},
-    output::{Output, note, watched},
+    output::{Output, note as note_to_people, watched},
     session,
 };
 use crate::{
     config::Environment,
-    domain::render,
     gateway::{Answer, facade},
 };
 
@@ -48,26 +47,30 @@ pub(super) fn tools(
     output: &Output,
 ) -> anyhow::Result<Exit> {
     if watched() {
-        note(&format!("asking server `{}` for its tools…", args.server));
+        note_to_people(&format!("asking server `{}` for its tools…", args.server));
     }
     let arguments = json!({
         "server": args.server,
         "agent_id": args.agent,
         "names": args.names,
         "pattern": args.pattern,
+        "query": args.query,
+        "detail": args.detail,
+        "max_schema_tokens": args.max_tokens,
     });
     let found = ask(settings, facade::GET_SERVER_TOOLS, arguments)?;
     found.show(output, |value| {
         for tool in value.get("tools").and_then(Value::as_array).into_iter().flatten() {
-            let name = tool.get("name").and_then(Value::as_str).unwrap_or_default();
-            let schema = tool.get("inputSchema").unwrap_or(&Value::Null);
-            output.line(&render::parameters(name, schema));
-            let description = tool.get("description").and_then(Value::as_str).unwrap_or_default();
-            let first = description.lines().next().unwrap_or_default();
-            output.line(&format!("    {first}"));
+            match tool {
+                Value::String(line) => output.line(line),
+                object => output.value(object),
+            }
+        }
+        if let Some(note) = value.get("note").and_then(Value::as_str) {
+            note_to_people(note);
         }
         let number = |key| value.get(key).and_then(Value::as_u64).unwrap_or_default();
-        note(&format!(
+        note_to_people(&format!(
             "{} of {} tools, {} tokens as sent to an agent",
             number("returned"),
             number("total_available"),

@@ -1,11 +1,25 @@
 //! The log: on standard error, every secret of the settings masked.
+//!
+//! Lines are written by a thread of their own and dropped, and counted, when nobody takes them: a
+//! client that does not read the gateway's stderr must not hold anything up.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use super::output::colour;
 use crate::domain::redact::Redactor;
+
+/// This many lines may wait to be written.
+const WAITING_LINES: usize = 1024;
 
 /// Starts the log. `RUST_LOG` overrides the level.
 pub(super) fn start(level: &str, redactor: Redactor) {
@@ -15,36 +29,66 @@ pub(super) fn start(level: &str, redactor: Redactor) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colour())
-        .with_writer(Masked(redactor))
+        .with_writer(Masked::new(redactor))
         .finish();
     // Fails only if a log was started before, which then goes on.
     let _ = tracing::subscriber::set_global_default(log);
 }
 
-/// Writes lines to standard error with secrets masked.
-struct Masked(Redactor);
+/// Hands lines to the writing thread, secrets masked.
+struct Masked {
+    redactor: Redactor,
+    lines: SyncSender<Vec<u8>>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Masked {
+    fn new(redactor: Redactor) -> Self {
+        let (lines, waiting) = sync_channel(WAITING_LINES);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let count = dropped.clone();
+        // Ends with the process. Without the thread there is no log, but there is a gateway.
+        let _ = thread::Builder::new().name("log".into()).spawn(move || write(&waiting, &count));
+        Self { redactor, lines, dropped }
+    }
+}
+
+fn write(waiting: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
+    for line in waiting {
+        let dropped = dropped.swap(0, Ordering::Relaxed);
+        let mut stderr = io::stderr().lock();
+        // There is nowhere to tell of a log that cannot be written.
+        if dropped > 0 {
+            let _ = writeln!(stderr, "({dropped} lines of the log were dropped: nobody read them)");
+        }
+        let _ = stderr.write_all(&line);
+    }
+}
 
 impl<'a> MakeWriter<'a> for Masked {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line { redactor: &self.0 }
+        Line { log: self }
     }
 }
 
 /// One event, which `tracing_subscriber` writes in one piece.
 struct Line<'a> {
-    redactor: &'a Redactor,
+    log: &'a Masked,
 }
 
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        io::stderr().write_all(self.redactor.redact(&text).as_bytes())?;
+        let line = self.log.redactor.redact(&text).into_owned().into_bytes();
+        if self.log.lines.try_send(line).is_err() {
+            self.log.dropped.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }

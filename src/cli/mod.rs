@@ -10,6 +10,7 @@ mod output;
 mod serve;
 mod session;
 mod summary;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,7 @@ pub fn main() -> Exit {
         Some(Command::Servers(servers)) => call::servers(&cli.settings, &servers, &output),
         Some(Command::Tools(tools)) => call::tools(&cli.settings, &tools, &output),
         Some(Command::Call(call)) => call::call(&cli.settings, &call, &output),
+        Some(Command::Tokens) => tokens::run(&cli.settings, &output),
         Some(Command::Explain(explain)) => explain::run(&cli.settings, &explain, &output),
         Some(Command::Demo) => demo::run(&output),
         Some(Command::Supervise(supervise)) => Ok(supervise.run()),

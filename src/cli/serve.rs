@@ -25,6 +25,10 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
         note("error: this gateway was started by another Tollgate; a gateway never starts itself");
         return Ok(Exit::Settings);
     }
+    let runtime = session::runtime()?;
+    let shutdown = CancellationToken::new();
+    // Before anything that takes time: an early signal is heard as well.
+    runtime.block_on(async { on_signal(&shutdown) })?;
     let options = Options { act_as: serve.act_as.clone(), debug: serve.debug, ..args.options() };
     let settings = session::load(&options, &env)?;
     logging::start(if settings.debug { "debug" } else { "info" }, settings.redactor.clone());
@@ -32,12 +36,9 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     for line in summary::lines(&settings) {
         note(&line);
     }
-    let runtime = session::runtime()?;
     let outcome = runtime.block_on(async {
         let gateway = session::gateway(settings, &env);
         gateway.fleet().start_eager();
-        let shutdown = CancellationToken::new();
-        on_signal(&shutdown)?;
         serve_stdio(gateway, shutdown).await
     });
     // A read of standard input may still hang in a thread of the runtime.

@@ -10,7 +10,7 @@ use crate::{
     config::{self, Environment, Options},
     domain::settings::Settings,
     downstream::{Launcher, child::DEPTH_VARIABLE},
-    gateway::Gateway,
+    gateway::{Gateway, Places},
 };
 
 /// Loads the settings for a command other than `serve`, and starts a quiet log.
@@ -32,7 +32,21 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
 /// Must be called within a runtime.
 pub(super) fn gateway(settings: Settings, env: &Environment) -> Arc<Gateway> {
     let launcher = Arc::new(Launcher::new(supervisor(env), depth(env)));
-    Gateway::new(settings, &launcher)
+    Gateway::new(settings, &launcher, &places(env))
+}
+
+/// The user's directories for caches and state (XDG base directories).
+pub(super) fn places(env: &Environment) -> Places {
+    let home = env.get("HOME").map(PathBuf::from);
+    let place = |variable: &str, below_home: &str| {
+        let base = env.get(variable).map(PathBuf::from);
+        let base = base.or_else(|| Some(home.as_ref()?.join(below_home)))?;
+        Some(base.join("tollgate"))
+    };
+    Places {
+        cache: place("XDG_CACHE_HOME", ".cache"),
+        state: place("XDG_STATE_HOME", ".local/state"),
+    }
 }
 
 /// How many gateways this one runs below.

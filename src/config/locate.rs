@@ -56,7 +56,7 @@ pub(super) fn locate(
         return existing(flag, env.working_dir.join(path), faults);
     }
     if let Some(dir) = &options.config_dir {
-        return in_config_dir(kind, &env.working_dir.join(dir), faults);
+        return in_config_dir(kind, &env.working_dir.join(dir), env, faults);
     }
     for &variable in kind.variables() {
         if let Some(path) = env.get(variable) {
@@ -95,11 +95,27 @@ fn existing(named_by: &str, path: PathBuf, faults: &mut Faults) -> Option<Locate
     None
 }
 
-fn in_config_dir(kind: Kind, dir: &Path, faults: &mut Faults) -> Option<Located> {
+fn in_config_dir(
+    kind: Kind,
+    dir: &Path,
+    env: &Environment,
+    faults: &mut Faults,
+) -> Option<Located> {
     let path = dir.join(kind.file_name());
     // Said once, for the first file that is looked for.
     if !dir.is_dir() && kind == Kind::McpConfig {
         faults.general(format!("--config-dir: {} is not a directory", dir.display()));
     }
-    if is_there(&path) { readable(path, faults) } else { None }
+    if is_there(&path) {
+        return readable(path, faults);
+    }
+    // Passing over a file that was named would leave its rules out of force.
+    if let Some(variable) = kind.variables().iter().find(|variable| env.get(variable).is_some()) {
+        faults.general(format!(
+            "{variable} names a file, and --config-dir {} has no {}; give only one of them",
+            dir.display(),
+            kind.file_name()
+        ));
+    }
+    None
 }

@@ -162,6 +162,7 @@ impl<'a> Reader<'a> {
 
     /// A duration: `"30s"`, `"5m"`, or a number of milliseconds; above zero.
     pub(super) fn duration(&mut self, at: &At<'_>) -> Option<Duration> {
+        const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
         let text = match &at.node.value {
             Value::Number(number) => number.clone(),
             Value::Text(text) => self.expanded(at, text)?.text,
@@ -172,8 +173,8 @@ impl<'a> Reader<'a> {
             Err(_) => humantime::parse_duration(&text).ok(),
         };
         match parsed {
-            Some(duration) if !duration.is_zero() => Some(duration),
-            _ => self.wrong(at, "a duration above zero, such as \"30s\", or milliseconds"),
+            Some(duration) if !duration.is_zero() && duration <= LONGEST => Some(duration),
+            _ => self.wrong(at, "a duration from 1 ms to 24 h, such as \"30s\", or milliseconds"),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{
@@ -188,9 +190,10 @@ fn entry(
         (Some(command), None) => stdio(&command, object, reader, loaded),
         (None, Some(url)) => http(&url, object, reader, loaded),
     };
-    let endpoint = endpoint?;
+    let (endpoint, fingerprint) = endpoint?;
     check_transport(object, &endpoint, reader);
     Some(ServerSpec {
+        fingerprint,
         name: ServerName::from(name),
         description: description.unwrap_or_default(),
         endpoint,
@@ -211,7 +214,7 @@ fn stdio(
     object: &Object<'_>,
     reader: &mut Reader<'_>,
     loaded: &mut Loaded,
-) -> Option<Endpoint> {
+) -> Option<(Endpoint, String)> {
     let program = reader.text(command);
     if program.as_deref() == Some("") {
         reader.fault(command, "must name a program");
@@ -228,9 +231,12 @@ fn stdio(
     let mut variables: BTreeMap<String, String> = inherited
         .filter_map(|name| Some((name.to_owned(), env.variables.get(name)?.clone())))
         .collect();
-    variables.extend(own);
     let cwd = cwd.map(|cwd| env.working_dir.join(cwd));
-    Some(Endpoint::Stdio(Command { program: program?, args, env: variables, cwd }))
+    let program = program?;
+    // Without what is inherited: the same server is started from many terminals.
+    let fingerprint = fingerprint(&json!([program, args, own, cwd]));
+    variables.extend(own);
+    Some((Endpoint::Stdio(Command { program, args, env: variables, cwd }), fingerprint))
 }
 
 fn http(
@@ -238,13 +244,15 @@ fn http(
     object: &Object<'_>,
     reader: &mut Reader<'_>,
     loaded: &mut Loaded,
-) -> Option<Endpoint> {
+) -> Option<(Endpoint, String)> {
     let headers = object.get("headers").map(|at| pairs(&at, reader, loaded, true));
     let text = reader.text(at)?;
     match Url::parse(&text) {
         Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => {
             loaded.secrets.extend(url.password().map(str::to_owned));
-            Some(Endpoint::Http { url, headers: headers.unwrap_or_default() })
+            let headers = headers.unwrap_or_default();
+            let fingerprint = fingerprint(&json!([url.as_str(), headers]));
+            Some((Endpoint::Http { url, headers }, fingerprint))
         }
         Ok(_) => {
             reader.fault(at, "must begin with http:// or https://");
@@ -255,6 +263,12 @@ fn http(
             None
         }
     }
+}
+
+/// SHA-256, so that a file named by it tells nothing of the secrets among the settings.
+fn fingerprint(settings: &Value) -> String {
+    let digest = Sha256::digest(settings.to_string());
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Names and values; all values of headers are secret, of the environment those with telling names.

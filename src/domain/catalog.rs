@@ -12,6 +12,8 @@ use super::{call::ToolName, render};
 pub struct Tool {
     name: ToolName,
     definition: Map<String, Value>,
+    /// How many values the schema is made of.
+    weight: usize,
     /// Compiled on the first call; the error says why arguments go unchecked.
     validator: OnceLock<Result<Validator, String>>,
 }
@@ -35,9 +37,12 @@ impl Tool {
             return Err("a tool definition is not an object".into());
         };
         match definition.get("name").and_then(Value::as_str) {
-            Some(name) if render::is_plain_name(name) => {
-                Ok(Self { name: ToolName::from(name), definition, validator: OnceLock::new() })
-            }
+            Some(name) if render::is_plain_name(name) => Ok(Self {
+                name: ToolName::from(name),
+                weight: definition.get("inputSchema").map_or(0, weight),
+                definition,
+                validator: OnceLock::new(),
+            }),
             Some(_) => Err("a tool's name is too long or hides characters".into()),
             None => Err("a tool definition has no name".into()),
         }
@@ -59,6 +64,12 @@ impl Tool {
             Some(schema @ Value::Object(_)) => schema.clone(),
             _ => json!({"type": "object"}),
         }
+    }
+
+    /// Whether what is done with the schema takes no time worth a thread.
+    pub fn is_small(&self) -> bool {
+        const SMALL: usize = 2_000;
+        self.weight <= SMALL
     }
 
     /// The definition as it was sent.
@@ -93,6 +104,15 @@ impl Tool {
                 if faults.is_empty() { Ok(Checked::Valid) } else { Err(faults.join("; ")) }
             }
         }
+    }
+}
+
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(weight).sum::<usize>(),
+        Value::Object(members) => 1 + members.values().map(weight).sum::<usize>(),
+        Value::String(text) => 1 + text.len() / 64,
+        _ => 1,
     }
 }
 
@@ -143,6 +163,12 @@ impl Catalogue {
     /// The tool of that exact name.
     pub fn tool(&self, name: &ToolName) -> Option<&Tool> {
         self.by_name.get(name).and_then(|&index| self.tools.get(index))
+    }
+
+    /// Whether both hold the same definitions in the same order.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.tools.len() == other.tools.len()
+            && self.tools.iter().zip(&other.tools).all(|(a, b)| a.definition == b.definition)
     }
 
     /// All tools.

@@ -8,7 +8,7 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 use super::{
     call::ServerName,
-    shelf::{Entry, Level, Placed},
+    shelf::{Entry, Form, LARGEST_FRAME, Level, Placed},
 };
 
 /// How much detail is asked for.
@@ -46,9 +46,6 @@ pub struct Candidate<'a> {
 const WORTH: [(Level, f64); 4] =
     [(Level::Names, 0.30), (Level::Summary, 0.45), (Level::Signature, 0.90), (Level::Full, 1.0)];
 
-/// Room for the brackets.
-const FRAME: usize = 1;
-
 /// Decides the level of each tool within `cap` tokens; tools that do not fit even by name are left
 /// out. The order of the candidates is kept.
 pub fn fit<'a>(
@@ -65,12 +62,13 @@ pub fn fit<'a>(
         Detail::Auto => Level::Signature,
     };
     let whole = matches!(detail, Detail::Auto | Detail::AtMost(Level::Full));
-    if whole && let Some(placed) = all_at(candidates, Level::Full, cap, prefixed) {
+    if whole && let Some(placed) = all_whole(candidates, cap, prefixed) {
         return placed;
     }
-    let mut budget = cap.saturating_sub(FRAME);
-    let mut levels = floor(candidates, &mut budget, prefixed);
-    refine(candidates, &mut levels, most, budget, prefixed);
+    let form = Form { prefixed, objects: most == Level::Full };
+    let mut budget = cap.saturating_sub(LARGEST_FRAME);
+    let mut levels = floor(candidates, &mut budget, form);
+    refine(candidates, &mut levels, most, budget, form);
     candidates
         .iter()
         .zip(levels)
@@ -92,30 +90,37 @@ fn place<'a>(candidate: &Candidate<'a>, level: Level) -> Placed<'a> {
     Placed { entry: candidate.entry, server: candidate.server, level }
 }
 
-/// All tools at one level, if that fits.
-fn all_at<'a>(
+/// All tools as objects, if that fits.
+fn all_whole<'a>(
     candidates: &[Candidate<'a>],
-    level: Level,
     cap: usize,
     prefixed: bool,
 ) -> Option<Vec<Placed<'a>>> {
-    let mut left = cap.checked_sub(FRAME)?;
+    let form = Form { prefixed, objects: true };
+    let mut left = cap.checked_sub(LARGEST_FRAME)?;
     for candidate in candidates {
-        left = left.checked_sub(candidate.entry.bound(level, prefixed)?)?;
+        left = left.checked_sub(candidate.entry.bound(Level::Full, form)?)?;
     }
-    Some(candidates.iter().map(|candidate| place(candidate, level)).collect())
+    Some(candidates.iter().map(|candidate| place(candidate, Level::Full)).collect())
 }
 
-/// Every tool by name, in order, as far as the budget goes.
-fn floor(candidates: &[Candidate<'_>], budget: &mut usize, prefixed: bool) -> Vec<Option<Level>> {
-    candidates
+/// Every tool by name, or, where that is too much, as many as possible: the shortest names.
+fn floor(candidates: &[Candidate<'_>], budget: &mut usize, form: Form) -> Vec<Option<Level>> {
+    let mut levels = vec![None; candidates.len()];
+    let mut costs: Vec<(usize, usize)> = candidates
         .iter()
-        .map(|candidate| {
-            let cost = candidate.entry.bound(Level::Names, prefixed)?;
-            *budget = budget.checked_sub(cost)?;
-            Some(Level::Names)
-        })
-        .collect()
+        .enumerate()
+        .filter_map(|(index, one)| Some((one.entry.bound(Level::Names, form)?, index)))
+        .collect();
+    costs.sort_unstable();
+    for (cost, index) in costs {
+        let Some(left) = budget.checked_sub(cost) else { break };
+        *budget = left;
+        if let Some(level) = levels.get_mut(index) {
+            *level = Some(Level::Names);
+        }
+    }
+    levels
 }
 
 /// One way to show one tool in more detail.
@@ -132,11 +137,11 @@ fn refine(
     levels: &mut [Option<Level>],
     most: Level,
     mut budget: usize,
-    prefixed: bool,
+    form: Form,
 ) {
     let steps = |index: usize, from: Level| {
         let entry = candidates.get(index).map(|candidate| candidate.entry);
-        entry.into_iter().flat_map(move |entry| steps_from(entry, index, from, most, prefixed))
+        entry.into_iter().flat_map(move |entry| steps_from(entry, index, from, most, form))
     };
     let shown = levels.iter().enumerate();
     let mut heap: BinaryHeap<Step> = shown
@@ -146,7 +151,7 @@ fn refine(
     while let Some(step) = heap.pop() {
         let Some(Some(level)) = levels.get_mut(step.index) else { continue };
         // A step from a level that was left in the meantime is void; its tool has new ones.
-        let paid = candidates.get(step.index).and_then(|c| c.entry.bound(*level, prefixed));
+        let paid = candidates.get(step.index).and_then(|c| c.entry.bound(*level, form));
         let Some(more) = paid.map(|paid| step.cost.saturating_sub(paid)) else { continue };
         if step.level <= *level || more > budget {
             continue;
@@ -162,14 +167,14 @@ fn steps_from(
     index: usize,
     from: Level,
     most: Level,
-    prefixed: bool,
+    form: Form,
 ) -> impl Iterator<Item = Step> {
-    let paid = entry.bound(from, prefixed);
+    let paid = entry.bound(from, form);
     let worth = |level: Level| WORTH.iter().find(|(l, _)| *l == level).map_or(0.0, |(_, w)| *w);
     let have = worth(from);
     Level::ALL.into_iter().filter(move |level| *level > from && *level <= most).filter_map(
         move |level| {
-            let cost = entry.bound(level, prefixed)?;
+            let cost = entry.bound(level, form)?;
             let more = cost.saturating_sub(paid?).max(1);
             // A fraction of two small numbers; exactness does not matter for an order.
             let gain = (worth(level) - have) / f64::from(u32::try_from(more).unwrap_or(u32::MAX));

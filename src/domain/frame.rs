@@ -41,6 +41,11 @@ impl Framer {
         (taken, end.map(|_| self.finish()))
     }
 
+    /// The stream has ended: a last line without an end is a frame all the same.
+    pub fn end(&mut self) -> Option<Frame> {
+        (self.skipping.is_some() || !self.line.is_empty()).then(|| self.finish())
+    }
+
     fn extend(&mut self, content: &[u8]) {
         if let Some(scan) = &mut self.skipping {
             scan.feed(content);
@@ -167,13 +172,17 @@ mod tests {
                 out.extend(frame);
             }
         }
+        out.extend(framer.end());
         out
     }
 
     #[test]
     fn lines_survive_any_split() {
         let line = |text: &str| Frame::Line(text.as_bytes().to_vec());
-        assert_eq!(frames(9, &[b"ab\r\nc", b"d", b"\n\nrest"]), [line("ab"), line("cd"), line("")]);
+        assert_eq!(
+            frames(9, &[b"ab\r\nc", b"d", b"\n\nrest"]),
+            [line("ab"), line("cd"), line(""), line("rest")]
+        );
     }
 
     #[test]

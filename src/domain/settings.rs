@@ -64,6 +64,8 @@ pub struct ServerSpec {
     pub timeout: Duration,
     /// Whether it is started with the gateway, or at first use.
     pub start: Start,
+    /// Tells settings of servers apart: a digest of all that decides what server is reached.
+    pub fingerprint: String,
 }
 
 /// When a server is started.

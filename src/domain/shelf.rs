@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
@@ -99,7 +100,7 @@ pub struct Entry {
 }
 
 /// The counts of one tool, as they are kept on disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// In an answer about one server.
     pub plain: Costs,
@@ -167,10 +168,12 @@ impl Entry {
         &self.costs
     }
 
-    /// An upper bound of the item's tokens, whatever follows; None if the level is not offered.
-    pub(super) fn bound(&self, level: Level, prefixed: bool) -> Option<usize> {
-        let costs = self.costs(prefixed).get(level.index())?;
-        let bound = costs.iter().copied().max()?;
+    /// An upper bound of the item's tokens in an answer whose items have at most the level `most`;
+    /// None if the level is not offered.
+    pub(super) fn bound(&self, level: Level, form: Form) -> Option<usize> {
+        let costs = self.costs(form.prefixed).get(level.index())?;
+        let [line, object, end] = *costs;
+        let bound = if form.objects { line.max(object) } else { line }.max(end);
         (bound != NOT_OFFERED).then_some(bound as usize)
     }
 
@@ -190,6 +193,15 @@ impl Entry {
     }
 }
 
+/// What the items of an answer look like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    /// Names begin with the server's.
+    pub(super) prefixed: bool,
+    /// Some items may be objects.
+    pub(super) objects: bool,
+}
+
 /// One tool in an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Placed<'a> {
@@ -201,8 +213,9 @@ pub struct Placed<'a> {
     pub level: Level,
 }
 
-/// The `tools` array as sent, and its tokens. With `prefixed`, names begin with the server's.
-pub fn assemble(placed: &[Placed<'_>], prefixed: bool, encoding: Encoding) -> (String, usize) {
+/// The `tools` array as sent, and its tokens, or None if they must be counted. With `prefixed`,
+/// names begin with the server's.
+pub fn assemble(placed: &[Placed<'_>], prefixed: bool) -> (String, Option<usize>) {
     let mut text = String::from("[");
     let mut tokens = 0;
     let mut additive = true;
@@ -220,21 +233,18 @@ pub fn assemble(placed: &[Placed<'_>], prefixed: bool, encoding: Encoding) -> (S
         tokens += tool.entry.tokens(tool.level, next, prefixed);
     }
     text.push(']');
-    match placed.first() {
-        None => (text, encoding_of_empty()),
-        // `["` and `[{"` are one token each in both encodings; a test keeps this true.
-        Some(_) if additive => (text, tokens + 1),
-        Some(_) => {
-            let tokens = encoding.count(&text);
-            (text, tokens)
-        }
-    }
+    // An answer without tools is said to cost nothing.
+    let frame = placed.first().map_or(0, |first| frame(first.level));
+    (text, additive.then_some(tokens + frame))
 }
 
-/// `[]` is one token; an answer without tools is said to cost nothing.
-fn encoding_of_empty() -> usize {
-    0
+/// The tokens of `["` and of `[{"`, the same in all encodings here.
+fn frame(first: Level) -> usize {
+    if first.shape() == Shape::Object { LARGEST_FRAME } else { 1 }
 }
+
+/// The most tokens before the first name.
+pub(super) const LARGEST_FRAME: usize = 2;
 
 /// What stands before the name; for an object, `name":"` belongs to the item.
 fn opening(level: Level) -> &'static str {
@@ -267,31 +277,56 @@ fn items(tool: &Tool) -> [String; 4] {
 
 fn count(server: &ServerName, tool: &Tool, items: &[String; 4], encoding: Encoding) -> Kept {
     let number = |text: &str| u32::try_from(encoding.count(text)).unwrap_or(NOT_OFFERED - 1);
-    let count = |prefix: &str| {
-        let mut costs = [[NOT_OFFERED; 3]; 4];
-        for ((item, level), costs) in items.iter().zip(Level::ALL).zip(&mut costs) {
-            if item.len() > LARGEST_ITEM && level > Level::Names {
-                continue;
-            }
-            // The cut before an object falls before `name`, which belongs to its opening.
-            let before = if level == Level::Full { "name\":\"" } else { "" };
+    let prefix = format!("{}/", escaped(server.as_str()));
+    let mut plain = [[NOT_OFFERED; 3]; 4];
+    let mut prefixed = plain;
+    for (level, item) in Level::ALL.into_iter().zip(items) {
+        if item.len() > LARGEST_ITEM && level > Level::Names {
+            continue;
+        }
+        // The cut before an object falls before `name`, which belongs to its opening.
+        let before = if level == Level::Full { "name\":\"" } else { "" };
+        let (start, middle, end) = parts(item);
+        let rest = (!end.is_empty()).then(|| number(middle));
+        for (prefix, costs) in [("", &mut plain), (&*prefix, &mut prefixed)] {
+            let start = format!("{before}{prefix}{start}");
+            let rest = rest.map(|middle| middle.saturating_add(number(&start)));
+            let Some(costs) = costs.get_mut(level.index()) else { continue };
             for (shape, cost) in Shape::ALL.into_iter().zip(costs) {
-                let text = format!("{before}{prefix}{item}{}", shape.separator());
-                *cost = number(&text);
+                let separator = shape.separator();
+                *cost = match rest {
+                    Some(rest) => rest.saturating_add(number(&format!("{end}{separator}"))),
+                    None => number(&format!("{start}{separator}")),
+                };
             }
         }
-        costs
-    };
-    let raw = tool.full().to_string();
-    Kept {
-        plain: count(""),
-        prefixed: count(&format!("{}/", escaped(server.as_str()))),
-        raw: match raw.len() {
-            // Not worth the time; near enough for a report.
-            size if size > 4 * LARGEST_ITEM => u32::try_from(size / 4).unwrap_or(NOT_OFFERED - 1),
-            _ => number(&raw),
-        },
     }
+    let raw = tool.full().to_string();
+    let raw = match raw.len() {
+        // Not worth the time; near enough for a report.
+        size if size > 4 * LARGEST_ITEM => u32::try_from(size / 4).unwrap_or(NOT_OFFERED - 1),
+        _ => number(&raw),
+    };
+    Kept { plain, prefixed, raw }
+}
+
+/// An item in three parts whose tokens add up, so that what changes at either end is counted without
+/// the middle. Where there is no certain cut, everything is the start.
+fn parts(item: &str) -> (&str, &str, &str) {
+    let first = cuts(item).next().unwrap_or(item.len());
+    let last = cuts(item).next_back().unwrap_or(item.len());
+    let (start, rest) = item.split_at(first);
+    let (middle, end) = rest.split_at(last - first);
+    (start, middle, end)
+}
+
+/// Where every tokenizer here cuts: before a letter that two or more marks precede.
+fn cuts(text: &str) -> impl DoubleEndedIterator<Item = usize> {
+    let is_mark = |byte: u8| byte.is_ascii_punctuation();
+    text.as_bytes().windows(3).enumerate().filter_map(move |(at, window)| match *window {
+        [a, b, c] if is_mark(a) && is_mark(b) && c.is_ascii_alphabetic() => Some(at + 2),
+        _ => None,
+    })
 }
 
 /// Text as it stands between the quotes of a JSON string.

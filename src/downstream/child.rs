@@ -1,11 +1,10 @@
 //! Starting and ending the child process of a server.
 
 use std::{
-    collections::HashSet,
     env,
     path::{Path, PathBuf},
-    process::Stdio,
-    sync::{Mutex, PoisonError},
+    process::{ExitStatus, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -16,6 +15,9 @@ use crate::domain::settings::Command;
 
 /// Tells a gateway that it runs below another one, and how deep.
 pub const DEPTH_VARIABLE: &str = "TOLLGATE_DEPTH";
+
+/// Carried by every descendant of a server, so that what a killed supervisor leaves is known.
+const MARK_VARIABLE: &str = "TOLLGATE_CHILD";
 
 /// How long a server has to end after its stdin was closed.
 const EOF_GRACE: Duration = Duration::from_millis(700);
@@ -29,15 +31,15 @@ pub struct Launcher {
     /// The `tollgate` binary.
     supervisor: PathBuf,
     depth: u32,
-    /// The supervisors that run. Held while one is started, so that a sweep for orphans never
-    /// takes a supervisor that is just being born for one.
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "sweeps exist on Linux only"))]
-    running: Mutex<HashSet<u32>>,
+    /// How many children were started.
+    started: AtomicU64,
 }
 
 /// A child just started, and its streams.
 pub(super) struct Spawned {
     pub(super) process: Child,
+    /// Tells this child's descendants from all other processes.
+    pub(super) mark: String,
     pub(super) stdin: ChildStdin,
     pub(super) stdout: ChildStdout,
     pub(super) stderr: ChildStderr,
@@ -51,7 +53,7 @@ impl Launcher {
         if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
             tracing::warn!(%error, "orphans of a killed supervisor cannot be adopted");
         }
-        Self { supervisor, depth, running: Mutex::default() }
+        Self { supervisor, depth, started: AtomicU64::new(0) }
     }
 
     /// Starts `command` with its streams piped.
@@ -60,24 +62,25 @@ impl Launcher {
     /// Why it cannot be started, without naming a path of the host.
     pub(super) fn spawn(&self, command: &Command) -> Result<Spawned, String> {
         check(command)?;
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let mark = format!("{}-{number}", std::process::id());
         let mut line = self.command_line(command);
         line.env_clear()
             .envs(&command.env)
             .env(DEPTH_VARIABLE, (self.depth + 1).to_string())
+            .env(MARK_VARIABLE, &mark)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         if let Some(cwd) = &command.cwd {
             line.current_dir(cwd);
         }
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut process = line
             .spawn()
             .map_err(|error| format!("its process cannot be started ({})", error.kind()))?;
-        running.extend(process.id());
         match (process.stdin.take(), process.stdout.take(), process.stderr.take()) {
             (Some(stdin), Some(stdout), Some(stderr)) => {
-                Ok(Spawned { process, stdin, stdout, stderr })
+                Ok(Spawned { process, mark, stdin, stdout, stderr })
             }
             _ => Err("its process has no pipes".into()),
         }
@@ -106,67 +109,66 @@ impl Launcher {
 
     /// Waits until the child has ended by itself, or ends it when `stop` is cancelled: its stdin is
     /// closed by then; after a grace its tree is terminated, then killed.
-    pub(super) async fn attend(&self, mut child: Child, stop: CancellationToken) -> String {
-        let id = child.id();
+    pub(super) async fn attend(
+        &self,
+        mut child: Child,
+        mark: String,
+        stop: CancellationToken,
+    ) -> String {
         let status = tokio::select! {
             status = child.wait() => status,
             () = stop.cancelled() => end(&mut child).await,
         };
-        self.forget(id);
+        self.sweep(mark, &status).await;
         match status {
             Ok(status) => status.to_string(),
             Err(error) => format!("unknown exit status ({error})"),
         }
     }
 
+    /// Ends what a supervisor left behind that was killed; one that ended by itself leaves nothing.
     #[cfg(target_os = "linux")]
-    fn forget(&self, id: Option<u32>) {
-        use super::tree;
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        id.map(|id| running.remove(&id));
-        // A supervisor that was killed leaves its server to us.
-        for orphan in tree::children(rustix::process::getpid()) {
-            if !running.contains(&orphan.as_raw_nonzero().get().cast_unsigned()) {
-                tree::kill(&tree::descendants(orphan));
-                tree::kill(&[orphan]);
-                tree::reap(&[orphan]);
-            }
+    async fn sweep(&self, mark: String, status: &std::io::Result<ExitStatus>) {
+        use std::os::unix::process::ExitStatusExt;
+        let killed = status.as_ref().is_ok_and(|status| status.signal().is_some());
+        if killed {
+            let sweep = move || super::tree::kill_marked(&format!("{MARK_VARIABLE}={mark}"));
+            // Fails only with the runtime, and then the process ends.
+            let _ = tokio::task::spawn_blocking(sweep).await;
         }
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn forget(&self, _id: Option<u32>) {}
+    async fn sweep(&self, _mark: String, _status: &std::io::Result<ExitStatus>) {}
 }
 
-async fn end(child: &mut Child) -> std::io::Result<std::process::ExitStatus> {
+async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
     if let Ok(status) = tokio::time::timeout(EOF_GRACE, child.wait()).await {
         return status;
     }
-    signal(child, false);
+    terminate(child);
     if let Ok(status) = tokio::time::timeout(TERM_GRACE, child.wait()).await {
         return status;
     }
-    signal(child, true);
     child.kill().await?;
     child.wait().await
 }
 
-/// Terminates or kills the child; what it leaves is swept up when its end is seen.
+/// Asks the supervisor, or where there is none the child's group, to end.
 #[cfg(unix)]
-fn signal(child: &Child, kill: bool) {
+fn terminate(child: &Child) {
     use rustix::process::{Pid, Signal, kill_process, kill_process_group};
     let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
-    let signal = if kill { Signal::KILL } else { Signal::TERM };
     // One that has just ended needs no signal.
     let _ = if cfg!(target_os = "linux") {
-        kill_process(pid, signal)
+        kill_process(pid, Signal::TERM)
     } else {
-        kill_process_group(pid, signal)
+        kill_process_group(pid, Signal::TERM)
     };
 }
 
 #[cfg(not(unix))]
-fn signal(_child: &Child, _kill: bool) {}
+fn terminate(_child: &Child) {}
 
 /// Faults that the supervisor could only report as an exit status.
 fn check(command: &Command) -> Result<(), String> {

@@ -22,7 +22,7 @@ use rmcp::{
     },
 };
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -30,12 +30,13 @@ use super::{
     handler::Handler,
     server::CallFailure,
     stderr,
-    transport::{Pipes, Seen, TOO_LONG, Traffic},
+    transport::{Pipes, Seen, TOO_LONG, Traffic, UNREADABLE},
 };
 use crate::domain::{
     call::{ServerName, ToolName},
     catalog::{Catalogue, Tool},
     refusal::RpcError,
+    render::visible,
     settings::Command,
 };
 
@@ -65,6 +66,7 @@ pub(super) enum Era {
 /// A live session.
 #[derive(Debug)]
 pub(super) struct Connection {
+    server: ServerName,
     peer: Peer<RoleClient>,
     /// None once closed.
     service: Mutex<Option<RunningService<RoleClient, Handler>>>,
@@ -97,9 +99,9 @@ impl Connection {
         tokio::spawn(stderr::log(server.clone(), child.stderr, tail.clone()));
         let attended = {
             let (launcher, stop, ended) = (launcher.clone(), stop.clone(), ended.clone());
-            let (server, process) = (server.clone(), child.process);
+            let (server, process, mark) = (server.clone(), child.process, child.mark);
             tokio::spawn(async move {
-                let status = launcher.attend(process, stop.clone()).await;
+                let status = launcher.attend(process, mark, stop.clone()).await;
                 ended.cancel();
                 if !stop.is_cancelled() {
                     tracing::warn!(%server, "its process ended: {status}");
@@ -119,11 +121,12 @@ impl Connection {
             Some(info) if !info.protocol_version.has_initialize() => Era::Stateless,
             _ => Era::Handshake,
         };
-        let catalogue = list(service.peer()).await?;
+        let catalogue = list(server, service.peer()).await?;
         guard.disarm();
         // The task ends with the process; nobody has to wait for it.
         drop(attended);
         Ok(Self {
+            server: server.clone(),
             peer: service.peer().clone(),
             service: Mutex::new(Some(service)),
             traffic,
@@ -149,7 +152,7 @@ impl Connection {
         if self.tools_changed.swap(false, Ordering::AcqRel) {
             // Stands unless the listing comes to its end; this future may be dropped before.
             let again = SetOnDrop(Some(&self.tools_changed));
-            *catalogue = Arc::new(list(&self.peer).await?);
+            *catalogue = Arc::new(list(&self.server, &self.peer).await?);
             again.disarm();
         }
         Ok(catalogue.clone())
@@ -173,17 +176,19 @@ impl Connection {
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         let options =
             PeerRequestOptions::no_options().with_meta(RequestMetaObject(MetaObject(meta)));
-        let handle = self
-            .peer
-            .send_cancellable_request(request, options)
-            .await
-            .map_err(|_| CallFailure::NotSent)?;
+        let until = Instant::now() + timeout;
+        let sent = tokio::select! {
+            sent = self.peer.send_cancellable_request(request, options) => sent,
+            () = cancel.cancelled() => return Err(CallFailure::Cancelled),
+            () = tokio::time::sleep_until(until) => return Err(CallFailure::Timeout),
+        };
+        let handle = sent.map_err(|_| CallFailure::NotSent)?;
         let id = handle.id.clone();
         let outcome = tokio::select! {
             biased;
             answer = handle.await_response() => Ok(answer),
             () = cancel.cancelled() => Err((CallFailure::Cancelled, "the client cancelled the call")),
-            () = tokio::time::sleep(timeout) => Err((CallFailure::Timeout, "the call timed out")),
+            () = tokio::time::sleep_until(until) => Err((CallFailure::Timeout, "the call timed out")),
         };
         let seen = self.traffic.take_seen(&id);
         match outcome {
@@ -206,6 +211,9 @@ impl Connection {
             Ok(_) => Err(CallFailure::Lost),
             Err(ServiceError::McpError(error)) if error.code == TOO_LONG => {
                 Err(CallFailure::TooLong)
+            }
+            Err(ServiceError::McpError(error)) if error.code == UNREADABLE => {
+                Err(CallFailure::Unreadable)
             }
             Err(ServiceError::McpError(error)) => Err(CallFailure::Rpc(RpcError {
                 code: error.code.0,
@@ -293,7 +301,7 @@ fn handshake_failure(error: ClientInitializeError) -> String {
             "it ended before it answered the MCP handshake; the gateway's log has its stderr".into()
         }
         ClientInitializeError::JsonRpcError(error) => {
-            format!("it refused the MCP handshake: {}", error.message)
+            format!("it refused the MCP handshake: {}", cut(&error.message))
         }
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => {
             handshake_failure(*fallback)
@@ -305,8 +313,15 @@ fn handshake_failure(error: ClientInitializeError) -> String {
     }
 }
 
+/// A server's own words, as far as they are worth repeating.
+fn cut(message: &str) -> String {
+    const LONGEST: usize = 300;
+    visible(message).chars().take(LONGEST).collect()
+}
+
 /// Lists all tools, page by page, within bounds.
-async fn list(peer: &Peer<RoleClient>) -> Result<Catalogue, String> {
+async fn list(server: &ServerName, peer: &Peer<RoleClient>) -> Result<Catalogue, String> {
+    let mut unusable = 0_usize;
     let mut tools = Vec::new();
     let mut bytes = 0;
     let mut cursor = None;
@@ -318,9 +333,14 @@ async fn list(peer: &Peer<RoleClient>) -> Result<Catalogue, String> {
             bytes += size(&definition);
             match Tool::parse(definition) {
                 Ok(tool) => tools.push(tool),
-                Err(fault) => tracing::warn!("passed over: {fault}"),
+                Err(fault) => {
+                    if unusable == 0 {
+                        tracing::warn!(%server, "a tool was passed over: {fault}");
+                    }
+                    unusable += 1;
+                }
             }
-            if tools.len() > MAX_TOOLS {
+            if tools.len() + unusable > MAX_TOOLS {
                 return Err(format!("it offers more than {MAX_TOOLS} tools"));
             }
             if bytes > MAX_DEFINITION_BYTES {
@@ -354,11 +374,11 @@ async fn page(
             _ => Err("its list of tools is not an object".into()),
         },
         Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => Ok(None),
-        Err(ServiceError::McpError(error)) if error.code == TOO_LONG => {
-            Err("its list of tools is too long".into())
+        Err(ServiceError::McpError(error)) if [TOO_LONG, UNREADABLE].contains(&error.code) => {
+            Err("its list of tools is too long, or nested too deeply".into())
         }
         Err(ServiceError::McpError(error)) => {
-            Err(format!("it did not list its tools: {}", error.message))
+            Err(format!("it did not list its tools: {}", cut(&error.message)))
         }
         _ => Err("it ended while it listed its tools".into()),
     }

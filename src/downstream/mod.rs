@@ -3,11 +3,13 @@
 //! - [`Fleet`]: all servers of the settings, by name.
 //! - [`server`]: one server: started at first need, started again after a death, stopped.
 //! - [`connection`]: one live MCP session: handshake, tools, calls.
+//! - [`cache`]: tools and their counts, kept between runs.
 //! - [`transport`]: JSON-RPC lines over a child's standard streams, results kept raw.
 //! - [`child`], [`supervisor`], [`tree`]: child processes, and how the whole tree of them ends.
 //!
 //! A broken server delays nobody else: every server has its own state and its own deadlines.
 
+mod cache;
 pub mod child;
 mod connection;
 mod handler;
@@ -23,8 +25,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, task::JoinSet};
 
+pub use cache::SchemaCache;
 pub use child::Launcher;
 pub use server::{CallFailure, Server, Status, Unavailable};
+
+use server::START_DEADLINE;
 
 use crate::domain::{
     call::ServerName,
@@ -35,7 +40,7 @@ use crate::domain::{
 const PARALLEL_STARTS: usize = 4;
 
 /// How long stopping everything may take, in all.
-const STOP_DEADLINE: Duration = Duration::from_millis(2_800);
+const STOP_DEADLINE: Duration = Duration::from_millis(2_200);
 
 /// All servers of a gateway.
 #[derive(Debug)]
@@ -46,10 +51,10 @@ pub struct Fleet {
 
 impl Fleet {
     /// A fleet of these servers, none of them started.
-    pub fn new(specs: &[ServerSpec], launcher: &Arc<Launcher>) -> Self {
+    pub fn new(specs: &[ServerSpec], launcher: &Arc<Launcher>, cache: &SchemaCache) -> Self {
         let servers: Vec<_> = specs
             .iter()
-            .map(|spec| Arc::new(Server::new(spec.clone(), launcher.clone())))
+            .map(|spec| Arc::new(Server::new(spec.clone(), launcher.clone(), cache.clone())))
             .collect();
         let by_name =
             servers.iter().map(|server| (server.name().clone(), server.clone())).collect();
@@ -75,7 +80,7 @@ impl Fleet {
             tokio::spawn(async move {
                 let _permit = permits.acquire_owned().await;
                 // The failure is in the log and in the server's status already.
-                let _ = server.connection(server.spec().timeout).await;
+                let _ = server.connection(START_DEADLINE).await;
             });
         }
     }

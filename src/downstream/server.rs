@@ -10,19 +10,21 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    cache::{Known, SchemaCache},
     child::Launcher,
     connection::{Connection, Era},
 };
 use crate::domain::{
     call::{ServerName, ToolName},
-    catalog::Catalogue,
+    catalog::{Catalogue, Tool},
     refusal::RpcError,
     settings::{Endpoint, ServerSpec},
+    shelf::Shelf,
 };
 
 /// A start that takes longer than this is given up. Callers wait no longer than their own timeout;
 /// a slow start (a first `npx`) goes on for the calls that follow.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// One server of the settings.
 #[derive(Debug)]
@@ -33,6 +35,10 @@ pub struct Server {
     state: Mutex<State>,
     /// Cancelled when the server is stopped for good.
     halt: CancellationToken,
+    cache: SchemaCache,
+    /// The tools as they are sent; locked while they are rendered and counted, so that they are
+    /// once.
+    shelf: tokio::sync::Mutex<Option<Arc<Shelf>>>,
 }
 
 #[derive(Debug)]
@@ -78,6 +84,8 @@ pub enum CallFailure {
     Cancelled,
     /// The answer was longer than any message may be.
     TooLong,
+    /// The answer could not be read.
+    Unreadable,
     /// The server's own JSON-RPC error.
     Rpc(RpcError),
 }
@@ -112,9 +120,16 @@ impl Status {
 
 impl Server {
     /// A server that is not started.
-    pub fn new(spec: ServerSpec, launcher: Arc<Launcher>) -> Self {
+    pub fn new(spec: ServerSpec, launcher: Arc<Launcher>, cache: SchemaCache) -> Self {
         let state = State { phase: Phase::Down, era: None, failure: None };
-        Self { spec, launcher, state: Mutex::new(state), halt: CancellationToken::new() }
+        Self {
+            spec,
+            launcher,
+            state: Mutex::new(state),
+            halt: CancellationToken::new(),
+            cache,
+            shelf: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Its name.
@@ -159,6 +174,79 @@ impl Server {
             .map_err(Unavailable::because)
     }
 
+    /// The server's tools as they are sent. A server that is not up answers from what was kept of
+    /// it, and with `warm` is started meanwhile, as a call is likely to follow.
+    ///
+    /// # Errors
+    /// Why the server cannot be used.
+    pub async fn shelf(
+        self: &Arc<Self>,
+        wait: Duration,
+        warm: bool,
+    ) -> Result<Arc<Shelf>, Unavailable> {
+        if self.is_up() {
+            return Ok(self.shelve(self.catalogue(wait).await?).await);
+        }
+        if let Some(shelf) = self.remembered().await {
+            if warm {
+                // A failure shows in the status, and in the call that follows.
+                let _ = self.look();
+            }
+            return Ok(shelf);
+        }
+        Ok(self.shelve(self.catalogue(wait).await?).await)
+    }
+
+    fn is_up(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(&state.phase, Phase::Up(connection) if connection.is_alive())
+    }
+
+    /// The tools as they are sent, if they are known without starting the server.
+    pub async fn known_shelf(self: &Arc<Self>) -> Option<Arc<Shelf>> {
+        match self.is_up() {
+            true => self.shelf(self.spec.timeout, false).await.ok(),
+            false => self.remembered().await,
+        }
+    }
+
+    /// What was kept of the server, in this run or on disk.
+    async fn remembered(self: &Arc<Self>) -> Option<Arc<Shelf>> {
+        let mut shelf = self.shelf.lock().await;
+        if shelf.is_none() {
+            let server = self.clone();
+            *shelf = blocking(move || server.cache.load(&server.spec)).await.map(Arc::new);
+        }
+        shelf.clone()
+    }
+
+    /// These tools, rendered and counted; counts that are known are taken over, new ones kept.
+    async fn shelve(self: &Arc<Self>, catalogue: Arc<Catalogue>) -> Arc<Shelf> {
+        let mut shelf = self.shelf.lock().await;
+        if let Some(shelf) = &*shelf
+            && Arc::ptr_eq(shelf.catalogue(), &catalogue)
+        {
+            return shelf.clone();
+        }
+        let (server, before) = (self.clone(), shelf.clone());
+        let fresh = Arc::new(blocking(move || server.count(catalogue, before)).await);
+        *shelf = Some(fresh.clone());
+        fresh
+    }
+
+    /// Blocks: reads and writes the disk, and may load the tokenizer's tables.
+    fn count(&self, catalogue: Arc<Catalogue>, before: Option<Arc<Shelf>>) -> Shelf {
+        let before = before.or_else(|| self.cache.load(&self.spec).map(Arc::new));
+        let known = before.as_deref().map(Known::of);
+        let counts = |tool: &Tool| known.as_ref()?.counts_of(tool);
+        let shelf = Shelf::new(self.name(), catalogue, self.cache.encoding(), counts);
+        let same = before.is_some_and(|before| before.catalogue().is_same(shelf.catalogue()));
+        if !same || !self.cache.has(&self.spec) {
+            self.cache.store(&self.spec, &shelf);
+        }
+        shelf
+    }
+
     /// Calls a tool and answers the result as it arrived. A call that the server provably never saw is sent
     /// once more, over a new connection.
     ///
@@ -176,7 +264,10 @@ impl Server {
         let mut again = true;
         loop {
             let timeout = until.saturating_duration_since(Instant::now());
-            let connection = self.connection(timeout).await.map_err(CallFailure::Unavailable)?;
+            let connection = tokio::select! {
+                connection = self.connection(timeout) => connection.map_err(CallFailure::Unavailable)?,
+                () = cancel.cancelled() => return Err(CallFailure::Cancelled),
+            };
             let outcome =
                 connection.call(tool, arguments.clone(), meta.clone(), timeout, cancel).await;
             match outcome {
@@ -257,7 +348,14 @@ impl Server {
             tracing::warn!(server = %self.name(), "not started: {cause}");
         }
         let late = self.settle(&outcome);
-        done.send_replace(Some(outcome));
+        done.send_replace(Some(outcome.clone()));
+        if let (Ok(connection), None) = (&outcome, &late)
+            && self.cache.has(&self.spec)
+            && let Ok(catalogue) = connection.catalogue().await
+        {
+            // What was kept is checked against what the server says now.
+            self.shelve(catalogue).await;
+        }
         if let Some(connection) = late {
             connection.close().await;
         }
@@ -311,6 +409,16 @@ impl Server {
             }
             Phase::Down => {}
         }
+    }
+}
+
+/// Runs what blocks on a thread for that; a panic goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Only a runtime that is being torn down cancels such work, and it drops this task as well.
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -36,6 +36,9 @@ pub(super) const PROCESS_NAME: &str = "mcp-keeper";
 /// How long a server has to end after SIGTERM.
 const TERM_GRACE: Duration = Duration::from_millis(500);
 
+/// How often the gateway is looked for where the kernel does not tell of its end.
+const POLL: Duration = Duration::from_millis(100);
+
 /// Exit status for a program that was not found, as shells have it.
 pub(super) const NOT_FOUND: u8 = 127;
 
@@ -92,14 +95,25 @@ async fn run(gateway: i32, program: OsString, args: Vec<OsString>) -> io::Result
 fn watch(gateway: i32) -> io::Result<Option<oneshot::Receiver<()>>> {
     let expected = Pid::from_raw(gateway);
     let Some(pid) = expected.filter(|_| getppid() == expected) else { return Ok(None) };
-    let handle = pidfd_open(pid, PidfdFlags::empty())?;
+    // Old kernels and strict sandboxes have no such handle: then the parent is looked at again
+    // and again.
+    let handle = pidfd_open(pid, PidfdFlags::empty()).ok();
     // The id could have passed to another process before the handle was taken.
     if getppid() != expected {
         return Ok(None);
     }
     let (ended, seen) = oneshot::channel();
     thread::Builder::new().stack_size(64 * 1024).spawn(move || {
-        while poll(&mut [PollFd::new(&handle, PollFlags::IN)], None) != Ok(1) {}
+        match handle {
+            Some(handle) => {
+                while poll(&mut [PollFd::new(&handle, PollFlags::IN)], None) != Ok(1) {}
+            }
+            None => {
+                while getppid() == expected {
+                    thread::sleep(POLL)
+                }
+            }
+        }
         // Nobody listens when the server has ended first.
         let _ = ended.send(());
     })?;

@@ -23,17 +23,26 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{ChildStdin, ChildStdout},
+    sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::stderr::printable;
 use crate::domain::{
     call::ServerName,
-    frame::{Frame, Framer, MAX_MESSAGE_BYTES},
+    frame::{Frame, Framer, MAX_MESSAGE_BYTES, id_of},
 };
 
 /// The code under which an answer beyond [`MAX_MESSAGE_BYTES`] is handed up. No server uses it.
 pub(super) const TOO_LONG: ErrorCode = ErrorCode(i32::MIN);
+
+/// The code under which an answer that cannot be read is handed up: nested beyond what is parsed, or
+/// not UTF-8. No server uses it.
+pub(super) const UNREADABLE: ErrorCode = ErrorCode(i32::MIN + 1);
+
+/// This many questions of a server may wait for their answers to be written; beyond that it is not
+/// read from.
+const MOST_QUESTIONS: usize = 64;
 
 /// A server that does not read its stdin for this long is cut off.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
@@ -53,6 +62,8 @@ pub(super) struct Traffic {
     sent: Mutex<Sent>,
     /// Cancelled when the stream to the server can no longer be used.
     broken: CancellationToken,
+    /// Permits of the server's own requests, given back when their answers are written.
+    questions: Arc<Semaphore>,
 }
 
 /// Whether a server may have seen a call.
@@ -90,6 +101,7 @@ impl Traffic {
             phase: Mutex::new(Phase::Open),
             sent: Mutex::default(),
             broken: CancellationToken::new(),
+            questions: Arc::new(Semaphore::new(MOST_QUESTIONS)),
         })
     }
 
@@ -103,11 +115,21 @@ impl Traffic {
         }
     }
 
-    fn note_written(&self, bytes: usize, call: Option<RequestId>) {
+    /// A line is about to be written: from now on the server may see it.
+    fn note_begin(&self, call: Option<&RequestId>) {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = sent.written;
-        sent.calls.extend(call.map(|id| (id, begin)));
-        sent.written += bytes as u64;
+        sent.calls.extend(call.map(|id| (id.clone(), begin)));
+    }
+
+    /// The line was written whole, or it was not: then the server cannot have understood it.
+    fn note_end_of_line(&self, bytes: usize, call: Option<&RequestId>, whole: bool) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        if whole {
+            sent.written += bytes as u64;
+        } else if let Some(id) = call {
+            sent.calls.remove(id);
+        }
     }
 
     fn note_end(&self, unread: u64) {
@@ -163,6 +185,12 @@ fn request_id(value: &Value) -> Option<RequestId> {
     serde_json::from_value(value.clone()).ok()
 }
 
+/// An answer that cannot be handed up as it came.
+fn lost(code: ErrorCode, id: &Value) -> Option<RxJsonRpcMessage<RoleClient>> {
+    let error = ErrorData::new(code, Cow::Borrowed("lost"), None);
+    request_id(id).map(|id| JsonRpcMessage::error(error, Some(id)))
+}
+
 /// Some servers answer a number with the same number as a string.
 fn same(expected: &RequestId, id: &RequestId) -> bool {
     expected == id || expected.to_string() == id.to_string()
@@ -199,7 +227,10 @@ impl Pipes {
     /// The next frame; None at the end of the stream. Loses nothing if it is dropped.
     async fn frame(&mut self) -> Option<Frame> {
         loop {
-            let chunk = self.read.fill_buf().await.ok().filter(|chunk| !chunk.is_empty())?;
+            let chunk = self.read.fill_buf().await.unwrap_or_default();
+            if chunk.is_empty() {
+                return self.framer.end();
+            }
             let (taken, frame) = self.framer.push(chunk);
             self.read.consume(taken);
             if frame.is_some() {
@@ -225,13 +256,13 @@ impl Pipes {
                 Ok(message) => self.traffic.read(message),
                 Err(_) => {
                     self.traffic.noise(&line);
-                    None
+                    // Whatever else it is, it answers somebody who waits.
+                    id_of(&line).and_then(|id| lost(UNREADABLE, &id))
                 }
             },
             Frame::TooLong(id) => {
                 tracing::warn!(server = %self.traffic.server, "a message of more than {MAX_MESSAGE_BYTES} bytes was passed over");
-                let error = ErrorData::new(TOO_LONG, Cow::Borrowed("too long"), None);
-                id.as_ref().and_then(request_id).map(|id| JsonRpcMessage::error(error, Some(id)))
+                id.and_then(|id| lost(TOO_LONG, &id))
             }
         }
     }
@@ -251,20 +282,24 @@ impl Transport<RoleClient> for Pipes {
             call = matches!(request.request, ClientRequest::CallToolRequest(_))
                 .then(|| request.id.clone());
         }
+        let answers = matches!(message, JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_));
         async move {
             let mut line = serde_json::to_vec(&message)?;
             line.push(b'\n');
             let mut write = write.lock().await;
             let Some(stdin) = write.as_mut() else { return Err(io::ErrorKind::BrokenPipe.into()) };
+            traffic.note_begin(call.as_ref());
             let written = async {
                 stdin.write_all(&line).await?;
                 stdin.flush().await
             };
-            match tokio::time::timeout(WRITE_DEADLINE, written).await {
-                Ok(Ok(())) => {
-                    traffic.note_written(line.len(), call);
-                    Ok(())
-                }
+            let written = tokio::time::timeout(WRITE_DEADLINE, written).await;
+            traffic.note_end_of_line(line.len(), call.as_ref(), matches!(written, Ok(Ok(()))));
+            if answers {
+                traffic.questions.add_permits(1);
+            }
+            match written {
+                Ok(Ok(())) => Ok(()),
                 failed => {
                     // Half a line may be out: nothing that follows could be understood.
                     *write = None;
@@ -279,8 +314,13 @@ impl Transport<RoleClient> for Pipes {
         let broken = self.traffic.broken.clone();
         let mut noise = 0;
         loop {
-            let frame = tokio::select! {
-                frame = self.frame() => frame,
+            // Before the frame: what is taken from the stream must not be lost to a drop.
+            let frame = async {
+                let permit = self.traffic.questions.clone().acquire_owned().await.ok()?;
+                Some((self.frame().await, permit))
+            };
+            let (frame, permit) = tokio::select! {
+                frame = frame => frame?,
                 () = broken.cancelled() => return None,
             };
             let Some(frame) = frame else {
@@ -288,6 +328,10 @@ impl Transport<RoleClient> for Pipes {
                 return None;
             };
             if let Some(message) = self.message(frame) {
+                if matches!(message, JsonRpcMessage::Request(_)) {
+                    // Given back when its answer is written.
+                    permit.forget();
+                }
                 return Some(message);
             }
             noise += 1;

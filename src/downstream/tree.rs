@@ -50,6 +50,34 @@ pub(super) fn kill_everything_below() {
     }
 }
 
+/// Kills every child of this process that carries the mark in its environment, with all its
+/// descendants, until none is left. Others' children are none of our business: this process may have
+/// been handed some by the one that became it.
+pub(super) fn kill_marked(mark: &str) {
+    let started = Instant::now();
+    loop {
+        let marked: Vec<Pid> =
+            children(getpid()).into_iter().filter(|&pid| carries(pid, mark)).collect();
+        if marked.is_empty() || started.elapsed() > KILL_DEADLINE {
+            return;
+        }
+        for &pid in &marked {
+            kill(&descendants(pid));
+        }
+        kill(&marked);
+        std::thread::sleep(Duration::from_millis(2));
+        reap(&marked);
+    }
+}
+
+/// Whether a process was started with this variable. One that is dead has no environment left; it
+/// was reaped, or it is another's.
+fn carries(pid: Pid, mark: &str) -> bool {
+    let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
+    fs::read(path)
+        .is_ok_and(|env| env.split(|&byte| byte == 0).any(|entry| entry == mark.as_bytes()))
+}
+
 /// Sends SIGKILL to each; one that is gone already is no fault.
 pub(super) fn kill(pids: &[Pid]) {
     for &pid in pids {

@@ -1,28 +1,38 @@
 //! `list_servers` and `get_server_tools`: what the caller may use, and nothing else.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Gateway, facade, fields::Fields, request::catalogue, text_result};
+use super::{Answer, Gateway, facade, fields::Fields, request::unavailable, text_result};
 use crate::{
     domain::{
+        call::{Caller, ServerName},
         catalog::{Catalogue, Tool},
+        fit::{Candidate, Detail, fit, fit_one},
         pattern::Pattern,
         policy::Visit,
         refusal::Refusal,
         settings::{Endpoint, public_url},
-        tokens,
+        shelf::{Level, Shelf, assemble},
+        tokens::Encoding,
     },
     downstream::{Server, Status},
 };
+
+/// How long a search waits for servers that are not up.
+const SEARCH_TIME: Duration = Duration::from_secs(5);
+
+/// How many servers a search starts at a time.
+const SEARCH_STARTS: usize = 4;
 
 impl Gateway {
     /// The servers that the caller may use; contacts none of them.
     pub(super) fn list_servers(&self, arguments: Map<String, Value>) -> Result<Answer, Refusal> {
         let mut fields = Fields::new(facade::LIST_SERVERS, arguments);
-        let agent_id = fields.optional_text("agent_id")?;
+        let agent_id = fields.optional_name("agent_id")?;
         let metadata = fields.flag("include_metadata")?;
         fields.finish()?;
         let caller = self.identify(agent_id.as_deref())?;
@@ -38,7 +48,7 @@ impl Gateway {
         Ok(Self::json_answer(&Value::Array(servers)))
     }
 
-    /// The tools of one server that the caller may use, at full detail.
+    /// The tools of one server, or of all, that the caller may use, fitted into its budget.
     pub(super) async fn get_server_tools(
         &self,
         arguments: Map<String, Value>,
@@ -46,21 +56,130 @@ impl Gateway {
     ) -> Result<Answer, Refusal> {
         let query = Query::parse(arguments)?;
         let caller = self.identify(query.agent_id.as_deref())?;
-        let (visit, server) = self.visit(&caller, &query.server)?;
-        let catalogue = catalogue(server, server.spec().timeout, cancel).await?;
-        let visible: Vec<&Tool> = self.visible_tools(&visit, &catalogue).collect();
-        let tools: Vec<Value> =
-            visible.iter().filter(|tool| query.selects(tool)).map(|tool| tool.full()).collect();
-        let returned = tools.len();
-        let tools = Value::Array(tools);
-        let tokens_used = count(tools.to_string()).await;
-        Ok(Self::json_answer(&json!({
-            "server": server.name().as_str(),
-            "total_available": visible.len(),
-            "returned": returned,
-            "tokens_used": tokens_used,
-            "tools": tools,
-        })))
+        let found = match query.server.as_str() {
+            "*" => self.search(&caller, cancel).await?,
+            name => self.one(&caller, name, cancel).await?,
+        };
+        let (cap, detail) = query.context(self.settings.rules.context_of(caller.agent()));
+        let answer = self.fitted(&query, &found, cap, detail).await;
+        self.usage.answered(caller.agent(), answer.tokens_used, self.raw_tokens(&found));
+        self.usage.flush().await;
+        Ok(Answer::Result(text_result(&answer.text)))
+    }
+
+    async fn one(
+        &self,
+        caller: &Caller,
+        name: &str,
+        cancel: &CancellationToken,
+    ) -> Result<Found, Refusal> {
+        let (visit, server) = self.visit(caller, name)?;
+        let wait = server.spec().timeout;
+        let shelf = tokio::select! {
+            shelf = server.shelf(wait, true) => shelf.map_err(|cause| unavailable(server.name(), cause))?,
+            () = cancel.cancelled() => return Err(Refusal::Cancelled),
+        };
+        let note = match server.status() {
+            Status::Failed(_) => Some("as last seen; the server does not start now".to_owned()),
+            _ => None,
+        };
+        Ok(Found { shelves: vec![(visit, shelf)], note, everywhere: false })
+    }
+
+    /// All servers that the caller may use: those whose tools are known answer at once, others are
+    /// started, a few at a time, as far as the time goes.
+    async fn search(&self, caller: &Caller, cancel: &CancellationToken) -> Result<Found, Refusal> {
+        let until = Instant::now() + SEARCH_TIME;
+        let permits = Arc::new(Semaphore::new(SEARCH_STARTS));
+        let mut asked: JoinSet<_> = JoinSet::new();
+        let mut visits = Vec::new();
+        for server in self.fleet.servers() {
+            let Ok(visit) = self.settings.rules.visit(caller, server.name()) else { continue };
+            let index = visits.len();
+            visits.push(visit);
+            let (server, permits) = (server.clone(), permits.clone());
+            asked.spawn(async move {
+                let shelf = tokio::time::timeout_at(until, async {
+                    if let Some(shelf) = server.known_shelf().await {
+                        return Some(shelf);
+                    }
+                    let _permit = permits.acquire_owned().await;
+                    server.shelf(SEARCH_TIME, false).await.ok()
+                });
+                (index, shelf.await.ok().flatten())
+            });
+        }
+        let mut shelves: Vec<Option<Arc<Shelf>>> = vec![None; visits.len()];
+        while let Some(joined) = tokio::select! {
+            joined = asked.join_next() => joined,
+            () = cancel.cancelled() => return Err(Refusal::Cancelled),
+        } {
+            let Ok((index, shelf)) = joined else { continue };
+            if let Some(place) = shelves.get_mut(index) {
+                *place = shelf;
+            }
+        }
+        let missing = visits.iter().zip(&shelves).filter(|(_, shelf)| shelf.is_none());
+        let missing: Vec<&str> = missing.map(|(visit, _)| visit.server().as_str()).collect();
+        let note = (!missing.is_empty()).then(|| format!("not reached: {}", missing.join(", ")));
+        let found = visits.into_iter().zip(shelves);
+        let shelves = found.filter_map(|(visit, shelf)| Some((visit, shelf?))).collect();
+        Ok(Found { shelves, note, everywhere: true })
+    }
+
+    /// What is sent: the selected tools, as much of each as the budget takes.
+    async fn fitted(&self, query: &Query, found: &Found, cap: usize, detail: Detail) -> Fitted {
+        let mut total = 0;
+        let mut candidates = Vec::new();
+        for (visit, shelf) in &found.shelves {
+            let tools = shelf.catalogue().tools().iter().zip(shelf.entries());
+            for (tool, entry) in tools.filter(|(tool, _)| self.may_call(visit, tool)) {
+                total += 1;
+                if query.selects(tool, visit.server()) {
+                    candidates.push(Candidate { entry, server: shelf.server() });
+                }
+            }
+        }
+        let placed = match candidates.as_slice() {
+            [one] if query.names.is_some() => fit_one(one, cap, found.everywhere),
+            _ => fit(&candidates, detail, cap, found.everywhere),
+        };
+        let (tools, tokens) = assemble(&placed, found.everywhere);
+        let tokens_used = match tokens {
+            Some(tokens) => tokens,
+            None => count(tools.clone(), self.settings.rules.encoding).await,
+        };
+        let mut text = format!(
+            r#"{{"server":{},"total_available":{total},"returned":{},"tokens_used":{tokens_used},"tools":{tools}"#,
+            Value::from(query.server.as_str()),
+            placed.len(),
+        );
+        let omitted = candidates.len() - placed.len();
+        let mut notes: Vec<String> = found.note.iter().cloned().collect();
+        if omitted > 0 {
+            text.push_str(&format!(r#","omitted":{omitted}"#));
+            notes.push("raise max_schema_tokens, or narrow with names, pattern or query".into());
+        }
+        if !notes.is_empty() {
+            text.push_str(&format!(r#","note":{}"#, Value::from(notes.join("; "))));
+        }
+        text.push('}');
+        Fitted { text, tokens_used }
+    }
+
+    fn may_call(&self, visit: &Visit, tool: &Tool) -> bool {
+        self.settings.rules.authorize(visit.clone(), tool.name()).is_ok()
+    }
+
+    /// What the tools that the caller may use would have cost, loaded as their servers send them.
+    fn raw_tokens(&self, found: &Found) -> Vec<(ServerName, u64)> {
+        let raw = |(visit, shelf): &(Visit, Arc<Shelf>)| {
+            let tools = shelf.catalogue().tools().iter().zip(shelf.entries());
+            let visible = tools.filter(|(tool, _)| self.may_call(visit, tool));
+            let tokens = visible.map(|(_, entry)| u64::from(entry.kept().raw)).sum();
+            (shelf.server().clone(), tokens)
+        };
+        found.shelves.iter().map(raw).collect()
     }
 
     /// The tools that a visitor may call, in the server's order.
@@ -69,10 +188,7 @@ impl Gateway {
         visit: &'a Visit,
         catalogue: &'a Catalogue,
     ) -> impl Iterator<Item = &'a Tool> {
-        catalogue
-            .tools()
-            .iter()
-            .filter(|tool| self.settings.rules.authorize(visit.clone(), tool.name()).is_ok())
+        catalogue.tools().iter().filter(|tool| self.may_call(visit, tool))
     }
 
     /// A server in the list, with metadata for a visitor; what may be secret (arguments,
@@ -103,6 +219,20 @@ impl Gateway {
     }
 }
 
+/// Tools of one server, or of all.
+struct Found {
+    shelves: Vec<(Visit, Arc<Shelf>)>,
+    note: Option<String>,
+    /// Names begin with the server's.
+    everywhere: bool,
+}
+
+/// An answer, and the tokens of its tools.
+struct Fitted {
+    text: String,
+    tokens_used: usize,
+}
+
 /// A `get_server_tools` call as asked for.
 struct Query {
     server: String,
@@ -110,24 +240,23 @@ struct Query {
     /// None is no filter, as is a list of blanks.
     names: Option<HashSet<String>>,
     pattern: Option<Pattern>,
+    /// In small letters; none is no filter.
+    words: Vec<String>,
+    detail: Option<Detail>,
+    cap: Option<usize>,
 }
 
 impl Query {
     fn parse(arguments: Map<String, Value>) -> Result<Self, Refusal> {
         let mut fields = Fields::new(facade::GET_SERVER_TOOLS, arguments);
-        let server = fields.text("server")?;
-        let agent_id = fields.optional_text("agent_id")?;
+        let server = fields.name("server")?;
+        let agent_id = fields.optional_name("agent_id")?;
+        let words = fields.optional_text("query")?;
         let names = fields.optional_text("names")?;
         let pattern = fields.optional_text("pattern")?;
-        for later in ["query", "detail", "max_schema_tokens"] {
-            fields.unsupported(later)?;
-        }
+        let detail = fields.choice("detail", &Detail::WORDS)?;
+        let cap = fields.count("max_schema_tokens")?;
         fields.finish()?;
-        if server == "*" {
-            return Err(Refusal::arguments(
-                "get_server_tools: `server` must name one server; `*` is not supported by this version",
-            ));
-        }
         let names: Option<HashSet<String>> = names.map(|names| {
             names
                 .split(',')
@@ -145,19 +274,53 @@ impl Query {
             agent_id,
             names: names.filter(|names| !names.is_empty()),
             pattern: pattern.transpose()?,
+            words: words_of(&words.unwrap_or_default()),
+            detail,
+            cap,
         })
     }
 
-    fn selects(&self, tool: &Tool) -> bool {
+    /// The budget and the detail, where the call does not say from the rules. Tools that are asked
+    /// for by name are wanted whole.
+    fn context(&self, (cap, detail): (usize, Detail)) -> (usize, Detail) {
+        let whole = self.names.as_ref().map(|_| Detail::AtMost(Level::Full));
+        (self.cap.unwrap_or(cap), self.detail.or(whole).unwrap_or(detail))
+    }
+
+    /// In a search, names and patterns may also be given with the server, as the answer shows them.
+    fn selects(&self, tool: &Tool, server: &ServerName) -> bool {
         let name = tool.name().as_str();
-        self.names.as_ref().is_none_or(|names| names.contains(name))
-            && self.pattern.as_ref().is_none_or(|pattern| pattern.matches(name))
+        let whole = (self.server == "*").then(|| format!("{server}/{name}"));
+        let is_meant =
+            |holds: &dyn Fn(&str) -> bool| holds(name) || whole.as_deref().is_some_and(holds);
+        self.names.as_ref().is_none_or(|names| is_meant(&|name| names.contains(name)))
+            && self.pattern.as_ref().is_none_or(|pattern| is_meant(&|name| pattern.matches(name)))
+            && (self.words.is_empty() || self.mentions(tool))
+    }
+
+    /// Whether the name or the description holds one of the words.
+    fn mentions(&self, tool: &Tool) -> bool {
+        let name = tool.name().as_str().to_lowercase();
+        let description = tool.description().to_lowercase();
+        self.words.iter().any(|word| name.contains(word) || description.contains(word))
     }
 }
 
+/// The words of a query, in small letters. Single letters would find everything.
+fn words_of(query: &str) -> Vec<String> {
+    const MOST: usize = 64;
+    query
+        .to_lowercase()
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| word.chars().count() > 1)
+        .take(MOST)
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Counts on a blocking thread: the first count loads the tables, and a long text takes a while.
-async fn count(text: String) -> usize {
-    match tokio::task::spawn_blocking(move || tokens::count(&text)).await {
+async fn count(text: String, encoding: Encoding) -> usize {
+    match tokio::task::spawn_blocking(move || encoding.count(&text)).await {
         Ok(tokens) => tokens,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => 0,

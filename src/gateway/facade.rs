@@ -13,7 +13,7 @@ pub const EXECUTE_TOOL: &str = "execute_tool";
 pub const GET_GATEWAY_STATUS: &str = "get_gateway_status";
 
 /// Told to the client's model in the handshake.
-pub const INSTRUCTIONS: &str = "A gateway to several MCP servers. Call list_servers, then get_server_tools for the server you need (with names or pattern if you know them), then execute_tool. If you were given an agent name, pass it as agent_id in every call.";
+pub const INSTRUCTIONS: &str = "A gateway to several MCP servers. Call list_servers, then get_server_tools for the server you need (with query, names or pattern; server * searches all), then execute_tool. If you were given an agent name, pass it as agent_id in every call.";
 
 /// The elements of the `tools` array, between its brackets.
 const TOOLS: &str = concat!(
@@ -22,15 +22,19 @@ const TOOLS: &str = concat!(
     r#""agent_id":{"type":"string","description":"your agent name, if you have one"},"#,
     r#""include_metadata":{"type":"boolean"}}},"#,
     r#""_meta":{"anthropic/alwaysLoad":true}},"#,
-    r#"{"name":"get_server_tools","description":"List a server's tools with their input schemas. Ask only for those you need.","#,
-    r#""inputSchema":{"type":"object","properties":{"server":{"type":"string"},"#,
+    r#"{"name":"get_server_tools","description":"List a server's tools as name(required: type, optional?: type = default) — purpose. Shown by name only? Ask again with names.","#,
+    r#""inputSchema":{"type":"object","properties":{"#,
+    r#""server":{"type":"string","description":"* searches all"},"#,
     r#""agent_id":{"type":"string"},"#,
-    r#""names":{"type":"string","description":"comma-separated"},"#,
-    r#""pattern":{"type":"string","description":"e.g. get_*"}},"required":["server"]},"#,
+    r#""query":{"type":"string","description":"task keywords and synonyms"},"#,
+    r#""names":{"type":"string","description":"comma-separated; full detail"},"#,
+    r#""pattern":{"type":"string","description":"e.g. get_*"},"#,
+    r#""detail":{"type":"string","enum":["auto","names","summary","signature","full"]},"#,
+    r#""max_schema_tokens":{"type":"integer","description":"default 1000"}},"required":["server"]},"#,
     r#""_meta":{"anthropic/alwaysLoad":true}},"#,
     r#"{"name":"execute_tool","description":"Call a tool. Invalid args return its signature; nothing runs.","#,
     r#""inputSchema":{"type":"object","properties":{"server":{"type":"string"},"tool":{"type":"string"},"#,
-    r#""args":{"type":"object","description":"per schema"},"#,
+    r#""args":{"type":"object","description":"per signature"},"#,
     r#""agent_id":{"type":"string"},"timeout_ms":{"type":"integer"}},"required":["server","tool"]},"#,
     r#""_meta":{"anthropic/alwaysLoad":true}}"#,
 );

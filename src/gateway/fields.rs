@@ -23,6 +23,30 @@ impl Fields {
         value.ok_or_else(|| Refusal::arguments(format!("{}: `{name}` is missing", self.tool)))
     }
 
+    /// A required name; no name is as long as a text can be.
+    pub(super) fn name(&mut self, name: &'static str) -> Result<String, Refusal> {
+        let text = self.text(name)?;
+        self.short(name, &text)?;
+        Ok(text)
+    }
+
+    pub(super) fn optional_name(&mut self, name: &'static str) -> Result<Option<String>, Refusal> {
+        let text = self.optional_text(name)?;
+        text.as_deref().map_or(Ok(()), |text| self.short(name, text))?;
+        Ok(text)
+    }
+
+    fn short(&self, name: &str, text: &str) -> Result<(), Refusal> {
+        const LONGEST: usize = 512;
+        match text.len() {
+            0..=LONGEST => Ok(()),
+            long => Err(Refusal::arguments(format!(
+                "{}: `{name}` is {long} bytes long; no name is longer than {LONGEST}",
+                self.tool
+            ))),
+        }
+    }
+
     pub(super) fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, Refusal> {
         match self.take(name) {
             None => Ok(None),
@@ -36,6 +60,37 @@ impl Fields {
             None => Ok(false),
             Some(Value::Bool(flag)) => Ok(flag),
             Some(other) => self.wrong(name, "true or false", &other),
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        name: &'static str,
+        choices: &[(&str, T)],
+    ) -> Result<Option<T>, Refusal> {
+        let Some(text) = self.optional_text(name)? else { return Ok(None) };
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+            return Ok(Some(*value));
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let message = format!("{}: `{name}` must be one of {}", self.tool, words.join(", "));
+        Err(Refusal::arguments(message))
+    }
+
+    /// An integer from zero up; one beyond all bounds is the greatest.
+    pub(super) fn count(&mut self, name: &'static str) -> Result<Option<usize>, Refusal> {
+        let wanted = "an integer from 0 up";
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Number(number)) => {
+                let digits = number.to_string();
+                match digits.bytes().all(|b| b.is_ascii_digit()) {
+                    true => Ok(Some(digits.parse().unwrap_or(usize::MAX))),
+                    false => self.wrong(name, wanted, &Value::Number(number)),
+                }
+            }
+            Some(other) => self.wrong(name, wanted, &other),
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! - [`facade`]: the three tools as clients see them.
 //! - [`request`]: the path of an `execute_tool` call, one line per step.
-//! - [`discovery`]: `list_servers`, `get_server_tools`.
+//! - [`discovery`]: `list_servers`, `get_server_tools`. [`context`]: what they cost each agent.
 //! - [`fields`]: arguments of the three tools, read strictly.
 //! - [`front`], [`stdio`]: MCP in and out.
 //! - [`status`]: the debug tool.
 
+mod context;
 mod discovery;
 pub mod facade;
 mod fields;
@@ -15,11 +16,12 @@ mod request;
 mod status;
 mod stdio;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use context::UsageLog;
 pub use stdio::serve_stdio;
 
 use crate::{
@@ -27,7 +29,7 @@ use crate::{
         refusal::{Refusal, RpcError},
         settings::Settings,
     },
-    downstream::{Fleet, Launcher},
+    downstream::{Fleet, Launcher, SchemaCache},
 };
 
 /// How long calls in flight may still run when the gateway stops.
@@ -41,6 +43,16 @@ pub struct Gateway {
     calls: TaskTracker,
     /// Cancelled when calls in flight are to end.
     stopping: CancellationToken,
+    usage: UsageLog,
+}
+
+/// Where the gateway keeps what outlives it; None where the user has no such place.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// For what can be made again: the tools of servers.
+    pub cache: Option<PathBuf>,
+    /// For what cannot: usage.
+    pub state: Option<PathBuf>,
 }
 
 /// What a call comes to, as the client gets it.
@@ -56,9 +68,12 @@ pub enum Answer {
 
 impl Gateway {
     /// A gateway over these settings; starts nothing.
-    pub fn new(settings: Settings, launcher: &Arc<Launcher>) -> Arc<Self> {
-        let fleet = Fleet::new(&settings.servers, launcher);
+    pub fn new(settings: Settings, launcher: &Arc<Launcher>, places: &Places) -> Arc<Self> {
+        let cache = places.cache.as_ref().map(|dir| dir.join("catalogues"));
+        let cache = SchemaCache::new(cache, settings.rules.encoding);
+        let fleet = Fleet::new(&settings.servers, launcher, &cache);
         Arc::new(Self {
+            usage: UsageLog::new(places.state.as_ref().map(|dir| dir.join("context.json"))),
             settings,
             fleet,
             calls: TaskTracker::new(),
@@ -101,7 +116,11 @@ impl Gateway {
         });
         match task.await {
             Ok(answer) => answer,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) if error.is_panic() => {
+                // The panic is in the log already; a client must get an answer all the same.
+                tracing::error!("a call panicked: {error}");
+                Answer::Error(internal_error())
+            }
             Err(_) => Answer::Refused(Refusal::Cancelled),
         }
     }
@@ -141,7 +160,7 @@ impl Gateway {
     pub async fn stop(&self) {
         self.drain().await;
         self.cancel_calls();
-        self.fleet.stop().await;
+        self.stop_servers().await;
     }
 
     /// Refuses new calls and waits, a short while, for those in flight.
@@ -149,6 +168,11 @@ impl Gateway {
         self.calls.close();
         // Those that are left are cancelled next.
         let _ = tokio::time::timeout(DRAIN, self.calls.wait()).await;
+    }
+
+    /// Stops all servers, and writes down what is not written yet.
+    pub(crate) async fn stop_servers(&self) {
+        tokio::join!(self.fleet.stop(), self.usage.flush());
     }
 
     pub(crate) fn cancel_calls(&self) {
@@ -161,7 +185,17 @@ fn text_result(text: &str) -> Value {
     json!({"content": [{"type": "text", "text": text}]})
 }
 
+fn internal_error() -> RpcError {
+    const INTERNAL_ERROR: i32 = -32603;
+    RpcError {
+        code: INTERNAL_ERROR,
+        message: "the gateway failed on this call; its log says more".into(),
+        data: None,
+    }
+}
+
 fn no_such_tool(name: &str) -> RpcError {
+    let name: String = name.chars().take(64).collect();
     const INVALID_PARAMS: i32 = -32602;
     let (list, get, execute) =
         (facade::LIST_SERVERS, facade::GET_SERVER_TOOLS, facade::EXECUTE_TOOL);

@@ -49,8 +49,9 @@ impl Gateway {
         let (visit, server) = self.visit(&caller, &call.server)?;
         let patience = Patience::new(server.spec().timeout, call.timeout);
         let permit = self.authorize(visit, &call.tool, server, &patience, cancel).await?;
+        self.usage.called(caller.agent());
         let catalogue = catalogue(server, patience.left(), cancel).await?;
-        let args = self.check(&permit, &catalogue, call.args)?;
+        let args = self.check(&permit, catalogue, call.args).await?;
         forward(&permit, server, &args, &call.meta, &patience, cancel).await
     }
 
@@ -100,34 +101,30 @@ impl Gateway {
         }
     }
 
-    /// The arguments, once they satisfy the tool's schema.
-    fn check(
+    /// The arguments, once they satisfy the tool's schema. How long that takes is up to the server
+    /// that wrote the schema, so a large one is checked on a thread of its own.
+    async fn check(
         &self,
         permit: &Permit,
-        catalogue: &Catalogue,
+        catalogue: Arc<Catalogue>,
         args: Map<String, Value>,
     ) -> Result<Map<String, Value>, Refusal> {
         let Some(tool) = catalogue.tool(permit.tool()) else {
             let visit = self.settings.rules.visit(permit.caller(), permit.server());
             return Err(match visit {
-                Ok(visit) => self.no_tool(&visit, permit.tool(), catalogue),
+                Ok(visit) => self.no_tool(&visit, permit.tool(), &catalogue),
                 Err(_) => self.no_server(permit.caller(), permit.server().as_str()),
             });
         };
-        let args = Value::Object(args);
-        match tool.check(&args) {
-            Ok(Checked::Valid) => {}
-            Ok(Checked::Unchecked(reason)) => {
-                tracing::warn!(server = %permit.server(), tool = %tool.name(), "arguments not checked: {reason}");
-            }
-            Err(message) => {
-                let signature = Some(tool.signature());
-                return Err(Refusal::InvalidArguments { message, signature });
-            }
+        if tool.is_small() {
+            return checked(permit, &catalogue, args);
         }
-        match args {
-            Value::Object(args) => Ok(args),
-            _ => Ok(Map::new()),
+        let (permit, catalogue) = (permit.clone(), catalogue.clone());
+        let check = tokio::task::spawn_blocking(move || checked(&permit, &catalogue, args));
+        match check.await {
+            Ok(outcome) => outcome,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(Refusal::Cancelled),
         }
     }
 
@@ -146,14 +143,37 @@ impl Gateway {
     }
 }
 
+fn checked(
+    permit: &Permit,
+    catalogue: &Catalogue,
+    args: Map<String, Value>,
+) -> Result<Map<String, Value>, Refusal> {
+    let Some(tool) = catalogue.tool(permit.tool()) else { return Ok(args) };
+    let args = Value::Object(args);
+    match tool.check(&args) {
+        Ok(Checked::Valid) => {}
+        Ok(Checked::Unchecked(reason)) => {
+            tracing::warn!(server = %permit.server(), tool = %tool.name(), "arguments not checked: {reason}");
+        }
+        Err(message) => {
+            let signature = Some(tool.signature());
+            return Err(Refusal::InvalidArguments { message, signature });
+        }
+    }
+    match args {
+        Value::Object(args) => Ok(args),
+        _ => Ok(Map::new()),
+    }
+}
+
 impl Call {
     fn parse(arguments: Map<String, Value>, meta: Map<String, Value>) -> Result<Self, Refusal> {
         let mut fields = Fields::new(facade::EXECUTE_TOOL, arguments);
         let call = Self {
-            server: fields.text("server")?,
-            tool: ToolName::from(fields.text("tool")?.as_str()),
+            server: fields.name("server")?,
+            tool: ToolName::from(fields.name("tool")?.as_str()),
             args: fields.object("args", "arguments")?,
-            agent_id: fields.optional_text("agent_id")?,
+            agent_id: fields.optional_name("agent_id")?,
             timeout: fields.positive("timeout_ms")?.map(Duration::from_millis),
             meta,
         };
@@ -177,7 +197,7 @@ impl Patience {
 }
 
 /// The server's tools; starts it if need be.
-pub(super) async fn catalogue(
+async fn catalogue(
     server: &Arc<Server>,
     wait: Duration,
     cancel: &CancellationToken,
@@ -216,6 +236,9 @@ async fn forward(
             "it ended during the call, which may have run; call again to restart it",
         )),
         Err(CallFailure::TooLong) => Err(because(name, "its answer was longer than 16 MiB")),
+        Err(CallFailure::Unreadable) => {
+            Err(because(name, "its answer could not be read: nested too deeply, or not UTF-8"))
+        }
     }
 }
 
@@ -234,7 +257,7 @@ fn refused(what: &str, denied: Denied) -> Refusal {
     Refusal::Denied { what: what.to_owned(), subject: denied.subject, rule: denied.rule }
 }
 
-fn unavailable(server: &ServerName, cause: Unavailable) -> Refusal {
+pub(super) fn unavailable(server: &ServerName, cause: Unavailable) -> Refusal {
     Refusal::Unavailable {
         server: server.clone(),
         cause: cause.cause,

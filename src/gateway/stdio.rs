@@ -3,14 +3,19 @@
 //! rmcp's own stdio transport is silent on bad input; this one answers it: −32700 for what is not
 //! JSON, −32600 (with the id, where one can be read) for what is not a request.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex as StdMutex, PoisonError},
+    time::Duration,
+};
 
 use rmcp::{
     RoleServer, ServiceExt,
     model::{
-        CallToolRequest, CallToolRequestParams, ClientRequest, ErrorCode, ErrorData, GetMeta,
-        JsonRpcMessage, MetaObject, ProtocolVersion, RequestId, RequestMetaObject,
-        ServerJsonRpcMessage, ServerResult,
+        CallToolRequest, CallToolRequestParams, ClientNotification, ClientRequest, ErrorCode,
+        ErrorData, GetMeta, JsonRpcMessage, MetaObject, ProtocolVersion, RequestId,
+        RequestMetaObject, ServerJsonRpcMessage, ServerResult,
     },
     service::{RxJsonRpcMessage, ServerInitializeError, TxJsonRpcMessage},
     transport::{
@@ -21,15 +26,16 @@ use rmcp::{
 use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    sync::{Mutex, Semaphore},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{DRAIN, Gateway, front::Front};
 use crate::domain::frame::{Frame, Framer, MAX_MESSAGE_BYTES, id_of};
 
-/// This many error answers may wait to be written before reading pauses.
-const WAITING_ERRORS: usize = 64;
+/// This many answers may be owed before reading pauses. A client that waits for none of its
+/// answers and withdraws none of its calls can have so many in flight.
+const MOST_OWED: usize = 1024;
 
 /// How long the last answers may take to be written when the gateway stops.
 const FLUSH: Duration = Duration::from_millis(300);
@@ -72,7 +78,7 @@ pub async fn serve_stdio(gateway: Arc<Gateway>, shutdown: CancellationToken) -> 
         Some(ended) => Some(ended),
         None => tokio::time::timeout(FLUSH, session).await.ok(),
     };
-    gateway.fleet().stop().await;
+    gateway.stop_servers().await;
     match ended {
         Some(ended) => ended.map_err(io::Error::other)?,
         None => Ok(()),
@@ -84,7 +90,11 @@ struct Stdio {
     read: BufReader<StdioReader>,
     framer: Framer,
     write: Arc<Mutex<StdioWriter>>,
-    errors: Arc<Semaphore>,
+    /// One permit per answer that is owed. Without one nothing more is read, so a client that does
+    /// not take its answers is not read from for ever.
+    owed: Arc<Semaphore>,
+    /// The permits of requests that rmcp has, given back when their answers are written.
+    requests: Arc<StdMutex<HashMap<RequestId, OwnedSemaphorePermit>>>,
     /// rmcp ends a session whose first messages are not requests, so until it has opened the
     /// others are passed over.
     open: bool,
@@ -98,28 +108,33 @@ impl Stdio {
             read: BufReader::with_capacity(64 * 1024, read),
             framer: Framer::new(MAX_MESSAGE_BYTES),
             write: Arc::new(Mutex::new(write)),
-            errors: Arc::new(Semaphore::new(WAITING_ERRORS)),
+            owed: Arc::new(Semaphore::new(MOST_OWED)),
+            requests: Arc::default(),
             open: false,
             end_of_input,
         }
     }
 
-    /// The next frame; None at the end of input. Loses nothing if it is dropped.
-    async fn frame(&mut self) -> Option<Frame> {
+    /// The next frame, and a permit to owe an answer to it; None at the end of input. Loses nothing
+    /// if it is dropped: the permit comes first, and a frame is taken without an await after it.
+    async fn frame(&mut self) -> Option<(Frame, OwnedSemaphorePermit)> {
+        let permit = self.owed.clone().acquire_owned().await.ok()?;
         loop {
-            let chunk = self.read.fill_buf().await.ok().filter(|chunk| !chunk.is_empty())?;
+            let chunk = self.read.fill_buf().await.unwrap_or_default();
+            if chunk.is_empty() {
+                return self.framer.end().map(|frame| (frame, permit));
+            }
             let (taken, frame) = self.framer.push(chunk);
             self.read.consume(taken);
-            if frame.is_some() {
-                return frame;
+            if let Some(frame) = frame {
+                return Some((frame, permit));
             }
         }
     }
 
     /// Answers bad input, in a task of its own: `receive` may be dropped at any await, and half a
     /// line must not be written.
-    async fn answer(&self, fault: Fault) {
-        let Ok(permit) = self.errors.clone().acquire_owned().await else { return };
+    fn answer(&self, fault: Fault, permit: OwnedSemaphorePermit) {
         let write = self.write.clone();
         tokio::spawn(async move {
             // A client that does not take its answers is noticed by the next of them.
@@ -135,6 +150,25 @@ impl Stdio {
             return true;
         }
         self.open
+    }
+
+    /// Keeps the permit of a request until it is answered. A withdrawn request is never answered.
+    fn note(&self, message: &RxJsonRpcMessage<RoleServer>, permit: OwnedSemaphorePermit) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        match message {
+            JsonRpcMessage::Request(request) => {
+                requests.insert(request.id.clone(), permit);
+            }
+            JsonRpcMessage::Notification(notification) => {
+                if let ClientNotification::CancelledNotification(cancelled) =
+                    &notification.notification
+                    && let Some(id) = &cancelled.params.request_id
+                {
+                    requests.remove(id);
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -160,26 +194,44 @@ impl Transport<RoleServer> for Stdio {
         message: TxJsonRpcMessage<RoleServer>,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
         self.open |= handshake_done(&message);
+        let permit = answered(&message)
+            .and_then(|id| self.requests.lock().unwrap_or_else(PoisonError::into_inner).remove(id));
         let write = self.write.clone();
-        async move { write_line(&write, &message).await }
+        async move {
+            let written = write_line(&write, &message).await;
+            drop(permit);
+            written
+        }
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         loop {
-            let Some(frame) = self.frame().await else {
+            let Some((frame, permit)) = self.frame().await else {
                 self.end_of_input.cancel();
                 return None;
             };
             match read(frame) {
-                Ok(Some(message)) if self.admits(&message) => return Some(message),
+                Ok(Some(message)) if self.admits(&message) => {
+                    self.note(&message, permit);
+                    return Some(message);
+                }
                 Ok(_) => {}
-                Err(fault) => self.answer(fault).await,
+                Err(fault) => self.answer(fault, permit),
             }
         }
     }
 
     async fn close(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// The request that a message answers.
+fn answered(message: &ServerJsonRpcMessage) -> Option<&RequestId> {
+    match message {
+        JsonRpcMessage::Response(response) => Some(&response.id),
+        JsonRpcMessage::Error(error) => error.id.as_ref(),
+        _ => None,
     }
 }
 
@@ -241,12 +293,20 @@ fn read(frame: Frame) -> Result<Option<RxJsonRpcMessage<RoleServer>>, Fault> {
     if request && !id.as_ref().is_some_and(|id| id.is_string() || id.is_i64()) {
         return Err(Fault::invalid("`id` must be a string or an integer", id));
     }
+    let has_odd_params = object.get("params").is_some_and(|params| {
+        !params.is_object() || params.get("_meta").is_some_and(|meta| !meta.is_object())
+    });
     if let Some(call) = tool_call(object) {
         return Ok(Some(call));
     }
     match serde_json::from_value(value) {
         Ok(message) => Ok(Some(message)),
         Err(_) if !request && id.is_none() => Ok(None),
+        Err(_) if request && has_odd_params => Err(Fault {
+            code: ErrorCode::INVALID_PARAMS,
+            message: "`params` must be an object, and so must its `_meta`",
+            id: id.unwrap_or_default(),
+        }),
         Err(_) => Err(Fault::invalid("not a JSON-RPC 2.0 message", id)),
     }
 }

@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     unreachable_pub,
     reason = "a test that fails may panic, and documents itself by its name"
 )]
@@ -11,6 +12,7 @@
 mod architecture;
 mod cli;
 mod clients;
+mod corpus;
 mod downstream;
 mod facade;
 mod identity;

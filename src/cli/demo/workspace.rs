@@ -30,7 +30,7 @@ impl Workspace {
     /// Installs the servers if they are not there, and writes settings if there are none.
     pub(super) fn prepare(say: &dyn Fn(&str)) -> anyhow::Result<Self> {
         let tollgate = std::env::current_exe().context("cannot find this binary")?;
-        let dir = cache_dir().join("tollgate").join("demo");
+        let dir = cache_dir()?.join("tollgate").join("demo");
         let files = dir.join("files");
         fs::create_dir_all(&files).with_context(|| format!("cannot create {}", files.display()))?;
         install(&dir, say)?;
@@ -149,11 +149,12 @@ fn version_of(program: &str) -> Option<String> {
     out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
 }
 
-fn cache_dir() -> PathBuf {
+/// Never a directory that others can write to: programs are run from it.
+fn cache_dir() -> anyhow::Result<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("XDG_CACHE_HOME")
         .or_else(|| set("HOME").map(|home| home.join(".cache")))
-        .unwrap_or_else(std::env::temp_dir)
+        .context("neither HOME nor XDG_CACHE_HOME says where the demo may keep its servers")
 }
 
 /// A path as a shell takes it.

@@ -2,18 +2,21 @@
 
 use serde_json::{Map, Value};
 
+/// Longer patterns are cut; the full schema has them whole.
+const LONGEST_PATTERN: usize = 400;
+
 pub(super) fn string_bounds(schema: &Map<String, Value>) -> Vec<String> {
     let text = |key: &str| schema.get(key).and_then(Value::as_str);
     let mut bounds = Vec::new();
     if let Some(format) = text("format") {
-        bounds.push(format.to_owned());
+        bounds.push(format.chars().take(LONGEST_PATTERN).collect());
     }
     if let Some(size) = range(schema.get("minLength"), schema.get("maxLength")) {
         bounds.push(format!("len {size}"));
     }
     // Beside a format, the pattern only spells the format out, at great length.
     if let (Some(pattern), None) = (text("pattern"), text("format")) {
-        bounds.push(format!("/{pattern}/"));
+        bounds.push(format!("/{}/", pattern.chars().take(LONGEST_PATTERN).collect::<String>()));
     }
     bounds
 }

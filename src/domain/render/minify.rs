@@ -1,6 +1,6 @@
 //! A schema with fewer words and the same meaning: what it accepts and what it tells a caller stay.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
@@ -21,7 +21,23 @@ pub(super) fn schema(schema: &Value) -> Value {
     }
     let mut out = object_schema(object, 0);
     drop_unused_definitions(&mut out);
-    Value::Object(out)
+    let mut out = Value::Object(out);
+    inline_definitions(&mut out);
+    out
+}
+
+/// A description without hidden characters and without the indentation that all its lines after the
+/// first have in common.
+pub(super) fn prose(text: &str) -> String {
+    let text = visible(text);
+    let indent = |line: &&str| line.len() - line.trim_start_matches(' ').len();
+    let rest = text.lines().skip(1).filter(|line| !line.trim().is_empty());
+    let common = rest.map(|line| indent(&line)).min().unwrap_or_default();
+    let lines = text.lines().enumerate().map(|(number, line)| {
+        let line = if number > 0 { line.get(common..).unwrap_or_default() } else { line };
+        line.trim_end()
+    });
+    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
 fn has_unevaluated(schema: &Value, depth: usize) -> bool {
@@ -88,10 +104,11 @@ fn minified(key: &str, value: &Value, schema: &Map<String, Value>, depth: usize)
         ("required", Value::Array(names)) if names.is_empty() => None,
         ("default", Value::Null) => None,
         ("description", Value::String(text)) => {
-            let text = visible(text);
-            let text = text.trim();
+            let text = prose(text);
             (!text.is_empty()).then(|| text.into())
         }
+        // Beside a format, the pattern only spells the format out, at great length.
+        ("pattern", Value::String(_)) if schema.contains_key("format") => None,
         ("minimum" | "maximum", bound) if is_machine_bound(bound, schema) => None,
         ("type", Value::Array(names)) if names.len() == 1 => names.first().cloned(),
         (_, other) => Some(other.clone()),
@@ -107,8 +124,7 @@ fn is_machine_bound(bound: &Value, schema: &Map<String, Value>) -> bool {
 fn drop_unused_definitions(schema: &mut Map<String, Value>) {
     const PLACES: [&str; 2] = ["$defs", "definitions"];
     let mut targets = HashSet::new();
-    for (key, value) in schema.iter().filter(|(key, _)| !PLACES.contains(&key.as_str())) {
-        let _ = key;
+    for (_, value) in schema.iter().filter(|(key, _)| !PLACES.contains(&key.as_str())) {
         collect_refs(value, &mut targets, 0);
     }
     if targets.contains("#") {
@@ -139,9 +155,83 @@ fn drop_unused_definitions(schema: &mut Map<String, Value>) {
     }
 }
 
+/// Puts definitions that are referred to once, and not from within definitions, where they are
+/// used.
+fn inline_definitions(schema: &mut Value) {
+    const PLACE: &str = "$defs";
+    for _ in 0..MOST_INLINED {
+        let Some(Value::Object(definitions)) = schema.get(PLACE) else { return };
+        let mut uses = HashMap::new();
+        count_refs(schema, &mut uses, 0);
+        let once = definitions.keys().find(|name| uses.get(&target_of(PLACE, name)) == Some(&1));
+        let Some(name) = once.cloned() else { return };
+        let Value::Object(object) = schema else { return };
+        let Some(Value::Object(definitions)) = object.get_mut(PLACE) else { return };
+        let Some(definition) = definitions.shift_remove(&name) else { return };
+        if definitions.is_empty() {
+            object.shift_remove(PLACE);
+        }
+        let target = target_of(PLACE, &name);
+        if !replace(schema, &target, &definition, 0) {
+            // Only the definition itself refers to it, or the reference has company; put it back.
+            if let Value::Object(object) = schema {
+                let place = object.entry(PLACE).or_insert_with(|| Value::Object(Map::new()));
+                if let Value::Object(place) = place {
+                    place.insert(name, definition);
+                }
+            }
+            return;
+        }
+    }
+}
+
+/// More definitions than this are left where they are.
+const MOST_INLINED: usize = 64;
+
+/// Replaces the reference by what it refers to; whether it was found.
+fn replace(schema: &mut Value, target: &str, definition: &Value, depth: usize) -> bool {
+    match schema {
+        _ if depth > DEEPEST => false,
+        Value::Object(object) => {
+            let refers = object.get("$ref").and_then(Value::as_str) == Some(target);
+            if refers && object.len() == 1 {
+                *schema = definition.clone();
+                return true;
+            }
+            !refers
+                && object.values_mut().any(|value| replace(value, target, definition, depth + 1))
+        }
+        Value::Array(items) => {
+            items.iter_mut().any(|item| replace(item, target, definition, depth + 1))
+        }
+        _ => false,
+    }
+}
+
+fn count_refs(schema: &Value, uses: &mut HashMap<String, usize>, depth: usize) {
+    match schema {
+        _ if depth > 2 * DEEPEST => {}
+        Value::Object(object) => {
+            for (key, value) in object {
+                match value {
+                    Value::String(target) if key == "$ref" => {
+                        *uses.entry(target.clone()).or_default() += 1;
+                    }
+                    value => count_refs(value, uses, depth + 1),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| count_refs(item, uses, depth + 1)),
+        _ => {}
+    }
+}
+
+fn target_of(place: &str, name: &str) -> String {
+    format!("#/{place}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
 fn is_target(targets: &HashSet<String>, place: &str, name: &str) -> bool {
-    let name = name.replace('~', "~0").replace('/', "~1");
-    let exact = format!("#/{place}/{name}");
+    let exact = target_of(place, name);
     let below = format!("{exact}/");
     // A reference that is not a plain pointer (an anchor, an escaped one) may mean any of them.
     targets.iter().any(|target| {
@@ -204,11 +294,17 @@ mod tests {
     #[test]
     fn unused_definitions_go_and_used_ones_stay() {
         check(
-            json!({"properties": {"a": {"$ref": "#/$defs/A"}},
-                "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {}, "C": {"$ref": "#/$defs/D"}, "D": {}}}),
-            json!({"properties": {"a": {"$ref": "#/$defs/A"}},
-                "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {}}}),
+            json!({"properties": {"a": {"$ref": "#/$defs/A"}, "b": {"$ref": "#/$defs/A"}},
+                "$defs": {"A": {"items": {"$ref": "#/$defs/A"}}, "C": {"$ref": "#/$defs/D"}, "D": {}}}),
+            json!({"properties": {"a": {"$ref": "#/$defs/A"}, "b": {"$ref": "#/$defs/A"}},
+                "$defs": {"A": {"items": {"$ref": "#/$defs/A"}}}}),
         );
+        check(
+            json!({"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"items": {"$ref": "#/$defs/B"}}, "B": {"type": "string"}}}),
+            json!({"properties": {"a": {"items": {"type": "string"}}}}),
+        );
+        let recursive = json!({"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"items": {"$ref": "#/$defs/A"}}}});
+        check(recursive.clone(), recursive);
         check(json!({"type": "object", "definitions": {"X": {}}}), json!({"type": "object"}));
         let kept = json!({"properties": {"a": {"$ref": "#anchor"}}, "$defs": {"A": {"$anchor": "anchor"}}});
         check(kept.clone(), kept);

@@ -44,7 +44,7 @@ pub fn summary(name: &str, description: &str) -> String {
 pub fn full(name: &str, description: &str, schema: &Value) -> Value {
     json!({
         "name": name,
-        "description": visible(description).trim(),
+        "description": minify::prose(description),
         "inputSchema": minify::schema(schema),
     })
 }

@@ -4,7 +4,7 @@
 //! kept; descriptions are not. A definition that is used again is named and spelled out once, after
 //! `where`, which also ends recursion.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -18,6 +18,9 @@ const DEEPEST: usize = 12;
 
 /// A line stops growing at this length; hostile schemas have no end.
 const LONGEST: usize = 48 * 1024;
+
+/// A single name, literal or default is cut at this length.
+const LONGEST_TEXT: usize = 4 * 1024;
 
 /// `name(parameters)`, with `where T = …` behind if there are definitions.
 pub(super) fn of(name: &str, schema: &Value) -> String {
@@ -74,17 +77,20 @@ impl<'s> Writer<'s> {
 
     /// `a: T, b?: U = 5`, without braces.
     fn members(&mut self, object: &'s Map<String, Value>) -> String {
-        let required: Vec<&str> = match object.get("required") {
+        let required: HashSet<&str> = match object.get("required") {
             Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
+            _ => HashSet::new(),
         };
         let mut parts = Vec::new();
         if let Some(Value::Object(properties)) = object.get("properties") {
             for wanted in [true, false] {
-                for (key, schema) in properties {
-                    if required.contains(&key.as_str()) == wanted && !self.full() {
-                        parts.push(self.member(key, schema, wanted));
+                let chosen =
+                    properties.iter().filter(|(key, _)| required.contains(key.as_str()) == wanted);
+                for (key, schema) in chosen {
+                    if self.full() {
+                        break;
                     }
+                    parts.push(self.member(key, schema, wanted));
                 }
             }
         }
@@ -104,10 +110,9 @@ impl<'s> Writer<'s> {
         }
         let mark = if required { "" } else { "?" };
         let default = schema.get("default").filter(|value| !value.is_null());
-        let default = default.map(|value| format!(" = {value}")).unwrap_or_default();
-        let part = format!("{key}{mark}: {text}{default}");
-        self.written += key.len() + default.len() + 4;
-        part
+        let default = default.map(|value| self.cut(format!(" = {value}"))).unwrap_or_default();
+        let key = self.cut(key.to_owned());
+        format!("{key}{mark}: {text}{default}")
     }
 
     /// The type of members that are not named.
@@ -135,7 +140,7 @@ impl<'s> Writer<'s> {
 
     fn object_type(&mut self, schema: &'s Map<String, Value>) -> String {
         if let Some(value) = schema.get("const") {
-            return value.to_string();
+            return self.literals(std::slice::from_ref(value));
         }
         if let Some(Value::Array(values)) = schema.get("enum") {
             return self.literals(values);
@@ -200,7 +205,12 @@ impl<'s> Writer<'s> {
             "array" => self.array(schema),
             "object" => {
                 let members = self.members(schema);
-                if members.is_empty() { "object".into() } else { format!("{{{members}}}") }
+                match (members.is_empty(), schema.get("items")) {
+                    (false, _) => format!("{{{members}}}"),
+                    // Means a list, as its `items` say, whatever its type says.
+                    (true, Some(Value::Object(_))) => format!("object & {}", self.array(schema)),
+                    (true, _) => "object".into(),
+                }
             }
             other => other.to_owned(),
         }
@@ -227,8 +237,7 @@ impl<'s> Writer<'s> {
                 texts.push("…".into());
                 break;
             }
-            let text = value.to_string();
-            self.written += text.len() + 1;
+            let text = self.cut(value.to_string());
             texts.push(text);
         }
         texts.join("|")
@@ -258,6 +267,17 @@ impl<'s> Writer<'s> {
         }
         self.named.insert(name.to_owned(), body);
         name.to_owned()
+    }
+
+    /// A text of the server's, cut if it alone would fill the line.
+    fn cut(&mut self, mut text: String) -> String {
+        if text.len() > LONGEST_TEXT {
+            let end = (0..LONGEST_TEXT).rev().find(|&at| text.is_char_boundary(at));
+            text.truncate(end.unwrap_or_default());
+            text.push('…');
+        }
+        self.written += text.len() + 2;
+        text
     }
 
     /// Whether the line is as long as it may be.
@@ -397,7 +417,7 @@ mod tests {
             "{[key]: number}",
         );
         check_type(json!({"type": "object", "additionalProperties": false}), "object");
-        check_type(json!({"type": "object", "items": {"type": "string"}}), "object");
+        check_type(json!({"type": "object", "items": {"type": "string"}}), "object & string[]");
     }
 
     #[test]
@@ -448,6 +468,16 @@ mod tests {
 
     #[test]
     fn hostile_schemas_are_cut() {
+        let long = "x".repeat(1 << 22);
+        for schema in [json!({"const": long}), json!({"enum": [long]}), json!({"default": long})] {
+            let line = of("t", &json!({"type": "object", "properties": {"p": schema}}));
+            assert!(line.len() < 10_000, "{}", line.len());
+        }
+        let properties: serde_json::Map<String, Value> =
+            (0..60_000).map(|i| (format!("p{i}"), json!({"type": "string"}))).collect();
+        let required: Vec<&String> = properties.keys().collect();
+        let many = json!({"type": "object", "properties": properties, "required": required});
+        assert!(of("t", &many).len() < 200_000);
         let wide: Vec<Value> = (0..(1 << 20)).map(Value::from).collect();
         let line = of("t", &json!({"type": "object", "properties": {"p": {"enum": wide}}}));
         assert!(line.len() < 100_000 && line.contains('…'), "{}", line.len());

@@ -1,0 +1,187 @@
+//! `tollgate tokens`: what tools cost in context, and what each agent was sent.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use super::{
+    Exit,
+    args::SettingsArgs,
+    output::{Output, note, watched},
+    session,
+};
+use crate::{
+    config::Environment,
+    domain::{
+        fit::{Candidate, Detail, fit},
+        shelf::{Level, Shelf, assemble},
+        tokens::Encoding,
+    },
+    downstream::Server,
+    gateway::facade,
+    journal::context::{self, Totals},
+};
+
+/// Servers that are not known are started this many at a time.
+const PARALLEL_STARTS: usize = 4;
+
+pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
+    let settings = session::settings(args)?;
+    let encoding = settings.rules.encoding;
+    let env = Environment::of_process();
+    let usage = match session::places(&env).state {
+        Some(dir) => context::read(&dir.join("context.json"))?,
+        None => Totals::new(),
+    };
+    if watched() {
+        note("asking the servers that are not known yet for their tools…");
+    }
+    let runtime = session::runtime()?;
+    let servers = runtime.block_on(async {
+        let gateway = session::gateway(settings, &env);
+        let servers = shelves(gateway.fleet().servers()).await;
+        gateway.stop().await;
+        servers
+    });
+    runtime.shutdown_background();
+    let report = Report {
+        facade: encoding.count(&facade::tools_json(false)),
+        servers: servers.into_iter().map(|(name, shelf)| Sizes::of(name, shelf)).collect(),
+        usage,
+    };
+    if output.json {
+        output.value(&report.json(encoding))
+    } else {
+        report.print(output, encoding)
+    }
+    Ok(Exit::Done)
+}
+
+/// The tools of every server, in the order of the settings; or why there are none.
+async fn shelves(servers: &[Arc<Server>]) -> Vec<(String, Result<Arc<Shelf>, String>)> {
+    let permits = Arc::new(Semaphore::new(PARALLEL_STARTS));
+    let mut asked: JoinSet<_> = servers
+        .iter()
+        .cloned()
+        .enumerate()
+        .map(|(index, server)| {
+            let permits = permits.clone();
+            async move {
+                let _permit = permits.acquire_owned().await;
+                let shelf = server.shelf(server.spec().timeout, false).await;
+                (index, server.name().to_string(), shelf.map_err(|unavailable| unavailable.cause))
+            }
+        })
+        .collect();
+    let mut found = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        found.extend(answer);
+    }
+    found.sort_by_key(|(index, ..)| *index);
+    found.into_iter().map(|(_, name, shelf)| (name, shelf)).collect()
+}
+
+/// What the tools of one server cost.
+struct Sizes {
+    server: String,
+    sizes: Result<(usize, [usize; 4]), String>,
+}
+
+/// The columns: as the server sends them, and at three levels of ours.
+const COLUMNS: [(&str, Option<Level>); 4] = [
+    ("raw", None),
+    ("full", Some(Level::Full)),
+    ("signature", Some(Level::Signature)),
+    ("names", Some(Level::Names)),
+];
+
+impl Sizes {
+    fn of(server: String, shelf: Result<Arc<Shelf>, String>) -> Self {
+        let sizes = shelf.map(|shelf| {
+            let tokens = COLUMNS.map(|(_, level)| match level {
+                None => shelf.entries().iter().map(|entry| entry.kept().raw as usize).sum(),
+                Some(level) => tokens_at(&shelf, level),
+            });
+            (shelf.entries().len(), tokens)
+        });
+        Self { server, sizes }
+    }
+}
+
+/// The tokens of all tools at one level, without a budget.
+fn tokens_at(shelf: &Shelf, level: Level) -> usize {
+    let server = shelf.server();
+    let candidates: Vec<Candidate<'_>> =
+        shelf.entries().iter().map(|entry| Candidate { entry, server }).collect();
+    let placed = fit(&candidates, Detail::AtMost(level), usize::MAX, false);
+    let (text, tokens) = assemble(&placed, false);
+    tokens.unwrap_or_else(|| shelf.encoding().count(&text))
+}
+
+struct Report {
+    facade: usize,
+    servers: Vec<Sizes>,
+    usage: Totals,
+}
+
+impl Report {
+    fn raw(&self) -> usize {
+        self.servers.iter().filter_map(|s| s.sizes.as_ref().ok()).map(|(_, [raw, ..])| raw).sum()
+    }
+
+    fn json(&self, encoding: Encoding) -> Value {
+        let servers: Vec<Value> = self
+            .servers
+            .iter()
+            .map(|server| match &server.sizes {
+                Ok((tools, sizes)) => {
+                    let mut entry = json!({"server": server.server, "tools": tools});
+                    for ((column, _), size) in COLUMNS.iter().zip(sizes) {
+                        if let Value::Object(entry) = &mut entry {
+                            entry.insert((*column).to_owned(), (*size).into());
+                        }
+                    }
+                    entry
+                }
+                Err(cause) => json!({"server": server.server, "error": cause}),
+            })
+            .collect();
+        json!({
+            "encoding": encoding.as_str(),
+            "facade": self.facade,
+            "raw": self.raw(),
+            "servers": servers,
+            "agents": self.usage,
+        })
+    }
+
+    fn print(&self, output: &Output, encoding: Encoding) {
+        let rows = self.servers.iter().map(|server| match &server.sizes {
+            Ok((tools, sizes)) => {
+                let sizes = sizes.iter().map(usize::to_string);
+                [server.server.clone(), tools.to_string()].into_iter().chain(sizes).collect()
+            }
+            Err(cause) => vec![server.server.clone(), "-".into(), cause.clone()],
+        });
+        output.table(&["SERVER", "TOOLS", "RAW", "FULL", "SIGNATURE", "NAMES"], rows.collect());
+        output.line("");
+        let raw = self.raw();
+        output.line(&format!(
+            "{raw:>8}  tokens ({}) if a client loads all tools up front",
+            encoding.as_str()
+        ));
+        output.line(&format!("{:>8}  tokens for the three tools of the gateway", self.facade));
+        if self.usage.is_empty() {
+            return;
+        }
+        output.line("");
+        let rows = self.usage.iter().map(|(agent, usage)| {
+            let saved = i128::from(usage.raw) - i128::from(usage.sent);
+            let numbers =
+                [usage.answers, usage.calls, usage.sent, usage.raw].map(|n| n.to_string());
+            [agent.clone()].into_iter().chain(numbers).chain([saved.to_string()]).collect()
+        });
+        output.table(&["AGENT", "ANSWERS", "CALLS", "SENT", "RAW", "SAVED"], rows.collect());
+    }
+}

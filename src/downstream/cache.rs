@@ -1,0 +1,171 @@
+//! The tools of servers, kept between runs: discovery does not wait for a cold start, and what was
+//! counted once is not counted again.
+//!
+//! One file per server and settings; a server whose settings change has another file. A file is only
+//! ever a copy: what it says is checked against the server at the next connection, and one that
+//! cannot be read is as good as none.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::domain::{
+    call::{ServerName, ToolName},
+    catalog::{Catalogue, Tool},
+    render,
+    settings::ServerSpec,
+    shelf::{Kept, Shelf},
+    tokens::Encoding,
+};
+
+/// Beyond this many files the oldest go.
+const MOST_FILES: usize = 256;
+
+/// Where the tools of servers are kept.
+#[derive(Clone, Debug)]
+pub struct SchemaCache {
+    /// None where the user has no place for caches: nothing is kept then.
+    dir: Option<PathBuf>,
+    encoding: Encoding,
+}
+
+/// A file.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    encoding: String,
+    tools: Vec<StoredTool>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTool {
+    definition: Value,
+    costs: Kept,
+}
+
+/// Counts by definition.
+pub(super) struct Known(HashMap<ToolName, (Map<String, Value>, Kept)>);
+
+impl Known {
+    /// The counts of a shelf.
+    pub(super) fn of(shelf: &Shelf) -> Self {
+        let tools = shelf.catalogue().tools().iter().zip(shelf.entries());
+        Self(
+            tools
+                .map(|(tool, entry)| {
+                    (tool.name().clone(), (tool.definition().clone(), entry.kept().clone()))
+                })
+                .collect(),
+        )
+    }
+
+    pub(super) fn counts_of(&self, tool: &Tool) -> Option<Kept> {
+        let (definition, kept) = self.0.get(tool.name())?;
+        (definition == tool.definition()).then(|| kept.clone())
+    }
+}
+
+impl SchemaCache {
+    /// A cache in `dir`, for counts in one encoding.
+    pub fn new(dir: Option<PathBuf>, encoding: Encoding) -> Self {
+        Self { dir, encoding }
+    }
+
+    pub(super) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Whether anything is kept of this server.
+    pub(super) fn has(&self, spec: &ServerSpec) -> bool {
+        self.path(spec).is_some_and(|path| path.is_file())
+    }
+
+    /// The tools that were kept; blocks on the disk.
+    pub(super) fn load(&self, spec: &ServerSpec) -> Option<Shelf> {
+        let text = fs::read(self.path(spec)?).ok()?;
+        let stored: Stored = serde_json::from_slice(&text).ok()?;
+        if stored.version != render::VERSION || stored.encoding != self.encoding.as_str() {
+            return None;
+        }
+        let mut counts = HashMap::new();
+        let mut tools = Vec::new();
+        for StoredTool { definition, costs } in stored.tools {
+            let tool = Tool::parse(definition).ok()?;
+            counts.insert(tool.name().clone(), costs);
+            tools.push(tool);
+        }
+        let catalogue = Arc::new(Catalogue::new(tools));
+        if catalogue.tools().len() != counts.len() {
+            return None;
+        }
+        let known = |tool: &Tool| counts.get(tool.name()).cloned();
+        Some(Shelf::new(&spec.name, catalogue, self.encoding, known))
+    }
+
+    /// Keeps the tools of a server; blocks on the disk. A failure is only worth a line in the log.
+    pub(super) fn store(&self, spec: &ServerSpec, shelf: &Shelf) {
+        let Some(path) = self.path(spec) else { return };
+        let tools = shelf.catalogue().tools().iter().zip(shelf.entries());
+        let stored = Stored {
+            version: render::VERSION,
+            encoding: shelf.encoding().as_str().to_owned(),
+            tools: tools
+                .map(|(tool, entry)| StoredTool {
+                    definition: Value::Object(tool.definition().clone()),
+                    costs: entry.kept().clone(),
+                })
+                .collect(),
+        };
+        let written = serde_json::to_vec(&stored)
+            .map_err(io::Error::from)
+            .and_then(|text| write(&path, &text));
+        if let Err(error) = written {
+            tracing::warn!(server = %spec.name, "its tools cannot be kept on disk: {error}");
+        }
+    }
+
+    fn path(&self, spec: &ServerSpec) -> Option<PathBuf> {
+        let dir = self.dir.as_ref()?;
+        Some(dir.join(format!("{}-{}.json", file_name(&spec.name), spec.fingerprint)))
+    }
+}
+
+/// For people who look into the directory; the fingerprint is what tells files apart.
+fn file_name(server: &ServerName) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    server.as_str().chars().take(40).map(plain).collect()
+}
+
+/// Writes beside and renames, so that no reader sees half a file; for the user's eyes only.
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let Some(dir) = path.parent() else { return Ok(()) };
+    fs::create_dir_all(dir)?;
+    let beside = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut options = fs::File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    io::Write::write_all(&mut options.open(&beside)?, text)?;
+    fs::rename(&beside, path)?;
+    prune(dir)
+}
+
+/// Files of settings that have long changed would stay for ever.
+fn prune(dir: &Path) -> io::Result<()> {
+    let mut files: Vec<_> = fs::read_dir(dir)?
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    files.sort();
+    let surplus = files.len().saturating_sub(MOST_FILES);
+    for (_, path) in files.into_iter().take(surplus) {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Tokens that agents were sent for discovery, and what the raw schemas would have cost: totals per
+//! agent in one file, shared by all gateway processes of a user.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read, Seek, Write},
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// What one agent was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Answers to `get_server_tools`.
+    pub answers: u64,
+    /// Tokens of tools in those answers.
+    pub sent: u64,
+    /// Tokens of the schemas of the same servers as a client that loads them all would have paid,
+    /// once per agent, server and gateway process.
+    pub raw: u64,
+    /// Calls of `execute_tool`.
+    pub calls: u64,
+}
+
+/// Usage by agent.
+pub type Totals = BTreeMap<String, Usage>;
+
+impl Usage {
+    fn add(&mut self, other: Self) {
+        self.answers = self.answers.saturating_add(other.answers);
+        self.sent = self.sent.saturating_add(other.sent);
+        self.raw = self.raw.saturating_add(other.raw);
+        self.calls = self.calls.saturating_add(other.calls);
+    }
+}
+
+/// Merges `more` into totals.
+pub fn merge(totals: &mut Totals, more: &Totals) {
+    for (agent, usage) in more {
+        totals.entry(agent.clone()).or_default().add(*usage);
+    }
+}
+
+/// The totals in the file; none if there is no file.
+///
+/// # Errors
+/// A file that cannot be read, or that holds something else.
+pub fn read(path: &Path) -> io::Result<Totals> {
+    match File::open(path) {
+        Ok(mut file) => {
+            file.lock_shared()?;
+            totals_in(&mut file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Totals::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Adds to the totals in the file, under a lock that all processes respect.
+///
+/// # Errors
+/// A file that cannot be written. One that holds something else is begun anew.
+pub fn add(path: &Path, more: &Totals) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let mut file =
+        File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+    file.lock()?;
+    let mut totals = totals_in(&mut file).unwrap_or_else(|error| {
+        tracing::warn!("{} is begun anew: {error}", path.display());
+        Totals::new()
+    });
+    merge(&mut totals, more);
+    let text = serde_json::to_vec(&totals)?;
+    file.rewind()?;
+    file.set_len(0)?;
+    file.write_all(&text)
+}
+
+fn totals_in(file: &mut File) -> io::Result<Totals> {
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    if text.is_empty() {
+        return Ok(Totals::new());
+    }
+    Ok(serde_json::from_str(&text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::{Totals, Usage, add, read};
+
+    #[test]
+    fn totals_of_several_writers_add_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state/context.json");
+        assert_eq!(read(&path).unwrap(), Totals::new());
+        let one = Usage { answers: 1, sent: 10, raw: 100, calls: 2 };
+        let more = Totals::from([("a".to_owned(), one)]);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..25).for_each(|_| add(&path, &more).unwrap()));
+            }
+        });
+        let all = Usage { answers: 100, sent: 1_000, raw: 10_000, calls: 200 };
+        assert_eq!(read(&path).unwrap(), Totals::from([("a".to_owned(), all)]));
+        std::fs::write(&path, "garbage").unwrap();
+        assert!(read(&path).is_err());
+        add(&path, &more).unwrap();
+        assert_eq!(read(&path).unwrap(), more);
+    }
+}

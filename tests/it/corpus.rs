@@ -1,0 +1,196 @@
+//! The renderer and the fit over the real tool schemas of real servers, where `../shared/corpus` is.
+
+use std::{fs, path::Path, sync::Arc};
+
+use serde_json::{Map, Value};
+use tollgate::domain::{
+    call::ServerName,
+    catalog::{Catalogue, Tool},
+    fit::{Candidate, Detail, fit},
+    render,
+    shelf::{Level, Placed, Shelf, assemble},
+    tokens::{Encoding, count},
+};
+
+/// Every server of the corpus: its name and its tools. Empty, and said so, where there is none.
+fn corpus() -> Vec<(String, Vec<Value>)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
+    let Ok(entries) = fs::read_dir(&dir) else {
+        eprintln!("not run: there is no corpus of real servers at {}", dir.display());
+        return Vec::new();
+    };
+    let mut found: Vec<_> = entries
+        .flatten()
+        .map(|entry| {
+            let file: Value = serde_json::from_slice(&fs::read(entry.path()).unwrap()).unwrap();
+            let tools = file["tools"].as_array().unwrap().clone();
+            (file["server"].as_str().unwrap().to_owned(), tools)
+        })
+        .collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(found.len() >= 30, "the corpus has shrunk");
+    found
+}
+
+fn catalogue(tools: &[Value]) -> Arc<Catalogue> {
+    Arc::new(Catalogue::new(tools.iter().map(|tool| Tool::parse(tool.clone()).unwrap())))
+}
+
+fn shelf(server: &str, tools: &[Value]) -> Shelf {
+    Shelf::new(&ServerName::from(server), catalogue(tools), Encoding::O200k, |_| None)
+}
+
+fn candidates(shelf: &Shelf) -> Vec<Candidate<'_>> {
+    shelf.entries().iter().map(|entry| Candidate { entry, server: shelf.server() }).collect()
+}
+
+/// The older rule: whole JSON tools in order, until the budget is exceeded.
+fn older_rule(tools: &[Value], cap: usize) -> usize {
+    let mut used = 0;
+    let whole = tools.iter().map(|tool| {
+        let Some(tool) = tool.as_object() else { return 0 };
+        let kept = ["name", "description", "inputSchema"];
+        let object: Map<String, Value> =
+            kept.iter().filter_map(|k| Some(((*k).to_owned(), tool.get(*k)?.clone()))).collect();
+        count(&Value::Object(object).to_string())
+    });
+    let fits = |cost: &usize| {
+        used += cost;
+        used <= cap
+    };
+    whole.take_while(fits).count()
+}
+
+fn is_callable(placed: &Placed<'_>) -> bool {
+    placed.level >= Level::Signature
+}
+
+#[test]
+fn tokens_used_is_the_true_count_and_never_exceeds_the_cap() {
+    let mut tools = 0;
+    let (mut visible, mut callable, mut older) = (0, 0, 0);
+    for (server, definitions) in corpus() {
+        let shelf = shelf(&server, &definitions);
+        tools += definitions.len();
+        for cap in [0, 50, 200, 500, 1000, 2000, 4000] {
+            for (prefixed, detail) in
+                [(false, Detail::Auto), (true, Detail::Auto), (false, Detail::AtMost(Level::Full))]
+            {
+                let placed = fit(&candidates(&shelf), detail, cap, prefixed);
+                let (text, tokens) = assemble(&placed, prefixed);
+                let tokens = tokens.expect("every real name begins with a letter");
+                let independent = if cap == 0 { 0 } else { count(&text) };
+                assert_eq!(tokens, independent, "{server} at {cap}, prefixed {prefixed}");
+                assert!(tokens <= cap, "{server}: {tokens} tokens at {cap}");
+                let array: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(array.as_array().unwrap().len(), placed.len());
+                let named = placed.len() == definitions.len();
+                assert!(named || cap < 2000 || definitions.len() > 250, "{server} at {cap}");
+                if cap == 1000 && !prefixed && detail == Detail::Auto {
+                    visible += placed.len();
+                    callable += placed.iter().filter(|placed| is_callable(placed)).count();
+                    older += older_rule(&definitions, cap);
+                }
+            }
+        }
+    }
+    eprintln!(
+        "at 1,000 tokens, of {tools} tools: {visible} visible, {callable} callable; the older rule shows {older}"
+    );
+    assert!(visible * 100 >= tools * 85, "{visible} of {tools} visible");
+    assert!(callable * 100 >= tools * 35, "{callable} of {tools} callable");
+}
+
+#[test]
+fn other_encodings_add_up_as_well() {
+    for (server, definitions) in corpus().into_iter().filter(|(server, _)| server != "ms365") {
+        let name = ServerName::from(server.as_str());
+        let shelf = Shelf::new(&name, catalogue(&definitions), Encoding::Cl100k, |_| None);
+        for cap in [500, 4000, 12_000] {
+            let (text, tokens) = assemble(&fit(&candidates(&shelf), Detail::Auto, cap, true), true);
+            assert_eq!(tokens, Some(Encoding::Cl100k.count(&text)), "{server} at {cap}");
+        }
+    }
+}
+
+#[test]
+fn auto_answers_whole_objects_whenever_all_fit() {
+    for (server, definitions) in corpus() {
+        let shelf = shelf(&server, &definitions);
+        let at = |cap: usize| fit(&candidates(&shelf), Detail::Auto, cap, false);
+        let whole = at(usize::MAX);
+        assert!(whole.iter().all(|placed| placed.level == Level::Full), "{server}");
+        let (text, tokens) = assemble(&whole, false);
+        let array: Vec<Value> = serde_json::from_str(&text).unwrap();
+        for (item, definition) in array.iter().zip(&definitions) {
+            let keys: Vec<&String> = item.as_object().unwrap().keys().collect();
+            assert_eq!(keys, ["name", "description", "inputSchema"], "{server}");
+            assert_eq!(item["name"], definition["name"]);
+        }
+        // A few tokens of slack: what follows an item is only known at the end.
+        let slack = tokens.unwrap() + definitions.len() + 1;
+        assert!(at(slack).iter().all(|placed| placed.level == Level::Full), "{server}");
+        let lower = at(tokens.unwrap() - 1);
+        assert!(lower.iter().all(|placed| placed.level < Level::Full), "{server}");
+    }
+}
+
+#[test]
+fn signatures_keep_every_parameter_mark_enum_and_default_in_a_fifth_of_the_tokens() {
+    let (mut signatures, mut full, mut json) = (0, 0, 0);
+    let mut facts = 0;
+    for (server, definitions) in corpus() {
+        for definition in &definitions {
+            let tool = Tool::parse(definition.clone()).unwrap();
+            let name = tool.name().as_str();
+            let line = render::signature(name, tool.description(), &tool.input_schema());
+            facts += check_kept(&format!("{server}/{name}"), &line, &tool.input_schema());
+            signatures += count(&line);
+            full +=
+                count(&render::full(name, tool.description(), &tool.input_schema()).to_string());
+            json += count(&tool.full().to_string());
+        }
+    }
+    eprintln!(
+        "signatures {signatures}, full {full}, compact JSON {json} tokens; {facts} facts kept"
+    );
+    assert!(signatures * 100 <= json * 20, "signatures take {signatures} of {json}");
+    assert!(full * 100 <= json * 92, "full takes {full} of {json}");
+}
+
+/// Looks for every parameter, however deep, in the line; answers how many facts were looked for.
+fn check_kept(tool: &str, line: &str, schema: &Value) -> usize {
+    let mut facts = 0;
+    let mut check = |fact: String| {
+        facts += 1;
+        assert!(line.contains(&fact), "{tool}: `{fact}` is not in {line}");
+    };
+    let mut open = vec![(schema, 0)];
+    while let Some((schema, depth)) = open.pop() {
+        if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+            let required: Vec<&str> = schema["required"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            for (key, property) in properties {
+                let mark = if required.contains(&key.as_str()) { "" } else { "?" };
+                check(format!("{key}{mark}: "));
+                if let Some(default) = property.get("default").filter(|value| !value.is_null()) {
+                    check(format!(" = {default}"));
+                }
+                for value in property.get("enum").and_then(Value::as_array).into_iter().flatten() {
+                    check(value.to_string());
+                }
+                open.push((property, depth + 1));
+            }
+        }
+        let single =
+            ["items", "additionalProperties"].into_iter().filter_map(|key| schema.get(key));
+        let many =
+            ["anyOf", "oneOf", "allOf"].into_iter().filter_map(|key| schema.get(key)?.as_array());
+        open.extend(single.chain(many.flatten()).map(|schema| (schema, depth + 1)));
+    }
+    facts
+}
