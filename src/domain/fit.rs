@@ -1,7 +1,8 @@
 //! A token budget over many tools: which tool is shown at which level.
 //!
-//! Detail degrades before anything is left out. Names come first, as many as fit; then a greedy heap
-//! spends what is left where it helps most per token. Only the given tools are looked at, so that
+//! Detail degrades before anything is left out. Every tool has a line with its name; a greedy heap
+//! spends what is left where it helps most per token. Where there is not even room for a line each,
+//! names share one. Only the given tools are looked at, so that
 //! neither the outcome nor the time it takes depends on tools that a caller may not see.
 
 use std::{cmp::Ordering, collections::BinaryHeap};
@@ -67,8 +68,15 @@ pub fn fit<'a>(
     }
     let form = Form { prefixed, objects: most == Level::Full };
     let mut budget = cap.saturating_sub(LARGEST_FRAME);
-    let mut levels = floor(candidates, &mut budget, form);
-    refine(candidates, &mut levels, most, budget, form);
+    let levels = match floor(candidates, budget, form) {
+        Some(left) => {
+            budget = left;
+            let mut levels = vec![Some(Level::Names); candidates.len()];
+            refine(candidates, &mut levels, most, budget, form);
+            levels
+        }
+        None => mentions(candidates, budget, form),
+    };
     candidates
         .iter()
         .zip(levels)
@@ -104,20 +112,33 @@ fn all_whole<'a>(
     Some(candidates.iter().map(|candidate| place(candidate, Level::Full)).collect())
 }
 
-/// Every tool by name, or, where that is too much, as many as possible: the shortest names.
-fn floor(candidates: &[Candidate<'_>], budget: &mut usize, form: Form) -> Vec<Option<Level>> {
-    let mut levels = vec![None; candidates.len()];
-    let mut costs: Vec<(usize, usize)> = candidates
+/// What is left of the budget when every tool has a line with its name; None if it is not enough.
+fn floor(candidates: &[Candidate<'_>], budget: usize, form: Form) -> Option<usize> {
+    let costs = candidates.iter().map(|one| one.entry.bound(Level::Names, form));
+    costs.into_iter().try_fold(budget, |left, cost| left.checked_sub(cost?))
+}
+
+/// As many tools as possible, by name in one line: the shortest names. A name that cannot stand in a
+/// line with others has one of its own.
+fn mentions(candidates: &[Candidate<'_>], budget: usize, form: Form) -> Vec<Option<Level>> {
+    /// The end of the line, and the comma before it.
+    const LINE: usize = 2;
+    let mut left = budget.saturating_sub(LINE);
+    let mut costs: Vec<(usize, usize, Level)> = candidates
         .iter()
         .enumerate()
-        .filter_map(|(index, one)| Some((one.entry.bound(Level::Names, form)?, index)))
+        .filter_map(|(index, one)| match one.entry.mention_bound(form.prefixed) {
+            Some(cost) => Some((cost, index, Level::Mention)),
+            None => Some((one.entry.bound(Level::Names, form)?, index, Level::Names)),
+        })
         .collect();
     costs.sort_unstable();
-    for (cost, index) in costs {
-        let Some(left) = budget.checked_sub(cost) else { break };
-        *budget = left;
-        if let Some(level) = levels.get_mut(index) {
-            *level = Some(Level::Names);
+    let mut levels = vec![None; candidates.len()];
+    for (cost, index, level) in costs {
+        let Some(rest) = left.checked_sub(cost) else { break };
+        left = rest;
+        if let Some(place) = levels.get_mut(index) {
+            *place = Some(level);
         }
     }
     levels

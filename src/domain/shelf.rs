@@ -23,6 +23,8 @@ use super::{
 /// How much of a tool is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
+    /// The name in a line that it shares with others, where there is no room for a line of its own.
+    Mention,
     /// The name: the tool exists.
     Names,
     /// The name and what it is for: the tool can be chosen.
@@ -34,12 +36,12 @@ pub enum Level {
 }
 
 impl Level {
-    /// All levels, the shortest first.
+    /// The levels of items of their own, the shortest first.
     pub const ALL: [Self; 4] = [Self::Names, Self::Summary, Self::Signature, Self::Full];
 
     fn index(self) -> usize {
         match self {
-            Self::Names => 0,
+            Self::Mention | Self::Names => 0,
             Self::Summary => 1,
             Self::Signature => 2,
             Self::Full => 3,
@@ -106,6 +108,10 @@ pub struct Kept {
     pub plain: Costs,
     /// In an answer about several, where names begin with the server's.
     pub prefixed: Costs,
+    /// In a line of names: as the first, and behind another.
+    pub mention: [u32; 2],
+    /// The same with the server's name before it.
+    pub prefixed_mention: [u32; 2],
     /// The definition as its server sent it: name, description and schema as compact JSON.
     pub raw: u32,
 }
@@ -177,6 +183,16 @@ impl Entry {
         (bound != NOT_OFFERED).then_some(bound as usize)
     }
 
+    /// An upper bound of the name's tokens in a line of names; None if it cannot stand in one.
+    pub(super) fn mention_bound(&self, prefixed: bool) -> Option<usize> {
+        let [first, next] = self.mention_costs(prefixed);
+        (first != NOT_OFFERED).then_some(first.max(next) as usize)
+    }
+
+    fn mention_costs(&self, prefixed: bool) -> [u32; 2] {
+        if prefixed { self.costs.prefixed_mention } else { self.costs.mention }
+    }
+
     fn costs(&self, prefixed: bool) -> &Costs {
         if prefixed { &self.costs.prefixed } else { &self.costs.plain }
     }
@@ -214,28 +230,55 @@ pub struct Placed<'a> {
 }
 
 /// The `tools` array as sent, and its tokens, or None if they must be counted. With `prefixed`,
-/// names begin with the server's.
+/// names begin with the server's. Tools that are only mentioned share the last line.
 pub fn assemble(placed: &[Placed<'_>], prefixed: bool) -> (String, Option<usize>) {
+    let (mentioned, items): (Vec<&Placed<'_>>, Vec<&Placed<'_>>) =
+        placed.iter().partition(|placed| placed.level == Level::Mention);
+    let behind = (!mentioned.is_empty()).then_some(Level::Mention);
     let mut text = String::from("[");
     let mut tokens = 0;
     let mut additive = true;
-    for (index, tool) in placed.iter().enumerate() {
+    for (index, tool) in items.iter().enumerate() {
         text.push_str(if index > 0 { "," } else { "" });
         text.push_str(opening(tool.level));
         let begin = text.len();
-        if prefixed {
-            text.push_str(&escaped(tool.server.as_str()));
-            text.push('/');
-        }
+        push_server(&mut text, tool.server, prefixed);
         text.push_str(tool.entry.item(tool.level));
         additive &= begins_plainly(text.get(begin..).unwrap_or_default(), tool.level);
-        let next = placed.get(index + 1).map(|next| next.level);
+        let next = items.get(index + 1).map(|next| next.level).or(behind);
         tokens += tool.entry.tokens(tool.level, next, prefixed);
+    }
+    if !mentioned.is_empty() {
+        text.push_str(if items.is_empty() { "\"" } else { ",\"" });
+        tokens += push_mentioned(&mut text, &mentioned, prefixed);
     }
     text.push(']');
     // An answer without tools is said to cost nothing.
-    let frame = placed.first().map_or(0, |first| frame(first.level));
-    (text, additive.then_some(tokens + frame))
+    let first = items.first().map(|first| first.level).or(behind);
+    (text, additive.then_some(tokens + first.map_or(0, frame)))
+}
+
+fn push_server(text: &mut String, server: &ServerName, prefixed: bool) {
+    if prefixed {
+        text.push_str(&escaped(server.as_str()));
+        text.push('/');
+    }
+}
+
+/// A line of names; answers its tokens, its end and the bracket behind it included.
+fn push_mentioned(text: &mut String, mentioned: &[&Placed<'_>], prefixed: bool) -> usize {
+    let mut tokens = 1;
+    for (index, tool) in mentioned.iter().enumerate() {
+        let [first, next] = tool.entry.mention_costs(prefixed);
+        if index > 0 {
+            text.push(' ');
+        }
+        tokens += if index > 0 { next } else { first } as usize;
+        push_server(text, tool.server, prefixed);
+        text.push_str(tool.entry.name.as_str());
+    }
+    text.push('"');
+    tokens
 }
 
 /// The tokens of `["` and of `[{"`, the same in all encodings here.
@@ -307,7 +350,26 @@ fn count(server: &ServerName, tool: &Tool, items: &[String; 4], encoding: Encodi
         size if size > 4 * LARGEST_ITEM => u32::try_from(size / 4).unwrap_or(NOT_OFFERED - 1),
         _ => number(&raw),
     };
-    Kept { plain, prefixed, raw }
+    let name = tool.name().as_str();
+    let mention = |name: &str| match is_mentionable(name) {
+        true => [number(name), number(&format!(" {name}"))],
+        false => [NOT_OFFERED; 2],
+    };
+    Kept {
+        plain,
+        prefixed,
+        mention: mention(name),
+        prefixed_mention: mention(&format!("{server}/{name}")),
+        raw,
+    }
+}
+
+/// Whether a name can stand in a line of names, and tokenizers cut before and behind it.
+fn is_mentionable(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:".contains(&byte);
+    name.bytes().all(plain)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.ends_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 /// An item in three parts whose tokens add up, so that what changes at either end is counted without

@@ -61,6 +61,25 @@ fn older_rule(tools: &[Value], cap: usize) -> usize {
     whole.take_while(fits).count()
 }
 
+/// Every placed tool is named: in an item of its own, or in the one last line of names.
+fn check_names(placed: &[Placed<'_>], array: &[Value], prefixed: bool) {
+    let name = |placed: &Placed<'_>| match prefixed {
+        true => format!("{}/{}", placed.server, placed.entry.name()),
+        false => placed.entry.name().to_string(),
+    };
+    let (mentioned, own): (Vec<_>, Vec<_>) =
+        placed.iter().partition(|placed| placed.level == Level::Mention);
+    assert_eq!(array.len(), own.len() + usize::from(!mentioned.is_empty()));
+    for (placed, item) in own.iter().zip(array) {
+        let item = item.as_str().or(item["name"].as_str()).unwrap();
+        assert!(item.starts_with(&name(placed)), "{item}");
+    }
+    if !mentioned.is_empty() {
+        let names: Vec<String> = mentioned.iter().map(name).collect();
+        assert_eq!(array.last().unwrap().as_str().unwrap(), names.join(" "));
+    }
+}
+
 fn is_callable(placed: &Placed<'_>) -> bool {
     placed.level >= Level::Signature
 }
@@ -83,7 +102,7 @@ fn tokens_used_is_the_true_count_and_never_exceeds_the_cap() {
                 assert_eq!(tokens, independent, "{server} at {cap}, prefixed {prefixed}");
                 assert!(tokens <= cap, "{server}: {tokens} tokens at {cap}");
                 let array: Value = serde_json::from_str(&text).unwrap();
-                assert_eq!(array.as_array().unwrap().len(), placed.len());
+                check_names(&placed, array.as_array().unwrap(), prefixed);
                 let named = placed.len() == definitions.len();
                 assert!(named || cap < 2000 || definitions.len() > 250, "{server} at {cap}");
                 if cap == 1000 && !prefixed && detail == Detail::Auto {
