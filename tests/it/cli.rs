@@ -93,6 +93,45 @@ fn a_command_line_that_is_wrong_is_status_two() {
 }
 
 #[test]
+fn rules_that_were_named_are_never_passed_over() {
+    let setup = Setup::new(json!({}), None);
+    let elsewhere = setup.path().join("rules.json");
+    std::fs::write(&elsewhere, r#"{"agents": {}}"#).unwrap();
+    let setup = setup.env("GATEWAY_RULES", elsewhere.to_str().unwrap());
+    assert_eq!(setup.run(&["check"]).0, 0);
+    let dir = setup.path().to_str().unwrap().to_owned();
+    let (code, out, _) = setup.run(&["check", "--config-dir", &dir]);
+    assert_eq!(code, 2, "{out}");
+    assert!(out.contains("GATEWAY_RULES names a file"), "{out}");
+}
+
+#[test]
+fn agent_templates_name_the_three_tools_and_known_agents() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rules = std::fs::read_to_string(root.join("config/.mcp-gateway-rules.json")).unwrap();
+    let rules: Value = serde_json::from_str(&rules).unwrap();
+    let mut templates = 0;
+    for entry in std::fs::read_dir(root.join("agents")).unwrap().flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        let Some(head) = text.strip_prefix("---\n").and_then(|text| text.split("\n---").next())
+        else {
+            continue;
+        };
+        templates += 1;
+        for tool in ["list_servers", "get_server_tools", "execute_tool"] {
+            assert!(head.contains(&format!("mcp__tollgate__{tool}")), "{:?}: {tool}", entry.path());
+        }
+        let named = rules["agents"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .any(|agent| text.contains(&format!("\"{agent}\"")));
+        assert!(named, "{:?} gives no agent_id of the example rules", entry.path());
+    }
+    assert!(templates >= 3, "{templates} templates");
+}
+
+#[test]
 fn plain_tollgate_serves_and_says_on_stderr_what_it_found() {
     let setup = with_rules();
     for args in [&[][..], &["--debug"][..], &["serve"][..]] {

@@ -10,7 +10,7 @@ use crate::support::{Client, PATIENCE, Setup, json_in, refusal, scripted, script
 const TOOLS: &str = include_str!("data/tools.json");
 
 fn echo() -> Setup {
-    Setup::new(json!({"s": scripted_with(&["echo", "hang", "raw"])}), None)
+    Setup::new(json!({"s": scripted_with(&["echo", "slow"])}), None)
 }
 
 #[test]
@@ -118,14 +118,14 @@ fn check_bad(client: &mut Client, bytes: &[u8], code: i64, id: Value) {
 #[test]
 fn input_that_is_no_message_is_answered_and_disturbs_no_other_call() {
     let mut client = echo().connect();
-    let hanging = client.begin("execute_tool", json!({"server": "s", "tool": "hang"}));
+    let slow = json!({"server": "s", "tool": "slow", "args": {"ms": 1500}});
+    let slow = client.begin("execute_tool", slow);
     bad_input(&mut client);
+    assert_eq!(text(&client.response(slow)["result"]), "slow");
     assert_eq!(
         text(&client.execute("s", "echo", json!({"still": "here"}))),
         r#"{"still": "here"}"#
     );
-    client.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
-        "params": {"requestId": hanging}}));
     assert!(client.finish().0.success());
 }
 
@@ -295,7 +295,7 @@ fn get_server_tools_narrows_by_names_and_pattern_in_the_servers_order() {
         assert_eq!(names, expected, "{arguments}");
         assert_eq!(found["total_available"], 5);
         assert_eq!(found["returned"], expected.len());
-        assert!(found["tokens_used"].as_u64().unwrap() > 0);
+        assert_eq!(found["tokens_used"].as_u64().unwrap() > 0, !expected.is_empty());
     };
     check(json!({}), &names);
     check(json!({"names": "delete_user,get_user"}), &["get_user", "delete_user"]);

@@ -15,6 +15,7 @@ mod clients;
 mod corpus;
 mod downstream;
 mod facade;
+mod hostile;
 mod identity;
 mod policy;
 mod policy_model;

@@ -24,6 +24,7 @@ options.add_argument("--die", action="store_true", help="end before the handshak
 options.add_argument("--banner", type=int, default=0, help="print that many lines of junk first")
 options.add_argument("--flood-stderr", type=int, default=0, help="that many lines on stderr")
 options.add_argument("--many", type=int, default=0, help="offer that many tools on one page")
+options.add_argument("--wide", type=int, help="one tool with that many required parameters")
 options.add_argument("--endless", choices=["same", "new"], help="pages without end")
 options.add_argument("--pages", type=int, default=1, help="spread the tools over that many pages")
 options.add_argument("--stubborn", action="store_true", help="ignore end of input and SIGTERM")
@@ -62,6 +63,10 @@ def text(value):
 
 
 def definitions():
+    if options.wide:
+        names = [f"p{i}" for i in range(options.wide)]
+        wide = {"type": "object", "required": names, "properties": {n: {"type": "string"} for n in names}}
+        return [{"name": "wide", "inputSchema": wide}]
     if options.many:
         return [{"name": f"tool_{i}", "inputSchema": {"type": "object"}} for i in range(options.many)]
     tools = json.loads(options.tools)
@@ -110,7 +115,30 @@ def spawn(request, args):
     answer(request, text("spawned"))
 
 
+def orphan(request, args):
+    """Starts a process whose parent has gone."""
+    script = "sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >> " + args["path"]
+    subprocess.run(["sh", "-c", script])
+    answer(request, text("abandoned"))
+
+
+def interrogate(request, args):
+    """Asks without end and never reads an answer."""
+    for i in range(args["count"]):
+        send({"id": f"q{i}", "method": "ping"})
+    answer(request, text("asked"))
+
+
+def append_and_die(request, args):
+    with open(args["path"], "a") as file:
+        file.write("ran\n")
+    os._exit(3)
+
+
 ACTIONS = {
+    "interrogate": interrogate,
+    "orphan": orphan,
+    "append_and_die": append_and_die,
     # Answers with exactly this text as the result.
     "raw": lambda r, a: write('{"jsonrpc":"2.0","id":%s,"result":%s}' % (json.dumps(r["id"]), a["json"])),
     # The same, with the id after the result, as some servers write it.

@@ -134,7 +134,19 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        let mut client = Self::start_unread(command);
+        let mut stderr = client.process.stderr.take().unwrap();
+        client.stderr = Some(thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        }));
+        client
+    }
+
+    /// Started with a stderr that nobody reads.
+    pub fn start_unread(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let (send, lines) = channel();
@@ -147,17 +159,11 @@ impl Client {
                 }
             }
         });
-        let mut stderr = process.stderr.take().unwrap();
-        let stderr = thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = stderr.read_to_end(&mut text);
-            String::from_utf8_lossy(&text).into_owned()
-        });
         Self {
             stdin: process.stdin.take(),
             process,
             lines,
-            stderr: Some(stderr),
+            stderr: None,
             early: VecDeque::new(),
             next_id: 1,
             dir: None,
@@ -185,6 +191,11 @@ impl Client {
 
     pub fn send(&mut self, message: &Value) {
         self.send_bytes(format!("{message}\n").as_bytes());
+    }
+
+    /// The pipe to the process, for a thread of its own.
+    pub fn take_stdin(&mut self) -> ChildStdin {
+        self.stdin.take().unwrap()
     }
 
     pub fn notify(&mut self, method: &str) {
@@ -346,6 +357,13 @@ pub fn children(pid: u32) -> Vec<u32> {
 pub fn lives(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, fields)| !fields.trim_start().starts_with('Z'))
+}
+
+/// Resident memory of a process, in MiB.
+pub fn resident_mib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() / 1024
 }
 
 /// Waits until `done` or the deadline; answers whether it came true.
