@@ -88,9 +88,30 @@ fn check_group(group: &Group, precedence: &str, expected: fn(&Case) -> Verdict) 
         let known = rules["agents"].get(agent).is_some();
         let verdict = match tool {
             None => server_verdict(&mut client, agent, server, known),
-            Some(tool) => tool_verdict(&mut client, &rules, [agent, server, tool]),
+            Some(tool) => {
+                explained(&setup, &rules, [agent, server, tool], expected(case));
+                tool_verdict(&mut client, &rules, [agent, server, tool])
+            }
         };
         assert_eq!(verdict, expected(case), "{agent} at {server}/{tool:?} by {rules}");
+    }
+}
+
+/// `explain` comes to the same verdict, and the rule it names is in the rules.
+fn explained(setup: &Setup, rules: &Value, [agent, server, tool]: [&str; 3], expected: Verdict) {
+    let (status, out, err) = setup.run(&["explain", "--json", "--", agent, server, tool]);
+    let verdict: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+    assert_eq!(
+        verdict["allowed"],
+        expected == Verdict::Allow,
+        "{agent} {server} {tool}: {verdict}"
+    );
+    assert_eq!(status, if expected == Verdict::Allow { 0 } else { 3 });
+    let known = rules["agents"].get(agent).is_some();
+    let open = format!("agents.{agent}.allow.");
+    match verdict["rule"].as_str() {
+        Some(rule) => assert!(rule_at(rules, rule).is_some() || rule.starts_with(&open), "{rule}"),
+        None => assert!(!known, "{verdict}"),
     }
 }
 

@@ -99,6 +99,11 @@ fn wrong_types_in_a_server_entry_are_told_with_their_place() {
         (r#"{"command": "x", "description": 5}"#, "5", "description` must be a string"),
         (r#"{"command": "x", "cwd": []}"#, "[]", "cwd` must be a string"),
         (r#"{"command": "x", "timeout": 0}"#, "0", "must be a duration from 1 ms to 24 h"),
+        (
+            r#"{"command": "x", "timeout": "99999999999999s"}"#,
+            "\"99999999999999s\"",
+            "must be a duration from 1 ms to 24 h",
+        ),
         (r#"{"command": "x", "timeout": "soon"}"#, "\"soon\"", "must be a duration"),
         (r#"{"command": "x", "timeout": -5}"#, "-5", "must be a duration from 1 ms to 24 h"),
         (r#"{"command": "x", "disabled": "yes"}"#, "\"yes\"", "must be true or false"),
