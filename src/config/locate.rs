@@ -13,12 +13,6 @@ pub(super) enum Kind {
     Gateway,
 }
 
-/// A file that is to be read.
-#[derive(Clone, Debug)]
-pub(super) struct Located {
-    pub(super) path: PathBuf,
-}
-
 impl Kind {
     fn file_name(self) -> &'static str {
         match self {
@@ -50,7 +44,7 @@ pub(super) fn locate(
     options: &Options,
     env: &Environment,
     faults: &mut Faults,
-) -> Option<Located> {
+) -> Option<PathBuf> {
     let (flag, named) = kind.flag(options);
     if let Some(path) = named {
         return existing(flag, env.working_dir.join(path), faults);
@@ -78,17 +72,17 @@ fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-fn readable(path: PathBuf, faults: &mut Faults) -> Option<Located> {
+fn readable(path: PathBuf, faults: &mut Faults) -> Option<PathBuf> {
     if path.is_file() {
-        return Some(Located { path });
+        return Some(path);
     }
     faults.general(format!("{} is there, but it is not a file that can be read", path.display()));
     None
 }
 
-fn existing(named_by: &str, path: PathBuf, faults: &mut Faults) -> Option<Located> {
+fn existing(named_by: &str, path: PathBuf, faults: &mut Faults) -> Option<PathBuf> {
     if path.is_file() {
-        return Some(Located { path });
+        return Some(path);
     }
     let what = if path.exists() { "is not a file" } else { "does not exist" };
     faults.general(format!("{named_by}: {} {what}", path.display()));
@@ -100,7 +94,7 @@ fn in_config_dir(
     dir: &Path,
     env: &Environment,
     faults: &mut Faults,
-) -> Option<Located> {
+) -> Option<PathBuf> {
     let path = dir.join(kind.file_name());
     // Said once, for the first file that is looked for.
     if !dir.is_dir() && kind == Kind::McpConfig {

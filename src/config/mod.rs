@@ -18,7 +18,7 @@ mod servers;
 use std::{collections::HashMap, path::PathBuf, time::SystemTime};
 
 pub use fault::{Fault, Faults};
-use locate::{Kind, Located};
+use locate::Kind;
 
 use crate::domain::{
     call::AgentId,
@@ -90,10 +90,10 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
     let mcp_config = locate::locate(Kind::McpConfig, options, env, &mut faults);
     let rules_file = locate::locate(Kind::Rules, options, env, &mut faults);
 
-    let servers = servers::load(mcp_config.as_ref(), env, &mut faults);
+    let servers = servers::load(mcp_config.as_deref(), env, &mut faults);
     let names = servers.specs.iter().map(|spec| spec.name.as_str());
     let known: Vec<&str> = names.chain(servers.disabled.iter().map(String::as_str)).collect();
-    let mut rules = rules::load(rules_file.as_ref(), &known, env, &mut faults);
+    let mut rules = rules::load(rules_file.as_deref(), &known, env, &mut faults);
     if let (None, Some(dir)) = (&rules_file, &options.config_dir) {
         rules.warnings.push(format!(
             "there is no .mcp-gateway-rules.json in {}: every call may use every server",
@@ -129,8 +129,8 @@ impl Settings {
     }
 }
 
-fn source(file: Option<Located>, warnings: Vec<String>) -> Source {
-    Source { path: file.map(|file| file.path), read_at: SystemTime::now(), warnings }
+fn source(file: Option<PathBuf>, warnings: Vec<String>) -> Source {
+    Source { path: file, read_at: SystemTime::now(), warnings }
 }
 
 /// What the contract names and this version cannot do is refused, never passed over in silence.
@@ -157,7 +157,7 @@ fn refuse_what_is_not_built(options: &Options, env: &Environment, faults: &mut F
     if let Some(file) = locate::locate(Kind::Gateway, options, env, faults) {
         faults.general(format!(
             "{} is there, but this version does not read it yet; move it away",
-            file.path.display()
+            file.display()
         ));
     }
 }

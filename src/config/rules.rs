@@ -1,9 +1,10 @@
 //! `.mcp-gateway-rules.json`: who may do what.
 
+use std::path::Path;
+
 use super::{
     Environment, document,
     fault::Faults,
-    locate::Located,
     reader::{At, Object, Reader},
     servers::worth_hiding,
 };
@@ -37,7 +38,7 @@ impl Default for Loaded {
 
 /// Reads the rules; `servers` are the names that they may refer to.
 pub(super) fn load(
-    file: Option<&Located>,
+    file: Option<&Path>,
     servers: &[&str],
     env: &Environment,
     faults: &mut Faults,
@@ -46,8 +47,8 @@ pub(super) fn load(
     let Some(file) = file else { return loaded };
     loaded.rules = Rules { explain_denials: true, ..Rules::default() };
     loaded.deny_on_missing_agent = true;
-    let Some(document) = document::read(&file.path, faults) else { return loaded };
-    let mut reader = Reader::new(file.path.clone(), env, faults);
+    let Some(document) = document::read(file, faults) else { return loaded };
+    let mut reader = Reader::new(file.to_owned(), env, faults);
     let Some(top) = reader.object(&At::top(&document), &["agents", "defaults", "$schema"], &[])
     else {
         return loaded;

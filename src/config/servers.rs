@@ -9,7 +9,6 @@ use url::Url;
 use super::{
     Environment, document,
     fault::Faults,
-    locate::Located,
     reader::{At, Object, Reader},
 };
 use crate::domain::{
@@ -84,11 +83,11 @@ pub(super) struct Loaded {
     pub(super) secrets: Vec<String>,
 }
 
-pub(super) fn load(file: Option<&Located>, env: &Environment, faults: &mut Faults) -> Loaded {
+pub(super) fn load(file: Option<&Path>, env: &Environment, faults: &mut Faults) -> Loaded {
     let mut loaded = Loaded::default();
     let Some(file) = file else { return loaded };
-    let Some(document) = document::read(&file.path, faults) else { return loaded };
-    let mut reader = Reader::new(file.path.clone(), env, faults);
+    let Some(document) = document::read(file, faults) else { return loaded };
+    let mut reader = Reader::new(file.to_owned(), env, faults);
     let top = At::top(&document);
     if let Some(object) = reader.object(&top, &["mcpServers", "$schema"], &[]) {
         match object.get("mcpServers") {

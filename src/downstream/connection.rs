@@ -22,7 +22,7 @@ use rmcp::{
     },
 };
 use serde_json::{Map, Value};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{process::Child, sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -93,21 +93,10 @@ impl Connection {
         era: Option<Era>,
     ) -> Result<Self, String> {
         let child = launcher.spawn(command)?;
-        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-        let guard = stop.clone().drop_guard();
         let tail = stderr::Tail::default();
         tokio::spawn(stderr::log(server.clone(), child.stderr, tail.clone()));
-        let attended = {
-            let (launcher, stop, ended) = (launcher.clone(), stop.clone(), ended.clone());
-            let (server, process, mark) = (server.clone(), child.process, child.mark);
-            tokio::spawn(async move {
-                let status = launcher.attend(process, mark, stop.clone()).await;
-                ended.cancel();
-                if !stop.is_cancelled() {
-                    tracing::warn!(%server, "its process ended: {status}");
-                }
-            })
-        };
+        let (stop, ended) = attend(server, launcher, child.process, child.mark);
+        let guard = stop.clone().drop_guard();
         let traffic = Traffic::new(server.clone());
         let pipes = Pipes::new(child.stdin, child.stdout, traffic.clone());
         let handler = Handler::default();
@@ -123,8 +112,6 @@ impl Connection {
         };
         let catalogue = list(server, service.peer()).await?;
         guard.disarm();
-        // The task ends with the process; nobody has to wait for it.
-        drop(attended);
         Ok(Self {
             server: server.clone(),
             peer: service.peer().clone(),
@@ -254,6 +241,27 @@ impl Connection {
         self.stop.cancel();
         self.ended.cancelled().await;
     }
+}
+
+/// Waits for the end of the process in a task of its own. Cancelling the first token ends it; the
+/// second is cancelled when it has ended.
+fn attend(
+    server: &ServerName,
+    launcher: &Arc<Launcher>,
+    process: Child,
+    mark: String,
+) -> (CancellationToken, CancellationToken) {
+    let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+    let (server, launcher) = (server.clone(), launcher.clone());
+    let tokens = (stop.clone(), ended.clone());
+    tokio::spawn(async move {
+        let status = launcher.attend(process, mark, stop.clone()).await;
+        ended.cancel();
+        if !stop.is_cancelled() {
+            tracing::warn!(%server, "its process ended: {status}");
+        }
+    });
+    tokens
 }
 
 /// Sets a flag when dropped, unless disarmed.

@@ -4,7 +4,7 @@
 //! - [`server`]: one server: started at first need, started again after a death, stopped.
 //! - [`connection`]: one live MCP session: handshake, tools, calls.
 //! - [`cache`]: tools and their counts, kept between runs.
-//! - [`transport`]: JSON-RPC lines over a child's standard streams, results kept raw.
+//! - [`lines`]: lines of bounded length. [`transport`]: JSON-RPC over a child's standard streams, results kept raw.
 //! - [`child`], [`supervisor`], [`tree`]: child processes, and how the whole tree of them ends.
 //!
 //! A broken server delays nobody else: every server has its own state and its own deadlines.
@@ -13,6 +13,7 @@ mod cache;
 pub mod child;
 mod connection;
 mod handler;
+pub mod lines;
 mod server;
 mod stderr;
 #[cfg(target_os = "linux")]

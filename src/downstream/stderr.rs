@@ -6,13 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStderr;
 
-use crate::domain::{
-    call::ServerName,
-    frame::{Frame, Framer},
-};
+use super::lines::Lines;
+use crate::domain::{call::ServerName, frame::Frame};
 
 /// Longer lines are passed over.
 const LONGEST_LINE: usize = 8 * 1024;
@@ -46,28 +43,21 @@ impl Tail {
 
 /// Reads until the stream ends, so that a chatty server never blocks on a full pipe.
 pub(super) async fn log(server: ServerName, stderr: ChildStderr, tail: Tail) {
-    let mut stream = BufReader::new(stderr);
-    let mut framer = Framer::new(LONGEST_LINE);
+    let mut lines = Lines::new(stderr, LONGEST_LINE);
     let mut budget = Budget::new();
-    loop {
-        let Ok(chunk) = stream.fill_buf().await else { return };
-        if chunk.is_empty() {
-            return;
-        }
-        let (taken, frame) = framer.push(chunk);
-        stream.consume(taken);
+    while let Some(frame) = lines.next().await {
         match frame {
-            Some(Frame::Line(line)) => {
+            Frame::Line(line) => {
                 let line = printable(&line);
                 if budget.spend(&server) {
                     tracing::info!(%server, "{line}");
                 }
                 tail.push(line);
             }
-            Some(Frame::TooLong(_)) if budget.spend(&server) => {
+            Frame::TooLong(_) if budget.spend(&server) => {
                 tracing::info!(%server, "(a line of more than {LONGEST_LINE} bytes)");
             }
-            _ => {}
+            Frame::TooLong(_) => {}
         }
     }
 }

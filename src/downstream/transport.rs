@@ -21,16 +21,16 @@ use rmcp::{
 };
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::AsyncWriteExt,
     process::{ChildStdin, ChildStdout},
     sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::stderr::printable;
+use super::{lines::Lines, stderr::printable};
 use crate::domain::{
     call::ServerName,
-    frame::{Frame, Framer, MAX_MESSAGE_BYTES, id_of},
+    frame::{Frame, MAX_MESSAGE_BYTES, id_of},
 };
 
 /// The code under which an answer beyond [`MAX_MESSAGE_BYTES`] is handed up. No server uses it.
@@ -208,8 +208,7 @@ fn error_in(error: Option<Value>) -> ErrorData {
 /// The two pipes of a child.
 pub(super) struct Pipes {
     traffic: Arc<Traffic>,
-    read: BufReader<ChildStdout>,
-    framer: Framer,
+    lines: Lines<ChildStdout>,
     /// None once closed, which the child sees as the end of its stdin.
     write: Arc<tokio::sync::Mutex<Option<ChildStdin>>>,
 }
@@ -218,24 +217,8 @@ impl Pipes {
     pub(super) fn new(stdin: ChildStdin, stdout: ChildStdout, traffic: Arc<Traffic>) -> Self {
         Self {
             traffic,
-            read: BufReader::with_capacity(64 * 1024, stdout),
-            framer: Framer::new(MAX_MESSAGE_BYTES),
+            lines: Lines::new(stdout, MAX_MESSAGE_BYTES),
             write: Arc::new(tokio::sync::Mutex::new(Some(stdin))),
-        }
-    }
-
-    /// The next frame; None at the end of the stream. Loses nothing if it is dropped.
-    async fn frame(&mut self) -> Option<Frame> {
-        loop {
-            let chunk = self.read.fill_buf().await.unwrap_or_default();
-            if chunk.is_empty() {
-                return self.framer.end();
-            }
-            let (taken, frame) = self.framer.push(chunk);
-            self.read.consume(taken);
-            if frame.is_some() {
-                return frame;
-            }
         }
     }
 
@@ -317,7 +300,7 @@ impl Transport<RoleClient> for Pipes {
             // Before the frame: what is taken from the stream must not be lost to a drop.
             let frame = async {
                 let permit = self.traffic.questions.clone().acquire_owned().await.ok()?;
-                Some((self.frame().await, permit))
+                Some((self.lines.next().await, permit))
             };
             let (frame, permit) = tokio::select! {
                 frame = frame => frame?,

@@ -5,12 +5,16 @@ use std::{
     collections::HashSet,
     path::PathBuf,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use crate::{
     domain::call::{AgentId, ServerName},
     journal::context::{self, Totals, Usage},
 };
+
+/// How long another process may hold the file.
+const WRITE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Counts in memory, and adds to the file that all gateways of a user share.
 #[derive(Debug, Default)]
@@ -68,9 +72,11 @@ impl UsageLog {
         if totals.is_empty() {
             return;
         }
-        let written = tokio::task::spawn_blocking(move || context::add(&file, &totals)).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!("usage cannot be written: {error}");
+        let written = tokio::task::spawn_blocking(move || context::add(&file, &totals));
+        match tokio::time::timeout(WRITE_DEADLINE, written).await {
+            Ok(Ok(Err(error))) => tracing::warn!("usage cannot be written: {error}"),
+            Ok(_) => {}
+            Err(_) => tracing::warn!("usage is not written: another process holds its file"),
         }
     }
 }

@@ -63,7 +63,9 @@ impl Gateway {
         let (cap, detail) = query.context(self.settings.rules.context_of(caller.agent()));
         let answer = self.fitted(&query, &found, cap, detail).await;
         self.usage.answered(caller.agent(), answer.tokens_used, self.raw_tokens(&found));
-        self.usage.flush().await;
+        // Nobody waits for the disk.
+        let usage = self.usage.clone();
+        tokio::spawn(async move { usage.flush().await });
         Ok(Answer::Result(text_result(&answer.text)))
     }
 

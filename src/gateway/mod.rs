@@ -43,7 +43,7 @@ pub struct Gateway {
     calls: TaskTracker,
     /// Cancelled when calls in flight are to end.
     stopping: CancellationToken,
-    usage: UsageLog,
+    usage: Arc<UsageLog>,
 }
 
 /// Where the gateway keeps what outlives it; None where the user has no such place.
@@ -72,8 +72,9 @@ impl Gateway {
         let cache = places.cache.as_ref().map(|dir| dir.join("catalogues"));
         let cache = SchemaCache::new(cache, settings.rules.encoding);
         let fleet = Fleet::new(&settings.servers, launcher, &cache);
+        let usage = places.state.as_ref().map(|dir| dir.join("context.json"));
         Arc::new(Self {
-            usage: UsageLog::new(places.state.as_ref().map(|dir| dir.join("context.json"))),
+            usage: Arc::new(UsageLog::new(usage)),
             settings,
             fleet,
             calls: TaskTracker::new(),

@@ -25,13 +25,16 @@ use rmcp::{
 };
 use serde_json::{Map, Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::AsyncWriteExt,
     sync::{Mutex, OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{DRAIN, Gateway, front::Front};
-use crate::domain::frame::{Frame, Framer, MAX_MESSAGE_BYTES, id_of};
+use crate::{
+    domain::frame::{Frame, MAX_MESSAGE_BYTES, id_of},
+    downstream::lines::Lines,
+};
 
 /// This many answers may be owed before reading pauses. A client that waits for none of its
 /// answers and withdraws none of its calls can have so many in flight.
@@ -87,8 +90,7 @@ pub async fn serve_stdio(gateway: Arc<Gateway>, shutdown: CancellationToken) -> 
 
 /// The client's end of the line.
 struct Stdio {
-    read: BufReader<StdioReader>,
-    framer: Framer,
+    lines: Lines<StdioReader>,
     write: Arc<Mutex<StdioWriter>>,
     /// One permit per answer that is owed. Without one nothing more is read, so a client that does
     /// not take its answers is not read from for ever.
@@ -105,8 +107,7 @@ impl Stdio {
     fn new(end_of_input: CancellationToken) -> Self {
         let (read, write) = stdio_pipes();
         Self {
-            read: BufReader::with_capacity(64 * 1024, read),
-            framer: Framer::new(MAX_MESSAGE_BYTES),
+            lines: Lines::new(read, MAX_MESSAGE_BYTES),
             write: Arc::new(Mutex::new(write)),
             owed: Arc::new(Semaphore::new(MOST_OWED)),
             requests: Arc::default(),
@@ -115,21 +116,11 @@ impl Stdio {
         }
     }
 
-    /// The next frame, and a permit to owe an answer to it; None at the end of input. Loses nothing
-    /// if it is dropped: the permit comes first, and a frame is taken without an await after it.
+    /// The next frame, and a permit to owe an answer to it; None at the end of input. The permit
+    /// comes first, so that a frame is not lost if this is dropped.
     async fn frame(&mut self) -> Option<(Frame, OwnedSemaphorePermit)> {
         let permit = self.owed.clone().acquire_owned().await.ok()?;
-        loop {
-            let chunk = self.read.fill_buf().await.unwrap_or_default();
-            if chunk.is_empty() {
-                return self.framer.end().map(|frame| (frame, permit));
-            }
-            let (taken, frame) = self.framer.push(chunk);
-            self.read.consume(taken);
-            if let Some(frame) = frame {
-                return Some((frame, permit));
-            }
-        }
+        self.lines.next().await.map(|frame| (frame, permit))
     }
 
     /// Answers bad input, in a task of its own: `receive` may be dropped at any await, and half a

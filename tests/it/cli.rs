@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Setup, clients, scripted, scripted_with, tollgate};
+use crate::support::{Client, Setup, scripted, scripted_with, tollgate};
 
 fn with_rules() -> Setup {
     let tools = json!(["read_it", "write_it", {"name": "add", "inputSchema": {"type": "object",
@@ -174,10 +174,6 @@ fn a_reader_that_goes_away_is_no_fault() {
 #[test]
 fn the_demo_plays_a_whole_session_over_real_servers() {
     let home = tempfile::tempdir().unwrap();
-    // As if installed by an earlier demo, so that the test does not depend on a download.
-    let demo = home.path().join(".cache/tollgate/demo");
-    std::fs::create_dir_all(&demo).unwrap();
-    std::os::unix::fs::symlink(clients().join("node_modules"), demo.join("node_modules")).unwrap();
     let run = |args: &[&str]| {
         let out = Command::new(tollgate())
             .args(args)
