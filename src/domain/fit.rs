@@ -86,8 +86,13 @@ pub fn fit<'a>(
 
 /// One tool at the highest level that fits, or by name if none does: it was asked for by name, and
 /// is always answered.
-pub fn fit_one<'a>(candidate: &Candidate<'a>, cap: usize, prefixed: bool) -> Vec<Placed<'a>> {
-    let fitted = fit(std::slice::from_ref(candidate), Detail::AtMost(Level::Full), cap, prefixed);
+pub fn fit_one<'a>(
+    candidate: &Candidate<'a>,
+    detail: Detail,
+    cap: usize,
+    prefixed: bool,
+) -> Vec<Placed<'a>> {
+    let fitted = fit(std::slice::from_ref(candidate), detail, cap, prefixed);
     match fitted.is_empty() && cap > 0 {
         true => vec![place(candidate, Level::Names)],
         false => fitted,

@@ -143,7 +143,7 @@ impl Gateway {
             }
         }
         let placed = match candidates.as_slice() {
-            [one] if query.names.is_some() => fit_one(one, cap, found.everywhere),
+            [one] if query.names.is_some() => fit_one(one, detail, cap, found.everywhere),
             _ => fit(&candidates, detail, cap, found.everywhere),
         };
         let (tools, tokens) = assemble(&placed, found.everywhere);
