@@ -137,9 +137,10 @@ pub(super) struct ToolsArgs {
     /// Only tools whose name or description has one of these words
     #[arg(long, value_name = "WORDS")]
     pub(super) query: Option<String>,
-    /// How much of each tool: auto, names, summary, signature or full
-    #[arg(long, default_value = "signature")]
-    pub(super) detail: String,
+    /// How much of each tool: auto, names, summary, signature or full (default: signature, and full
+    /// with --names)
+    #[arg(long)]
+    pub(super) detail: Option<String>,
     /// The most tokens of tools; detail is left out before tools are
     #[arg(long, value_name = "TOKENS", default_value_t = 1_000_000)]
     pub(super) max_tokens: usize,

@@ -55,7 +55,7 @@ pub(super) fn tools(
         "names": args.names,
         "pattern": args.pattern,
         "query": args.query,
-        "detail": args.detail,
+        "detail": args.detail.as_deref().or(args.names.is_none().then_some("signature")),
         "max_schema_tokens": args.max_tokens,
     });
     let found = ask(settings, facade::GET_SERVER_TOOLS, arguments)?;
@@ -133,7 +133,7 @@ fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Foun
     let Value::Object(arguments) = arguments else { bail!("arguments are an object") };
     let runtime = session::runtime()?;
     let found = runtime.block_on(async {
-        let gateway = session::gateway(settings, &Environment::of_process());
+        let gateway = session::gateway_for_one_call(settings, &Environment::of_process());
         let cancel = CancellationToken::new();
         let answer = gateway.call_tool(tool.to_owned(), arguments, Map::new(), cancel).await;
         let found = match answer {

@@ -29,10 +29,18 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
     runtime.context("cannot start the runtime")
 }
 
-/// Must be called within a runtime.
+/// The gateway that serves. Must be called within a runtime.
 pub(super) fn gateway(settings: Settings, env: &Environment) -> Arc<Gateway> {
-    let launcher = Arc::new(Launcher::new(supervisor(env), depth(env)));
-    Gateway::new(settings, &launcher, &places(env))
+    Gateway::new(settings, &launcher(env), &places(env))
+}
+
+/// The gateway of a command that makes one call. Must be called within a runtime.
+pub(super) fn gateway_for_one_call(settings: Settings, env: &Environment) -> Arc<Gateway> {
+    Gateway::for_one_call(settings, &launcher(env), places(env))
+}
+
+fn launcher(env: &Environment) -> Arc<Launcher> {
+    Arc::new(Launcher::new(supervisor(env), depth(env)))
 }
 
 /// The user's directories for caches and state (XDG base directories).

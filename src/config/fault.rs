@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use crate::domain::redact::Redactor;
+
 /// One fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -44,6 +46,14 @@ impl Faults {
     /// The faults, in the order they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.0.iter()
+    }
+
+    /// The faults with secrets masked where a message quotes a value.
+    pub(super) fn masked(mut self, redactor: &Redactor) -> Self {
+        for fault in &mut self.0 {
+            fault.message = redactor.redact(&fault.message).into_owned();
+        }
+        self
     }
 
     pub(super) fn push(&mut self, fault: Fault) {

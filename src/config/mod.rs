@@ -101,23 +101,27 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
         ));
     }
     let identities = identities(options, env, &mut rules, rules_file.is_some(), &mut faults);
-    if !faults.is_empty() {
-        return Err(faults);
-    }
     // Names are told to agents, who give them back; a value that is also a name is no secret.
     let names: Vec<&str> = rules.rules.agents.keys().map(AgentId::as_str).chain(known).collect();
     let secrets = servers.secrets.into_iter().chain(rules.secrets);
-    let secrets: Vec<String> = secrets.filter(|value| !names.contains(&value.as_str())).collect();
+    let secrets = secrets.filter(|value| !names.contains(&value.as_str()));
+    let redactor = Redactor::new(secrets.collect::<Vec<_>>());
+    if !faults.is_empty() {
+        return Err(faults.masked(&redactor));
+    }
+    let masked = |warnings: Vec<String>| -> Vec<String> {
+        warnings.iter().map(|warning| redactor.redact(warning).into_owned()).collect()
+    };
     Ok(Settings {
         servers: servers.specs,
         rules: rules.rules,
         identities,
         debug: options.debug || env.says_yes("GATEWAY_DEBUG"),
-        redactor: Redactor::new(secrets),
         sources: Sources {
-            mcp_config: source(mcp_config, servers.warnings),
-            rules: source(rules_file, rules.warnings),
+            mcp_config: source(mcp_config, masked(servers.warnings)),
+            rules: source(rules_file, masked(rules.warnings)),
         },
+        redactor,
     })
 }
 

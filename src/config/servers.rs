@@ -233,7 +233,10 @@ fn stdio(
     let cwd = cwd.map(|cwd| env.working_dir.join(cwd));
     let program = program?;
     // Without what is inherited: the same server is started from many terminals.
-    let fingerprint = fingerprint(&json!([program, args, own, cwd]));
+    let passed_on: BTreeMap<&str, &String> =
+        inherit.iter().filter_map(|name| Some((name.as_str(), env.variables.get(name)?))).collect();
+    let place = cwd.as_ref().unwrap_or(&env.working_dir);
+    let fingerprint = fingerprint(&json!([program, args, own, passed_on, place]));
     variables.extend(own);
     Some((Endpoint::Stdio(Command { program, args, env: variables, cwd }), fingerprint))
 }

@@ -307,8 +307,9 @@ fn begins_plainly(item: &str, level: Level) -> bool {
 fn items(tool: &Tool) -> [String; 4] {
     let name = tool.name().as_str();
     let schema = tool.input_schema();
-    let line = |text: &str| format!("{}\"", escaped(text));
+    let line = |text: &str| render::revealed(&format!("{}\"", escaped(text))).into_owned();
     let full = render::full(name, tool.description(), &schema).to_string();
+    let full = render::revealed(&full);
     let full = full.strip_prefix(opening(Level::Full)).unwrap_or_default().to_owned();
     [
         line(name),

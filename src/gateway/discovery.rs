@@ -63,9 +63,9 @@ impl Gateway {
         let (cap, detail) = query.context(self.settings.rules.context_of(caller.agent()));
         let answer = self.fitted(&query, &found, cap, detail).await;
         self.usage.answered(caller.agent(), answer.tokens_used, self.raw_tokens(&found));
-        // Nobody waits for the disk.
+        // The answer does not wait for the disk; the end of the gateway does.
         let usage = self.usage.clone();
-        tokio::spawn(async move { usage.flush().await });
+        self.calls.spawn(async move { usage.flush().await });
         Ok(Answer::Result(text_result(&answer.text)))
     }
 
@@ -78,7 +78,7 @@ impl Gateway {
         let (visit, server) = self.visit(caller, name)?;
         let wait = server.spec().timeout;
         let shelf = tokio::select! {
-            shelf = server.shelf(wait, true) => shelf.map_err(|cause| unavailable(server.name(), cause))?,
+            shelf = server.shelf(wait, !self.one_call) => shelf.map_err(|cause| unavailable(server.name(), cause))?,
             () = cancel.cancelled() => return Err(Refusal::Cancelled),
         };
         let note = match server.status() {
@@ -158,6 +158,7 @@ impl Gateway {
         );
         let omitted = candidates.len() - placed.len();
         let mut notes: Vec<String> = found.note.iter().cloned().collect();
+        notes.extend(query.unknown_names(&candidates));
         if omitted > 0 {
             text.push_str(&format!(r#","omitted":{omitted}"#));
             notes.push("raise max_schema_tokens, or narrow with names, pattern or query".into());
@@ -298,6 +299,22 @@ impl Query {
         self.names.as_ref().is_none_or(|names| is_meant(&|name| names.contains(name)))
             && self.pattern.as_ref().is_none_or(|pattern| is_meant(&|name| pattern.matches(name)))
             && (self.words.is_empty() || self.mentions(tool))
+    }
+
+    /// What to say of names that no tool has, or none that the caller may know of.
+    fn unknown_names(&self, found: &[Candidate<'_>]) -> Option<String> {
+        let is_found = |name: &str| {
+            found.iter().any(|one| {
+                let own = one.entry.name().as_str();
+                let server = name.strip_suffix(own).and_then(|rest| rest.strip_suffix('/'));
+                name == own || server == Some(one.server.as_str())
+            })
+        };
+        match self.names.iter().flatten().filter(|name| !is_found(name)).count() {
+            0 => None,
+            1 => Some("one of the names is no tool here".into()),
+            more => Some(format!("{more} of the names are no tools here")),
+        }
     }
 
     /// Whether the name or the description holds one of the words.

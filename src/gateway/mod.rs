@@ -35,6 +35,9 @@ use crate::{
 /// How long calls in flight may still run when the gateway stops.
 const DRAIN: Duration = Duration::from_millis(1_800);
 
+/// How long what is kept may still be written when the gateway stops.
+const WRITE_OUT: Duration = Duration::from_secs(1);
+
 /// The gateway: settings, servers, and the calls in flight.
 #[derive(Debug)]
 pub struct Gateway {
@@ -44,6 +47,8 @@ pub struct Gateway {
     /// Cancelled when calls in flight are to end.
     stopping: CancellationToken,
     usage: Arc<UsageLog>,
+    /// Made for a command of the shell: ends after its call, so nothing is started ahead of need.
+    one_call: bool,
 }
 
 /// Where the gateway keeps what outlives it; None where the user has no such place.
@@ -69,11 +74,26 @@ pub enum Answer {
 impl Gateway {
     /// A gateway over these settings; starts nothing.
     pub fn new(settings: Settings, launcher: &Arc<Launcher>, places: &Places) -> Arc<Self> {
+        Self::with(settings, launcher, places, false)
+    }
+
+    /// A gateway for one call from the shell, which is nobody's context and is not accounted.
+    pub fn for_one_call(settings: Settings, launcher: &Arc<Launcher>, places: Places) -> Arc<Self> {
+        Self::with(settings, launcher, &Places { state: None, ..places }, true)
+    }
+
+    fn with(
+        settings: Settings,
+        launcher: &Arc<Launcher>,
+        places: &Places,
+        one_call: bool,
+    ) -> Arc<Self> {
         let cache = places.cache.as_ref().map(|dir| dir.join("catalogues"));
         let cache = SchemaCache::new(cache, settings.rules.encoding);
         let fleet = Fleet::new(&settings.servers, launcher, &cache);
         let usage = places.state.as_ref().map(|dir| dir.join("context.json"));
         Arc::new(Self {
+            one_call,
             usage: Arc::new(UsageLog::new(usage)),
             settings,
             fleet,
@@ -173,7 +193,14 @@ impl Gateway {
 
     /// Stops all servers, and writes down what is not written yet.
     pub(crate) async fn stop_servers(&self) {
-        tokio::join!(self.fleet.stop(), self.usage.flush());
+        self.calls.close();
+        let written = async {
+            self.usage.flush().await;
+            self.calls.wait().await;
+        };
+        // A call that does not end holds nothing up that matters.
+        let written = tokio::time::timeout(WRITE_OUT, written);
+        let _ = tokio::join!(self.fleet.stop(), written);
     }
 
     pub(crate) fn cancel_calls(&self) {

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Read, Seek, Write},
+    io::{self, Write},
     path::Path,
 };
 
@@ -49,17 +49,15 @@ pub fn merge(totals: &mut Totals, more: &Totals) {
 /// # Errors
 /// A file that cannot be read, or that holds something else.
 pub fn read(path: &Path) -> io::Result<Totals> {
-    match File::open(path) {
-        Ok(mut file) => {
-            file.lock_shared()?;
-            totals_in(&mut file)
-        }
+    match fs::read(path) {
+        Ok(text) => Ok(serde_json::from_slice(&text)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Totals::new()),
         Err(error) => Err(error),
     }
 }
 
-/// Adds to the totals in the file, under a lock that all processes respect.
+/// Adds to the totals in the file, under a lock that all processes respect. The file is replaced
+/// whole, so that it is never seen, or left behind, half written.
 ///
 /// # Errors
 /// A file that cannot be written. One that holds something else is begun anew.
@@ -67,27 +65,27 @@ pub fn add(path: &Path, more: &Totals) -> io::Result<()> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }
-    let mut file =
-        File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-    file.lock()?;
-    let mut totals = totals_in(&mut file).unwrap_or_else(|error| {
+    let lock = private(&path.with_extension("lock"))?;
+    lock.lock()?;
+    let mut totals = read(path).unwrap_or_else(|error| {
         tracing::warn!("{} is begun anew: {error}", path.display());
         Totals::new()
     });
     merge(&mut totals, more);
-    let text = serde_json::to_vec(&totals)?;
-    file.rewind()?;
+    let beside = path.with_extension("new");
+    let mut file = private(&beside)?;
     file.set_len(0)?;
-    file.write_all(&text)
+    file.write_all(&serde_json::to_vec(&totals)?)?;
+    fs::rename(&beside, path)
 }
 
-fn totals_in(file: &mut File) -> io::Result<Totals> {
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    if text.is_empty() {
-        return Ok(Totals::new());
-    }
-    Ok(serde_json::from_str(&text)?)
+/// A file for the user's eyes only, made if need be.
+fn private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader, Write},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Stdio},
 };
 
 use anyhow::{Context, bail};
@@ -24,17 +24,7 @@ impl Client {
     /// Starts the gateway and completes the handshake.
     pub(super) fn start(workspace: &Workspace) -> anyhow::Result<Self> {
         let log = workspace.dir.join("serve.log");
-        let mut command = Command::new(&workspace.tollgate);
-        command.arg("serve").arg("--config-dir").arg(&workspace.dir);
-        // Settings of the user's own gateway are none of the demo's.
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("GATEWAY_")) {
-                command.env_remove(name);
-            }
-        }
-        command
-            .env_remove("MCP_GATEWAY_CONFIG")
-            .env_remove(crate::downstream::child::DEPTH_VARIABLE);
+        let mut command = workspace.command("serve");
         let stderr = File::create(&log).context("cannot write the demo's log")?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
         let mut process = command.spawn().context("cannot start the gateway")?;

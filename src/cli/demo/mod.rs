@@ -24,9 +24,9 @@ pub(super) fn run(output: &Output) -> anyhow::Result<Exit> {
     let mut story =
         Story { client: Client::start(&workspace)?, say: &say, steps: Vec::new(), seen: 0 };
     story.tell()?;
-    let up_front = story.raw_tokens()?;
     let Story { client, steps, seen, .. } = story;
     client.finish()?;
+    let up_front = workspace.tokens_up_front()?;
 
     say("What the agent paid for tools and answers, in o200k tokens:");
     say(&format!("  {up_front:>6}  all tools of both servers, loaded up front as most clients do"));
@@ -122,18 +122,6 @@ impl Story<'_> {
         let cost = tokens::count(text);
         self.seen += cost;
         cost
-    }
-
-    /// What the schemas of both servers cost a client that loads them all.
-    fn raw_tokens(&mut self) -> anyhow::Result<u64> {
-        let mut total = 0;
-        for server in ["everything", "filesystem"] {
-            let arguments = json!({"server": server, "agent_id": "operator"});
-            let answer: Value =
-                serde_json::from_str(&self.client.call(facade::GET_SERVER_TOOLS, &arguments)?)?;
-            total += answer.get("tokens_used").and_then(Value::as_u64).unwrap_or_default();
-        }
-        Ok(total)
     }
 }
 

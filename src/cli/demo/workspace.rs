@@ -10,6 +10,8 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
+use crate::downstream::child::DEPTH_VARIABLE;
+
 /// The servers of the demo, at the versions it was written for.
 const SERVERS: [(&str, &str); 2] = [
     ("@modelcontextprotocol/server-everything", "2026.8.31"),
@@ -49,6 +51,30 @@ impl Workspace {
         }
         fs::write(&path, format!("{value:#}\n"))
             .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// A command of this binary over the demo's settings. What the user's own gateway is told is
+    /// none of the demo's, and the demo's usage is none of the user's.
+    pub(super) fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.tollgate);
+        command.arg(name).arg("--config-dir").arg(&self.dir);
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("GATEWAY_")) {
+                command.env_remove(name);
+            }
+        }
+        command.env_remove("MCP_GATEWAY_CONFIG").env_remove(DEPTH_VARIABLE);
+        command.env("XDG_STATE_HOME", self.dir.join("state"));
+        command
+    }
+
+    /// What all tools of the servers cost a client that loads them as they are sent.
+    pub(super) fn tokens_up_front(&self) -> anyhow::Result<u64> {
+        let report =
+            self.command("tokens").arg("--json").output().context("cannot count tokens")?;
+        let report: Value =
+            serde_json::from_slice(&report.stdout).context("the count of tokens is no JSON")?;
+        report.get("raw").and_then(Value::as_u64).context("the count of tokens is missing")
     }
 
     /// The line that connects Claude Code.

@@ -14,7 +14,7 @@ mod visible;
 use serde_json::{Value, json};
 
 pub use sentence::first_sentence;
-pub use visible::{is_plain_name, visible};
+pub use visible::{is_plain_name, revealed, visible};
 
 /// Characters of a description in a signature line.
 const SIGNATURE_SENTENCE: usize = 160;

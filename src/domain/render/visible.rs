@@ -11,6 +11,26 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// JSON text with hidden characters written as escapes: the same text, shown. Names of parameters and
+/// values of enums must be given back exactly, so nothing can be taken out of them.
+pub fn revealed(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(is_hidden) {
+        return Cow::Borrowed(json);
+    }
+    let mut units = [0; 2];
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match is_hidden(c) {
+            true => c
+                .encode_utf16(&mut units)
+                .iter()
+                .for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// Whether a tool's name shows itself as it is: not too long, and nothing hidden in it. A name must
 /// be given back exactly, so one that is not plain cannot be mended, only left out.
 pub fn is_plain_name(name: &str) -> bool {
@@ -46,12 +66,20 @@ fn is_hidden(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_plain_name, visible};
+    use super::{is_plain_name, revealed, visible};
 
     #[test]
     fn hidden_characters_are_taken_out() {
         assert_eq!(visible("a\u{202e}b\u{200b}c\u{e0041}d\u{7}\n\te"), "abcd\n\te");
         assert_eq!(visible("schön — 你好 🎯"), "schön — 你好 🎯");
+    }
+
+    #[test]
+    fn what_cannot_be_taken_out_is_shown() {
+        let json = "{\"a\u{202e}\":\"b\u{e0041}\"}";
+        assert_eq!(revealed(json), r#"{"a\u202e":"b\udb40\udc41"}"#);
+        let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(parsed(&revealed(json)), parsed(json));
     }
 
     #[test]
