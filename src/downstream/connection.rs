@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     child::Launcher,
+    failure::CallFailure,
     handler::Handler,
-    server::CallFailure,
     stderr,
     transport::{Pipes, Seen, TOO_LONG, Traffic, UNREADABLE},
 };

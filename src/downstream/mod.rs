@@ -12,6 +12,7 @@
 mod cache;
 pub mod child;
 mod connection;
+mod failure;
 mod handler;
 pub mod lines;
 mod server;
@@ -28,7 +29,8 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 pub use cache::SchemaCache;
 pub use child::Launcher;
-pub use server::{CallFailure, Server, Status, Unavailable};
+pub use failure::{CallFailure, Unavailable};
+pub use server::{Server, Status};
 
 use server::START_DEADLINE;
 

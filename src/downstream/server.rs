@@ -13,11 +13,11 @@ use super::{
     cache::{Known, SchemaCache},
     child::Launcher,
     connection::{Connection, Era},
+    failure::{CallFailure, Unavailable},
 };
 use crate::domain::{
     call::{ServerName, ToolName},
     catalog::{Catalogue, Tool},
-    refusal::RpcError,
     settings::{Endpoint, ServerSpec},
     shelf::Shelf,
 };
@@ -59,36 +59,6 @@ enum Phase {
 
 /// What a start came to.
 type Start = Result<Arc<Connection>, String>;
-
-/// A server that cannot be used now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unavailable {
-    /// Why, in words for an agent.
-    pub cause: String,
-    /// When to try again, in milliseconds, if that is known.
-    pub retry_after_ms: Option<u64>,
-}
-
-/// Why a call has no result.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CallFailure {
-    /// The server cannot be used; the call did not reach it.
-    Unavailable(Unavailable),
-    /// The connection went before the server saw the call.
-    NotSent,
-    /// The connection went after the server may have seen the call; the tool may have run.
-    Lost,
-    /// No answer in time; the server was told. The tool may have run.
-    Timeout,
-    /// The caller withdrew; the server was told.
-    Cancelled,
-    /// The answer was longer than any message may be.
-    TooLong,
-    /// The answer could not be read.
-    Unreadable,
-    /// The server's own JSON-RPC error.
-    Rpc(RpcError),
-}
 
 /// How a server stands, for people and agents.
 #[derive(Clone, Debug)]
@@ -419,11 +389,5 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         // Only a runtime that is being torn down cancels such work, and it drops this task as well.
         Err(_) => std::future::pending().await,
-    }
-}
-
-impl Unavailable {
-    fn because(cause: String) -> Self {
-        Self { cause, retry_after_ms: None }
     }
 }

@@ -1,0 +1,39 @@
+//! Why a call has no result.
+
+use crate::domain::refusal::RpcError;
+
+/// A server that cannot be used now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// Why, in words for an agent.
+    pub cause: String,
+    /// When to try again, in milliseconds, if that is known.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// Why a call has no result.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CallFailure {
+    /// The server cannot be used; the call did not reach it.
+    Unavailable(Unavailable),
+    /// The connection went before the server saw the call.
+    NotSent,
+    /// The connection went after the server may have seen the call; the tool may have run.
+    Lost,
+    /// No answer in time; the server was told. The tool may have run.
+    Timeout,
+    /// The caller withdrew; the server was told.
+    Cancelled,
+    /// The answer was longer than any message may be.
+    TooLong,
+    /// The answer could not be read.
+    Unreadable,
+    /// The server's own JSON-RPC error.
+    Rpc(RpcError),
+}
+
+impl Unavailable {
+    pub(super) fn because(cause: String) -> Self {
+        Self { cause, retry_after_ms: None }
+    }
+}
