@@ -10,6 +10,8 @@
 )]
 
 mod architecture;
+mod catalogue;
+mod catalogue_kept;
 mod cli;
 mod clients;
 mod corpus;
@@ -17,6 +19,7 @@ mod downstream;
 mod facade;
 mod hostile;
 mod identity;
+mod minify_model;
 mod policy;
 mod policy_model;
 mod secrets;

@@ -20,6 +20,9 @@ pub(super) fn schema(schema: &Value) -> Value {
         return schema.clone();
     }
     let mut out = object_schema(object, 0);
+    if let Some(dialect) = object.get("$schema").filter(|dialect| matters(dialect, schema)) {
+        out.shift_insert(0, "$schema".into(), dialect.clone());
+    }
     drop_unused_definitions(&mut out);
     let mut out = Value::Object(out);
     inline_definitions(&mut out);
@@ -47,6 +50,42 @@ fn has_unevaluated(schema: &Value, depth: usize) -> bool {
             key.starts_with("unevaluated") || has_unevaluated(value, depth + 1)
         }),
         Value::Array(items) => items.iter().any(|item| has_unevaluated(item, depth + 1)),
+        _ => false,
+    }
+}
+
+/// Whether the schema would mean something else in the dialect that is meant where none is named.
+fn matters(dialect: &Value, schema: &Value) -> bool {
+    let current = dialect.as_str().is_none_or(|name| name.contains("2020-12"));
+    !current && differs(schema, 0)
+}
+
+/// Words whose meaning changed from one dialect to another.
+fn differs(schema: &Value, depth: usize) -> bool {
+    const CHANGED: [&str; 8] = [
+        "additionalItems",
+        "dependencies",
+        "prefixItems",
+        "dependentRequired",
+        "dependentSchemas",
+        "minContains",
+        "maxContains",
+        "$recursiveRef",
+    ];
+    const SAYS_NOTHING: [&str; 5] = ["$ref", "description", "title", "default", "examples"];
+    match schema {
+        _ if depth > 2 * DEEPEST => true,
+        Value::Object(object) => {
+            let company = object.keys().any(|key| !SAYS_NOTHING.contains(&key.as_str()));
+            (company && object.get("$ref").is_some_and(Value::is_string))
+                || object.iter().any(|(key, value)| {
+                    CHANGED.contains(&key.as_str())
+                        || (key == "items" && value.is_array())
+                        || (key.starts_with("exclusive") && value.is_boolean())
+                        || differs(value, depth + 1)
+                })
+        }
+        Value::Array(items) => items.iter().any(|item| differs(item, depth + 1)),
         _ => false,
     }
 }
@@ -163,7 +202,7 @@ fn inline_definitions(schema: &mut Value) {
         let Some(Value::Object(definitions)) = schema.get(PLACE) else { return };
         let mut uses = HashMap::new();
         count_refs(schema, &mut uses, 0);
-        let once = definitions.keys().find(|name| uses.get(&target_of(PLACE, name)) == Some(&1));
+        let once = definitions.keys().find(|name| is_used_once(&uses, &target_of(PLACE, name)));
         let Some(name) = once.cloned() else { return };
         let Value::Object(object) = schema else { return };
         let Some(Value::Object(definitions)) = object.get_mut(PLACE) else { return };
@@ -183,6 +222,14 @@ fn inline_definitions(schema: &mut Value) {
             return;
         }
     }
+}
+
+/// Whether one reference leads there, and none, as far as can be told, into it.
+fn is_used_once(uses: &HashMap<String, usize>, target: &str) -> bool {
+    let below = format!("{target}/");
+    let unclear = |other: &str| !other.starts_with('#') || other.contains('%');
+    uses.get(target) == Some(&1)
+        && !uses.keys().any(|other| other.starts_with(&below) || unclear(other))
 }
 
 /// More definitions than this are left where they are.
