@@ -1,6 +1,9 @@
 //! The tools of a server: definitions as the server sent them, and the check of arguments.
 
-use std::{collections::HashMap, sync::OnceLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Value, json};
@@ -142,7 +145,7 @@ fn cut(text: &str) -> String {
 /// All tools of one server, in the server's order, each name once.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    tools: Vec<Tool>,
+    tools: Vec<Arc<Tool>>,
     by_name: HashMap<ToolName, usize>,
 }
 
@@ -154,7 +157,7 @@ impl Catalogue {
             let next = catalogue.tools.len();
             let index = *catalogue.by_name.entry(tool.name.clone()).or_insert(next);
             if index == next {
-                catalogue.tools.push(tool);
+                catalogue.tools.push(Arc::new(tool));
             }
         }
         catalogue
@@ -162,7 +165,7 @@ impl Catalogue {
 
     /// The tool of that exact name.
     pub fn tool(&self, name: &ToolName) -> Option<&Tool> {
-        self.by_name.get(name).and_then(|&index| self.tools.get(index))
+        self.by_name.get(name).and_then(|&index| self.tools.get(index)).map(Arc::as_ref)
     }
 
     /// Whether both hold the same definitions in the same order.
@@ -172,7 +175,7 @@ impl Catalogue {
     }
 
     /// All tools.
-    pub fn tools(&self) -> &[Tool] {
+    pub fn tools(&self) -> &[Arc<Tool>] {
         &self.tools
     }
 }

@@ -8,7 +8,7 @@
 //! item shapes may follow (a line, an object, nothing).
 //! Names that begin otherwise are counted with the finished array.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -95,9 +95,10 @@ const NOT_OFFERED: u32 = u32::MAX;
 /// One tool, rendered and counted.
 #[derive(Debug)]
 pub struct Entry {
-    name: ToolName,
-    /// The items as they stand in the array, from the tool's name to the end of the item.
-    items: [String; 4],
+    tool: Arc<Tool>,
+    /// The items as they stand in the array, from the tool's name to the end of the item; rendered
+    /// when they are first needed.
+    items: [OnceLock<String>; 4],
     costs: Kept,
 }
 
@@ -126,8 +127,8 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// Renders all tools, and counts those whose counts are not `known`. The tokenizer's tables are
-    /// loaded only if there are such.
+    /// Counts the tools whose counts are not `known`. The tokenizer's tables are loaded only if there
+    /// are such.
     pub fn new(
         server: &ServerName,
         catalogue: Arc<Catalogue>,
@@ -135,9 +136,8 @@ impl Shelf {
         known: impl Fn(&Tool) -> Option<Kept>,
     ) -> Self {
         let entries = catalogue.tools().iter().map(|tool| {
-            let items = items(tool);
-            let costs = known(tool).unwrap_or_else(|| count(server, tool, &items, encoding));
-            Entry { name: tool.name().clone(), items, costs }
+            let costs = known(tool).unwrap_or_else(|| count(server, tool, encoding));
+            Entry { tool: tool.clone(), items: Default::default(), costs }
         });
         Self { server: server.clone(), encoding, entries: entries.collect(), catalogue }
     }
@@ -166,7 +166,7 @@ impl Shelf {
 impl Entry {
     /// The tool's name.
     pub fn name(&self) -> &ToolName {
-        &self.name
+        self.tool.name()
     }
 
     /// The counts, to be kept.
@@ -205,7 +205,9 @@ impl Entry {
     }
 
     fn item(&self, level: Level) -> &str {
-        self.items.get(level.index()).map(String::as_str).unwrap_or_default()
+        let item = self.items.get(level.index());
+        item.map(|item| item.get_or_init(|| item_of(&self.tool, level)).as_str())
+            .unwrap_or_default()
     }
 }
 
@@ -275,7 +277,7 @@ fn push_mentioned(text: &mut String, mentioned: &[&Placed<'_>], prefixed: bool) 
         }
         tokens += if index > 0 { next } else { first } as usize;
         push_server(text, tool.server, prefixed);
-        text.push_str(tool.entry.name.as_str());
+        text.push_str(tool.entry.name().as_str());
     }
     text.push('"');
     tokens
@@ -303,34 +305,37 @@ fn begins_plainly(item: &str, level: Level) -> bool {
     level == Level::Full || item.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
-/// A tool at every level, from its name to the end of the item.
-fn items(tool: &Tool) -> [String; 4] {
+/// A tool at one level, from its name to the end of the item.
+fn item_of(tool: &Tool, level: Level) -> String {
     let name = tool.name().as_str();
-    let schema = tool.input_schema();
     let line = |text: &str| render::revealed(&format!("{}\"", escaped(text))).into_owned();
-    let full = render::full(name, tool.description(), &schema).to_string();
-    let full = render::revealed(&full);
-    let full = full.strip_prefix(opening(Level::Full)).unwrap_or_default().to_owned();
-    [
-        line(name),
-        line(&render::summary(name, tool.description())),
-        line(&render::signature(name, tool.description(), &schema)),
-        full,
-    ]
+    match level {
+        Level::Mention | Level::Names => line(name),
+        Level::Summary => line(&render::summary(name, tool.description())),
+        Level::Signature => {
+            line(&render::signature(name, tool.description(), &tool.input_schema()))
+        }
+        Level::Full => {
+            let full = render::full(name, tool.description(), &tool.input_schema()).to_string();
+            let full = render::revealed(&full);
+            full.strip_prefix(opening(Level::Full)).unwrap_or_default().to_owned()
+        }
+    }
 }
 
-fn count(server: &ServerName, tool: &Tool, items: &[String; 4], encoding: Encoding) -> Kept {
+fn count(server: &ServerName, tool: &Tool, encoding: Encoding) -> Kept {
     let number = |text: &str| u32::try_from(encoding.count(text)).unwrap_or(NOT_OFFERED - 1);
     let prefix = format!("{}/", escaped(server.as_str()));
     let mut plain = [[NOT_OFFERED; 3]; 4];
     let mut prefixed = plain;
-    for (level, item) in Level::ALL.into_iter().zip(items) {
+    for level in Level::ALL {
+        let item = item_of(tool, level);
         if item.len() > LARGEST_ITEM && level > Level::Names {
             continue;
         }
         // The cut before an object falls before `name`, which belongs to its opening.
         let before = if level == Level::Full { "name\":\"" } else { "" };
-        let (start, middle, end) = parts(item);
+        let (start, middle, end) = parts(&item);
         let rest = (!end.is_empty()).then(|| number(middle));
         for (prefix, costs) in [("", &mut plain), (&*prefix, &mut prefixed)] {
             let start = format!("{before}{prefix}{start}");

@@ -93,6 +93,7 @@ impl SchemaCache {
         if stored.version != render::VERSION || stored.encoding != self.encoding.as_str() {
             return None;
         }
+        let tools_stored = stored.tools.len();
         let mut counts = HashMap::new();
         let mut tools = Vec::new();
         for StoredTool { definition, costs } in stored.tools {
@@ -101,7 +102,7 @@ impl SchemaCache {
             tools.push(tool);
         }
         let catalogue = Arc::new(Catalogue::new(tools));
-        if catalogue.tools().len() != counts.len() {
+        if catalogue.tools().len() != tools_stored {
             return None;
         }
         let known = |tool: &Tool| counts.get(tool.name()).cloned();

@@ -191,7 +191,7 @@ impl Gateway {
         visit: &'a Visit,
         catalogue: &'a Catalogue,
     ) -> impl Iterator<Item = &'a Tool> {
-        catalogue.tools().iter().filter(|tool| self.may_call(visit, tool))
+        catalogue.tools().iter().map(Arc::as_ref).filter(|tool| self.may_call(visit, tool))
     }
 
     /// A server in the list, with metadata for a visitor; what may be secret (arguments,
