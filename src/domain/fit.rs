@@ -103,16 +103,16 @@ fn place<'a>(candidate: &Candidate<'a>, level: Level) -> Placed<'a> {
     Placed { entry: candidate.entry, server: candidate.server, level }
 }
 
-/// All tools as objects, if that fits.
+/// All tools as objects, if that fits; counted exactly, as nothing else can be in the answer.
 fn all_whole<'a>(
     candidates: &[Candidate<'a>],
     cap: usize,
     prefixed: bool,
 ) -> Option<Vec<Placed<'a>>> {
-    let form = Form { prefixed, objects: true };
     let mut left = cap.checked_sub(LARGEST_FRAME)?;
-    for candidate in candidates {
-        left = left.checked_sub(candidate.entry.bound(Level::Full, form)?)?;
+    for (index, candidate) in candidates.iter().enumerate() {
+        let next = (index + 1 < candidates.len()).then_some(Level::Full);
+        left = left.checked_sub(candidate.entry.tokens(Level::Full, next, prefixed)?)?;
     }
     Some(candidates.iter().map(|candidate| place(candidate, Level::Full)).collect())
 }

@@ -197,11 +197,17 @@ impl Entry {
         if prefixed { &self.costs.prefixed } else { &self.costs.plain }
     }
 
-    /// The item's tokens when an item of that level, or the end, follows.
-    fn tokens(&self, level: Level, next: Option<Level>, prefixed: bool) -> usize {
+    /// The item's tokens when an item of that level, or the end, follows; None if the level is not
+    /// offered.
+    pub(super) fn tokens(
+        &self,
+        level: Level,
+        next: Option<Level>,
+        prefixed: bool,
+    ) -> Option<usize> {
         let next = next.map_or(Shape::End, Level::shape);
-        let costs = self.costs(prefixed).get(level.index());
-        costs.and_then(|costs| costs.get(next.index())).copied().unwrap_or_default() as usize
+        let cost = *self.costs(prefixed).get(level.index())?.get(next.index())?;
+        (cost != NOT_OFFERED).then_some(cost as usize)
     }
 
     fn item(&self, level: Level) -> &str {
@@ -248,7 +254,7 @@ pub fn assemble(placed: &[Placed<'_>], prefixed: bool) -> (String, Option<usize>
         text.push_str(tool.entry.item(tool.level));
         additive &= begins_plainly(text.get(begin..).unwrap_or_default(), tool.level);
         let next = items.get(index + 1).map(|next| next.level).or(behind);
-        tokens += tool.entry.tokens(tool.level, next, prefixed);
+        tokens += tool.entry.tokens(tool.level, next, prefixed).unwrap_or_default();
     }
     if !mentioned.is_empty() {
         text.push_str(if items.is_empty() { "\"" } else { ",\"" });
