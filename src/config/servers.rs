@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{
@@ -189,10 +187,10 @@ fn entry(
         (Some(command), None) => stdio(&command, object, reader, loaded),
         (None, Some(url)) => http(&url, object, reader, loaded),
     };
-    let (endpoint, fingerprint) = endpoint?;
+    let (endpoint, identity) = endpoint?;
     check_transport(object, &endpoint, reader);
     Some(ServerSpec {
-        fingerprint,
+        identity,
         name: ServerName::from(name),
         description: description.unwrap_or_default(),
         endpoint,
@@ -232,13 +230,13 @@ fn stdio(
         .collect();
     let cwd = cwd.map(|cwd| env.working_dir.join(cwd));
     let program = program?;
-    // Without what is inherited: the same server is started from many terminals.
-    let passed_on: BTreeMap<&str, &String> =
-        inherit.iter().filter_map(|name| Some((name.as_str(), env.variables.get(name)?))).collect();
-    let place = cwd.as_ref().unwrap_or(&env.working_dir);
-    let fingerprint = fingerprint(&json!([program, args, own, passed_on, place]));
+    let place = cwd.as_ref().unwrap_or(&env.working_dir).display().to_string();
+    // Without what is inherited by default: the same server is started from many terminals.
+    let passed_on = inherit.iter().filter_map(|name| env.variables.get(name));
+    let texts = [&program, &place].into_iter().chain(&args).chain(&inherit).chain(passed_on);
+    let identity = identity(texts.chain(own.iter().flat_map(|(name, value)| [name, value])));
     variables.extend(own);
-    Some((Endpoint::Stdio(Command { program, args, env: variables, cwd }), fingerprint))
+    Some((Endpoint::Stdio(Command { program, args, env: variables, cwd }), identity))
 }
 
 fn http(
@@ -253,8 +251,10 @@ fn http(
         Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => {
             loaded.secrets.extend(url.password().map(str::to_owned));
             let headers = headers.unwrap_or_default();
-            let fingerprint = fingerprint(&json!([url.as_str(), headers]));
-            Some((Endpoint::Http { url, headers }, fingerprint))
+            let place = url.to_string();
+            let headers_in_order = headers.iter().flat_map(|(name, value)| [name, value]);
+            let identity = identity(std::iter::once(&place).chain(headers_in_order));
+            Some((Endpoint::Http { url, headers }, identity))
         }
         Ok(_) => {
             reader.fault(at, "must begin with http:// or https://");
@@ -267,10 +267,9 @@ fn http(
     }
 }
 
-/// SHA-256, so that a file named by it tells nothing of the secrets among the settings.
-fn fingerprint(settings: &Value) -> String {
-    let digest = Sha256::digest(settings.to_string());
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+/// Texts as one; none of them can hold what stands between.
+fn identity<'a>(texts: impl Iterator<Item = &'a String>) -> String {
+    texts.fold(String::new(), |all, text| all + text + "\0")
 }
 
 /// Names and values; all values of headers are secret, of the environment those with telling names.

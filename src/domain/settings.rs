@@ -64,8 +64,9 @@ pub struct ServerSpec {
     pub timeout: Duration,
     /// Whether it is started with the gateway, or at first use.
     pub start: Start,
-    /// Tells settings of servers apart: a digest of all that decides what server is reached.
-    pub fingerprint: String,
+    /// Tells settings of servers apart: all that decides what server is reached, as one text. May
+    /// hold secrets.
+    pub identity: String,
 }
 
 /// When a server is started.

@@ -14,6 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use crate::domain::{
     call::{ServerName, ToolName},
@@ -133,8 +134,13 @@ impl SchemaCache {
 
     fn path(&self, spec: &ServerSpec) -> Option<PathBuf> {
         let dir = self.dir.as_ref()?;
-        Some(dir.join(format!("{}-{}.json", file_name(&spec.name), spec.fingerprint)))
+        Some(dir.join(format!("{}-{}.json", file_name(&spec.name), fingerprint(&spec.identity))))
     }
+}
+
+/// A digest, so that a file named by it tells nothing of the secrets among the settings.
+fn fingerprint(identity: &str) -> String {
+    Sha256::digest(identity).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// For people who look into the directory; the fingerprint is what tells files apart.
