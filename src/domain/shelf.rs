@@ -169,6 +169,11 @@ impl Entry {
         self.tool.name()
     }
 
+    /// The tool itself.
+    pub fn tool(&self) -> &Tool {
+        &self.tool
+    }
+
     /// The counts, to be kept.
     pub fn kept(&self) -> &Kept {
         &self.costs

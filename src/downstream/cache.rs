@@ -56,14 +56,10 @@ pub(super) struct Known(HashMap<ToolName, (Map<String, Value>, Kept)>);
 impl Known {
     /// The counts of a shelf.
     pub(super) fn of(shelf: &Shelf) -> Self {
-        let tools = shelf.catalogue().tools().iter().zip(shelf.entries());
-        Self(
-            tools
-                .map(|(tool, entry)| {
-                    (tool.name().clone(), (tool.definition().clone(), entry.kept().clone()))
-                })
-                .collect(),
-        )
+        let counted = shelf.entries().iter().map(|entry| {
+            (entry.name().clone(), (entry.tool().definition().clone(), entry.kept().clone()))
+        });
+        Self(counted.collect())
     }
 
     pub(super) fn counts_of(&self, tool: &Tool) -> Option<Kept> {
@@ -113,13 +109,14 @@ impl SchemaCache {
     /// Keeps the tools of a server; blocks on the disk. A failure is only worth a line in the log.
     pub(super) fn store(&self, spec: &ServerSpec, shelf: &Shelf) {
         let Some(path) = self.path(spec) else { return };
-        let tools = shelf.catalogue().tools().iter().zip(shelf.entries());
         let stored = Stored {
             version: render::VERSION,
             encoding: shelf.encoding().as_str().to_owned(),
-            tools: tools
-                .map(|(tool, entry)| StoredTool {
-                    definition: Value::Object(tool.definition().clone()),
+            tools: shelf
+                .entries()
+                .iter()
+                .map(|entry| StoredTool {
+                    definition: Value::Object(entry.tool().definition().clone()),
                     costs: entry.kept().clone(),
                 })
                 .collect(),

@@ -98,3 +98,13 @@ impl Fleet {
         }
     }
 }
+
+/// Runs what blocks on a thread for that; a panic goes on here.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Only a runtime that is being torn down cancels such work, and it drops this task as well.
+        Err(_) => std::future::pending().await,
+    }
+}

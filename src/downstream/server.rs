@@ -10,6 +10,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    blocking,
     cache::{Known, SchemaCache},
     child::Launcher,
     connection::{Connection, Era},
@@ -379,15 +380,5 @@ impl Server {
             }
             Phase::Down => {}
         }
-    }
-}
-
-/// Runs what blocks on a thread for that; a panic goes on here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // Only a runtime that is being torn down cancels such work, and it drops this task as well.
-        Err(_) => std::future::pending().await,
     }
 }

@@ -17,9 +17,8 @@ use crate::{
         refusal::Refusal,
         settings::{Endpoint, public_url},
         shelf::{Level, Shelf, assemble},
-        tokens::Encoding,
     },
-    downstream::{Server, Status},
+    downstream::{Server, Status, blocking},
 };
 
 /// How long a search waits for servers that are not up.
@@ -62,7 +61,7 @@ impl Gateway {
         };
         let (cap, detail) = query.context(self.settings.rules.context_of(caller.agent()));
         let answer = self.fitted(&query, &found, cap, detail).await;
-        self.usage.answered(caller.agent(), answer.tokens_used, self.raw_tokens(&found));
+        self.usage.answered(caller.agent(), answer.tokens_used, answer.raw);
         // The answer does not wait for the disk; the end of the gateway does.
         let usage = self.usage.clone();
         self.calls.spawn(async move { usage.flush().await });
@@ -132,15 +131,18 @@ impl Gateway {
     /// What is sent: the selected tools, as much of each as the budget takes.
     async fn fitted(&self, query: &Query, found: &Found, cap: usize, detail: Detail) -> Fitted {
         let mut total = 0;
+        let mut raw = Vec::new();
         let mut candidates = Vec::new();
         for (visit, shelf) in &found.shelves {
-            let tools = shelf.catalogue().tools().iter().zip(shelf.entries());
-            for (tool, entry) in tools.filter(|(tool, _)| self.may_call(visit, tool)) {
+            let mut raw_tokens = 0;
+            for entry in shelf.entries().iter().filter(|entry| self.may_call(visit, entry.tool())) {
                 total += 1;
-                if query.selects(tool, visit.server()) {
+                raw_tokens += u64::from(entry.kept().raw);
+                if query.selects(entry.tool(), visit.server()) {
                     candidates.push(Candidate { entry, server: shelf.server() });
                 }
             }
+            raw.push((shelf.server().clone(), raw_tokens));
         }
         let placed = match candidates.as_slice() {
             [one] if query.names.is_some() => fit_one(one, detail, cap, found.everywhere),
@@ -149,7 +151,10 @@ impl Gateway {
         let (tools, tokens) = assemble(&placed, found.everywhere);
         let tokens_used = match tokens {
             Some(tokens) => tokens,
-            None => count(tools.clone(), self.settings.rules.encoding).await,
+            None => {
+                let (text, encoding) = (tools.clone(), self.settings.rules.encoding);
+                blocking(move || encoding.count(&text)).await
+            }
         };
         let mut text = format!(
             r#"{{"server":{},"total_available":{total},"returned":{},"tokens_used":{tokens_used},"tools":{tools}"#,
@@ -167,22 +172,11 @@ impl Gateway {
             text.push_str(&format!(r#","note":{}"#, Value::from(notes.join("; "))));
         }
         text.push('}');
-        Fitted { text, tokens_used }
+        Fitted { text, tokens_used, raw }
     }
 
     fn may_call(&self, visit: &Visit, tool: &Tool) -> bool {
         self.settings.rules.authorize(visit.clone(), tool.name()).is_ok()
-    }
-
-    /// What the tools that the caller may use would have cost, loaded as their servers send them.
-    fn raw_tokens(&self, found: &Found) -> Vec<(ServerName, u64)> {
-        let raw = |(visit, shelf): &(Visit, Arc<Shelf>)| {
-            let tools = shelf.catalogue().tools().iter().zip(shelf.entries());
-            let visible = tools.filter(|(tool, _)| self.may_call(visit, tool));
-            let tokens = visible.map(|(_, entry)| u64::from(entry.kept().raw)).sum();
-            (shelf.server().clone(), tokens)
-        };
-        found.shelves.iter().map(raw).collect()
     }
 
     /// The tools that a visitor may call, in the server's order.
@@ -234,6 +228,9 @@ struct Found {
 struct Fitted {
     text: String,
     tokens_used: usize,
+    /// What the tools of each server that the caller may use would have cost, loaded as they are
+    /// sent.
+    raw: Vec<(ServerName, u64)>,
 }
 
 /// A `get_server_tools` call as asked for.
@@ -335,13 +332,4 @@ fn words_of(query: &str) -> Vec<String> {
         .take(MOST)
         .map(str::to_owned)
         .collect()
-}
-
-/// Counts on a blocking thread: the first count loads the tables, and a long text takes a while.
-async fn count(text: String, encoding: Encoding) -> usize {
-    match tokio::task::spawn_blocking(move || encoding.count(&text)).await {
-        Ok(tokens) => tokens,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => 0,
-    }
 }

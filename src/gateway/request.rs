@@ -15,7 +15,7 @@ use crate::{
         policy::{Denied, Permit, Visit},
         refusal::Refusal,
     },
-    downstream::{CallFailure, Server, Unavailable},
+    downstream::{CallFailure, Server, Unavailable, blocking},
 };
 
 /// An `execute_tool` call as asked for.
@@ -120,12 +120,7 @@ impl Gateway {
             return checked(permit, &catalogue, args);
         }
         let (permit, catalogue) = (permit.clone(), catalogue.clone());
-        let check = tokio::task::spawn_blocking(move || checked(&permit, &catalogue, args));
-        match check.await {
-            Ok(outcome) => outcome,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(Refusal::Cancelled),
-        }
+        blocking(move || checked(&permit, &catalogue, args)).await
     }
 
     fn no_server(&self, caller: &Caller, name: &str) -> Refusal {
