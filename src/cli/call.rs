@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::Environment,
-    gateway::{Answer, facade},
+    gateway::{self, Answer, facade},
 };
 
 pub(super) fn servers(
@@ -139,7 +139,7 @@ fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Foun
         let found = match answer {
             Answer::Result(result) => Found::Result(result),
             Answer::Refused(refusal) => Found::Refused {
-                error: parsed(&gateway.refused(&refusal)),
+                error: parsed(&gateway::refused(&refusal)),
                 denied: refusal.is_denial(),
             },
             Answer::Error(error) => Found::Error(json!({

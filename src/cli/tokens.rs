@@ -40,7 +40,7 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
     let runtime = session::runtime()?;
     let servers = runtime.block_on(async {
         let gateway = session::gateway_for_one_call(settings, &env);
-        let servers = shelves(gateway.fleet().servers()).await;
+        let servers = shelves(gateway.current().fleet().servers()).await;
         gateway.stop().await;
         servers
     });

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Gateway, facade, fields::Fields, request::unavailable, text_result};
+use super::{Answer, Snapshot, facade, fields::Fields, request::unavailable, text_result};
 use crate::{
     domain::{
         call::{Caller, ServerName},
@@ -27,7 +27,7 @@ const SEARCH_TIME: Duration = Duration::from_secs(5);
 /// How many servers a search starts at a time.
 const SEARCH_STARTS: usize = 4;
 
-impl Gateway {
+impl Snapshot {
     /// The servers that the caller may use; contacts none of them.
     pub(super) fn list_servers(&self, arguments: Map<String, Value>) -> Result<Answer, Refusal> {
         let mut fields = Fields::new(facade::LIST_SERVERS, arguments);
@@ -64,7 +64,7 @@ impl Gateway {
         self.usage.answered(caller.agent(), answer.tokens_used, answer.raw);
         // The answer does not wait for the disk; the end of the gateway does.
         let usage = self.usage.clone();
-        self.calls.spawn(async move { usage.flush().await });
+        self.background.spawn(async move { usage.flush().await });
         Ok(Answer::Result(text_result(&answer.text)))
     }
 

@@ -16,7 +16,7 @@ use rmcp::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Gateway, facade};
+use super::{Answer, Gateway, facade, refused};
 
 /// How long clients may keep the list of tools, in milliseconds.
 const TOOLS_TTL_MS: u64 = 3_600_000;
@@ -136,7 +136,7 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let stateless = context.protocol_version().is_some_and(|version| !version.has_initialize());
-        let mut result = json!({"tools": facade::tools(self.gateway.settings().debug)});
+        let mut result = json!({"tools": facade::tools(self.gateway.current().settings().debug)});
         if let (true, Value::Object(result)) = (stateless, &mut result) {
             result.insert("ttlMs".into(), TOOLS_TTL_MS.into());
             result.insert("cacheScope".into(), "public".into());
@@ -156,7 +156,7 @@ impl ServerHandler for Handler {
         let answer = self.gateway.call_tool(name, arguments, meta, context.ct.clone()).await;
         match answer {
             Answer::Result(result) => put(&context, result),
-            Answer::Refused(refusal) => put(&context, self.gateway.refused(&refusal)),
+            Answer::Refused(refusal) => put(&context, refused(&refusal)),
             Answer::Error(error) => {
                 return Err(ErrorData::new(ErrorCode(error.code), error.message, error.data));
             }

@@ -1,5 +1,6 @@
 //! Floor 3: what happens to a call.
 //!
+//! - [`snapshot`]: settings and servers that belong together; a call works on one to its end.
 //! - [`facade`]: the three tools as clients see them.
 //! - [`request`]: the path of an `execute_tool` call, one line per step.
 //! - [`discovery`]: `list_servers`, `get_server_tools`. [`context`]: what they cost each agent.
@@ -13,15 +14,18 @@ pub mod facade;
 mod fields;
 mod front;
 mod request;
+mod snapshot;
 mod status;
 mod stdio;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use serde_json::{Map, Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use context::UsageLog;
+pub use snapshot::Snapshot;
 pub use stdio::serve_stdio;
 
 use crate::{
@@ -38,17 +42,14 @@ const DRAIN: Duration = Duration::from_millis(1_800);
 /// How long what is kept may still be written when the gateway stops.
 const WRITE_OUT: Duration = Duration::from_secs(1);
 
-/// The gateway: settings, servers, and the calls in flight.
+/// The gateway: what is in force, and the calls in flight.
 #[derive(Debug)]
 pub struct Gateway {
-    settings: Settings,
-    fleet: Fleet,
+    current: ArcSwap<Snapshot>,
     calls: TaskTracker,
     /// Cancelled when calls in flight are to end.
     stopping: CancellationToken,
     usage: Arc<UsageLog>,
-    /// Made for a command of the shell: ends after its call, so nothing is started ahead of need.
-    one_call: bool,
 }
 
 /// Where the gateway keeps what outlives it; None where the user has no such place.
@@ -67,7 +68,7 @@ pub enum Answer {
     Result(Value),
     /// A JSON-RPC error: a downstream's own, or a tool that does not exist.
     Error(RpcError),
-    /// One of the gateway's refusals; its wire form is a tool result.
+    /// One of the gateway's refusals, secrets masked; its wire form, [`refused`], is a tool result.
     Refused(Refusal),
 }
 
@@ -92,24 +93,21 @@ impl Gateway {
         let cache = SchemaCache::new(cache, settings.rules.encoding);
         let fleet = Fleet::new(&settings.servers, launcher, &cache);
         let usage = places.state.as_ref().map(|dir| dir.join("context.json"));
+        let usage = Arc::new(UsageLog::new(usage));
+        let calls = TaskTracker::new();
+        let snapshot =
+            Snapshot { settings, fleet, usage: usage.clone(), background: calls.clone(), one_call };
         Arc::new(Self {
-            one_call,
-            usage: Arc::new(UsageLog::new(usage)),
-            settings,
-            fleet,
-            calls: TaskTracker::new(),
+            current: ArcSwap::from_pointee(snapshot),
+            calls,
             stopping: CancellationToken::new(),
+            usage,
         })
     }
 
-    /// The settings that are in force.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// The servers behind the gateway.
-    pub fn fleet(&self) -> &Fleet {
-        &self.fleet
+    /// The settings and servers that are in force.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
     }
 
     /// Runs one call of one of the three tools to its end, whoever hangs up: it runs in a task of
@@ -125,9 +123,10 @@ impl Gateway {
             return Answer::Refused(Refusal::Cancelled);
         }
         let gateway = self.clone();
+        let snapshot = self.current();
         let task = self.calls.spawn(async move {
             let both = gateway.stopping.child_token();
-            let body = gateway.dispatch(&name, arguments, meta, &both);
+            let body = gateway.dispatch(&snapshot, &name, arguments, meta, &both);
             let relay = async {
                 cancel.cancelled().await;
                 both.cancel();
@@ -148,33 +147,22 @@ impl Gateway {
 
     async fn dispatch(
         &self,
+        snapshot: &Snapshot,
         name: &str,
         arguments: Map<String, Value>,
         meta: Map<String, Value>,
         cancel: &CancellationToken,
     ) -> Answer {
         let outcome = match name {
-            facade::LIST_SERVERS => self.list_servers(arguments),
-            facade::GET_SERVER_TOOLS => self.get_server_tools(arguments, cancel).await,
-            facade::EXECUTE_TOOL => self.execute_tool(arguments, meta, cancel).await,
-            facade::GET_GATEWAY_STATUS if self.settings.debug => self.status(arguments),
+            facade::LIST_SERVERS => snapshot.list_servers(arguments),
+            facade::GET_SERVER_TOOLS => snapshot.get_server_tools(arguments, cancel).await,
+            facade::EXECUTE_TOOL => snapshot.execute_tool(arguments, meta, cancel).await,
+            facade::GET_GATEWAY_STATUS if snapshot.settings.debug => {
+                status::status(snapshot, arguments)
+            }
             unknown => return Answer::Error(no_such_tool(unknown)),
         };
-        outcome.unwrap_or_else(Answer::Refused)
-    }
-
-    /// The wire form of a refusal: a tool result with one line of JSON, secrets masked where a
-    /// server's own words are quoted.
-    pub fn refused(&self, refusal: &Refusal) -> Value {
-        let mut refusal = refusal.clone();
-        if let Refusal::Unavailable { cause, .. } = &mut refusal {
-            *cause = self.settings.redactor.redact(cause).into_owned();
-        }
-        let mut result = text_result(&refusal.to_json().to_string());
-        if let Value::Object(result) = &mut result {
-            result.insert("isError".into(), true.into());
-        }
-        result
+        outcome.unwrap_or_else(|refusal| Answer::Refused(snapshot.masked(refusal)))
     }
 
     /// Waits for calls in flight, then cancels those that are left, then stops all servers.
@@ -200,12 +188,22 @@ impl Gateway {
         };
         // A call that does not end holds nothing up that matters.
         let written = tokio::time::timeout(WRITE_OUT, written);
-        let _ = tokio::join!(self.fleet.stop(), written);
+        let current = self.current();
+        let _ = tokio::join!(current.fleet.stop(), written);
     }
 
     pub(crate) fn cancel_calls(&self) {
         self.stopping.cancel();
     }
+}
+
+/// The wire form of a refusal: a tool result with one line of JSON.
+pub fn refused(refusal: &Refusal) -> Value {
+    let mut result = text_result(&refusal.to_json().to_string());
+    if let Value::Object(result) = &mut result {
+        result.insert("isError".into(), true.into());
+    }
+    result
 }
 
 /// A result of ours: one text block.

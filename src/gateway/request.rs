@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Gateway, facade, fields::Fields, text_result};
+use super::{Answer, Snapshot, facade, fields::Fields, text_result};
 use crate::{
     domain::{
         call::{Caller, ServerName, ToolName},
@@ -36,7 +36,7 @@ struct Patience {
     until: Option<Instant>,
 }
 
-impl Gateway {
+impl Snapshot {
     /// Identity → policy → existence → arguments → forward.
     pub(super) async fn execute_tool(
         &self,

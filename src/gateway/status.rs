@@ -2,40 +2,40 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Gateway, facade, fields::Fields, text_result};
+use super::{Answer, Snapshot, facade, fields::Fields, text_result};
 use crate::domain::{refusal::Refusal, settings::Source};
 
-impl Gateway {
-    /// How the gateway stands. Not subject to policy: it is offered only under `--debug`.
-    pub(super) fn status(&self, arguments: Map<String, Value>) -> Result<Answer, Refusal> {
-        let mut fields = Fields::new(facade::GET_GATEWAY_STATUS, arguments);
-        fields.optional_text("agent_id")?;
-        fields.finish()?;
-        let settings = &self.settings;
-        let sources = &settings.sources;
-        let agents: Vec<&str> = settings.rules.agents.keys().map(|agent| agent.as_str()).collect();
-        let servers: Vec<&str> =
-            settings.servers.iter().map(|server| server.name.as_str()).collect();
-        let status = json!({
-            "reload_status": {
-                "mcp_config": loaded(&sources.mcp_config),
-                "gateway_rules": loaded(&sources.rules),
+/// How the gateway stands. Not subject to policy: it is offered only under `--debug`.
+pub(super) fn status(
+    snapshot: &Snapshot,
+    arguments: Map<String, Value>,
+) -> Result<Answer, Refusal> {
+    let mut fields = Fields::new(facade::GET_GATEWAY_STATUS, arguments);
+    fields.optional_text("agent_id")?;
+    fields.finish()?;
+    let settings = &snapshot.settings;
+    let sources = &settings.sources;
+    let agents: Vec<&str> = settings.rules.agents.keys().map(|agent| agent.as_str()).collect();
+    let servers: Vec<&str> = settings.servers.iter().map(|server| server.name.as_str()).collect();
+    let status = json!({
+        "reload_status": {
+            "mcp_config": loaded(&sources.mcp_config),
+            "gateway_rules": loaded(&sources.rules),
+        },
+        "policy_state": {
+            "total_agents": agents.len(),
+            "agent_ids": agents,
+            "defaults": {
+                "deny_on_missing_agent": settings.identities.deny_on_missing_agent,
+                "precedence": settings.rules.precedence.as_str(),
+                "explain_denials": settings.rules.explain_denials,
             },
-            "policy_state": {
-                "total_agents": agents.len(),
-                "agent_ids": agents,
-                "defaults": {
-                    "deny_on_missing_agent": settings.identities.deny_on_missing_agent,
-                    "precedence": settings.rules.precedence.as_str(),
-                    "explain_denials": settings.rules.explain_denials,
-                },
-            },
-            "available_servers": servers,
-            "config_paths": {"mcp_config": sources.mcp_config.path, "gateway_rules": sources.rules.path},
-            "message": "settings are read at start; restart to apply changes",
-        });
-        Ok(Answer::Result(text_result(&status.to_string())))
-    }
+        },
+        "available_servers": servers,
+        "config_paths": {"mcp_config": sources.mcp_config.path, "gateway_rules": sources.rules.path},
+        "message": "settings are read at start; restart to apply changes",
+    });
+    Ok(Answer::Result(text_result(&status.to_string())))
 }
 
 /// A file that is in use was read once, without a fault.

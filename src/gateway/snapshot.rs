@@ -1,0 +1,45 @@
+//! What a call works on from its begin to its end.
+
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+use super::context::UsageLog;
+use crate::{
+    domain::{refusal::Refusal, settings::Settings},
+    downstream::Fleet,
+};
+
+/// Settings, and the servers that they name. Never changed: what comes after is another one, and a
+/// call keeps the one that it began with.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(super) settings: Settings,
+    pub(super) fleet: Fleet,
+    pub(super) usage: Arc<UsageLog>,
+    /// For what goes on after an answer, and is waited for when the gateway stops.
+    pub(super) background: TaskTracker,
+    /// Made for a command of the shell: ends after its call, so nothing is started ahead of need.
+    pub(super) one_call: bool,
+}
+
+impl Snapshot {
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The servers.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// A refusal that may leave the gateway: secrets are masked where a server's own words are
+    /// quoted.
+    pub(super) fn masked(&self, mut refusal: Refusal) -> Refusal {
+        if let Refusal::Unavailable { cause, .. } = &mut refusal {
+            *cause = self.settings.redactor.redact(cause).into_owned();
+        }
+        refusal
+    }
+}
