@@ -18,7 +18,7 @@ use crate::{
         shelf::{Level, Shelf, assemble},
         tokens::Encoding,
     },
-    downstream::Server,
+    downstream::Member,
     gateway::facade,
     journal::context::{self, Totals},
 };
@@ -40,7 +40,7 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
     let runtime = session::runtime()?;
     let servers = runtime.block_on(async {
         let gateway = session::gateway_for_one_call(settings, &env);
-        let servers = shelves(gateway.current().fleet().servers()).await;
+        let servers = shelves(gateway.current().fleet().members()).await;
         gateway.stop().await;
         servers
     });
@@ -59,18 +59,18 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
 }
 
 /// The tools of every server, in the order of the settings; or why there are none.
-async fn shelves(servers: &[Arc<Server>]) -> Vec<(String, Result<Arc<Shelf>, String>)> {
+async fn shelves(members: &[Member]) -> Vec<(String, Result<Arc<Shelf>, String>)> {
     let permits = Arc::new(Semaphore::new(PARALLEL_STARTS));
-    let mut asked: JoinSet<_> = servers
+    let mut asked: JoinSet<_> = members
         .iter()
         .cloned()
         .enumerate()
-        .map(|(index, server)| {
+        .map(|(index, member)| {
             let permits = permits.clone();
             async move {
                 let _permit = permits.acquire_owned().await;
-                let shelf = server.shelf(server.spec().timeout, false).await;
-                (index, server.name().to_string(), shelf.map_err(|unavailable| unavailable.cause))
+                let shelf = member.server().shelf(member.spec().timeout, false).await;
+                (index, member.name().to_string(), shelf.map_err(|unavailable| unavailable.cause))
             }
         })
         .collect();

@@ -1,6 +1,6 @@
 //! Floor 2: the MCP servers behind us.
 //!
-//! - [`Fleet`]: all servers of the settings, by name.
+//! - [`Fleet`]: all servers of the settings, by name; [`Member`]: a server, and its settings.
 //! - [`server`]: one server: started at first need, started again after a death, stopped.
 //! - [`connection`]: one live MCP session: handshake, tools, calls.
 //! - [`cache`]: tools and their counts, kept between runs.
@@ -45,41 +45,69 @@ const PARALLEL_STARTS: usize = 4;
 /// How long stopping everything may take, in all.
 const STOP_DEADLINE: Duration = Duration::from_millis(2_200);
 
-/// All servers of a gateway.
+/// All servers of one state of the settings.
 #[derive(Debug)]
 pub struct Fleet {
-    servers: Vec<Arc<Server>>,
-    by_name: HashMap<ServerName, Arc<Server>>,
+    members: Vec<Member>,
+    by_name: HashMap<ServerName, usize>,
+}
+
+/// A server, and what these settings say of it. The server may be older than they are.
+#[derive(Clone, Debug)]
+pub struct Member {
+    spec: ServerSpec,
+    server: Arc<Server>,
+}
+
+impl Member {
+    /// Its name.
+    pub fn name(&self) -> &ServerName {
+        &self.spec.name
+    }
+
+    /// Its settings.
+    pub fn spec(&self) -> &ServerSpec {
+        &self.spec
+    }
+
+    /// The server itself.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
 }
 
 impl Fleet {
     /// A fleet of these servers, none of them started.
     pub fn new(specs: &[ServerSpec], launcher: &Arc<Launcher>, cache: &SchemaCache) -> Self {
-        let servers: Vec<_> = specs
-            .iter()
-            .map(|spec| Arc::new(Server::new(spec.clone(), launcher.clone(), cache.clone())))
-            .collect();
-        let by_name =
-            servers.iter().map(|server| (server.name().clone(), server.clone())).collect();
-        Self { servers, by_name }
+        let members = specs.iter().map(|spec| Member {
+            server: Arc::new(Server::new(spec.clone(), launcher.clone(), cache.clone())),
+            spec: spec.clone(),
+        });
+        Self::of(members.collect())
+    }
+
+    fn of(members: Vec<Member>) -> Self {
+        let names = members.iter().enumerate();
+        let by_name = names.map(|(index, member)| (member.name().clone(), index)).collect();
+        Self { members, by_name }
     }
 
     /// The servers, in the order of the settings.
-    pub fn servers(&self) -> &[Arc<Server>] {
-        &self.servers
+    pub fn members(&self) -> &[Member] {
+        &self.members
     }
 
     /// The server of that exact name.
-    pub fn server(&self, name: &str) -> Option<&Arc<Server>> {
-        self.by_name.get(name)
+    pub fn member(&self, name: &str) -> Option<&Member> {
+        self.by_name.get(name).and_then(|index| self.members.get(*index))
     }
 
     /// Starts the servers that are to be started with the gateway, a few at a time, in the
     /// background. Failures are logged; the next call tries again.
     pub fn start_eager(&self) {
         let permits = Arc::new(Semaphore::new(PARALLEL_STARTS));
-        for server in self.servers.iter().filter(|server| server.spec().start == Start::Eager) {
-            let (server, permits) = (server.clone(), permits.clone());
+        for member in self.members.iter().filter(|member| member.spec.start == Start::Eager) {
+            let (server, permits) = (member.server.clone(), permits.clone());
             tokio::spawn(async move {
                 let _permit = permits.acquire_owned().await;
                 // The failure is in the log and in the server's status already.
@@ -90,8 +118,9 @@ impl Fleet {
 
     /// Stops all servers in parallel and for good; whatever still runs at the deadline is killed.
     pub async fn stop(&self) {
+        let servers = self.members.iter().map(|member| member.server.clone());
         let mut stops: JoinSet<()> =
-            self.servers.iter().cloned().map(|server| async move { server.stop().await }).collect();
+            servers.map(|server| async move { server.stop().await }).collect();
         let all = async { while stops.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_DEADLINE, all).await.is_err() {
             tracing::warn!("some servers did not stop in time");

@@ -30,6 +30,8 @@ pub(super) const START_DEADLINE: Duration = Duration::from_secs(60);
 /// One server of the settings.
 #[derive(Debug)]
 pub struct Server {
+    /// As it was when the server was made: right in all that decides how it runs. What else the
+    /// settings say of it may have changed; see [`super::Member`].
     spec: ServerSpec,
     launcher: Arc<Launcher>,
     /// Held only for looking and replacing, never across an await.
@@ -106,11 +108,6 @@ impl Server {
     /// Its name.
     pub fn name(&self) -> &ServerName {
         &self.spec.name
-    }
-
-    /// Its settings.
-    pub fn spec(&self) -> &ServerSpec {
-        &self.spec
     }
 
     /// How it stands; starts nothing.

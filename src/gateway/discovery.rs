@@ -18,7 +18,7 @@ use crate::{
         settings::{Endpoint, public_url},
         shelf::{Level, Shelf, assemble},
     },
-    downstream::{Server, Status, blocking},
+    downstream::{Member, Status, blocking},
 };
 
 /// How long a search waits for servers that are not up.
@@ -37,11 +37,11 @@ impl Snapshot {
         let caller = self.identify(agent_id.as_deref())?;
         let servers: Vec<Value> = self
             .fleet
-            .servers()
+            .members()
             .iter()
-            .filter_map(|server| {
-                let visit = self.settings.rules.visit(&caller, server.name()).ok()?;
-                Some(self.entry(server, metadata.then_some(&visit)))
+            .filter_map(|member| {
+                let visit = self.settings.rules.visit(&caller, member.name()).ok()?;
+                Some(self.entry(member, metadata.then_some(&visit)))
             })
             .collect();
         Ok(Self::json_answer(&Value::Array(servers)))
@@ -74,8 +74,8 @@ impl Snapshot {
         name: &str,
         cancel: &CancellationToken,
     ) -> Result<Found, Refusal> {
-        let (visit, server) = self.visit(caller, name)?;
-        let wait = server.spec().timeout;
+        let (visit, member) = self.visit(caller, name)?;
+        let (server, wait) = (member.server(), member.spec().timeout);
         let shelf = tokio::select! {
             shelf = server.shelf(wait, !self.one_call) => shelf.map_err(|cause| unavailable(server.name(), cause))?,
             () = cancel.cancelled() => return Err(Refusal::Cancelled),
@@ -94,11 +94,11 @@ impl Snapshot {
         let permits = Arc::new(Semaphore::new(SEARCH_STARTS));
         let mut asked: JoinSet<_> = JoinSet::new();
         let mut visits = Vec::new();
-        for server in self.fleet.servers() {
-            let Ok(visit) = self.settings.rules.visit(caller, server.name()) else { continue };
+        for member in self.fleet.members() {
+            let Ok(visit) = self.settings.rules.visit(caller, member.name()) else { continue };
             let index = visits.len();
             visits.push(visit);
-            let (server, permits) = (server.clone(), permits.clone());
+            let (server, permits) = (member.server().clone(), permits.clone());
             asked.spawn(async move {
                 let shelf = tokio::time::timeout_at(until, async {
                     if let Some(shelf) = server.known_shelf().await {
@@ -190,8 +190,8 @@ impl Snapshot {
 
     /// A server in the list, with metadata for a visitor; what may be secret (arguments,
     /// environment, headers) is never in it, and only tools that the visitor may call are counted.
-    fn entry(&self, server: &Server, metadata_for: Option<&Visit>) -> Value {
-        let spec = server.spec();
+    fn entry(&self, member: &Member, metadata_for: Option<&Visit>) -> Value {
+        let spec = member.spec();
         let mut entry = Map::new();
         entry.insert("name".into(), spec.name.as_str().into());
         let masked = |text: &str| Value::from(self.settings.redactor.redact(text));
@@ -202,7 +202,7 @@ impl Snapshot {
             Endpoint::Stdio(command) => entry.insert("command".into(), masked(&command.program)),
             Endpoint::Http { url, .. } => entry.insert("url".into(), masked(&public_url(url))),
         };
-        let status = server.status();
+        let status = member.server().status();
         entry.insert("status".into(), status.as_str().into());
         if let Status::Ready(Some(catalogue)) = status {
             entry.insert("tools".into(), self.visible_tools(visit, &catalogue).count().into());

@@ -15,7 +15,7 @@ use crate::{
         policy::{Denied, Permit, Visit},
         refusal::Refusal,
     },
-    downstream::{CallFailure, Server, Unavailable, blocking},
+    downstream::{CallFailure, Member, Server, Unavailable, blocking},
 };
 
 /// An `execute_tool` call as asked for.
@@ -46,8 +46,9 @@ impl Snapshot {
     ) -> Result<Answer, Refusal> {
         let call = Call::parse(arguments, meta)?;
         let caller = self.identify(call.agent_id.as_deref())?;
-        let (visit, server) = self.visit(&caller, &call.server)?;
-        let patience = Patience::new(server.spec().timeout, call.timeout);
+        let (visit, member) = self.visit(&caller, &call.server)?;
+        let server = member.server();
+        let patience = Patience::new(member.spec().timeout, call.timeout);
         let permit = self.authorize(visit, &call.tool, server, &patience, cancel).await?;
         self.usage.called(caller.agent());
         let catalogue = catalogue(server, patience.left(), cancel).await?;
@@ -60,16 +61,12 @@ impl Snapshot {
     }
 
     /// The right to use the server, and the server.
-    pub(super) fn visit(
-        &self,
-        caller: &Caller,
-        name: &str,
-    ) -> Result<(Visit, &Arc<Server>), Refusal> {
-        let Some(server) = self.fleet.server(name) else {
+    pub(super) fn visit(&self, caller: &Caller, name: &str) -> Result<(Visit, &Member), Refusal> {
+        let Some(member) = self.fleet.member(name) else {
             return Err(self.no_server(caller, name));
         };
-        match self.settings.rules.visit(caller, server.name()) {
-            Ok(visit) => Ok((visit, server)),
+        match self.settings.rules.visit(caller, member.name()) {
+            Ok(visit) => Ok((visit, member)),
             Err(denied) if self.settings.rules.explain_denials => {
                 Err(refused(&format!("server `{name}`"), denied))
             }
@@ -125,7 +122,7 @@ impl Snapshot {
 
     fn no_server(&self, caller: &Caller, name: &str) -> Refusal {
         let rules = &self.settings.rules;
-        let visible = self.fleet.servers().iter().map(|server| server.name());
+        let visible = self.fleet.members().iter().map(Member::name);
         let visible = visible.filter(|server| rules.visit(caller, server).is_ok());
         let near = owned(near(name, visible.map(ServerName::as_str)));
         Refusal::ServerNotFound { server: name.to_owned(), near }
