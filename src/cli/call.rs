@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     config::Environment,
-    gateway::{self, Answer, facade},
+    downstream::Client,
+    gateway::{self, Answer, Asked, facade},
 };
 
 pub(super) fn servers(
@@ -135,7 +136,9 @@ fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Foun
     let found = runtime.block_on(async {
         let gateway = session::gateway_for_one_call(settings, &Environment::of_process());
         let cancel = CancellationToken::new();
-        let answer = gateway.call_tool(tool.to_owned(), arguments, Map::new(), cancel).await;
+        let (tool, client) = (tool.to_owned(), Client::absent());
+        let asked = Asked { tool, arguments, meta: Map::new(), client };
+        let answer = gateway.call_tool(asked, cancel).await;
         let found = match answer {
             Answer::Result(result) => Found::Result(result),
             Answer::Refused(refusal) => Found::Refused {

@@ -37,7 +37,7 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
 fn missing_commands(settings: &Settings) -> Vec<String> {
     let stdio = settings.servers.iter().filter_map(|server| match &server.endpoint {
         Endpoint::Stdio(command) => Some((&server.name, command)),
-        Endpoint::Http { .. } => None,
+        Endpoint::Http(_) => None,
     });
     stdio
         .filter(|(_, command)| find(&command.program, command).is_none())

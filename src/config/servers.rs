@@ -1,22 +1,26 @@
 //! `.mcp.json`: which servers. The format that MCP clients share, so an existing file works as it is.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
+use ipnet::IpNet;
 use url::Url;
 
 use super::{
-    Environment, document,
+    Environment,
+    document::{self, Value},
     fault::Faults,
     reader::{At, Object, Reader},
 };
 use crate::domain::{
     call::ServerName,
     near::near,
-    settings::{Command, DEFAULT_TIMEOUT, Endpoint, ServerSpec, Start},
+    settings::{
+        AllowPrivate, Command, DEFAULT_TIMEOUT, Elicitation, Endpoint, Remote, ServerSpec, Start,
+    },
 };
 
 /// The keys of a server entry.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 15] = [
     "command",
     "args",
     "env",
@@ -30,11 +34,12 @@ const KNOWN: [&str; 13] = [
     "disabled",
     "init",
     "inheritEnv",
+    "allowPrivate",
+    "elicitation",
 ];
 
 /// Keys of the contract that this version cannot honour yet.
-const LATER: [&str; 7] =
-    ["idle", "maxConcurrency", "allowPrivate", "oauth", "pin", "elicitation", "instances"];
+const LATER: [&str; 5] = ["idle", "maxConcurrency", "oauth", "pin", "instances"];
 
 /// What a child gets of the gateway's environment, besides what its entry says. Nothing here names
 /// a secret; the gateway's own variables stay with the gateway.
@@ -122,15 +127,7 @@ fn all(servers: &At<'_>, reader: &mut Reader<'_>, loaded: &mut Loaded) {
                 reader.warn(&at, "starts Tollgate itself and is left out");
                 loaded.disabled.push(name.to_owned());
             }
-            Some(spec) => {
-                if matches!(spec.endpoint, Endpoint::Http { .. }) {
-                    reader.warn(
-                        &at,
-                        "is reached over HTTP, which this version cannot do yet: calls are refused",
-                    );
-                }
-                loaded.specs.push(spec);
-            }
+            Some(spec) => loaded.specs.push(spec),
             None => {}
         }
     }
@@ -187,6 +184,9 @@ fn entry(
         (Some(command), None) => stdio(&command, object, reader, loaded),
         (None, Some(url)) => http(&url, object, reader, loaded),
     };
+    let elicitation = object.get("elicitation").map(|at| {
+        reader.choice(&at, &[("allow", Elicitation::Allow), ("deny", Elicitation::Deny)])
+    });
     let (endpoint, identity) = endpoint?;
     check_transport(object, &endpoint, reader);
     Some(ServerSpec {
@@ -196,6 +196,7 @@ fn entry(
         endpoint,
         timeout: timeout.unwrap_or(Some(DEFAULT_TIMEOUT))?,
         start: start.unwrap_or(Some(default_start(reader.env)))?,
+        elicitation: elicitation.unwrap_or(Some(Elicitation::default()))?,
     })
 }
 
@@ -246,6 +247,8 @@ fn http(
     loaded: &mut Loaded,
 ) -> Option<(Endpoint, String)> {
     let headers = object.get("headers").map(|at| pairs(&at, reader, loaded, true));
+    let allow_private = object.get("allowPrivate").map(|at| allow_private(&at, reader));
+    let allow_private = allow_private.unwrap_or(Some(AllowPrivate::default()));
     let text = reader.text(at)?;
     match Url::parse(&text) {
         Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => {
@@ -254,7 +257,8 @@ fn http(
             let place = url.to_string();
             let headers_in_order = headers.iter().flat_map(|(name, value)| [name, value]);
             let identity = identity(std::iter::once(&place).chain(headers_in_order));
-            Some((Endpoint::Http { url, headers }, identity))
+            let remote = Remote { url, headers, allow_private: allow_private? };
+            Some((Endpoint::Http(remote), identity))
         }
         Ok(_) => {
             reader.fault(at, "must begin with http:// or https://");
@@ -265,6 +269,26 @@ fn http(
             None
         }
     }
+}
+
+/// `true`, or the addresses and networks that are meant.
+fn allow_private(at: &At<'_>, reader: &mut Reader<'_>) -> Option<AllowPrivate> {
+    let Value::List(_) = &at.node.value else {
+        return reader.flag(at).map(|all| if all { AllowPrivate::All } else { AllowPrivate::None });
+    };
+    let mut nets = Vec::new();
+    for item in reader.list(at)? {
+        let text = reader.text(&item)?;
+        let address = || text.parse::<IpAddr>().map(IpNet::from).ok();
+        match text.parse().ok().or_else(address) {
+            Some(net) => nets.push(net),
+            None => {
+                reader.fault(&item, "must be an address or a network, such as \"10.0.0.0/8\"");
+                return None;
+            }
+        }
+    }
+    Some(AllowPrivate::Only(nets))
 }
 
 /// Texts as one; none of them can hold what stands between.
@@ -303,13 +327,13 @@ fn check_transport(object: &Object<'_>, endpoint: &Endpoint, reader: &mut Reader
         let Some(word) = reader.text(&at) else { continue };
         match (word.as_str(), endpoint) {
             ("stdio", Endpoint::Stdio(_))
-            | ("http" | "streamable-http" | "streamableHttp" | "streamable", Endpoint::Http { .. }) => {}
+            | ("http" | "streamable-http" | "streamableHttp" | "streamable", Endpoint::Http(_)) => {}
             ("sse", _) => reader.fault(
                 &at,
                 "is the old HTTP+SSE transport, which is not supported; give the server's Streamable HTTP address and type \"http\"",
             ),
             (_, Endpoint::Stdio(_)) => reader.fault(&at, "must be \"stdio\" beside `command`"),
-            (_, Endpoint::Http { .. }) => reader.fault(&at, "must be \"http\" beside `url`"),
+            (_, Endpoint::Http(_)) => reader.fault(&at, "must be \"http\" beside `url`"),
         }
     }
 }

@@ -45,6 +45,14 @@ pub enum Refusal {
         /// When to try again, in milliseconds, if that is known.
         retry_after_ms: Option<u64>,
     },
+    /// The server wants credentials that the gateway does not have.
+    #[error("server `{server}` wants credentials: {cause}")]
+    AuthRequired {
+        /// Which server.
+        server: ServerName,
+        /// Why, fit for an agent's eyes.
+        cause: String,
+    },
     /// The server has no such tool, or the caller may not know of it.
     #[error("server `{server}` has no tool `{tool}`")]
     ToolNotFound {
@@ -97,6 +105,7 @@ impl Refusal {
             Self::ServerNotFound { .. } => "SERVER_NOT_FOUND",
             Self::Denied { .. } => "DENIED_BY_POLICY",
             Self::Unavailable { .. } => "SERVER_UNAVAILABLE",
+            Self::AuthRequired { .. } => "AUTH_REQUIRED",
             Self::ToolNotFound { .. } => "TOOL_NOT_FOUND",
             Self::Timeout { .. } => "TIMEOUT",
             Self::InvalidArguments { .. } => "INVALID_ARGUMENTS",
@@ -149,6 +158,9 @@ impl Refusal {
             Self::Denied { subject: Subject::Tool, .. } => {
                 Some("get_server_tools tells which tools you may call".into())
             }
+            Self::AuthRequired { server, .. } => Some(format!(
+                "tell the user to give server `{server}` an `Authorization` header in its settings"
+            )),
             _ => None,
         }
     }

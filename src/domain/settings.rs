@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use ipnet::IpNet;
 use url::Url;
 
 use super::{call::ServerName, identity::Identities, redact::Redactor, rules::Rules};
@@ -64,6 +65,8 @@ pub struct ServerSpec {
     pub timeout: Duration,
     /// Whether it is started with the gateway, or at first use.
     pub start: Start,
+    /// Whether it may ask the user through the client.
+    pub elicitation: Elicitation,
     /// Tells settings of servers apart: all that decides what server is reached, as one text. May
     /// hold secrets.
     pub identity: String,
@@ -85,12 +88,40 @@ pub enum Endpoint {
     /// A child process that speaks MCP on its standard streams.
     Stdio(Command),
     /// A remote server (Streamable HTTP).
-    Http {
-        /// Where.
-        url: Url,
-        /// Headers sent with every request; may hold secrets.
-        headers: BTreeMap<String, String>,
-    },
+    Http(Remote),
+}
+
+/// A server reached over HTTP.
+#[derive(Clone, PartialEq)]
+pub struct Remote {
+    /// Where.
+    pub url: Url,
+    /// Headers sent with every request; may hold secrets.
+    pub headers: BTreeMap<String, String>,
+    /// Which addresses it may have beside public ones.
+    pub allow_private: AllowPrivate,
+}
+
+/// Which addresses a server may have that are not public: private, loopback, link-local, metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AllowPrivate {
+    /// None of them.
+    #[default]
+    None,
+    /// Those in these networks.
+    Only(Vec<IpNet>),
+    /// All of them.
+    All,
+}
+
+/// Whether a server may ask the user something in the middle of a call (MCP elicitation).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Elicitation {
+    /// It is told that there is nobody to ask.
+    #[default]
+    Deny,
+    /// Its questions are passed on to clients that take them.
+    Allow,
 }
 
 /// A command line, run without a shell.
@@ -111,7 +142,7 @@ impl ServerSpec {
     pub fn transport(&self) -> &'static str {
         match self.endpoint {
             Endpoint::Stdio(_) => "stdio",
-            Endpoint::Http { .. } => "http",
+            Endpoint::Http(_) => "http",
         }
     }
 }
@@ -121,7 +152,7 @@ impl fmt::Debug for ServerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = match &self.endpoint {
             Endpoint::Stdio(command) => command.program.clone(),
-            Endpoint::Http { url, .. } => public_url(url),
+            Endpoint::Http(remote) => public_url(&remote.url),
         };
         f.debug_struct("ServerSpec").field("name", &self.name).field("at", &place).finish()
     }

@@ -1,59 +1,61 @@
 //! One live MCP session with a server: handshake, tools, calls.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use rmcp::{
     RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientRequest,
-        ErrorCode, ListToolsRequest, MetaObject, PaginatedRequestParams, ProtocolVersion,
-        RequestId, RequestMetaObject, ServerResult,
+        GetExtensions, MetaObject, ProtocolVersion, RequestId, RequestMetaObject, ServerResult,
+        SubscriptionFilter,
     },
     service::{
         ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer, PeerRequestOptions,
         RunningService, ServiceError,
     },
+    transport::Transport,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::{process::Child, sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     child::Launcher,
-    failure::CallFailure,
+    failure::{CallFailure, Unavailable},
+    flight::Flight,
     handler::Handler,
+    http,
+    listing::{Listing, cut, list},
+    outgoing::Outgoing,
     stderr,
-    transport::{Pipes, Seen, TOO_LONG, Traffic, UNREADABLE},
+    transport::{Pipes, Seen, Traffic},
+    wire::{Failed, Reached, TOO_LONG, UNREADABLE, Wire},
 };
 use crate::domain::{
-    call::{ServerName, ToolName},
-    catalog::{Catalogue, Tool},
+    call::ServerName,
+    catalog::Catalogue,
     refusal::RpcError,
-    render::visible,
-    settings::Command,
+    settings::{Command, Elicitation, Endpoint, Remote, ServerSpec},
 };
 
-/// The most pages of tools that are followed.
-const MAX_PAGES: usize = 200;
-
-/// The most tools one server may offer.
-const MAX_TOOLS: usize = 10_000;
-
-/// The most bytes that the definitions of one server may take.
-const MAX_DEFINITION_BYTES: usize = 16 * 1024 * 1024;
+/// What the client of one request can do (2026-07-28, `_meta`).
+const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// How long after the end of a server's stdout its process may still be seen to live.
 const END_GRACE: Duration = Duration::from_secs(1);
 
 /// How long telling a server of a withdrawn call may take.
 const NOTICE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The tools are not listed again within this time: some servers say several times in a row that
+/// they have changed.
+const DEBOUNCE: Duration = Duration::from_millis(250);
+
+/// However short a server says that its tools stay as they are, they are listed no more often.
+const LEAST_TTL: Duration = Duration::from_secs(10);
+
+/// A subscription that ended is opened again after this time.
+const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 
 /// Whether a server speaks a version with a handshake. Remembered, so that a restart of an older
 /// server does not begin with a probe that it cannot answer.
@@ -70,58 +72,82 @@ pub(super) struct Connection {
     peer: Peer<RoleClient>,
     /// None once closed.
     service: Mutex<Option<RunningService<RoleClient, Handler>>>,
-    traffic: Arc<Traffic>,
+    wire: Arc<Wire>,
+    line: Line,
     /// Locked while the tools are listed, so that they are listed once.
-    catalogue: Mutex<Arc<Catalogue>>,
-    tools_changed: Arc<AtomicBool>,
+    listed: Mutex<Listed>,
     era: Era,
+    elicitation: Elicitation,
     /// Ends the process when cancelled.
     stop: CancellationToken,
-    /// Cancelled when the process has ended.
+    /// Cancelled when the process has ended, or the session that has none.
+    ended: CancellationToken,
+}
+
+/// What the session runs over.
+#[derive(Debug)]
+enum Line {
+    Pipes(Arc<Traffic>),
+    Http,
+}
+
+#[derive(Debug)]
+struct Listed {
+    catalogue: Arc<Catalogue>,
+    at: Instant,
+    /// When the server's own word for the list runs out; None if it tells of changes.
+    stale_at: Option<Instant>,
+}
+
+/// A session that was opened, before its tools are known.
+struct Opened {
+    service: RunningService<RoleClient, Handler>,
+    line: Line,
+    stop: CancellationToken,
     ended: CancellationToken,
 }
 
 impl Connection {
-    /// Starts the process, completes the handshake and lists the tools.
+    /// Reaches the server, completes the handshake and lists the tools.
     ///
     /// # Errors
-    /// What went wrong, in words for an agent. The process is being ended by then.
+    /// What went wrong, in words for an agent. A process is being ended by then.
     pub(super) async fn open(
-        server: &ServerName,
-        command: &Command,
+        spec: &ServerSpec,
         launcher: &Arc<Launcher>,
         era: Option<Era>,
-    ) -> Result<Self, String> {
-        let child = launcher.spawn(command)?;
-        let tail = stderr::Tail::default();
-        tokio::spawn(stderr::log(server.clone(), child.stderr, tail.clone()));
-        let (stop, ended) = attend(server, launcher, child.process, child.mark);
-        let guard = stop.clone().drop_guard();
-        let traffic = Traffic::new(server.clone());
-        let pipes = Pipes::new(child.stdin, child.stdout, traffic.clone());
-        let handler = Handler::default();
-        let tools_changed = handler.tools_changed.clone();
-        let service = handler
-            .serve_with_lifecycle(pipes, lifecycle(era))
-            .await
-            .map_err(handshake_failure)
-            .inspect_err(|_| tell_stderr(server, &tail))?;
+    ) -> Result<Self, Unavailable> {
+        let wire = Arc::<Wire>::default();
+        let handler = Handler { wire: wire.clone(), elicitation: spec.elicitation };
+        let opened = match &spec.endpoint {
+            Endpoint::Stdio(command) => {
+                Opened::process(&spec.name, command, launcher, handler, era).await?
+            }
+            Endpoint::Http(remote) => Opened::remote(remote, handler, era).await?,
+        };
+        let guard = opened.stop.clone().drop_guard();
+        let service = opened.service;
         let era = match service.peer_info() {
             Some(info) if !info.protocol_version.has_initialize() => Era::Stateless,
             _ => Era::Handshake,
         };
-        let catalogue = list(server, service.peer()).await?;
+        let listing = list(&spec.name, service.peer()).await?;
+        let tells = era == Era::Handshake || tells_of_changes(&service);
+        if era == Era::Stateless && tells {
+            tokio::spawn(listen(service.peer().clone(), opened.stop.clone()));
+        }
         guard.disarm();
         Ok(Self {
-            server: server.clone(),
+            server: spec.name.clone(),
             peer: service.peer().clone(),
             service: Mutex::new(Some(service)),
-            traffic,
-            catalogue: Mutex::new(Arc::new(catalogue)),
-            tools_changed,
+            wire,
+            line: opened.line,
+            listed: Mutex::new(Listed::new(listing, tells)),
             era,
-            stop,
-            ended,
+            elicitation: spec.elicitation,
+            stop: opened.stop,
+            ended: opened.ended,
         })
     }
 
@@ -133,51 +159,65 @@ impl Connection {
         self.era
     }
 
-    /// The tools; listed again first if the server said that they changed.
-    pub(super) async fn catalogue(&self) -> Result<Arc<Catalogue>, String> {
-        let mut catalogue = self.catalogue.lock().await;
-        if self.tools_changed.swap(false, Ordering::AcqRel) {
-            // Stands unless the listing comes to its end; this future may be dropped before.
-            let again = SetOnDrop(Some(&self.tools_changed));
-            *catalogue = Arc::new(list(&self.server, &self.peer).await?);
-            again.disarm();
+    /// The tools; listed again first if the server said that they changed, or if what it said of
+    /// them has run out.
+    pub(super) async fn catalogue(&self) -> Result<Arc<Catalogue>, Unavailable> {
+        let mut listed = self.listed.lock().await;
+        let change = self.wire.changes.take();
+        let stale = listed.stale_at.is_some_and(|stale_at| stale_at <= Instant::now());
+        if change.is_some() || stale {
+            tokio::time::sleep_until(listed.at + DEBOUNCE).await;
+            let tells = listed.stale_at.is_none();
+            *listed = Listed::new(list(&self.server, &self.peer).await?, tells);
+            if let Some(change) = change {
+                change.settled();
+            }
         }
-        Ok(catalogue.clone())
+        Ok(listed.catalogue.clone())
     }
 
     /// The tools, unless they are being listed right now.
     pub(super) fn known_catalogue(&self) -> Option<Arc<Catalogue>> {
-        self.catalogue.try_lock().ok().map(|catalogue| catalogue.clone())
+        self.listed.try_lock().ok().map(|listed| listed.catalogue.clone())
+    }
+
+    /// Waits until the server says that its tools have changed; false when the session has ended.
+    pub(super) async fn changed(&self) -> bool {
+        tokio::select! {
+            () = self.wire.changes.told() => true,
+            () = self.ended.cancelled() => false,
+            () = self.stop.cancelled() => false,
+        }
     }
 
     /// Forwards one call and answers the result as it arrived.
     pub(super) async fn call(
         &self,
-        tool: &ToolName,
-        arguments: Map<String, Value>,
-        meta: Map<String, Value>,
+        call: &Outgoing,
         timeout: Duration,
         cancel: &CancellationToken,
     ) -> Result<Value, CallFailure> {
-        let params = CallToolRequestParams::new(tool.as_str().to_owned()).with_arguments(arguments);
-        let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
-        let options =
-            PeerRequestOptions::no_options().with_meta(RequestMetaObject(MetaObject(meta)));
-        let until = Instant::now() + timeout;
+        let answers = call.client.answers.clone().filter(|_| self.era == Era::Stateless);
+        let flight = Flight::new(call.client.uplink.clone(), timeout, answers);
+        let options = PeerRequestOptions::no_options().with_meta(self.meta(call));
         let sent = tokio::select! {
-            sent = self.peer.send_cancellable_request(request, options) => sent,
+            sent = self.peer.send_cancellable_request(self.request(call, &flight), options) => sent,
             () = cancel.cancelled() => return Err(CallFailure::Cancelled),
-            () = tokio::time::sleep_until(until) => return Err(CallFailure::Timeout),
+            () = flight.expired() => return Err(CallFailure::Timeout),
         };
         let handle = sent.map_err(|_| CallFailure::NotSent)?;
-        let id = handle.id.clone();
+        let (id, token) = (handle.id.clone(), handle.progress_token.clone());
         let outcome = tokio::select! {
             biased;
             answer = handle.await_response() => Ok(answer),
             () = cancel.cancelled() => Err((CallFailure::Cancelled, "the client cancelled the call")),
-            () = tokio::time::sleep_until(until) => Err((CallFailure::Timeout, "the call timed out")),
+            () = flight.expired() => Err((CallFailure::Timeout, "the call timed out")),
         };
-        let seen = self.traffic.take_seen(&id);
+        self.wire.flights.land(&id, &token);
+        let seen = match &self.line {
+            Line::Pipes(traffic) => traffic.take_seen(&id),
+            Line::Http => Seen::Maybe,
+        };
         match outcome {
             Ok(answer) => self.answer_of(answer, seen).await,
             Err((failure, reason)) => {
@@ -187,6 +227,30 @@ impl Connection {
         }
     }
 
+    fn request(&self, call: &Outgoing, flight: &Arc<Flight>) -> ClientRequest {
+        let mut params = CallToolRequestParams::new(call.tool.as_str().to_owned())
+            .with_arguments(call.arguments.clone());
+        params.request_state = call.client.state.clone().filter(|_| self.era == Era::Stateless);
+        let mut request = CallToolRequest::new(params);
+        request.extensions_mut().insert(flight.clone());
+        ClientRequest::CallToolRequest(request)
+    }
+
+    /// The call's own `_meta`; in the stateless version also what the client can be asked, of which
+    /// nothing but elicitation is ever passed on.
+    fn meta(&self, call: &Outgoing) -> RequestMetaObject {
+        let mut meta = call.meta.clone();
+        if self.era == Era::Stateless {
+            let asked = call.client.elicitation.clone();
+            let capabilities = match asked.filter(|_| self.elicitation == Elicitation::Allow) {
+                Some(elicitation) => json!({ "elicitation": elicitation }),
+                None => Value::Object(Map::new()),
+            };
+            meta.insert(CLIENT_CAPABILITIES.into(), capabilities);
+        }
+        RequestMetaObject(MetaObject(meta))
+    }
+
     async fn answer_of(
         &self,
         answer: Result<ServerResult, ServiceError>,
@@ -194,7 +258,7 @@ impl Connection {
     ) -> Result<Value, CallFailure> {
         match answer {
             Ok(ServerResult::CustomResult(result)) => Ok(result.0),
-            // The transport hands up every result of the open phase raw.
+            // The transports hand up every other result raw.
             Ok(_) => Err(CallFailure::Lost),
             Err(ServiceError::McpError(error)) if error.code == TOO_LONG => {
                 Err(CallFailure::TooLong)
@@ -202,11 +266,19 @@ impl Connection {
             Err(ServiceError::McpError(error)) if error.code == UNREADABLE => {
                 Err(CallFailure::Unreadable)
             }
-            Err(ServiceError::McpError(error)) => Err(CallFailure::Rpc(RpcError {
-                code: error.code.0,
-                message: error.message.into_owned(),
-                data: error.data,
-            })),
+            Err(ServiceError::McpError(error)) => Err(match Failed::of(&error) {
+                Some(failed) => failure_of(failed),
+                None => CallFailure::Rpc(RpcError {
+                    code: error.code.0,
+                    message: error.message.into_owned(),
+                    data: error.data,
+                }),
+            }),
+            Err(ServiceError::TransportSend(_)) if matches!(self.line, Line::Http) => {
+                Err(CallFailure::Unavailable(Unavailable::because(
+                    "its session ended and could not be renewed".into(),
+                )))
+            }
             Err(_) => Err(match seen {
                 Seen::NotWritten => CallFailure::NotSent,
                 Seen::Maybe => CallFailure::Lost,
@@ -231,7 +303,7 @@ impl Connection {
         });
     }
 
-    /// Closes the session and ends the process with all its descendants.
+    /// Closes the session and ends the process, if there is one, with all its descendants.
     pub(super) async fn close(&self) {
         let service = self.service.lock().await.take();
         if let Some(service) = service {
@@ -240,6 +312,89 @@ impl Connection {
         }
         self.stop.cancel();
         self.ended.cancelled().await;
+    }
+}
+
+impl Opened {
+    async fn process(
+        server: &ServerName,
+        command: &Command,
+        launcher: &Arc<Launcher>,
+        handler: Handler,
+        era: Option<Era>,
+    ) -> Result<Self, Unavailable> {
+        let child = launcher.spawn(command).map_err(Unavailable::because)?;
+        let tail = stderr::Tail::default();
+        tokio::spawn(stderr::log(server.clone(), child.stderr, tail.clone()));
+        let (stop, ended) = attend(server, launcher, child.process, child.mark);
+        let guard = stop.clone().drop_guard();
+        let traffic = Traffic::new(server.clone(), handler.wire.clone());
+        let pipes = Pipes::new(child.stdin, child.stdout, traffic.clone());
+        let service = handshake(handler, pipes, era).await;
+        let service = service.inspect_err(|_| tell_stderr(server, &tail))?;
+        guard.disarm();
+        Ok(Self { service, line: Line::Pipes(traffic), stop, ended })
+    }
+
+    async fn remote(
+        remote: &Remote,
+        handler: Handler,
+        era: Option<Era>,
+    ) -> Result<Self, Unavailable> {
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+        let wire = handler.wire.clone();
+        let transport = http::connect(remote, wire, ended.clone())?;
+        let service = handshake(handler, transport, era).await?;
+        Ok(Self { service, line: Line::Http, stop, ended })
+    }
+}
+
+impl Listed {
+    fn new(listing: Listing, tells_of_changes: bool) -> Self {
+        let at = Instant::now();
+        let ttl = listing.ttl.filter(|_| !tells_of_changes);
+        Self {
+            catalogue: Arc::new(listing.catalogue),
+            at,
+            stale_at: ttl.and_then(|ttl| at.checked_add(ttl.max(LEAST_TTL))),
+        }
+    }
+}
+
+async fn handshake<T: Transport<RoleClient> + 'static>(
+    handler: Handler,
+    transport: T,
+    era: Option<Era>,
+) -> Result<RunningService<RoleClient, Handler>, Unavailable> {
+    handler.serve_with_lifecycle(transport, lifecycle(era)).await.map_err(handshake_failure)
+}
+
+/// Whether a server of the stateless version tells of changes to those who listen.
+fn tells_of_changes(service: &RunningService<RoleClient, Handler>) -> bool {
+    let info = service.peer_info();
+    let tools = info.as_ref().and_then(|info| info.capabilities.tools.as_ref());
+    tools.and_then(|tools| tools.list_changed) == Some(true)
+}
+
+/// Keeps a subscription to changed tools open. The changes themselves are heard by the transport.
+async fn listen(peer: Peer<RoleClient>, stop: CancellationToken) {
+    let listening = async {
+        while !peer.is_transport_closed() {
+            let filter = SubscriptionFilter::builder().tools_list_changed().build();
+            if let Ok(mut subscription) = peer.listen(filter).await {
+                while let Ok(Some(_)) = subscription.next().await {}
+            }
+            tokio::time::sleep(LISTEN_AGAIN).await;
+        }
+    };
+    tokio::select! { () = listening => {}, () = stop.cancelled() => {} }
+}
+
+fn failure_of(failed: Failed) -> CallFailure {
+    match failed.reached {
+        Reached::No => CallFailure::NotSent,
+        Reached::Refused => CallFailure::Unavailable(failed.unavailable),
+        Reached::Maybe => CallFailure::Broken(failed.unavailable),
     }
 }
 
@@ -264,23 +419,6 @@ fn attend(
     tokens
 }
 
-/// Sets a flag when dropped, unless disarmed.
-struct SetOnDrop<'a>(Option<&'a AtomicBool>);
-
-impl SetOnDrop<'_> {
-    fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        if let Some(flag) = self.0 {
-            flag.store(true, Ordering::Release);
-        }
-    }
-}
-
 fn lifecycle(era: Option<Era>) -> ClientLifecycleMode {
     let newest = || vec![ProtocolVersion::V_2026_07_28];
     match era {
@@ -301,9 +439,14 @@ fn tell_stderr(server: &ServerName, tail: &stderr::Tail) {
 }
 
 /// In words for an agent; rmcp's own name Rust types.
-fn handshake_failure(error: ClientInitializeError) -> String {
+fn handshake_failure(error: ClientInitializeError) -> Unavailable {
     tracing::debug!(%error, "handshake failed");
-    match error {
+    if let ClientInitializeError::JsonRpcError(error) = &error
+        && let Some(failed) = Failed::of(error)
+    {
+        return failed.unavailable;
+    }
+    Unavailable::because(match error {
         ClientInitializeError::ConnectionClosed(_)
         | ClientInitializeError::TransportError { .. } => {
             "it ended before it answered the MCP handshake; the gateway's log has its stderr".into()
@@ -312,107 +455,11 @@ fn handshake_failure(error: ClientInitializeError) -> String {
             format!("it refused the MCP handshake: {}", cut(&error.message))
         }
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => {
-            handshake_failure(*fallback)
+            return handshake_failure(*fallback);
         }
         ClientInitializeError::NoCompatibleProtocolVersion { .. } => {
             "it speaks no MCP version that is known here".into()
         }
         _ => "it did not answer the MCP handshake as a server does".into(),
-    }
-}
-
-/// A server's own words, as far as they are worth repeating.
-fn cut(message: &str) -> String {
-    const LONGEST: usize = 300;
-    visible(message).chars().take(LONGEST).collect()
-}
-
-/// Lists all tools, page by page, within bounds.
-async fn list(server: &ServerName, peer: &Peer<RoleClient>) -> Result<Catalogue, String> {
-    let mut unusable = 0_usize;
-    let mut tools = Vec::new();
-    let mut bytes = 0;
-    let mut cursor = None;
-    for _ in 0..MAX_PAGES {
-        let Some(mut page) = page(peer, cursor.clone()).await? else {
-            return Ok(Catalogue::default());
-        };
-        for definition in take_array(&mut page, "tools") {
-            bytes += size(&definition);
-            match Tool::parse(definition) {
-                Ok(tool) => tools.push(tool),
-                Err(fault) => {
-                    if unusable == 0 {
-                        tracing::warn!(%server, "a tool was passed over: {fault}");
-                    }
-                    unusable += 1;
-                }
-            }
-            if tools.len() + unusable > MAX_TOOLS {
-                return Err(format!("it offers more than {MAX_TOOLS} tools"));
-            }
-            if bytes > MAX_DEFINITION_BYTES {
-                return Err(format!(
-                    "its tool definitions take more than {MAX_DEFINITION_BYTES} bytes"
-                ));
-            }
-        }
-        let next = page.get("nextCursor").and_then(Value::as_str).map(str::to_owned);
-        match next {
-            None => return Ok(Catalogue::new(tools)),
-            Some(next) if cursor.as_ref() == Some(&next) => {
-                return Err("its list of tools repeats the same page without end".into());
-            }
-            next => cursor = next,
-        }
-    }
-    Err(format!("its list of tools has more than {MAX_PAGES} pages"))
-}
-
-/// One page of tools; None from a server that has no tools at all.
-async fn page(
-    peer: &Peer<RoleClient>,
-    cursor: Option<String>,
-) -> Result<Option<Map<String, Value>>, String> {
-    let params = PaginatedRequestParams::default().with_cursor(cursor);
-    let request = ClientRequest::ListToolsRequest(ListToolsRequest::with_param(params));
-    match peer.send_request(request).await {
-        Ok(ServerResult::CustomResult(result)) => match result.0 {
-            Value::Object(page) => Ok(Some(page)),
-            _ => Err("its list of tools is not an object".into()),
-        },
-        Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => Ok(None),
-        Err(ServiceError::McpError(error)) if [TOO_LONG, UNREADABLE].contains(&error.code) => {
-            Err("its list of tools is too long, or nested too deeply".into())
-        }
-        Err(ServiceError::McpError(error)) => {
-            Err(format!("it did not list its tools: {}", cut(&error.message)))
-        }
-        _ => Err("it ended while it listed its tools".into()),
-    }
-}
-
-fn take_array(object: &mut Map<String, Value>, key: &str) -> Vec<Value> {
-    match object.get_mut(key).map(Value::take) {
-        Some(Value::Array(items)) => items,
-        _ => Vec::new(),
-    }
-}
-
-/// The length of a value as JSON text, without writing it.
-fn size(value: &Value) -> usize {
-    struct Count(usize);
-    impl io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    // Writing to a counter cannot fail.
-    let _ = serde_json::to_writer(&mut count, value);
-    count.0
+    })
 }

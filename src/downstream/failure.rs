@@ -9,6 +9,8 @@ pub struct Unavailable {
     pub cause: String,
     /// When to try again, in milliseconds, if that is known.
     pub retry_after_ms: Option<u64>,
+    /// Whether it wants credentials that it was not given.
+    pub needs_login: bool,
 }
 
 /// Why a call has no result.
@@ -20,6 +22,8 @@ pub enum CallFailure {
     NotSent,
     /// The connection went after the server may have seen the call; the tool may have run.
     Lost,
+    /// The server was reached and answered with something that is no answer; the tool may have run.
+    Broken(Unavailable),
     /// No answer in time; the server was told. The tool may have run.
     Timeout,
     /// The caller withdrew; the server was told.
@@ -33,7 +37,8 @@ pub enum CallFailure {
 }
 
 impl Unavailable {
-    pub(super) fn because(cause: String) -> Self {
-        Self { cause, retry_after_ms: None }
+    /// For this reason, and nobody knows until when.
+    pub fn because(cause: String) -> Self {
+        Self { cause, retry_after_ms: None, needs_login: false }
     }
 }

@@ -4,17 +4,24 @@
 //! - [`server`]: one server: started at first need, started again after a death, stopped.
 //! - [`connection`]: one live MCP session: handshake, tools, calls.
 //! - [`cache`]: tools and their counts, kept between runs.
-//! - [`lines`]: lines of bounded length. [`transport`]: JSON-RPC over a child's standard streams, results kept raw.
+//! - [`wire`]: what servers send, results kept raw. [`transport`]: over a child's standard streams.
+//!   [`http`]: over Streamable HTTP. [`lines`]: lines of bounded length.
+//! - [`flight`], [`outgoing`], [`uplink`]: a call, and the way back to the client that made it.
 //! - [`child`], [`supervisor`], [`tree`]: child processes, and how the whole tree of them ends.
 //!
 //! A broken server delays nobody else: every server has its own state and its own deadlines.
 
 mod cache;
+mod changes;
 pub mod child;
 mod connection;
 mod failure;
+mod flight;
 mod handler;
+mod http;
 pub mod lines;
+mod listing;
+mod outgoing;
 mod server;
 mod stderr;
 #[cfg(target_os = "linux")]
@@ -22,6 +29,8 @@ pub mod supervisor;
 mod transport;
 #[cfg(target_os = "linux")]
 mod tree;
+mod uplink;
+mod wire;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -30,7 +39,9 @@ use tokio::{sync::Semaphore, task::JoinSet};
 pub use cache::SchemaCache;
 pub use child::Launcher;
 pub use failure::{CallFailure, Unavailable};
+pub use outgoing::{Client, Outgoing};
 pub use server::{Server, Status};
+pub use uplink::{Downlink, News, Question, Uplink};
 
 use server::START_DEADLINE;
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -15,11 +15,12 @@ use super::{
     child::Launcher,
     connection::{Connection, Era},
     failure::{CallFailure, Unavailable},
+    outgoing::Outgoing,
 };
 use crate::domain::{
-    call::{ServerName, ToolName},
+    call::ServerName,
     catalog::{Catalogue, Tool},
-    settings::{Endpoint, ServerSpec},
+    settings::ServerSpec,
     shelf::Shelf,
 };
 
@@ -61,7 +62,7 @@ enum Phase {
 }
 
 /// What a start came to.
-type Start = Result<Arc<Connection>, String>;
+type Start = Result<Arc<Connection>, Unavailable>;
 
 /// How a server stands, for people and agents.
 #[derive(Clone, Debug)]
@@ -74,8 +75,6 @@ pub enum Status {
     Ready(Option<Arc<Catalogue>>),
     /// The last start failed; the next call tries again.
     Failed(String),
-    /// This version of the gateway cannot reach it.
-    Unsupported,
 }
 
 impl Status {
@@ -86,7 +85,6 @@ impl Status {
             Self::Starting => "starting",
             Self::Ready(_) => "ready",
             Self::Failed(_) => "failed",
-            Self::Unsupported => "unsupported",
         }
     }
 }
@@ -112,9 +110,6 @@ impl Server {
 
     /// How it stands; starts nothing.
     pub fn status(&self) -> Status {
-        if matches!(self.spec.endpoint, Endpoint::Http { .. }) {
-            return Status::Unsupported;
-        }
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match (&state.phase, &state.failure) {
             (Phase::Up(connection), _) if connection.is_alive() => {
@@ -137,9 +132,8 @@ impl Server {
         let until = Instant::now() + wait;
         let connection = self.connection(wait).await?;
         let listed = tokio::time::timeout_at(until, connection.catalogue()).await;
-        listed
-            .unwrap_or_else(|_| Err("it did not list its tools in time".into()))
-            .map_err(Unavailable::because)
+        let late = || Unavailable::because("it did not list its tools in time".into());
+        listed.unwrap_or_else(|_| Err(late()))
     }
 
     /// The server's tools as they are sent. A server that is not up answers from what was kept of
@@ -222,9 +216,7 @@ impl Server {
     /// Why there is no result.
     pub async fn call(
         self: &Arc<Self>,
-        tool: &ToolName,
-        arguments: &Map<String, Value>,
-        meta: &Map<String, Value>,
+        call: &Outgoing,
         timeout: Duration,
         cancel: &CancellationToken,
     ) -> Result<Value, CallFailure> {
@@ -236,9 +228,7 @@ impl Server {
                 connection = self.connection(timeout) => connection.map_err(CallFailure::Unavailable)?,
                 () = cancel.cancelled() => return Err(CallFailure::Cancelled),
             };
-            let outcome =
-                connection.call(tool, arguments.clone(), meta.clone(), timeout, cancel).await;
-            match outcome {
+            match connection.call(call, timeout, cancel).await {
                 Err(CallFailure::NotSent) if again => {
                     again = false;
                     self.replace(&connection);
@@ -262,7 +252,7 @@ impl Server {
         match seen {
             Ok(Ok(outcome)) => match &*outcome {
                 Some(Ok(connection)) => Ok(connection.clone()),
-                Some(Err(cause)) => Err(Unavailable::because(cause.clone())),
+                Some(Err(cause)) => Err(cause.clone()),
                 None => Err(Unavailable::because("its start was given up".into())),
             },
             Ok(Err(_)) => Err(Unavailable::because("its start was given up".into())),
@@ -272,17 +262,13 @@ impl Server {
                     wait.as_millis()
                 ),
                 retry_after_ms: Some(1_000),
+                needs_login: false,
             }),
         }
     }
 
     /// The state, after a start was begun if nothing is up; never [`Phase::Down`] on success.
     fn look(self: &Arc<Self>) -> Result<Phase, Unavailable> {
-        let Endpoint::Stdio(_) = self.spec.endpoint else {
-            return Err(Unavailable::because(
-                "servers reached over HTTP are not supported by this version of the gateway".into(),
-            ));
-        };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if self.halt.is_cancelled() {
             return Err(Unavailable::because("the gateway is stopping".into()));
@@ -300,23 +286,27 @@ impl Server {
     }
 
     async fn start(self: Arc<Self>, done: watch::Sender<Option<Start>>, era: Option<Era>) {
-        let Endpoint::Stdio(command) = &self.spec.endpoint else { return };
         tracing::debug!(server = %self.name(), "starting");
         let outcome = tokio::select! {
-            outcome = Connection::open(self.name(), command, &self.launcher, era) => {
+            outcome = Connection::open(&self.spec, &self.launcher, era) => {
                 outcome.map(Arc::new)
             }
-            () = tokio::time::sleep(START_DEADLINE) => Err(format!(
+            () = tokio::time::sleep(START_DEADLINE) => Err(Unavailable::because(format!(
                 "it did not answer the MCP handshake within {} s",
                 START_DEADLINE.as_secs()
-            )),
-            () = self.halt.cancelled() => Err("the gateway is stopping".into()),
+            ))),
+            () = self.halt.cancelled() => {
+                Err(Unavailable::because("the gateway is stopping".into()))
+            }
         };
-        if let Err(cause) = &outcome {
+        if let Err(Unavailable { cause, .. }) = &outcome {
             tracing::warn!(server = %self.name(), "not started: {cause}");
         }
         let late = self.settle(&outcome);
         done.send_replace(Some(outcome.clone()));
+        if let (Ok(connection), None) = (&outcome, &late) {
+            tokio::spawn(self.clone().keep_fresh(connection.clone()));
+        }
         if let (Ok(connection), None) = (&outcome, &late)
             && self.cache.has(&self.spec)
             && let Ok(catalogue) = connection.catalogue().await
@@ -326,6 +316,15 @@ impl Server {
         }
         if let Some(connection) = late {
             connection.close().await;
+        }
+    }
+
+    /// Lists the tools again whenever the server says that they have changed.
+    async fn keep_fresh(self: Arc<Self>, connection: Arc<Connection>) {
+        while connection.changed().await {
+            if let Ok(catalogue) = connection.catalogue().await {
+                self.shelve(catalogue).await;
+            }
         }
     }
 
@@ -345,7 +344,7 @@ impl Server {
             Err(cause) => {
                 // A server that was replaced by another version may speak another era.
                 state.era = None;
-                state.failure = Some(cause.clone());
+                state.failure = Some(cause.cause.clone());
                 Phase::Down
             }
         };

@@ -1,10 +1,6 @@
 //! JSON-RPC lines over a child's standard streams.
-//!
-//! rmcp's typed results lose what they do not know, so only the answers of the handshake are
-//! decoded; every other result is handed up as the JSON value that arrived.
 
 use std::{
-    borrow::Cow,
     collections::HashMap,
     io,
     sync::{Arc, Mutex, PoisonError},
@@ -13,13 +9,10 @@ use std::{
 
 use rmcp::{
     RoleClient,
-    model::{
-        ClientRequest, CustomResult, ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerResult,
-    },
+    model::{ClientRequest, JsonRpcMessage, RequestId},
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
-use serde_json::Value;
 use tokio::{
     io::AsyncWriteExt,
     process::{ChildStdin, ChildStdout},
@@ -27,18 +20,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{lines::Lines, stderr::printable};
+use super::{
+    lines::Lines,
+    stderr::printable,
+    wire::{self, Answers, TOO_LONG, UNREADABLE, Wire, lost},
+};
 use crate::domain::{
     call::ServerName,
     frame::{Frame, MAX_MESSAGE_BYTES, id_of},
 };
-
-/// The code under which an answer beyond [`MAX_MESSAGE_BYTES`] is handed up. No server uses it.
-pub(super) const TOO_LONG: ErrorCode = ErrorCode(i32::MIN);
-
-/// The code under which an answer that cannot be read is handed up: nested beyond what is parsed, or
-/// not UTF-8. No server uses it.
-pub(super) const UNREADABLE: ErrorCode = ErrorCode(i32::MIN + 1);
 
 /// This many questions of a server may wait for their answers to be written; beyond that it is not
 /// read from.
@@ -50,15 +40,12 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// After this many messages that nobody waits for, other work gets its turn.
 const NOISE_BEFORE_YIELD: u32 = 64;
 
-/// The notifications that mean something to us; others are passed over before they are decoded.
-const HEARD: [&str; 3] =
-    ["notifications/tools/list_changed", "notifications/cancelled", "notifications/progress"];
-
 /// What the transport and the calls above it both know of the traffic.
 #[derive(Debug)]
 pub(super) struct Traffic {
     server: ServerName,
-    phase: Mutex<Phase>,
+    wire: Arc<Wire>,
+    phase: Mutex<Answers>,
     sent: Mutex<Sent>,
     /// Cancelled when the stream to the server can no longer be used.
     broken: CancellationToken,
@@ -87,18 +74,12 @@ struct Sent {
     read: Option<u64>,
 }
 
-#[derive(Debug)]
-enum Phase {
-    /// Waiting for the answer to this request of the handshake; older probes are void.
-    Handshake(RequestId),
-    Open,
-}
-
 impl Traffic {
-    pub(super) fn new(server: ServerName) -> Arc<Self> {
+    pub(super) fn new(server: ServerName, wire: Arc<Wire>) -> Arc<Self> {
         Arc::new(Self {
             server,
-            phase: Mutex::new(Phase::Open),
+            wire,
+            phase: Mutex::new(Answers::Raw),
             sent: Mutex::default(),
             broken: CancellationToken::new(),
             questions: Arc::new(Semaphore::new(MOST_QUESTIONS)),
@@ -138,71 +119,21 @@ impl Traffic {
     }
 
     fn note_request(&self, id: &RequestId, request: &ClientRequest) {
-        let handshake = matches!(
-            request,
-            ClientRequest::InitializeRequest(_) | ClientRequest::DiscoverRequest(_)
-        );
+        self.wire.begin(id, request);
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        match (handshake, &*phase) {
-            (true, _) => *phase = Phase::Handshake(id.clone()),
-            (false, Phase::Handshake(_)) => *phase = Phase::Open,
-            (false, Phase::Open) => {}
-        }
-    }
-
-    /// What arrived, as rmcp wants it; None for what nobody waits for.
-    fn read(&self, message: Value) -> Option<RxJsonRpcMessage<RoleClient>> {
-        let Value::Object(mut object) = message else { return None };
-        if let Some(method) = object.get("method").and_then(Value::as_str) {
-            let heard = object.contains_key("id") || HEARD.contains(&method);
-            return heard.then(|| serde_json::from_value(Value::Object(object)).ok()).flatten();
-        }
-        let id = object.get("id").and_then(request_id);
-        if object.contains_key("error") {
-            return Some(JsonRpcMessage::error(error_in(object.remove("error")), id));
-        }
-        let (id, result) = (id?, object.remove("result")?);
-        match &*self.phase.lock().unwrap_or_else(PoisonError::into_inner) {
-            Phase::Open => Some(raw(result, id)),
-            Phase::Handshake(expected) if same(expected, &id) => {
-                Some(JsonRpcMessage::response(serde_json::from_value(result).ok()?, id))
-            }
-            Phase::Handshake(_) => None,
-        }
+        *phase = if wire::is_handshake(request) {
+            Answers::Typed(id.clone())
+        } else if matches!(&*phase, Answers::Typed(_)) {
+            Answers::Raw
+        } else {
+            return;
+        };
     }
 
     fn noise(&self, line: &[u8]) {
         let start = line.get(..line.len().min(200)).unwrap_or_default();
         tracing::debug!(server = %self.server, "not a message: {}", printable(start));
     }
-}
-
-fn raw(result: Value, id: RequestId) -> RxJsonRpcMessage<RoleClient> {
-    JsonRpcMessage::response(ServerResult::CustomResult(CustomResult::new(result)), id)
-}
-
-fn request_id(value: &Value) -> Option<RequestId> {
-    serde_json::from_value(value.clone()).ok()
-}
-
-/// An answer that cannot be handed up as it came.
-fn lost(code: ErrorCode, id: &Value) -> Option<RxJsonRpcMessage<RoleClient>> {
-    let error = ErrorData::new(code, Cow::Borrowed("lost"), None);
-    request_id(id).map(|id| JsonRpcMessage::error(error, Some(id)))
-}
-
-/// Some servers answer a number with the same number as a string.
-fn same(expected: &RequestId, id: &RequestId) -> bool {
-    expected == id || expected.to_string() == id.to_string()
-}
-
-/// A JSON-RPC error as far as it can be read; a malformed one is still an answer.
-fn error_in(error: Option<Value>) -> ErrorData {
-    let error = error.unwrap_or_default();
-    serde_json::from_value(error.clone()).unwrap_or_else(|_| {
-        let text = error.get("message").and_then(Value::as_str).unwrap_or("malformed error");
-        ErrorData::internal_error(text.to_owned(), Some(error))
-    })
 }
 
 /// The two pipes of a child.
@@ -236,7 +167,11 @@ impl Pipes {
     fn message(&self, frame: Frame) -> Option<RxJsonRpcMessage<RoleClient>> {
         match frame {
             Frame::Line(line) => match serde_json::from_slice(&line) {
-                Ok(message) => self.traffic.read(message),
+                Ok(message) => {
+                    let phase = &self.traffic.phase;
+                    let phase = phase.lock().unwrap_or_else(PoisonError::into_inner);
+                    self.traffic.wire.read(message, &phase)
+                }
                 Err(_) => {
                     self.traffic.noise(&line);
                     // Whatever else it is, it answers somebody who waits.
@@ -267,7 +202,7 @@ impl Transport<RoleClient> for Pipes {
         }
         let answers = matches!(message, JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_));
         async move {
-            let mut line = serde_json::to_vec(&message)?;
+            let mut line = wire::written(&message)?;
             line.push(b'\n');
             let mut write = write.lock().await;
             let Some(stdin) = write.as_mut() else { return Err(io::ErrorKind::BrokenPipe.into()) };

@@ -200,7 +200,7 @@ impl Snapshot {
         entry.insert("transport".into(), spec.transport().into());
         match &spec.endpoint {
             Endpoint::Stdio(command) => entry.insert("command".into(), masked(&command.program)),
-            Endpoint::Http { url, .. } => entry.insert("url".into(), masked(&public_url(url))),
+            Endpoint::Http(remote) => entry.insert("url".into(), masked(&public_url(&remote.url))),
         };
         let status = member.server().status();
         entry.insert("status".into(), status.as_str().into());

@@ -16,7 +16,7 @@ use rmcp::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Gateway, facade, refused};
+use super::{Answer, Asked, Gateway, facade, refused, relay::Relay};
 
 /// How long clients may keep the list of tools, in milliseconds.
 const TOOLS_TTL_MS: u64 = 3_600_000;
@@ -150,10 +150,14 @@ impl ServerHandler for Handler {
         params: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let meta = for_downstream(&context.meta);
-        let arguments = params.arguments.unwrap_or_default();
-        let name = params.name.into_owned();
-        let answer = self.gateway.call_tool(name, arguments, meta, context.ct.clone()).await;
+        let (client, relay) = Relay::new(&context, params.request_state);
+        let asked = Asked {
+            tool: params.name.into_owned(),
+            arguments: params.arguments.unwrap_or_default(),
+            meta: for_downstream(&context.meta),
+            client,
+        };
+        let answer = relay.during(self.gateway.call_tool(asked, context.ct.clone())).await;
         match answer {
             Answer::Result(result) => put(&context, result),
             Answer::Refused(refusal) => put(&context, refused(&refusal)),

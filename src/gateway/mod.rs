@@ -5,7 +5,7 @@
 //! - [`request`]: the path of an `execute_tool` call, one line per step.
 //! - [`discovery`]: `list_servers`, `get_server_tools`. [`context`]: what they cost each agent.
 //! - [`fields`]: arguments of the three tools, read strictly.
-//! - [`front`], [`stdio`]: MCP in and out.
+//! - [`front`], [`stdio`]: MCP in and out. [`relay`]: what servers say in the middle of a call.
 //! - [`status`]: the debug tool.
 
 mod context;
@@ -13,6 +13,7 @@ mod discovery;
 pub mod facade;
 mod fields;
 mod front;
+mod relay;
 mod request;
 mod snapshot;
 mod status;
@@ -33,7 +34,7 @@ use crate::{
         refusal::{Refusal, RpcError},
         settings::Settings,
     },
-    downstream::{Fleet, Launcher, SchemaCache},
+    downstream::{Client, Fleet, Launcher, SchemaCache},
 };
 
 /// How long calls in flight may still run when the gateway stops.
@@ -59,6 +60,19 @@ pub struct Places {
     pub cache: Option<PathBuf>,
     /// For what cannot: usage.
     pub state: Option<PathBuf>,
+}
+
+/// A `tools/call` as the client made it.
+#[derive(Debug)]
+pub struct Asked {
+    /// The tool: one of the three.
+    pub tool: String,
+    /// Its arguments.
+    pub arguments: Map<String, Value>,
+    /// Its `_meta`, without what belongs to the client's hop.
+    pub meta: Map<String, Value>,
+    /// The way back to the client.
+    pub client: Client,
 }
 
 /// What a call comes to, as the client gets it.
@@ -112,13 +126,7 @@ impl Gateway {
 
     /// Runs one call of one of the three tools to its end, whoever hangs up: it runs in a task of
     /// its own, and `cancel` is passed on to the server as a request to stop.
-    pub async fn call_tool(
-        self: &Arc<Self>,
-        name: String,
-        arguments: Map<String, Value>,
-        meta: Map<String, Value>,
-        cancel: CancellationToken,
-    ) -> Answer {
+    pub async fn call_tool(self: &Arc<Self>, asked: Asked, cancel: CancellationToken) -> Answer {
         if self.calls.is_closed() {
             return Answer::Refused(Refusal::Cancelled);
         }
@@ -126,7 +134,7 @@ impl Gateway {
         let snapshot = self.current();
         let task = self.calls.spawn(async move {
             let both = gateway.stopping.child_token();
-            let body = gateway.dispatch(&snapshot, &name, arguments, meta, &both);
+            let body = gateway.dispatch(&snapshot, asked, &both);
             let relay = async {
                 cancel.cancelled().await;
                 both.cancel();
@@ -148,17 +156,15 @@ impl Gateway {
     async fn dispatch(
         &self,
         snapshot: &Snapshot,
-        name: &str,
-        arguments: Map<String, Value>,
-        meta: Map<String, Value>,
+        asked: Asked,
         cancel: &CancellationToken,
     ) -> Answer {
-        let outcome = match name {
-            facade::LIST_SERVERS => snapshot.list_servers(arguments),
-            facade::GET_SERVER_TOOLS => snapshot.get_server_tools(arguments, cancel).await,
-            facade::EXECUTE_TOOL => snapshot.execute_tool(arguments, meta, cancel).await,
+        let outcome = match asked.tool.as_str() {
+            facade::LIST_SERVERS => snapshot.list_servers(asked.arguments),
+            facade::GET_SERVER_TOOLS => snapshot.get_server_tools(asked.arguments, cancel).await,
+            facade::EXECUTE_TOOL => snapshot.execute_tool(asked, cancel).await,
             facade::GET_GATEWAY_STATUS if snapshot.settings.debug => {
-                status::status(snapshot, arguments)
+                status::status(snapshot, asked.arguments)
             }
             unknown => return Answer::Error(no_such_tool(unknown)),
         };

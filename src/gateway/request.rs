@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Snapshot, facade, fields::Fields, text_result};
+use super::{Answer, Asked, Snapshot, facade, fields::Fields, text_result};
 use crate::{
     domain::{
         call::{Caller, ServerName, ToolName},
@@ -14,9 +14,13 @@ use crate::{
         near::near,
         policy::{Denied, Permit, Visit},
         refusal::Refusal,
+        settings::{Elicitation, ServerSpec},
     },
-    downstream::{CallFailure, Member, Server, Unavailable, blocking},
+    downstream::{CallFailure, Client, Member, Outgoing, Server, Unavailable, blocking},
 };
+
+/// The method of a question to the user.
+const ASK: &str = "elicitation/create";
 
 /// An `execute_tool` call as asked for.
 struct Call {
@@ -24,7 +28,6 @@ struct Call {
     server: String,
     tool: ToolName,
     args: Map<String, Value>,
-    meta: Map<String, Value>,
     timeout: Option<Duration>,
 }
 
@@ -40,11 +43,11 @@ impl Snapshot {
     /// Identity → policy → existence → arguments → forward.
     pub(super) async fn execute_tool(
         &self,
-        arguments: Map<String, Value>,
-        meta: Map<String, Value>,
+        asked: Asked,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
-        let call = Call::parse(arguments, meta)?;
+        let Asked { arguments, meta, client, .. } = asked;
+        let call = Call::parse(arguments)?;
         let caller = self.identify(call.agent_id.as_deref())?;
         let (visit, member) = self.visit(&caller, &call.server)?;
         let server = member.server();
@@ -52,8 +55,9 @@ impl Snapshot {
         let permit = self.authorize(visit, &call.tool, server, &patience, cancel).await?;
         self.usage.called(caller.agent());
         let catalogue = catalogue(server, patience.left(), cancel).await?;
-        let args = self.check(&permit, catalogue, call.args).await?;
-        forward(&permit, server, &args, &call.meta, &patience, cancel).await
+        let arguments = self.check(&permit, catalogue, call.args).await?;
+        let outgoing = Outgoing { tool: permit.tool().clone(), arguments, meta, client };
+        forward(&permit, member, &outgoing, &patience, cancel).await
     }
 
     pub(super) fn identify(&self, agent_id: Option<&str>) -> Result<Caller, Refusal> {
@@ -159,7 +163,7 @@ fn checked(
 }
 
 impl Call {
-    fn parse(arguments: Map<String, Value>, meta: Map<String, Value>) -> Result<Self, Refusal> {
+    fn parse(arguments: Map<String, Value>) -> Result<Self, Refusal> {
         let mut fields = Fields::new(facade::EXECUTE_TOOL, arguments);
         let call = Self {
             server: fields.name("server")?,
@@ -167,7 +171,6 @@ impl Call {
             args: fields.object("args", "arguments")?,
             agent_id: fields.optional_name("agent_id")?,
             timeout: fields.positive("timeout_ms")?.map(Duration::from_millis),
-            meta,
         };
         fields.unsupported("max_result_tokens")?;
         fields.finish()?;
@@ -203,19 +206,21 @@ async fn catalogue(
 /// Only a permit gets a call to a server.
 async fn forward(
     permit: &Permit,
-    server: &Arc<Server>,
-    args: &Map<String, Value>,
-    meta: &Map<String, Value>,
+    member: &Member,
+    outgoing: &Outgoing,
     patience: &Patience,
     cancel: &CancellationToken,
 ) -> Result<Answer, Refusal> {
-    let timeout = patience.left();
-    let outcome = server.call(permit.tool(), args, meta, timeout, cancel).await;
+    let outcome = member.server().call(outgoing, patience.left(), cancel).await;
     let name = permit.server();
     match outcome {
-        Ok(result) => tool_result(name, result),
+        Ok(result) => tool_result(member.spec(), &outgoing.client, result),
         Err(CallFailure::Rpc(error)) => Ok(Answer::Error(error)),
         Err(CallFailure::Unavailable(cause)) => Err(unavailable(name, cause)),
+        Err(CallFailure::Broken(mut cause)) => {
+            cause.cause.push_str("; the call may have run");
+            Err(unavailable(name, cause))
+        }
         Err(CallFailure::Cancelled) => Err(Refusal::Cancelled),
         Err(CallFailure::Timeout) => Err(Refusal::Timeout {
             server: name.clone(),
@@ -235,9 +240,9 @@ async fn forward(
 }
 
 /// A server's result as it came. One that is no object is no tool result; it is kept as text.
-fn tool_result(server: &ServerName, result: Value) -> Result<Answer, Refusal> {
+fn tool_result(spec: &ServerSpec, client: &Client, result: Value) -> Result<Answer, Refusal> {
     if result.get("resultType").and_then(Value::as_str) == Some("input_required") {
-        return Err(because(server, "it asks for user input, which this version cannot pass on"));
+        may_ask(spec, client, &result).map_err(|cause| because(&spec.name, cause))?;
     }
     Ok(Answer::Result(match result {
         Value::Object(_) => result,
@@ -245,20 +250,37 @@ fn tool_result(server: &ServerName, result: Value) -> Result<Answer, Refusal> {
     }))
 }
 
+/// Whether a server may ask the user what it asks. Nothing but elicitation is passed on.
+fn may_ask(spec: &ServerSpec, client: &Client, result: &Value) -> Result<(), &'static str> {
+    let questions = result.get("inputRequests").and_then(Value::as_object);
+    let method = |question: &Value| question.get("method").and_then(Value::as_str) == Some(ASK);
+    if spec.elicitation == Elicitation::Deny {
+        Err("it asks the user something, which its settings do not allow (`elicitation`)")
+    } else if client.elicitation.is_none() {
+        Err(
+            "it asks the user something, and this client takes no questions in the version it speaks",
+        )
+    } else if !questions.is_none_or(|questions| questions.values().all(method)) {
+        Err("it asks for something other than the user's answer, which is not passed on")
+    } else {
+        Ok(())
+    }
+}
+
 fn refused(what: &str, denied: Denied) -> Refusal {
     Refusal::Denied { what: what.to_owned(), subject: denied.subject, rule: denied.rule }
 }
 
 pub(super) fn unavailable(server: &ServerName, cause: Unavailable) -> Refusal {
-    Refusal::Unavailable {
-        server: server.clone(),
-        cause: cause.cause,
-        retry_after_ms: cause.retry_after_ms,
+    let (server, retry_after_ms) = (server.clone(), cause.retry_after_ms);
+    match cause.needs_login {
+        true => Refusal::AuthRequired { server, cause: cause.cause },
+        false => Refusal::Unavailable { server, cause: cause.cause, retry_after_ms },
     }
 }
 
 fn because(server: &ServerName, cause: &str) -> Refusal {
-    unavailable(server, Unavailable { cause: cause.to_owned(), retry_after_ms: None })
+    unavailable(server, Unavailable::because(cause.to_owned()))
 }
 
 fn owned(names: Vec<&str>) -> Vec<String> {

@@ -13,9 +13,9 @@ use std::{
 use rmcp::{
     RoleServer, ServiceExt,
     model::{
-        CallToolRequest, CallToolRequestParams, ClientNotification, ClientRequest, ErrorCode,
-        ErrorData, GetMeta, JsonRpcMessage, MetaObject, ProtocolVersion, RequestId,
-        RequestMetaObject, ServerJsonRpcMessage, ServerResult,
+        CallToolRequest, CallToolRequestParams, ClientNotification, ClientRequest, ClientResult,
+        CustomResult, ErrorCode, ErrorData, GetExtensions, GetMeta, JsonRpcMessage, MetaObject,
+        ProtocolVersion, RequestId, RequestMetaObject, ServerJsonRpcMessage, ServerResult,
     },
     service::{RxJsonRpcMessage, ServerInitializeError, TxJsonRpcMessage},
     transport::{
@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{DRAIN, Gateway, front::Front};
+use super::{DRAIN, Gateway, front::Front, relay::RawAnswers};
 use crate::{
     domain::frame::{Frame, MAX_MESSAGE_BYTES, id_of},
     downstream::lines::Lines,
@@ -287,8 +287,8 @@ fn read(frame: Frame) -> Result<Option<RxJsonRpcMessage<RoleServer>>, Fault> {
     let has_odd_params = object.get("params").is_some_and(|params| {
         !params.is_object() || params.get("_meta").is_some_and(|meta| !meta.is_object())
     });
-    if let Some(call) = tool_call(object) {
-        return Ok(Some(call));
+    if let Some(raw) = tool_call(object).or_else(|| answer(object)) {
+        return Ok(Some(raw));
     }
     match serde_json::from_value(value) {
         Ok(message) => Ok(Some(message)),
@@ -320,10 +320,23 @@ fn tool_call(message: &Map<String, Value>) -> Option<RxJsonRpcMessage<RoleServer
     };
     call.request_state = text(params, "requestState");
     let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(call));
+    if let Some(answers) = params.get("inputResponses") {
+        request.extensions_mut().insert(RawAnswers(answers.clone()));
+    }
     if let Some(meta) = params.get("_meta") {
         request.get_meta_mut().extend(RequestMetaObject(MetaObject(meta.as_object()?.clone())));
     }
     Some(JsonRpcMessage::request(request, id))
+}
+
+/// The client's answer to a question, as it came.
+fn answer(message: &Map<String, Value>) -> Option<RxJsonRpcMessage<RoleServer>> {
+    if message.contains_key("method") {
+        return None;
+    }
+    let id = serde_json::from_value(message.get("id")?.clone()).ok()?;
+    let result = CustomResult::new(message.get("result")?.clone());
+    Some(JsonRpcMessage::response(ClientResult::CustomResult(result), id))
 }
 
 fn unreadable(error: &serde_json::Error, text: &[u8]) -> Fault {

@@ -1,0 +1,49 @@
+//! Whether a server's tools have changed since they were listed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+/// Set by the transport, taken by whoever lists the tools again.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    changed: AtomicBool,
+    told: Notify,
+}
+
+/// A change that was taken. It stands again unless it is [`Taken::settled`]: the listing may fail,
+/// or be dropped before its end.
+pub(super) struct Taken<'a>(Option<&'a Changes>);
+
+impl Changes {
+    /// The tools have changed.
+    pub(super) fn note(&self) {
+        self.changed.store(true, Ordering::Release);
+        self.told.notify_one();
+    }
+
+    /// The change, if there is one that nobody has taken.
+    pub(super) fn take(&self) -> Option<Taken<'_>> {
+        self.changed.swap(false, Ordering::AcqRel).then_some(Taken(Some(self)))
+    }
+
+    /// Waits for a change.
+    pub(super) async fn told(&self) {
+        self.told.notified().await;
+    }
+}
+
+impl Taken<'_> {
+    /// The tools were listed.
+    pub(super) fn settled(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(changes) = self.0 {
+            changes.changed.store(true, Ordering::Release);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The calls in flight on one connection: whose progress a notification tells, whom a question is
+//! for, and how long each may still take.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rmcp::model::{ProgressToken, RequestId};
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use super::uplink::Uplink;
+use crate::domain::refusal::RpcError;
+
+/// Progress extends a timeout up to this many times its length.
+const MOST_EXTENSION: u32 = 10;
+
+/// How long a user may think about a question.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(600);
+
+/// All calls in flight on one connection.
+#[derive(Debug, Default)]
+pub(super) struct Flights(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    by_id: HashMap<RequestId, Arc<Flight>>,
+    by_token: HashMap<ProgressToken, Arc<Flight>>,
+}
+
+/// One call in flight. It travels with the request to the transport, which is the first to know
+/// its id and progress token.
+#[derive(Debug)]
+pub(super) struct Flight {
+    uplink: Uplink,
+    timeout: Duration,
+    clock: Mutex<Clock>,
+    /// What a call that is asked again says to the earlier questions, as it came.
+    pub(super) answers: Option<Value>,
+}
+
+#[derive(Debug)]
+struct Clock {
+    /// When the call began; moved on by the time that questions took.
+    begun: Instant,
+    /// When the server last showed that it is at work.
+    heard: Instant,
+    /// Since when a question is open, and how many are.
+    asking: Option<(Instant, usize)>,
+}
+
+impl Flights {
+    /// The call is about to be written.
+    pub(super) fn begin(&self, id: &RequestId, token: Option<ProgressToken>, flight: Arc<Flight>) {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(token) = token {
+            table.by_token.insert(token, flight.clone());
+        }
+        table.by_id.insert(id.clone(), flight);
+    }
+
+    /// The call has ended, one way or the other.
+    pub(super) fn land(&self, id: &RequestId, token: &ProgressToken) {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.by_id.remove(id);
+        table.by_token.remove(token);
+    }
+
+    /// The call with this id.
+    pub(super) fn get(&self, id: &RequestId) -> Option<Arc<Flight>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
+    }
+
+    /// The one call in flight, if it is only one.
+    pub(super) fn only(&self) -> Option<Arc<Flight>> {
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = table.by_id.values();
+        flights.next().filter(|_| table.by_id.len() == 1).cloned()
+    }
+
+    /// Progress as the server sent it; of a call that has ended it is passed over.
+    pub(super) fn progress(&self, params: Map<String, Value>) {
+        let token = params.get("progressToken").cloned();
+        let Some(token) = token.and_then(|token| serde_json::from_value(token).ok()) else {
+            return;
+        };
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(flight) = table.by_token.get(&token).cloned() else { return };
+        drop(table);
+        flight.heard();
+        flight.uplink.tell(params);
+    }
+}
+
+impl Flight {
+    pub(super) fn new(uplink: Uplink, timeout: Duration, answers: Option<Value>) -> Arc<Self> {
+        let now = Instant::now();
+        let clock = Mutex::new(Clock { begun: now, heard: now, asking: None });
+        Arc::new(Self { uplink, timeout, clock, answers })
+    }
+
+    fn heard(&self) {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).heard = Instant::now();
+    }
+
+    /// Returns when the call has taken too long: its timeout after the last sign of life, and ten
+    /// times its timeout at most. The clock stands still while a question is open.
+    pub(super) async fn expired(&self) {
+        loop {
+            let until = self.deadline();
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        match clock.asking {
+            Some(_) => Instant::now() + self.timeout,
+            None => (clock.heard + self.timeout).min(clock.begun + self.timeout * MOST_EXTENSION),
+        }
+    }
+
+    /// Puts a question to the user; None if there is nobody who answers.
+    pub(super) async fn ask(&self, params: Value) -> Option<Result<Value, RpcError>> {
+        if !self.uplink.asks() {
+            return None;
+        }
+        let _open = OpenQuestion::new(&self.clock);
+        tokio::time::timeout(ANSWER_DEADLINE, self.uplink.ask(params)).await.ok().flatten()
+    }
+}
+
+/// Stops the clock as long as it lives.
+struct OpenQuestion<'a>(&'a Mutex<Clock>);
+
+impl<'a> OpenQuestion<'a> {
+    fn new(clock: &'a Mutex<Clock>) -> Self {
+        let mut now = clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, open) = now.asking.unwrap_or((Instant::now(), 0));
+        now.asking = Some((since, open + 1));
+        drop(now);
+        Self(clock)
+    }
+}
+
+impl Drop for OpenQuestion<'_> {
+    fn drop(&mut self) {
+        let mut clock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((since, open)) = clock.asking else { return };
+        clock.asking = (open > 1).then_some((since, open - 1));
+        if clock.asking.is_none() {
+            clock.heard = Instant::now();
+            clock.begun += since.elapsed();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{Flight, OpenQuestion, Uplink};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn lasts(flight: &Flight, alive: impl Fn(u64) -> bool) -> u64 {
+        let begun = Instant::now();
+        let life = async {
+            for second in 0.. {
+                if alive(second) {
+                    flight.heard();
+                }
+                tokio::time::sleep(SECOND).await;
+            }
+        };
+        tokio::select! { () = flight.expired() => {}, () = life => {} }
+        begun.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_extends_a_timeout_up_to_ten_times() {
+        let flight = || Flight::new(Uplink::deaf(), SECOND * 5, None);
+        assert_eq!(lasts(&flight(), |_| false).await, 5);
+        assert_eq!(lasts(&flight(), |second| second <= 12).await, 17);
+        assert_eq!(lasts(&flight(), |_| true).await, 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_stands_still_while_a_question_is_open() {
+        let flight = Flight::new(Uplink::deaf(), SECOND * 5, None);
+        let begun = Instant::now();
+        let question = OpenQuestion::new(&flight.clock);
+        let answered = async {
+            tokio::time::sleep(SECOND * 300).await;
+            drop(question);
+            std::future::pending::<()>().await
+        };
+        tokio::select! { () = flight.expired() => {}, () = answered => {} }
+        assert_eq!(begun.elapsed().as_secs(), 305);
+    }
+}

@@ -1,0 +1,458 @@
+//! One HTTP request each: how it is sent, and what its answer means.
+//!
+//! A request that fails is answered by [`Failed`], whatever went wrong, so that whoever waits for
+//! it is told at once and in words. Only an expired session is left to rmcp's worker, which renews
+//! it and tries once more.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::{Stream, StreamExt, stream::BoxStream};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use reqwest::{RequestBuilder, Response, redirect};
+use rmcp::{
+    model::{
+        ClientJsonRpcMessage, ClientRequest, ErrorData, JsonRpcMessage, ListToolsResult, RequestId,
+        ServerJsonRpcMessage, ServerResult, Tool,
+    },
+    transport::streamable_http_client::{
+        SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse as Posted,
+    },
+};
+use serde_json::Value;
+use sse_stream::Sse;
+
+use super::{
+    Kept,
+    events::{Event, events},
+    guard::{Guard, REFUSED},
+};
+use crate::{
+    domain::{
+        frame::{MAX_MESSAGE_BYTES, id_of},
+        settings::Remote,
+    },
+    downstream::{
+        failure::Unavailable,
+        wire::{self, Answers, Failed, Reached, TOO_LONG, UNREADABLE, Wire},
+    },
+};
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+
+/// How long a connection may take to be made.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Of an answer that reports an error no more than this is read.
+const MOST_ERROR_BYTES: usize = 64 * 1024;
+
+/// This many redirects within a server's own origin are followed.
+const MOST_REDIRECTS: usize = 3;
+
+/// A server may not have its stream opened again sooner than after this time, in milliseconds.
+const LEAST_RETRY_MS: u64 = 100;
+
+type Outcome<T> = Result<T, StreamableHttpError<Fault>>;
+type Headers = HashMap<HeaderName, HeaderValue>;
+
+/// What went wrong with a message that nobody waits for an answer to.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(in crate::downstream) struct Fault(String);
+
+/// Sends requests to one server.
+#[derive(Clone)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    wire: Arc<Wire>,
+    kept: Arc<Kept>,
+}
+
+/// Why there is no answer to hand on.
+enum Trouble {
+    /// The session is not known to the server any more.
+    Expired,
+    Failed(Failed),
+}
+
+impl Client {
+    pub(super) fn new(remote: &Remote, wire: Arc<Wire>, kept: Arc<Kept>) -> Result<Self, String> {
+        let guard = Guard(remote.allow_private.clone());
+        guard.check(&remote.url)?;
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_DEADLINE)
+            .dns_resolver(Arc::new(guard))
+            .redirect(redirect::Policy::custom(same_origin))
+            .no_proxy()
+            .build()
+            .map_err(|_| {
+                "the HTTP client cannot be made; is TLS set up on this host?".to_owned()
+            })?;
+        Ok(Self { http, wire, kept })
+    }
+
+    async fn exchange(
+        &self,
+        url: &str,
+        message: &ClientJsonRpcMessage,
+        session: Option<&str>,
+        headers: Headers,
+    ) -> Result<Posted, Trouble> {
+        let body = wire::written(message).map_err(|_| maybe("the request cannot be written"))?;
+        let request = self.http.post(url).header(header::CONTENT_TYPE, JSON).body(body);
+        let response = prepared(request, session, headers).send().await.map_err(not_sent)?;
+        let renewed = text_of(&response, &SESSION);
+        let (status, waits) = (response.status(), Waits::of(message));
+        match status {
+            StatusCode::ACCEPTED | StatusCode::NO_CONTENT => match waits {
+                None => Ok(Posted::Accepted),
+                Some(_) => Err(maybe("it took the request and did not answer it (HTTP 202)")),
+            },
+            status if status.is_success() => self.answer(response, waits, renewed).await,
+            _ => error_answer(response, waits, session.is_some(), renewed).await,
+        }
+    }
+
+    /// A successful answer: a JSON message, or a stream of events.
+    async fn answer(
+        &self,
+        response: Response,
+        waits: Option<Waits>,
+        session: Option<String>,
+    ) -> Result<Posted, Trouble> {
+        let kind = text_of(&response, &header::CONTENT_TYPE).unwrap_or_default();
+        if kind.starts_with(EVENTS) {
+            let stream = self.sorted(response, waits);
+            return Ok(Posted::Sse(stream.boxed(), session));
+        }
+        let Some(waits) = waits else { return Ok(Posted::Accepted) };
+        if !kind.starts_with(JSON) {
+            let kind: String = kind.chars().filter(|c| !c.is_control()).take(60).collect();
+            return Err(maybe(&match kind.as_str() {
+                "" => "its answer is empty".to_owned(),
+                kind => format!(
+                    "it answered with {kind} instead of an MCP message; is the address right?"
+                ),
+            }));
+        }
+        let Some(body) = bounded(response, MAX_MESSAGE_BYTES).await? else {
+            return Ok(Posted::Json(waits.error(TOO_LONG), session));
+        };
+        let Ok(message) = serde_json::from_slice(&body) else {
+            return Ok(Posted::Json(waits.error(UNREADABLE), session));
+        };
+        match self.wire.read(message, &waits.answers()).and_then(|message| waits.own(message)) {
+            Some(message) => Ok(Posted::Json(self.without_kept(message, &waits), session)),
+            None => Err(maybe("its answer does not belong to the request")),
+        }
+    }
+
+    /// Of a list of tools that name HTTP headers rmcp's worker gets those tools; all else passes as
+    /// it is.
+    fn without_kept(&self, message: ServerJsonRpcMessage, waits: &Waits) -> ServerJsonRpcMessage {
+        if let (true, JsonRpcMessage::Response(response)) = (waits.list, &message)
+            && let ServerResult::CustomResult(result) = &response.result
+            && let Some(list) = header_tools(&result.0)
+        {
+            self.kept.put(response.id.clone(), result.0.clone());
+            return JsonRpcMessage::response(ServerResult::ListToolsResult(list), waits.id.clone());
+        }
+        message
+    }
+
+    /// The events of a stream as rmcp's worker is to read them. `waits` is None for a stream that
+    /// answers no request of its own.
+    fn sorted(
+        &self,
+        response: Response,
+        waits: Option<Waits>,
+    ) -> impl Stream<Item = Result<Sse, SseError>> + Send + use<> {
+        let client = self.clone();
+        events(response).map(move |event| match event {
+            Event::Sse(mut event) => {
+                event.retry = event.retry.map(|retry| retry.max(LEAST_RETRY_MS));
+                let data = event.data.take();
+                event.data = data.and_then(|data| client.sorted_data(&data, waits.as_ref()));
+                Ok(event)
+            }
+            Event::TooLong => Ok(Sse {
+                data: waits.as_ref().and_then(|waits| text(&waits.error(TOO_LONG))),
+                ..Sse::default()
+            }),
+            Event::Broken => Err(SseError::Body(Box::new(Fault("the stream broke".into())))),
+        })
+    }
+
+    fn sorted_data(&self, data: &str, waits: Option<&Waits>) -> Option<String> {
+        let answers = waits.map_or(Answers::Raw, Waits::answers);
+        let Ok(message) = serde_json::from_str(data) else {
+            // Whatever else it is, it answers somebody who waits.
+            return text(&wire::lost(UNREADABLE, &id_of(data.as_bytes())?)?);
+        };
+        let mut message = self.wire.read(message, &answers)?;
+        if let Some(waits) = waits {
+            message = self.without_kept(waits.own(message)?, waits);
+        }
+        if let JsonRpcMessage::Response(response) = &mut message
+            && let ServerResult::CustomResult(result) = &mut response.result
+        {
+            self.kept.put(response.id.clone(), result.0.take());
+            response.result = ServerResult::empty(());
+        }
+        text(&message)
+    }
+}
+
+/// Who waits for an answer.
+#[derive(Clone)]
+struct Waits {
+    id: RequestId,
+    /// Whether rmcp itself reads the answer.
+    handshake: bool,
+    /// Whether tools were asked for.
+    list: bool,
+}
+
+impl Waits {
+    fn of(message: &ClientJsonRpcMessage) -> Option<Self> {
+        let JsonRpcMessage::Request(request) = message else { return None };
+        Some(Self {
+            id: request.id.clone(),
+            handshake: wire::is_handshake(&request.request),
+            list: matches!(request.request, ClientRequest::ListToolsRequest(_)),
+        })
+    }
+
+    fn answers(&self) -> Answers {
+        match self.handshake {
+            true => Answers::Typed(self.id.clone()),
+            false => Answers::Raw,
+        }
+    }
+
+    fn error(&self, code: rmcp::model::ErrorCode) -> ServerJsonRpcMessage {
+        JsonRpcMessage::error(ErrorData::new(code, "lost", None), Some(self.id.clone()))
+    }
+
+    /// The message, unless it answers a request of somebody else; an error without an id is ours.
+    fn own(&self, message: ServerJsonRpcMessage) -> Option<ServerJsonRpcMessage> {
+        match message {
+            JsonRpcMessage::Response(mut response) => {
+                let own = wire::same(&self.id, &response.id);
+                response.id = self.id.clone();
+                own.then_some(JsonRpcMessage::Response(response))
+            }
+            JsonRpcMessage::Error(mut error) => {
+                let own = error.id.as_ref().is_none_or(|id| wire::same(&self.id, id));
+                error.id = Some(self.id.clone());
+                own.then_some(JsonRpcMessage::Error(error))
+            }
+            other => Some(other),
+        }
+    }
+}
+
+impl StreamableHttpClient for Client {
+    type Error = Fault;
+
+    async fn post_message(
+        &self,
+        url: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session: Option<Arc<str>>,
+        _auth: Option<String>,
+        headers: Headers,
+    ) -> Outcome<Posted> {
+        match self.exchange(&url, &message, session.as_deref(), headers).await {
+            Ok(posted) => Ok(posted),
+            Err(Trouble::Expired) => Err(StreamableHttpError::SessionExpired),
+            Err(Trouble::Failed(failed)) => match Waits::of(&message) {
+                Some(waits) => Ok(Posted::Json(failed.answer(waits.id), None)),
+                None => Err(StreamableHttpError::Client(Fault(failed.unavailable.cause))),
+            },
+        }
+    }
+
+    async fn delete_session(
+        &self,
+        url: Arc<str>,
+        session: Arc<str>,
+        _auth: Option<String>,
+        headers: Headers,
+    ) -> Outcome<()> {
+        // A session that cannot be ended ends by itself.
+        let _ = prepared(self.http.delete(&*url), Some(&session), headers).send().await;
+        Ok(())
+    }
+
+    async fn get_stream(
+        &self,
+        url: Arc<str>,
+        session: Option<Arc<str>>,
+        last_event: Option<String>,
+        _auth: Option<String>,
+        mut headers: Headers,
+    ) -> Outcome<BoxStream<'static, Result<Sse, SseError>>> {
+        if let Some(Ok(id)) = last_event.map(|id| HeaderValue::from_str(&id)) {
+            headers.insert(LAST_EVENT, id);
+        }
+        let request = prepared(self.http.get(&*url), session.as_deref(), headers);
+        let fault = |message: &str| StreamableHttpError::Client(Fault(message.to_owned()));
+        let response = request.send().await.map_err(|_| fault("the stream cannot be opened"))?;
+        let kind = text_of(&response, &header::CONTENT_TYPE).unwrap_or_default();
+        match response.status() {
+            status if status.is_success() && kind.starts_with(EVENTS) => {
+                Ok(self.sorted(response, None).boxed())
+            }
+            status if status.is_server_error() => Err(fault("the stream cannot be opened now")),
+            _ => Err(StreamableHttpError::ServerDoesNotSupportSse),
+        }
+    }
+}
+
+fn prepared(request: RequestBuilder, session: Option<&str>, headers: Headers) -> RequestBuilder {
+    let request = request.header(header::ACCEPT, "application/json, text/event-stream");
+    let request = match session {
+        Some(session) => request.header(SESSION, session),
+        None => request,
+    };
+    request.headers(headers.into_iter().collect())
+}
+
+/// Only what stays with the server's own origin and repeats the request as it is.
+fn same_origin(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let own =
+        attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+    let same_method = [StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT]
+        .contains(&attempt.status());
+    match own && same_method && attempt.previous().len() <= MOST_REDIRECTS {
+        true => attempt.follow(),
+        false => attempt.stop(),
+    }
+}
+
+/// What an answer with an error status means.
+async fn error_answer(
+    response: Response,
+    waits: Option<Waits>,
+    in_session: bool,
+    session: Option<String>,
+) -> Result<Posted, Trouble> {
+    let status = response.status();
+    let failed = failed_by(status, text_of(&response, &header::RETRY_AFTER));
+    if in_session && status == StatusCode::NOT_FOUND {
+        return Err(Trouble::Expired);
+    }
+    let body = bounded(response, MOST_ERROR_BYTES).await.ok().flatten().unwrap_or_default();
+    let message = serde_json::from_slice(&body).unwrap_or_default();
+    let is_error = |message: &Value| message.get("error").is_some_and(Value::is_object);
+    let unauthorised = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
+    let (Some(waits), true, false) = (waits, is_error(&message), unauthorised) else {
+        return Err(Trouble::Failed(failed));
+    };
+    let anonymous = message.get("id").is_none_or(Value::is_null);
+    if in_session && anonymous && status == StatusCode::BAD_REQUEST {
+        // Some servers answer so to a session that they do not know.
+        return Err(Trouble::Expired);
+    }
+    let message = Wire::default().read(message, &Answers::Raw);
+    match message.and_then(|message| waits.own(message)) {
+        Some(message) => Ok(Posted::Json(message, session)),
+        None => Err(Trouble::Failed(failed)),
+    }
+}
+
+fn failed_by(status: StatusCode, retry_after: Option<String>) -> Failed {
+    let reached = if status.is_server_error() { Reached::Maybe } else { Reached::Refused };
+    let cause = match status {
+        StatusCode::UNAUTHORIZED => "it wants credentials (HTTP 401)".to_owned(),
+        status if status.is_redirection() => format!(
+            "it redirects elsewhere (HTTP {}); give the final address as `url`",
+            status.as_u16()
+        ),
+        status => format!("it answered HTTP {status}"),
+    };
+    let seconds = retry_after.and_then(|after| after.trim().parse::<u64>().ok());
+    let unavailable = Unavailable {
+        cause,
+        retry_after_ms: seconds.map(|seconds| seconds.saturating_mul(1_000)),
+        needs_login: status == StatusCode::UNAUTHORIZED,
+    };
+    Failed { unavailable, reached }
+}
+
+/// A request that got no answer at all.
+fn not_sent(error: reqwest::Error) -> Trouble {
+    let (cause, reached) = match (error.is_connect(), refused_by_guard(&error)) {
+        (_, true) => (REFUSED, Reached::No),
+        (true, _) => ("it cannot be connected to", Reached::No),
+        _ => ("the connection broke before it answered", Reached::Maybe),
+    };
+    tracing::debug!(error = %error.without_url(), "an HTTP request failed");
+    Trouble::Failed(Failed { unavailable: Unavailable::because(cause.to_owned()), reached })
+}
+
+fn refused_by_guard(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string() == REFUSED {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn maybe(cause: &str) -> Trouble {
+    let unavailable = Unavailable::because(cause.to_owned());
+    Trouble::Failed(Failed { unavailable, reached: Reached::Maybe })
+}
+
+/// A body of at most `limit` bytes; None if it is longer.
+async fn bounded(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, Trouble> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
+            Ok(Some(_)) => return Ok(None),
+            Ok(None) => return Ok(Some(body)),
+            Err(_) => return Err(maybe("the connection broke in the middle of its answer")),
+        }
+    }
+}
+
+fn text_of(response: &Response, name: &HeaderName) -> Option<String> {
+    response.headers().get(name)?.to_str().ok().map(str::to_owned)
+}
+
+fn text(message: &ServerJsonRpcMessage) -> Option<String> {
+    serde_json::to_string(message).ok()
+}
+
+/// The tools that name HTTP headers for their arguments, as rmcp's type; None if there are none.
+fn header_tools(list: &Value) -> Option<ListToolsResult> {
+    let tools = list.get("tools")?.as_array()?;
+    let tools: Vec<Tool> =
+        tools.iter().filter(|tool| names_headers(tool)).filter_map(typed).collect();
+    (!tools.is_empty()).then(|| ListToolsResult::with_all_items(tools))
+}
+
+fn typed(tool: &Value) -> Option<Tool> {
+    let name = tool.get("name")?.as_str()?.to_owned();
+    let schema = tool.get("inputSchema")?.as_object()?.clone();
+    Some(Tool::new(name, "", Arc::new(schema)))
+}
+
+/// Whether a tool wants arguments repeated as HTTP headers (`x-mcp-header`).
+pub(super) fn names_headers(tool: &Value) -> bool {
+    match tool {
+        Value::Object(members) => {
+            members.contains_key("x-mcp-header") || members.values().any(names_headers)
+        }
+        Value::Array(items) => items.iter().any(names_headers),
+        _ => false,
+    }
+}

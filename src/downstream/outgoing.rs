@@ -1,0 +1,40 @@
+//! A call on its way to a server.
+
+use serde_json::{Map, Value};
+
+use super::uplink::Uplink;
+use crate::domain::call::ToolName;
+
+/// A call as it is forwarded.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Which tool.
+    pub tool: ToolName,
+    /// Its arguments.
+    pub arguments: Map<String, Value>,
+    /// The call's `_meta`, without what belongs to the client's hop.
+    pub meta: Map<String, Value>,
+    /// The way back to the client.
+    pub client: Client,
+}
+
+/// What a server may need of the client whose call it works on.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// For progress, and for questions in the versions with a handshake.
+    pub uplink: Uplink,
+    /// The elicitation capability that a client of the stateless version declared.
+    pub elicitation: Option<Value>,
+    /// In the stateless version: the answers to what the server asked when this call was made
+    /// before, as they came (`inputResponses`).
+    pub answers: Option<Value>,
+    /// The server's `requestState` of that earlier attempt, as it came.
+    pub state: Option<String>,
+}
+
+impl Client {
+    /// Nobody listens, and nobody can be asked.
+    pub fn absent() -> Self {
+        Self { uplink: Uplink::deaf(), elicitation: None, answers: None, state: None }
+    }
+}

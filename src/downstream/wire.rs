@@ -1,0 +1,231 @@
+//! What servers send, whatever it comes over, and what is sent to them.
+//!
+//! rmcp's typed results lose what they do not know, so only the answers of the handshake are
+//! decoded; every other result is handed up as the JSON value that arrived. Progress and changed
+//! tools are taken note of here, in the order in which they arrive; rmcp would run a task for each.
+
+use std::{borrow::Cow, io, sync::Arc};
+
+use rmcp::{
+    RoleClient,
+    model::{
+        ClientJsonRpcMessage, ClientRequest, CustomRequest, CustomResult, ErrorCode, ErrorData,
+        GetExtensions, GetMeta, JsonRpcMessage, RequestId, ServerRequest, ServerResult,
+    },
+    service::RxJsonRpcMessage,
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    changes::Changes,
+    failure::Unavailable,
+    flight::{Flight, Flights},
+};
+
+/// The code under which an answer beyond the greatest length is handed up. No server uses it.
+pub(super) const TOO_LONG: ErrorCode = ErrorCode(i32::MIN);
+
+/// The code under which an answer that cannot be read is handed up: nested beyond what is parsed, or
+/// not UTF-8. No server uses it.
+pub(super) const UNREADABLE: ErrorCode = ErrorCode(i32::MIN + 1);
+
+/// The code under which a request that failed otherwise than by an answer is handed up, with a
+/// [`Failed`]. No server uses it.
+const FAILED: ErrorCode = ErrorCode(i32::MIN + 2);
+
+/// Why a request has no answer, where the transport knows better than that it went wrong.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) unavailable: Unavailable,
+    /// Whether the server may have acted on the request.
+    pub(super) reached: Reached,
+}
+
+/// How far a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// It was not sent.
+    No,
+    /// The server was reached and did not act on it.
+    Refused,
+    /// The server may have acted on it.
+    Maybe,
+}
+
+impl Failed {
+    /// As an answer that rmcp hands on.
+    pub(super) fn answer(self, id: RequestId) -> RxJsonRpcMessage<RoleClient> {
+        let Unavailable { cause, retry_after_ms, needs_login } = self.unavailable;
+        let reached = match self.reached {
+            Reached::No => "no",
+            Reached::Refused => "refused",
+            Reached::Maybe => "maybe",
+        };
+        let data = json!({"after": retry_after_ms, "login": needs_login, "reached": reached});
+        JsonRpcMessage::error(ErrorData::new(FAILED, cause, Some(data)), Some(id))
+    }
+
+    /// What such an answer says; None for a server's own error.
+    pub(super) fn of(error: &ErrorData) -> Option<Self> {
+        let data = error.data.as_ref().filter(|_| error.code == FAILED)?;
+        let unavailable = Unavailable {
+            cause: error.message.to_string(),
+            retry_after_ms: data.get("after")?.as_u64(),
+            needs_login: data.get("login")?.as_bool()?,
+        };
+        let reached = match data.get("reached")?.as_str()? {
+            "no" => Reached::No,
+            "refused" => Reached::Refused,
+            _ => Reached::Maybe,
+        };
+        Some(Self { unavailable, reached })
+    }
+}
+
+/// A question to the user.
+pub(super) const ELICITATION: &str = "elicitation/create";
+
+/// What the two directions of a connection both know.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    pub(super) flights: Flights,
+    pub(super) changes: Changes,
+}
+
+/// How results are handed up.
+#[derive(Clone, Debug)]
+pub(super) enum Answers {
+    /// As the values that arrived.
+    Raw,
+    /// This one as rmcp's type: it answers a request of the handshake, and older probes are void.
+    Typed(RequestId),
+}
+
+/// Whether rmcp itself reads the answer.
+pub(super) fn is_handshake(request: &ClientRequest) -> bool {
+    matches!(request, ClientRequest::InitializeRequest(_) | ClientRequest::DiscoverRequest(_))
+}
+
+impl Wire {
+    /// A request is about to be written: a call is in flight from now on.
+    pub(super) fn begin(&self, id: &RequestId, request: &ClientRequest) {
+        if let Some(flight) = request.extensions().get::<Arc<Flight>>() {
+            self.flights.begin(id, request.get_meta().get_progress_token(), flight.clone());
+        }
+    }
+
+    /// What arrived, as rmcp wants it; None for what rmcp need not know.
+    pub(super) fn read(
+        &self,
+        message: Value,
+        answers: &Answers,
+    ) -> Option<RxJsonRpcMessage<RoleClient>> {
+        let Value::Object(mut message) = message else { return None };
+        match message.get("method").and_then(Value::as_str) {
+            Some(_) if message.contains_key("id") => question(message),
+            Some(_) => self.notification(message),
+            None => answer(&mut message, answers),
+        }
+    }
+
+    fn notification(
+        &self,
+        mut message: Map<String, Value>,
+    ) -> Option<RxJsonRpcMessage<RoleClient>> {
+        match message.get("method")?.as_str()? {
+            "notifications/progress" => {
+                if let Some(Value::Object(params)) = message.remove("params") {
+                    self.flights.progress(params);
+                }
+                None
+            }
+            "notifications/tools/list_changed" => {
+                self.changes.note();
+                None
+            }
+            "notifications/cancelled" | "notifications/subscriptions/acknowledged" => {
+                serde_json::from_value(Value::Object(message)).ok()
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A server's own request. Those that are refused anyhow come without their params, which rmcp may
+/// not be able to decode: the server must get its answer.
+fn question(mut message: Map<String, Value>) -> Option<RxJsonRpcMessage<RoleClient>> {
+    let id = request_id(message.get("id")?)?;
+    let method = message.get("method")?.as_str()?.to_owned();
+    if let "ping" | "roots/list" = method.as_str()
+        && let Ok(known) = serde_json::from_value(Value::Object(message.clone()))
+    {
+        return Some(known);
+    }
+    let params = message.remove("params").filter(|_| method == ELICITATION);
+    let request = ServerRequest::CustomRequest(CustomRequest::new(method, params));
+    Some(JsonRpcMessage::request(request, id))
+}
+
+fn answer(
+    message: &mut Map<String, Value>,
+    answers: &Answers,
+) -> Option<RxJsonRpcMessage<RoleClient>> {
+    let id = message.get("id").and_then(request_id);
+    if message.contains_key("error") {
+        return Some(JsonRpcMessage::error(error_in(message.remove("error")), id));
+    }
+    let (id, result) = (id?, message.remove("result")?);
+    match answers {
+        Answers::Raw => Some(raw(result, id)),
+        Answers::Typed(expected) if same(expected, &id) => {
+            Some(JsonRpcMessage::response(serde_json::from_value(result).ok()?, id))
+        }
+        Answers::Typed(_) => None,
+    }
+}
+
+/// A result as the value that arrived.
+pub(super) fn raw(result: Value, id: RequestId) -> RxJsonRpcMessage<RoleClient> {
+    JsonRpcMessage::response(ServerResult::CustomResult(CustomResult::new(result)), id)
+}
+
+/// An answer that cannot be handed up as it came.
+pub(super) fn lost(code: ErrorCode, id: &Value) -> Option<RxJsonRpcMessage<RoleClient>> {
+    let error = ErrorData::new(code, Cow::Borrowed("lost"), None);
+    request_id(id).map(|id| JsonRpcMessage::error(error, Some(id)))
+}
+
+fn request_id(value: &Value) -> Option<RequestId> {
+    serde_json::from_value(value.clone()).ok()
+}
+
+/// Some servers answer a number with the same number as a string.
+pub(super) fn same(expected: &RequestId, id: &RequestId) -> bool {
+    expected == id || expected.to_string() == id.to_string()
+}
+
+/// A JSON-RPC error as far as it can be read; a malformed one is still an answer.
+fn error_in(error: Option<Value>) -> ErrorData {
+    let error = error.unwrap_or_default();
+    serde_json::from_value(error.clone()).unwrap_or_else(|_| {
+        let text = error.get("message").and_then(Value::as_str).unwrap_or("malformed error");
+        ErrorData::internal_error(text.to_owned(), Some(error))
+    })
+}
+
+/// A message as it is sent. Answers to questions of an earlier attempt are put in as they came from
+/// the client; rmcp's type for them does not keep them whole.
+pub(super) fn written(message: &ClientJsonRpcMessage) -> io::Result<Vec<u8>> {
+    let answers = match message {
+        JsonRpcMessage::Request(request) => request.request.extensions().get::<Arc<Flight>>(),
+        _ => None,
+    };
+    let Some(answers) = answers.and_then(|flight| flight.answers.as_ref()) else {
+        return Ok(serde_json::to_vec(message)?);
+    };
+    let mut message = serde_json::to_value(message)?;
+    if let Some(Value::Object(params)) = message.get_mut("params") {
+        params.insert("inputResponses".into(), answers.clone());
+    }
+    Ok(serde_json::to_vec(&message)?)
+}
