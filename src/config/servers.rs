@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use url::Url;
 
@@ -189,6 +190,7 @@ fn entry(
     });
     let (endpoint, identity) = endpoint?;
     check_transport(object, &endpoint, reader);
+    check_kind(object, &endpoint, reader);
     Some(ServerSpec {
         identity,
         name: ServerName::from(name),
@@ -246,7 +248,7 @@ fn http(
     reader: &mut Reader<'_>,
     loaded: &mut Loaded,
 ) -> Option<(Endpoint, String)> {
-    let headers = object.get("headers").map(|at| pairs(&at, reader, loaded, true));
+    let headers = object.get("headers").map(|at| headers(&at, reader, loaded));
     let allow_private = object.get("allowPrivate").map(|at| allow_private(&at, reader));
     let allow_private = allow_private.unwrap_or(Some(AllowPrivate::default()));
     let text = reader.text(at)?;
@@ -269,6 +271,30 @@ fn http(
             None
         }
     }
+}
+
+/// Headers that can be sent, and that the protocol does not set itself.
+fn headers(at: &At<'_>, reader: &mut Reader<'_>, loaded: &mut Loaded) -> BTreeMap<String, String> {
+    const OURS: [&str; 7] = [
+        "accept",
+        "content-type",
+        "content-length",
+        "host",
+        "last-event-id",
+        "mcp-protocol-version",
+        "mcp-session-id",
+    ];
+    let headers = pairs(at, reader, loaded, true);
+    for (name, value) in &headers {
+        if HeaderName::from_bytes(name.as_bytes()).is_err() {
+            reader.fault(at, format!("has `{name}`, which no HTTP header can be named"));
+        } else if OURS.contains(&name.to_lowercase().as_str()) {
+            reader.fault(at, format!("has `{name}`, which the protocol sets itself"));
+        } else if HeaderValue::from_str(value).is_err() {
+            reader.fault(at, format!("has a value for `{name}` that no HTTP header can have"));
+        }
+    }
+    headers
 }
 
 /// `true`, or the addresses and networks that are meant.
@@ -318,6 +344,17 @@ fn pairs(
         pairs.insert(name.to_owned(), value);
     }
     pairs
+}
+
+/// Keys that mean something only to servers of the other kind are worth a warning.
+fn check_kind(object: &Object<'_>, endpoint: &Endpoint, reader: &mut Reader<'_>) {
+    let (without_effect, beside): (&[&str], _) = match endpoint {
+        Endpoint::Stdio(_) => (&["headers", "allowPrivate"], "`command`"),
+        Endpoint::Http(_) => (&["args", "env", "cwd", "inheritEnv"], "`url`"),
+    };
+    for at in without_effect.iter().filter_map(|key| object.get(key)) {
+        reader.warn(&at, &format!("has no effect beside {beside}"));
+    }
 }
 
 /// `type` and `transport` may repeat what `command` and `url` say, not contradict it.

@@ -314,7 +314,7 @@ fn list_servers_shows_no_arguments_headers_or_environment() {
     let mut server = scripted_with(&["echo"]);
     server["env"] = json!({"API_KEY": "sk-very-secret"});
     server["description"] = json!("for tests");
-    let remote = json!({"url": "https://user:hunter22@example.com/mcp?key=query-secret",
+    let remote = json!({"url": "http://user:hunter22@127.0.0.1:9/mcp?key=query-secret",
         "headers": {"Authorization": "Bearer header-secret"}});
     let setup = Setup::new(json!({"s": server, "remote": remote}), None);
     let mut client = setup.connect();
@@ -324,7 +324,7 @@ fn list_servers_shows_no_arguments_headers_or_environment() {
     let full = json_in(&client.call("list_servers", metadata.clone()));
     assert_eq!(full[0]["command"], "python3");
     assert_eq!(full[0]["status"], "not started");
-    assert_eq!(full[1]["url"], "https://example.com/mcp");
+    assert_eq!(full[1]["url"], "http://127.0.0.1:9/mcp");
     assert_eq!(full[1]["transport"], "http");
     for secret in ["secret", "hunter22", "scripted.py"] {
         assert!(!full.to_string().contains(secret), "{full}");
@@ -334,7 +334,10 @@ fn list_servers_shows_no_arguments_headers_or_environment() {
     assert_eq!((&full[0]["status"], &full[0]["tools"]), (&json!("ready"), &json!(1)));
     let error = refusal(&client.execute("remote", "x", json!({})));
     assert_eq!(error["code"], "SERVER_UNAVAILABLE");
-    assert!(error["message"].as_str().unwrap().contains("HTTP"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("allowPrivate"), "{error}");
+    for secret in ["secret", "hunter22"] {
+        assert!(!error.to_string().contains(secret), "{error}");
+    }
 }
 
 #[test]

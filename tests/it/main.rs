@@ -19,6 +19,7 @@ mod downstream;
 mod facade;
 mod hostile;
 mod identity;
+mod meanwhile;
 mod minify_model;
 mod policy;
 mod policy_model;

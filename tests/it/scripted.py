@@ -34,6 +34,12 @@ options.add_argument("--starts", help="append a line to this file at each start"
 options = options.parse_args()
 
 heard = []
+# What to do with the answers to questions of ours, by id.
+waiting = {}
+initialized = []
+# The tools that `grow` has added, and the id of the subscription to changes.
+grown = []
+subscription = []
 lock = threading.Lock()
 
 
@@ -71,7 +77,7 @@ def definitions():
         return [{"name": f"tool_{i}", "inputSchema": {"type": "object"}} for i in range(options.many)]
     tools = json.loads(options.tools)
     plain = {"description": "Scripted.", "inputSchema": {"type": "object"}}
-    return [t if isinstance(t, dict) else {"name": t, **plain} for t in tools]
+    return [t if isinstance(t, dict) else {"name": t, **plain} for t in tools + grown]
 
 
 def list_tools(request):
@@ -135,7 +141,71 @@ def append_and_die(request, args):
     os._exit(3)
 
 
+def progress(request, args):
+    """Steps as fast as they go, or one every so many milliseconds."""
+    token = request["params"]["_meta"]["progressToken"]
+    def steps():
+        for i in range(1, args["count"] + 1):
+            time.sleep(args.get("every_ms", 0) / 1000)
+            params = {"progressToken": token, "progress": i / 2, "total": 1e3, "odd": {"step": i}}
+            send({"method": "notifications/progress", "params": params})
+        answer(request, text("done"))
+    threading.Thread(target=steps, daemon=True).start()
+
+
+def ask(request, args):
+    """Asks the user, and answers with what the client said to it."""
+    params = request["params"]
+    if not modern(request):
+        return question("elicitation/create", args, lambda reply: answer(request, text(json.dumps(reply))))
+    if "inputResponses" in params:
+        said = {"answers": params["inputResponses"], "state": params.get("requestState")}
+        return answer(request, text(json.dumps(said)))
+    questions = {"q": {"method": args.pop("method", "elicitation/create"), "params": args}}
+    answer(request, {"resultType": "input_required", "inputRequests": questions, "requestState": "s-1"})
+
+
+def question(method, params, then):
+    key = f"q{len(waiting)}"
+    waiting[key] = then
+    send({"id": key, "method": method, "params": params})
+
+
+def ask_everything(request, args):
+    said = {}
+    methods = ["sampling/createMessage", "roots/list", "elicitation/create", "no/such"]
+    def then(method, reply):
+        said[method] = reply
+        if len(said) == len(methods):
+            answer(request, text(json.dumps(said)))
+    for method in methods:
+        params = {"temperature": 0.5, "message": "?", "requestedSchema": {"type": "object"}}
+        question(method, params, lambda reply, method=method: then(method, reply))
+
+
+def grow(request, args):
+    """Offers one tool more, and says so that many times."""
+    grown.append(args["name"])
+    note = {"method": "notifications/tools/list_changed"}
+    if subscription:
+        meta = {"io.modelcontextprotocol/subscriptionId": subscription[0]}
+        note["params"] = {"_meta": meta}
+    for i in range(args.get("times", 1)):
+        send(note)
+    answer(request, text("grown"))
+
+
+def capabilities(request, args):
+    own = request["params"].get("_meta", {}).get("io.modelcontextprotocol/clientCapabilities")
+    answer(request, text(json.dumps(own if modern(request) else initialized[0]["capabilities"])))
+
+
 ACTIONS = {
+    "progress": progress,
+    "ask": ask,
+    "ask_everything": ask_everything,
+    "grow": grow,
+    "capabilities": capabilities,
     "interrogate": interrogate,
     "orphan": orphan,
     "append_and_die": append_and_die,
@@ -161,15 +231,18 @@ ACTIONS = {
 
 def handle(message):
     method = message.get("method")
-    if "id" not in message:
+    if method is None:
+        waiting.pop(message["id"])(message)
+    elif "id" not in message:
         heard.append(message)
     elif method == "initialize" and options.era != "modern":
+        initialized.append(message["params"])
         version = message["params"]["protocolVersion"]
         info = {"name": "scripted", "version": "1"}
         answer(message, {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info})
     elif method == "server/discover" and options.era != "legacy":
         answer(message, {
-            "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
+            "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {"listChanged": True}},
             "ttlMs": 0, "cacheScope": "private",
         })
     elif method == "tools/list" and not options.no_list:
@@ -179,6 +252,11 @@ def handle(message):
         name, args = message["params"]["name"], message["params"].get("arguments", {})
         plain = lambda r, a: answer(r, text(json.dumps(a)))
         ACTIONS.get(name, plain)(message, args)
+    elif method == "subscriptions/listen":
+        subscription[:] = [message["id"]]
+        meta = {"io.modelcontextprotocol/subscriptionId": message["id"]}
+        params = {"notifications": message["params"]["notifications"], "_meta": meta}
+        send({"method": "notifications/subscriptions/acknowledged", "params": params})
     elif method == "ping":
         answer(message, {})
     else:

@@ -142,9 +142,7 @@ fn references_that_cannot_be_expanded_are_told_with_their_place() {
 
 #[test]
 fn keys_that_are_not_built_are_refused_by_name() {
-    for key in
-        ["idle", "maxConcurrency", "allowPrivate", "oauth", "pin", "elicitation", "instances"]
-    {
+    for key in ["idle", "maxConcurrency", "oauth", "pin", "instances"] {
         let entry = format!(r#"{{"command": "x", "{key}": "v"}}"#);
         check_server(
             &entry,

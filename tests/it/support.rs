@@ -131,6 +131,8 @@ pub struct Client {
     /// Kept until the gateway has ended.
     dir: Option<Arc<TempDir>>,
     pub stateless: bool,
+    /// What it says that it can do.
+    pub capabilities: Value,
 }
 
 impl Client {
@@ -168,6 +170,7 @@ impl Client {
             next_id: 1,
             dir: None,
             stateless: false,
+            capabilities: json!({}),
         }
     }
 
@@ -177,7 +180,7 @@ impl Client {
 
     pub fn handshake(&mut self, version: &str) -> Value {
         let params = json!({
-            "protocolVersion": version, "capabilities": {},
+            "protocolVersion": version, "capabilities": self.capabilities.clone(),
             "clientInfo": {"name": "test", "version": "1"},
         });
         let answer = self.request("initialize", params);
@@ -209,7 +212,7 @@ impl Client {
         if self.stateless {
             let meta = &mut params["_meta"];
             meta["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
-            meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+            meta["io.modelcontextprotocol/clientCapabilities"] = self.capabilities.clone();
             meta["io.modelcontextprotocol/clientInfo"] = json!({"name": "test", "version": "1"});
         }
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
