@@ -1,7 +1,7 @@
 //! What happens in the middle of a call: progress, cancellation, questions to the user, changed
 //! tools; for clients and servers of both eras.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -123,7 +123,7 @@ fn ready(client: &mut Client) -> bool {
 #[test]
 fn a_cancelled_call_reaches_its_server_while_others_run() {
     for (client, server) in ERAS.iter().flat_map(|c| ERAS.map(|s| (*c, s))) {
-        let mut ours = pair(client, server, &json!({}), &["hang", "heard", "slow"]);
+        let mut ours = pair(client, server, &json!({}), &["hang", "heard", "slow", "cancelled_at"]);
         let call = |server, tool, args| json!({"server": server, "tool": tool, "args": args});
         let others: Vec<u64> = ["s", "other"]
             .map(|server| ours.begin("execute_tool", call(server, "slow", json!({"ms": 3000}))))
@@ -142,7 +142,7 @@ fn a_cancelled_call_reaches_its_server_while_others_run() {
         );
         ours.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
             "params": {"requestId": hanging, "reason": "changed my mind"}}));
-        let begun = Instant::now();
+        let sent_at = UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
         let told = within(Duration::from_secs(20), || {
             let heard = json_in(&ours.execute("s", "heard", json!({})));
             heard.as_array().unwrap().iter().any(|one| {
@@ -150,8 +150,9 @@ fn a_cancelled_call_reaches_its_server_while_others_run() {
                     && one["params"]["requestId"] == downstream_id
             })
         });
-        println!("{client} over {server}: cancelled after {:?}", begun.elapsed());
         assert!(told, "{client} over {server}");
+        let heard_at = json_in(&ours.execute("s", "cancelled_at", json!({})))[0].as_f64().unwrap();
+        eprintln!("{client} over {server}: {:.1} ms", (heard_at - sent_at) * 1000.0);
         let heard = json_in(&ours.execute("other", "heard", json!({})));
         let cancelled = heard.as_array().unwrap().iter();
         assert_eq!(cancelled.filter(|one| one["method"] == "notifications/cancelled").count(), 0);

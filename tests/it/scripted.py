@@ -37,6 +37,7 @@ heard = []
 # What to do with the answers to questions of ours, by id.
 waiting = {}
 initialized = []
+cancelled_at = []
 # The tools that `grow` has added, and the id of the subscription to changes.
 grown = []
 subscription = []
@@ -206,6 +207,7 @@ ACTIONS = {
     "ask_everything": ask_everything,
     "grow": grow,
     "capabilities": capabilities,
+    "cancelled_at": lambda r, a: answer(r, text(json.dumps(cancelled_at))),
     "interrogate": interrogate,
     "orphan": orphan,
     "append_and_die": append_and_die,
@@ -235,6 +237,8 @@ def handle(message):
         waiting.pop(message["id"])(message)
     elif "id" not in message:
         heard.append(message)
+        if method == "notifications/cancelled":
+            cancelled_at.append(time.time())
     elif method == "initialize" and options.era != "modern":
         initialized.append(message["params"])
         version = message["params"]["protocolVersion"]
