@@ -16,7 +16,7 @@ use crate::domain::{
 };
 
 /// The keys of a server entry.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 15] = [
     "command",
     "args",
     "env",
@@ -29,12 +29,13 @@ const KNOWN: [&str; 13] = [
     "timeout",
     "disabled",
     "init",
+    "idle",
+    "maxConcurrency",
     "inheritEnv",
 ];
 
 /// Keys of the contract that this version cannot honour yet.
-const LATER: [&str; 7] =
-    ["idle", "maxConcurrency", "allowPrivate", "oauth", "pin", "elicitation", "instances"];
+const LATER: [&str; 5] = ["allowPrivate", "oauth", "pin", "elicitation", "instances"];
 
 /// What a child gets of the gateway's environment, besides what its entry says. Nothing here names
 /// a secret; the gateway's own variables stay with the gateway.
@@ -175,6 +176,8 @@ fn entry(
     let start = object
         .get("init")
         .map(|at| reader.choice(&at, &[("lazy", Start::Lazy), ("eager", Start::Eager)]));
+    let idle = object.get("idle").and_then(|at| reader.duration(&at));
+    let most_calls = object.get("maxConcurrency").and_then(|at| reader.positive(&at));
     let endpoint = match (object.get("command"), object.get("url")) {
         (Some(_), Some(_)) => {
             reader.fault(at, "has both `command` and `url`; keep one");
@@ -196,6 +199,8 @@ fn entry(
         endpoint,
         timeout: timeout.unwrap_or(Some(DEFAULT_TIMEOUT))?,
         start: start.unwrap_or(Some(default_start(reader.env)))?,
+        idle,
+        most_calls,
     })
 }
 

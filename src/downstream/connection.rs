@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -68,17 +69,17 @@ pub(super) enum Era {
 pub(super) struct Connection {
     server: ServerName,
     peer: Peer<RoleClient>,
-    /// None once closed.
-    service: Mutex<Option<RunningService<RoleClient, Handler>>>,
     traffic: Arc<Traffic>,
     /// Locked while the tools are listed, so that they are listed once.
     catalogue: Mutex<Arc<Catalogue>>,
     tools_changed: Arc<AtomicBool>,
     era: Era,
-    /// Ends the process when cancelled.
+    /// Ends the session and the process when cancelled.
     stop: CancellationToken,
     /// Cancelled when the process has ended.
     ended: CancellationToken,
+    /// Cancelled when the session has ended.
+    closed: CancellationToken,
 }
 
 impl Connection {
@@ -115,11 +116,11 @@ impl Connection {
         Ok(Self {
             server: server.clone(),
             peer: service.peer().clone(),
-            service: Mutex::new(Some(service)),
             traffic,
             catalogue: Mutex::new(Arc::new(catalogue)),
             tools_changed,
             era,
+            closed: outlast(service, stop.clone()),
             stop,
             ended,
         })
@@ -127,6 +128,18 @@ impl Connection {
 
     pub(super) fn is_alive(&self) -> bool {
         !self.peer.is_transport_closed() && !self.stop.is_cancelled()
+    }
+
+    /// Waits until the session or the process has ended by itself. What an ended process has left to
+    /// read is read first.
+    pub(super) async fn gone(&self) {
+        tokio::select! {
+            () = self.closed.cancelled() => {}
+            () = self.ended.cancelled() => {
+                // Longer only if another process holds its stdout; nothing more is waited for then.
+                let _ = tokio::time::timeout(END_GRACE, self.closed.cancelled()).await;
+            }
+        }
     }
 
     pub(super) fn era(&self) -> Era {
@@ -233,11 +246,6 @@ impl Connection {
 
     /// Closes the session and ends the process with all its descendants.
     pub(super) async fn close(&self) {
-        let service = self.service.lock().await.take();
-        if let Some(service) = service {
-            // Closes the child's stdin without waiting for the session to wind down.
-            service.cancellation_token().cancel();
-        }
         self.stop.cancel();
         self.ended.cancelled().await;
     }
@@ -262,6 +270,30 @@ fn attend(
         }
     });
     tokens
+}
+
+/// Keeps a session in a task of its own until it ends, or is ended by `stop`, which closes the child's
+/// stdin. The token is cancelled then.
+fn outlast(
+    service: RunningService<RoleClient, Handler>,
+    stop: CancellationToken,
+) -> CancellationToken {
+    let closed = CancellationToken::new();
+    let done = closed.clone().drop_guard();
+    tokio::spawn(async move {
+        let hang_up = service.cancellation_token();
+        let mut end = pin!(service.waiting());
+        tokio::select! {
+            _ = &mut end => {}
+            () = stop.cancelled() => {
+                hang_up.cancel();
+                // However it ended, it has.
+                let _ = end.await;
+            }
+        }
+        drop(done);
+    });
+    closed
 }
 
 /// Sets a flag when dropped, unless disarmed.

@@ -1,7 +1,8 @@
 //! Floor 2: the MCP servers behind us.
 //!
 //! - [`Fleet`]: all servers of the settings, by name.
-//! - [`server`]: one server: started at first need, started again after a death, stopped.
+//! - [`server`]: one server as others see it. [`life`]: how it is started, started again, stopped.
+//!   [`uses`]: who uses it.
 //! - [`connection`]: one live MCP session: handshake, tools, calls.
 //! - [`cache`]: tools and their counts, kept between runs.
 //! - [`lines`]: lines of bounded length. [`transport`]: JSON-RPC over a child's standard streams, results kept raw.
@@ -14,6 +15,7 @@ pub mod child;
 mod connection;
 mod failure;
 mod handler;
+mod life;
 pub mod lines;
 mod server;
 mod stderr;
@@ -22,6 +24,7 @@ pub mod supervisor;
 mod transport;
 #[cfg(target_os = "linux")]
 mod tree;
+mod uses;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -31,8 +34,9 @@ pub use cache::SchemaCache;
 pub use child::Launcher;
 pub use failure::{CallFailure, Unavailable};
 pub use server::{Server, Status};
+pub use uses::Use;
 
-use server::START_DEADLINE;
+use life::START_DEADLINE;
 
 use crate::domain::{
     call::ServerName,
@@ -83,7 +87,7 @@ impl Fleet {
             tokio::spawn(async move {
                 let _permit = permits.acquire_owned().await;
                 // The failure is in the log and in the server's status already.
-                let _ = server.connection(START_DEADLINE).await;
+                let _ = server.connection(&server.in_use(), START_DEADLINE).await;
             });
         }
     }

@@ -47,6 +47,8 @@ impl Gateway {
         let call = Call::parse(arguments, meta)?;
         let caller = self.identify(call.agent_id.as_deref())?;
         let (visit, server) = self.visit(&caller, &call.server)?;
+        // One use for all its steps, so that the server is not stopped between them.
+        let _in_use = server.in_use();
         let patience = Patience::new(server.spec().timeout, call.timeout);
         let permit = self.authorize(visit, &call.tool, server, &patience, cancel).await?;
         self.usage.called(caller.agent());

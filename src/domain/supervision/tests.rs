@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 
 use super::{Attempt, LONGEST_OPEN, Pause, STEADY, Supervision};
 
@@ -152,6 +152,13 @@ fn works(fate: Fate) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 1_000,
+        rng_seed: RngSeed::Fixed(0x5afe),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
     /// Against a naive model: what was fated since the server last worked decides everything.
     #[test]
     fn a_pause_is_decided_by_what_happened_since_the_server_last_worked(
