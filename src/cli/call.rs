@@ -35,11 +35,21 @@ pub(super) fn servers(
                 text(server, "name"),
                 text(server, "transport"),
                 place,
+                status(server),
                 text(server, "description"),
             ]
         });
-        output.table(&["SERVER", "TRANSPORT", "AT", "DESCRIPTION"], rows.collect());
+        output.table(&["SERVER", "TRANSPORT", "AT", "STATUS", "DESCRIPTION"], rows.collect());
     })
+}
+
+/// The status of a server, and when it is tried again.
+fn status(server: &Value) -> String {
+    let status = server.get("status").and_then(Value::as_str).unwrap_or_default();
+    match server.get("retry_after_ms").and_then(Value::as_u64) {
+        Some(after) => format!("{status}, next trial in {} s", after.div_ceil(1_000)),
+        None => status.to_owned(),
+    }
 }
 
 pub(super) fn tools(

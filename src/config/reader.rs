@@ -1,7 +1,7 @@
 //! Takes values out of a document. A fault is noted with its place and the check goes on, so that
 //! one run tells them all.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{
     Environment,
@@ -149,14 +149,23 @@ impl<'a> Reader<'a> {
 
     /// A whole number from zero up.
     pub(super) fn count(&mut self, at: &At<'_>) -> Option<usize> {
+        self.number(at, "a whole number from 0 up")
+    }
+
+    /// A whole number from one up.
+    pub(super) fn positive(&mut self, at: &At<'_>) -> Option<NonZeroUsize> {
+        self.number(at, "a whole number from 1 up")
+    }
+
+    fn number<T: FromStr>(&mut self, at: &At<'_>, wanted: &str) -> Option<T> {
         let text = match &at.node.value {
             Value::Number(number) => Some(number.clone()),
             Value::Text(text) => self.whole(at, text)?,
             _ => None,
         };
         match text.and_then(|text| text.parse().ok()) {
-            Some(count) => Some(count),
-            None => self.wrong(at, "a whole number from 0 up"),
+            Some(number) => Some(number),
+            None => self.wrong(at, wanted),
         }
     }
 

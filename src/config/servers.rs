@@ -21,7 +21,7 @@ use crate::domain::{
 };
 
 /// The keys of a server entry.
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 17] = [
     "command",
     "args",
     "env",
@@ -34,13 +34,15 @@ const KNOWN: [&str; 15] = [
     "timeout",
     "disabled",
     "init",
+    "idle",
+    "maxConcurrency",
     "inheritEnv",
     "allowPrivate",
     "elicitation",
 ];
 
 /// Keys of the contract that this version cannot honour yet.
-const LATER: [&str; 5] = ["idle", "maxConcurrency", "oauth", "pin", "instances"];
+const LATER: [&str; 3] = ["oauth", "pin", "instances"];
 
 /// What a child gets of the gateway's environment, besides what its entry says. Nothing here names
 /// a secret; the gateway's own variables stay with the gateway.
@@ -173,6 +175,8 @@ fn entry(
     let start = object
         .get("init")
         .map(|at| reader.choice(&at, &[("lazy", Start::Lazy), ("eager", Start::Eager)]));
+    let idle = object.get("idle").and_then(|at| reader.duration(&at));
+    let most_calls = object.get("maxConcurrency").and_then(|at| reader.positive(&at));
     let endpoint = match (object.get("command"), object.get("url")) {
         (Some(_), Some(_)) => {
             reader.fault(at, "has both `command` and `url`; keep one");
@@ -199,6 +203,8 @@ fn entry(
         timeout: timeout.unwrap_or(Some(DEFAULT_TIMEOUT))?,
         start: start.unwrap_or(Some(default_start(reader.env)))?,
         elicitation: elicitation.unwrap_or(Some(Elicitation::default()))?,
+        idle,
+        most_calls,
     })
 }
 

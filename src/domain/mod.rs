@@ -17,4 +17,5 @@ pub mod render;
 pub mod rules;
 pub mod settings;
 pub mod shelf;
+pub mod supervision;
 pub mod tokens;

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    num::NonZeroUsize,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
@@ -67,6 +68,10 @@ pub struct ServerSpec {
     pub start: Start,
     /// Whether it may ask the user through the client.
     pub elicitation: Elicitation,
+    /// Stopped when nobody has used it for this long; never if None.
+    pub idle: Option<Duration>,
+    /// How many calls are forwarded to it at a time; as many as there are if None.
+    pub most_calls: Option<NonZeroUsize>,
     /// Tells settings of servers apart: all that decides what server is reached, as one text. May
     /// hold secrets.
     pub identity: String,

@@ -6,17 +6,12 @@ use rmcp::{
     RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientRequest,
-        GetExtensions, MetaObject, ProtocolVersion, RequestId, RequestMetaObject, ServerResult,
-        SubscriptionFilter,
+        GetExtensions, MetaObject, RequestId, RequestMetaObject, ServerResult, SubscriptionFilter,
     },
-    service::{
-        ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer, PeerRequestOptions,
-        RunningService, ServiceError,
-    },
-    transport::Transport,
+    service::{Peer, PeerRequestOptions, RunningService, ServiceError},
 };
 use serde_json::{Map, Value, json};
-use tokio::{process::Child, sync::Mutex, time::Instant};
+use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -24,18 +19,17 @@ use super::{
     failure::{CallFailure, Unavailable},
     flight::Flight,
     handler::Handler,
-    http,
-    listing::{Listing, cut, list},
+    listing::{Listing, list},
+    opening::{Era, Line, Opened, outlast},
     outgoing::Outgoing,
-    stderr,
-    transport::{Pipes, Seen, Traffic},
+    transport::Seen,
     wire::{Failed, Reached, TOO_LONG, UNREADABLE, Wire},
 };
 use crate::domain::{
     call::ServerName,
     catalog::Catalogue,
     refusal::RpcError,
-    settings::{Command, Elicitation, Endpoint, Remote, ServerSpec},
+    settings::{Elicitation, ServerSpec},
 };
 
 /// What the client of one request can do (2026-07-28, `_meta`).
@@ -57,38 +51,23 @@ const LEAST_TTL: Duration = Duration::from_secs(10);
 /// A subscription that ended is opened again after this time.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 
-/// Whether a server speaks a version with a handshake. Remembered, so that a restart of an older
-/// server does not begin with a probe that it cannot answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Era {
-    Handshake,
-    Stateless,
-}
-
 /// A live session.
 #[derive(Debug)]
 pub(super) struct Connection {
     server: ServerName,
     peer: Peer<RoleClient>,
-    /// None once closed.
-    service: Mutex<Option<RunningService<RoleClient, Handler>>>,
     wire: Arc<Wire>,
     line: Line,
     /// Locked while the tools are listed, so that they are listed once.
     listed: Mutex<Listed>,
     era: Era,
     elicitation: Elicitation,
-    /// Ends the process when cancelled.
+    /// Ends the session and the process when cancelled.
     stop: CancellationToken,
     /// Cancelled when the process has ended, or the session that has none.
     ended: CancellationToken,
-}
-
-/// What the session runs over.
-#[derive(Debug)]
-enum Line {
-    Pipes(Arc<Traffic>),
-    Http,
+    /// Cancelled when the session has ended.
+    closed: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -97,14 +76,6 @@ struct Listed {
     at: Instant,
     /// When the server's own word for the list runs out; None if it tells of changes.
     stale_at: Option<Instant>,
-}
-
-/// A session that was opened, before its tools are known.
-struct Opened {
-    service: RunningService<RoleClient, Handler>,
-    line: Line,
-    stop: CancellationToken,
-    ended: CancellationToken,
 }
 
 impl Connection {
@@ -119,18 +90,10 @@ impl Connection {
     ) -> Result<Self, Unavailable> {
         let wire = Arc::<Wire>::default();
         let handler = Handler { wire: wire.clone(), elicitation: spec.elicitation };
-        let opened = match &spec.endpoint {
-            Endpoint::Stdio(command) => {
-                Opened::process(&spec.name, command, launcher, handler, era).await?
-            }
-            Endpoint::Http(remote) => Opened::remote(remote, handler, era).await?,
-        };
+        let opened = Opened::new(spec, launcher, handler, era).await?;
         let guard = opened.stop.clone().drop_guard();
+        let era = opened.era();
         let service = opened.service;
-        let era = match service.peer_info() {
-            Some(info) if !info.protocol_version.has_initialize() => Era::Stateless,
-            _ => Era::Handshake,
-        };
         let listing = list(&spec.name, service.peer()).await?;
         let tells = era == Era::Handshake || tells_of_changes(&service);
         if era == Era::Stateless && tells {
@@ -140,12 +103,12 @@ impl Connection {
         Ok(Self {
             server: spec.name.clone(),
             peer: service.peer().clone(),
-            service: Mutex::new(Some(service)),
             wire,
             line: opened.line,
             listed: Mutex::new(Listed::new(listing, tells)),
             era,
             elicitation: spec.elicitation,
+            closed: outlast(service, opened.stop.clone()),
             stop: opened.stop,
             ended: opened.ended,
         })
@@ -153,6 +116,18 @@ impl Connection {
 
     pub(super) fn is_alive(&self) -> bool {
         !self.peer.is_transport_closed() && !self.stop.is_cancelled()
+    }
+
+    /// Waits until the session or the process has ended by itself. What an ended process has left to
+    /// read is read first.
+    pub(super) async fn gone(&self) {
+        tokio::select! {
+            () = self.closed.cancelled() => {}
+            () = self.ended.cancelled() => {
+                // Longer only if another process holds its stdout; nothing more is waited for then.
+                let _ = tokio::time::timeout(END_GRACE, self.closed.cancelled()).await;
+            }
+        }
     }
 
     pub(super) fn era(&self) -> Era {
@@ -305,47 +280,8 @@ impl Connection {
 
     /// Closes the session and ends the process, if there is one, with all its descendants.
     pub(super) async fn close(&self) {
-        let service = self.service.lock().await.take();
-        if let Some(service) = service {
-            // Closes the child's stdin without waiting for the session to wind down.
-            service.cancellation_token().cancel();
-        }
         self.stop.cancel();
         self.ended.cancelled().await;
-    }
-}
-
-impl Opened {
-    async fn process(
-        server: &ServerName,
-        command: &Command,
-        launcher: &Arc<Launcher>,
-        handler: Handler,
-        era: Option<Era>,
-    ) -> Result<Self, Unavailable> {
-        let child = launcher.spawn(command).map_err(Unavailable::because)?;
-        let tail = stderr::Tail::default();
-        tokio::spawn(stderr::log(server.clone(), child.stderr, tail.clone()));
-        let (stop, ended) = attend(server, launcher, child.process, child.mark);
-        let guard = stop.clone().drop_guard();
-        let traffic = Traffic::new(server.clone(), handler.wire.clone());
-        let pipes = Pipes::new(child.stdin, child.stdout, traffic.clone());
-        let service = handshake(handler, pipes, era).await;
-        let service = service.inspect_err(|_| tell_stderr(server, &tail))?;
-        guard.disarm();
-        Ok(Self { service, line: Line::Pipes(traffic), stop, ended })
-    }
-
-    async fn remote(
-        remote: &Remote,
-        handler: Handler,
-        era: Option<Era>,
-    ) -> Result<Self, Unavailable> {
-        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-        let wire = handler.wire.clone();
-        let transport = http::connect(remote, wire, ended.clone())?;
-        let service = handshake(handler, transport, era).await?;
-        Ok(Self { service, line: Line::Http, stop, ended })
     }
 }
 
@@ -359,14 +295,6 @@ impl Listed {
             stale_at: ttl.and_then(|ttl| at.checked_add(ttl.max(LEAST_TTL))),
         }
     }
-}
-
-async fn handshake<T: Transport<RoleClient> + 'static>(
-    handler: Handler,
-    transport: T,
-    era: Option<Era>,
-) -> Result<RunningService<RoleClient, Handler>, Unavailable> {
-    handler.serve_with_lifecycle(transport, lifecycle(era)).await.map_err(handshake_failure)
 }
 
 /// Whether a server of the stateless version tells of changes to those who listen.
@@ -396,70 +324,4 @@ fn failure_of(failed: Failed) -> CallFailure {
         Reached::Refused => CallFailure::Unavailable(failed.unavailable),
         Reached::Maybe => CallFailure::Broken(failed.unavailable),
     }
-}
-
-/// Waits for the end of the process in a task of its own. Cancelling the first token ends it; the
-/// second is cancelled when it has ended.
-fn attend(
-    server: &ServerName,
-    launcher: &Arc<Launcher>,
-    process: Child,
-    mark: String,
-) -> (CancellationToken, CancellationToken) {
-    let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-    let (server, launcher) = (server.clone(), launcher.clone());
-    let tokens = (stop.clone(), ended.clone());
-    tokio::spawn(async move {
-        let status = launcher.attend(process, mark, stop.clone()).await;
-        ended.cancel();
-        if !stop.is_cancelled() {
-            tracing::warn!(%server, "its process ended: {status}");
-        }
-    });
-    tokens
-}
-
-fn lifecycle(era: Option<Era>) -> ClientLifecycleMode {
-    let newest = || vec![ProtocolVersion::V_2026_07_28];
-    match era {
-        Some(Era::Handshake) => ClientLifecycleMode::Initialize,
-        Some(Era::Stateless) => ClientLifecycleMode::Discover { preferred_versions: newest() },
-        None => ClientLifecycleMode::Auto {
-            preferred_versions: newest(),
-            legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
-        },
-    }
-}
-
-/// What the server said last, for the people who read the log; agents are not shown it.
-fn tell_stderr(server: &ServerName, tail: &stderr::Tail) {
-    for line in tail.take() {
-        tracing::warn!(%server, "its stderr: {line}");
-    }
-}
-
-/// In words for an agent; rmcp's own name Rust types.
-fn handshake_failure(error: ClientInitializeError) -> Unavailable {
-    tracing::debug!(%error, "handshake failed");
-    if let ClientInitializeError::JsonRpcError(error) = &error
-        && let Some(failed) = Failed::of(error)
-    {
-        return failed.unavailable;
-    }
-    Unavailable::because(match error {
-        ClientInitializeError::ConnectionClosed(_)
-        | ClientInitializeError::TransportError { .. } => {
-            "it ended before it answered the MCP handshake; the gateway's log has its stderr".into()
-        }
-        ClientInitializeError::JsonRpcError(error) => {
-            format!("it refused the MCP handshake: {}", cut(&error.message))
-        }
-        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => {
-            return handshake_failure(*fallback);
-        }
-        ClientInitializeError::NoCompatibleProtocolVersion { .. } => {
-            "it speaks no MCP version that is known here".into()
-        }
-        _ => "it did not answer the MCP handshake as a server does".into(),
-    })
 }

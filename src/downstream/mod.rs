@@ -1,8 +1,9 @@
 //! Floor 2: the MCP servers behind us.
 //!
 //! - [`Fleet`]: all servers of the settings, by name; [`Member`]: a server, and its settings.
-//! - [`server`]: one server: started at first need, started again after a death, stopped.
-//! - [`connection`]: one live MCP session: handshake, tools, calls.
+//! - [`server`]: one server as others see it. [`life`]: how it is started, started again, stopped.
+//!   [`uses`]: who uses it.
+//! - [`opening`]: how a session begins. [`connection`]: one live session: its tools, its calls.
 //! - [`cache`]: tools and their counts, kept between runs.
 //! - [`wire`]: what servers send, results kept raw. [`transport`]: over a child's standard streams.
 //!   [`http`]: over Streamable HTTP. [`lines`]: lines of bounded length.
@@ -19,8 +20,10 @@ mod failure;
 mod flight;
 mod handler;
 mod http;
+mod life;
 pub mod lines;
 mod listing;
+mod opening;
 mod outgoing;
 mod server;
 mod stderr;
@@ -30,6 +33,7 @@ mod transport;
 #[cfg(target_os = "linux")]
 mod tree;
 mod uplink;
+mod uses;
 mod wire;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -42,8 +46,9 @@ pub use failure::{CallFailure, Unavailable};
 pub use outgoing::{Client, Outgoing};
 pub use server::{Server, Status};
 pub use uplink::{Downlink, News, Question, Uplink};
+pub use uses::Use;
 
-use server::START_DEADLINE;
+use life::START_DEADLINE;
 
 use crate::domain::{
     call::ServerName,
@@ -122,7 +127,7 @@ impl Fleet {
             tokio::spawn(async move {
                 let _permit = permits.acquire_owned().await;
                 // The failure is in the log and in the server's status already.
-                let _ = server.connection(START_DEADLINE).await;
+                let _ = server.connection(&server.in_use(), START_DEADLINE).await;
             });
         }
     }

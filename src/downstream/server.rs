@@ -1,21 +1,25 @@
-//! One server: started at first need, started again after a death, stopped for good.
+//! One server as others see it: how it stands, its tools, its calls.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use serde_json::Value;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     blocking,
     cache::{Known, SchemaCache},
     child::Launcher,
-    connection::{Connection, Era},
     failure::{CallFailure, Unavailable},
+    life::{Phase, State},
     outgoing::Outgoing,
+    uses::{Use, Uses},
 };
 use crate::domain::{
     call::ServerName,
@@ -24,45 +28,27 @@ use crate::domain::{
     shelf::Shelf,
 };
 
-/// A start that takes longer than this is given up. Callers wait no longer than their own timeout;
-/// a slow start (a first `npx`) goes on for the calls that follow.
-pub(super) const START_DEADLINE: Duration = Duration::from_secs(60);
-
 /// One server of the settings.
 #[derive(Debug)]
 pub struct Server {
     /// As it was when the server was made: right in all that decides how it runs. What else the
     /// settings say of it may have changed; see [`super::Member`].
-    spec: ServerSpec,
-    launcher: Arc<Launcher>,
+    pub(super) spec: ServerSpec,
+    pub(super) launcher: Arc<Launcher>,
     /// Held only for looking and replacing, never across an await.
     state: Mutex<State>,
+    pub(super) uses: Uses,
     /// Cancelled when the server is stopped for good.
-    halt: CancellationToken,
-    cache: SchemaCache,
+    pub(super) halt: CancellationToken,
+    /// As many as calls may be forwarded at a time; None if that is as many as there are.
+    slots: Option<Semaphore>,
+    /// What the time of its supervision is counted from.
+    made: Instant,
+    pub(super) cache: SchemaCache,
     /// The tools as they are sent; locked while they are rendered and counted, so that they are
     /// once.
     shelf: tokio::sync::Mutex<Option<Arc<Shelf>>>,
 }
-
-#[derive(Debug)]
-struct State {
-    phase: Phase,
-    /// Learned at the first handshake.
-    era: Option<Era>,
-    /// Why the last start failed, until one succeeds.
-    failure: Option<String>,
-}
-
-#[derive(Debug)]
-enum Phase {
-    Down,
-    Starting(watch::Receiver<Option<Start>>),
-    Up(Arc<Connection>),
-}
-
-/// What a start came to.
-type Start = Result<Arc<Connection>, Unavailable>;
 
 /// How a server stands, for people and agents.
 #[derive(Clone, Debug)]
@@ -73,8 +59,13 @@ pub enum Status {
     Starting,
     /// Up, with these tools if they are not being listed right now.
     Ready(Option<Arc<Catalogue>>),
-    /// The last start failed; the next call tries again.
-    Failed(String),
+    /// It did not start, or ended too often.
+    Failed {
+        /// Why, in words for an agent.
+        cause: String,
+        /// No start is tried before; the next call tries again if None.
+        retry_after_ms: Option<u64>,
+    },
 }
 
 impl Status {
@@ -84,7 +75,7 @@ impl Status {
             Self::NotStarted => "not started",
             Self::Starting => "starting",
             Self::Ready(_) => "ready",
-            Self::Failed(_) => "failed",
+            Self::Failed { .. } => "failed",
         }
     }
 }
@@ -92,12 +83,15 @@ impl Status {
 impl Server {
     /// A server that is not started.
     pub fn new(spec: ServerSpec, launcher: Arc<Launcher>, cache: SchemaCache) -> Self {
-        let state = State { phase: Phase::Down, era: None, failure: None };
+        let slots = spec.most_calls.map(|most| most.get().min(Semaphore::MAX_PERMITS));
         Self {
+            uses: Uses::new(spec.idle),
+            slots: slots.map(Semaphore::new),
             spec,
             launcher,
-            state: Mutex::new(state),
+            state: Mutex::default(),
             halt: CancellationToken::new(),
+            made: Instant::now(),
             cache,
             shelf: tokio::sync::Mutex::default(),
         }
@@ -110,15 +104,38 @@ impl Server {
 
     /// How it stands; starts nothing.
     pub fn status(&self) -> Status {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&state.phase, &state.failure) {
-            (Phase::Up(connection), _) if connection.is_alive() => {
+        let state = self.lock();
+        match &state.phase {
+            Phase::Up(connection) if connection.is_alive() => {
                 Status::Ready(connection.known_catalogue())
             }
-            (Phase::Starting(_), _) => Status::Starting,
-            (_, Some(cause)) => Status::Failed(cause.clone()),
-            _ => Status::NotStarted,
+            Phase::Starting(_) => Status::Starting,
+            Phase::Up(_) | Phase::Down => match state.obstacle(self.now()) {
+                Some(Unavailable { cause, retry_after_ms, .. }) => {
+                    Status::Failed { cause, retry_after_ms }
+                }
+                None => Status::NotStarted,
+            },
         }
+    }
+
+    /// How often it has ended by itself.
+    pub fn deaths(&self) -> u64 {
+        self.lock().supervision.deaths()
+    }
+
+    /// Marks a use that may need the server several times: as long as it lasts, the server is not
+    /// stopped for want of use. Starts nothing.
+    pub fn in_use(&self) -> Use<'_> {
+        self.uses.begin()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.made.elapsed()
     }
 
     /// The server's tools; starts it if need be, and waits for that at most `wait`.
@@ -130,7 +147,8 @@ impl Server {
         wait: Duration,
     ) -> Result<Arc<Catalogue>, Unavailable> {
         let until = Instant::now() + wait;
-        let connection = self.connection(wait).await?;
+        let in_use = self.in_use();
+        let connection = self.connection(&in_use, wait).await?;
         let listed = tokio::time::timeout_at(until, connection.catalogue()).await;
         let late = || Unavailable::because("it did not list its tools in time".into());
         listed.unwrap_or_else(|_| Err(late()))
@@ -160,8 +178,7 @@ impl Server {
     }
 
     fn is_up(&self) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(&state.phase, Phase::Up(connection) if connection.is_alive())
+        matches!(&self.lock().phase, Phase::Up(connection) if connection.is_alive())
     }
 
     /// The tools as they are sent, if they are known without starting the server.
@@ -183,7 +200,7 @@ impl Server {
     }
 
     /// These tools, rendered and counted; counts that are known are taken over, new ones kept.
-    async fn shelve(self: &Arc<Self>, catalogue: Arc<Catalogue>) -> Arc<Shelf> {
+    pub(super) async fn shelve(self: &Arc<Self>, catalogue: Arc<Catalogue>) -> Arc<Shelf> {
         let mut shelf = self.shelf.lock().await;
         if let Some(shelf) = &*shelf
             && Arc::ptr_eq(shelf.catalogue(), &catalogue)
@@ -210,7 +227,7 @@ impl Server {
     }
 
     /// Calls a tool and answers the result as it arrived. A call that the server provably never saw is sent
-    /// once more, over a new connection.
+    /// once more, over a new connection. Where the settings bound the calls at a time, others wait.
     ///
     /// # Errors
     /// Why there is no result.
@@ -220,12 +237,14 @@ impl Server {
         timeout: Duration,
         cancel: &CancellationToken,
     ) -> Result<Value, CallFailure> {
+        let in_use = self.in_use();
         let until = Instant::now() + timeout;
+        let _slot = self.slot(timeout, cancel).await?;
         let mut again = true;
         loop {
             let timeout = until.saturating_duration_since(Instant::now());
             let connection = tokio::select! {
-                connection = self.connection(timeout) => connection.map_err(CallFailure::Unavailable)?,
+                connection = self.connection(&in_use, timeout) => connection.map_err(CallFailure::Unavailable)?,
                 () = cancel.cancelled() => return Err(CallFailure::Cancelled),
             };
             match connection.call(call, timeout, cancel).await {
@@ -233,148 +252,35 @@ impl Server {
                     again = false;
                     self.replace(&connection);
                 }
-                outcome => return outcome,
+                outcome => {
+                    if matches!(outcome, Ok(_) | Err(CallFailure::Rpc(_))) {
+                        self.note_answer(&connection);
+                    }
+                    return outcome;
+                }
             }
         }
     }
 
-    /// A live connection; starts the server if need be, and waits for that at most `wait`.
-    pub(super) async fn connection(
-        self: &Arc<Self>,
+    /// Waits for the turn of a call, in the order in which calls come; None where they need none.
+    async fn slot(
+        &self,
         wait: Duration,
-    ) -> Result<Arc<Connection>, Unavailable> {
-        let mut start = match self.look()? {
-            Phase::Up(connection) => return Ok(connection),
-            Phase::Starting(start) => start,
-            Phase::Down => return Err(Unavailable::because("it could not be started".into())),
+        cancel: &CancellationToken,
+    ) -> Result<Option<SemaphorePermit<'_>>, CallFailure> {
+        let Some(slots) = &self.slots else { return Ok(None) };
+        let busy = || {
+            Unavailable::because(format!(
+                "it was busy with as many calls as `maxConcurrency` lets it have for {} ms, and this one was not sent",
+                wait.as_millis()
+            ))
         };
-        let seen = tokio::time::timeout(wait, start.wait_for(Option::is_some)).await;
-        match seen {
-            Ok(Ok(outcome)) => match &*outcome {
-                Some(Ok(connection)) => Ok(connection.clone()),
-                Some(Err(cause)) => Err(cause.clone()),
-                None => Err(Unavailable::because("its start was given up".into())),
-            },
-            Ok(Err(_)) => Err(Unavailable::because("its start was given up".into())),
-            Err(_) => Err(Unavailable {
-                cause: format!(
-                    "it has not answered the MCP handshake after {} ms and is still starting",
-                    wait.as_millis()
-                ),
-                retry_after_ms: Some(1_000),
-                needs_login: false,
-            }),
-        }
-    }
-
-    /// The state, after a start was begun if nothing is up; never [`Phase::Down`] on success.
-    fn look(self: &Arc<Self>) -> Result<Phase, Unavailable> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.halt.is_cancelled() {
-            return Err(Unavailable::because("the gateway is stopping".into()));
-        }
-        match &state.phase {
-            Phase::Up(connection) if connection.is_alive() => Ok(Phase::Up(connection.clone())),
-            Phase::Starting(start) => Ok(Phase::Starting(start.clone())),
-            _ => {
-                let (send, start) = watch::channel(None);
-                state.phase = Phase::Starting(start.clone());
-                tokio::spawn(self.clone().start(send, state.era));
-                Ok(Phase::Starting(start))
-            }
-        }
-    }
-
-    async fn start(self: Arc<Self>, done: watch::Sender<Option<Start>>, era: Option<Era>) {
-        tracing::debug!(server = %self.name(), "starting");
-        let outcome = tokio::select! {
-            outcome = Connection::open(&self.spec, &self.launcher, era) => {
-                outcome.map(Arc::new)
-            }
-            () = tokio::time::sleep(START_DEADLINE) => Err(Unavailable::because(format!(
-                "it did not answer the MCP handshake within {} s",
-                START_DEADLINE.as_secs()
-            ))),
-            () = self.halt.cancelled() => {
-                Err(Unavailable::because("the gateway is stopping".into()))
-            }
-        };
-        if let Err(Unavailable { cause, .. }) = &outcome {
-            tracing::warn!(server = %self.name(), "not started: {cause}");
-        }
-        let late = self.settle(&outcome);
-        done.send_replace(Some(outcome.clone()));
-        if let (Ok(connection), None) = (&outcome, &late) {
-            tokio::spawn(self.clone().keep_fresh(connection.clone()));
-        }
-        if let (Ok(connection), None) = (&outcome, &late)
-            && self.cache.has(&self.spec)
-            && let Ok(catalogue) = connection.catalogue().await
-        {
-            // What was kept is checked against what the server says now.
-            self.shelve(catalogue).await;
-        }
-        if let Some(connection) = late {
-            connection.close().await;
-        }
-    }
-
-    /// Lists the tools again whenever the server says that they have changed.
-    async fn keep_fresh(self: Arc<Self>, connection: Arc<Connection>) {
-        while connection.changed().await {
-            if let Ok(catalogue) = connection.catalogue().await {
-                self.shelve(catalogue).await;
-            }
-        }
-    }
-
-    /// Takes the outcome of a start into the state; hands back a connection that came too late.
-    fn settle(&self, outcome: &Start) -> Option<Arc<Connection>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.phase = match outcome {
-            Ok(connection) if self.halt.is_cancelled() => {
-                state.phase = Phase::Down;
-                return Some(connection.clone());
-            }
-            Ok(connection) => {
-                state.era = Some(connection.era());
-                state.failure = None;
-                Phase::Up(connection.clone())
-            }
-            Err(cause) => {
-                // A server that was replaced by another version may speak another era.
-                state.era = None;
-                state.failure = Some(cause.cause.clone());
-                Phase::Down
-            }
-        };
-        None
-    }
-
-    /// Gives a connection up that turned out to be dead, unless a newer one is there already.
-    fn replace(&self, dead: &Arc<Connection>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&state.phase, Phase::Up(connection) if Arc::ptr_eq(connection, dead)) {
-            state.phase = Phase::Down;
-            let dead = dead.clone();
-            tokio::spawn(async move { dead.close().await });
-        }
-    }
-
-    /// Stops the server for good: closes its stdin, then ends its whole tree.
-    pub async fn stop(&self) {
-        let phase = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            self.halt.cancel();
-            std::mem::replace(&mut state.phase, Phase::Down)
-        };
-        match phase {
-            Phase::Up(connection) => connection.close().await,
-            // Ends at once; a connection that comes up all the same is closed by `start`.
-            Phase::Starting(mut start) => {
-                let _ = start.wait_for(Option::is_some).await;
-            }
-            Phase::Down => {}
+        tokio::select! {
+            // First, so that a call which is withdrawn before its turn is not sent.
+            biased;
+            () = cancel.cancelled() => Err(CallFailure::Cancelled),
+            slot = slots.acquire() => Ok(slot.ok()),
+            () = tokio::time::sleep(wait) => Err(CallFailure::Unavailable(busy())),
         }
     }
 }

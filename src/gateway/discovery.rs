@@ -81,7 +81,7 @@ impl Snapshot {
             () = cancel.cancelled() => return Err(Refusal::Cancelled),
         };
         let note = match server.status() {
-            Status::Failed(_) => Some("as last seen; the server does not start now".to_owned()),
+            Status::Failed { .. } => Some("as last seen; the server does not start now".to_owned()),
             _ => None,
         };
         Ok(Found { shelves: vec![(visit, shelf)], note, everywhere: false })
@@ -204,8 +204,18 @@ impl Snapshot {
         };
         let status = member.server().status();
         entry.insert("status".into(), status.as_str().into());
-        if let Status::Ready(Some(catalogue)) = status {
-            entry.insert("tools".into(), self.visible_tools(visit, &catalogue).count().into());
+        match status {
+            Status::Ready(Some(catalogue)) => {
+                entry.insert("tools".into(), self.visible_tools(visit, &catalogue).count().into());
+            }
+            Status::Failed { retry_after_ms: Some(after), .. } => {
+                entry.insert("retry_after_ms".into(), after.into());
+            }
+            _ => {}
+        }
+        let deaths = member.server().deaths();
+        if deaths > 0 {
+            entry.insert("deaths".into(), deaths.into());
         }
         Value::Object(entry)
     }

@@ -51,6 +51,8 @@ impl Snapshot {
         let caller = self.identify(call.agent_id.as_deref())?;
         let (visit, member) = self.visit(&caller, &call.server)?;
         let server = member.server();
+        // One use for all its steps, so that the server is not stopped between them.
+        let _in_use = server.in_use();
         let patience = Patience::new(member.spec().timeout, call.timeout);
         let permit = self.authorize(visit, &call.tool, server, &patience, cancel).await?;
         self.usage.called(caller.agent());

@@ -340,7 +340,7 @@ fn busy() -> (Client, Vec<u32>, Setup) {
 }
 
 #[track_caller]
-fn all_gone(pids: &[u32], deadline: Duration) {
+pub fn all_gone(pids: &[u32], deadline: Duration) {
     let left = || pids.iter().copied().filter(|&pid| lives(pid)).collect::<Vec<_>>();
     assert!(within(deadline, || left().is_empty()), "still there: {:?}", left());
 }

@@ -159,10 +159,12 @@ fn a_last_line_without_an_end_is_answered() {
 
 #[test]
 fn a_call_that_may_have_run_is_not_repeated() {
-    let setup = Setup::new(json!({"s": scripted_with(&["append_and_die"])}), None);
+    let setup = Setup::new(json!({"s": scripted_with(&["append_and_die", "echo"])}), None);
     let mut client = setup.connect();
     let path = setup.path().join("ran");
     for round in 1..=5 {
+        // A server that answers between its deaths is started again without a pause.
+        assert_eq!(text(&client.execute("s", "echo", json!({}))), "{}");
         let args = json!({"path": path.to_str().unwrap()});
         let error = refusal(&client.execute("s", "append_and_die", args));
         assert!(error["message"].as_str().unwrap().contains("may have run"), "{error}");
@@ -186,6 +188,7 @@ fn processes_that_the_gateway_did_not_start_are_left_alone() {
     let supervisor = children(client.pid()).into_iter().find(|&pid| pid != foreign).unwrap();
     kill(supervisor, "-9");
     assert!(within(Duration::from_secs(10), || ours.iter().all(|&pid| !lives(pid))));
+    client.execute("s", "echo", json!({}));
     client.execute("s", "die", json!({}));
     assert_eq!(text(&client.execute("s", "echo", json!({}))), "{}");
     assert!(lives(foreign), "a process of somebody else's was killed");

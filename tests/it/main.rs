@@ -26,4 +26,5 @@ mod policy_model;
 mod secrets;
 mod settings;
 mod settings_faults;
+mod supervision;
 mod support;

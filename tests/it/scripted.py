@@ -21,6 +21,8 @@ options.add_argument("--era", default="both", choices=["both", "legacy", "modern
 options.add_argument("--silent", action="store_true", help="never answer anything")
 options.add_argument("--silent-file", help="stay silent while this file exists")
 options.add_argument("--die", action="store_true", help="end before the handshake")
+options.add_argument("--doomed", help="a file with how often to end once the tools are listed")
+options.add_argument("--tools-file", help="read the tools from this file at each start")
 options.add_argument("--banner", type=int, default=0, help="print that many lines of junk first")
 options.add_argument("--flood-stderr", type=int, default=0, help="that many lines on stderr")
 options.add_argument("--many", type=int, default=0, help="offer that many tools on one page")
@@ -41,6 +43,7 @@ cancelled_at = []
 # The tools that `grow` has added, and the id of the subscription to changes.
 grown = []
 subscription = []
+running = set()
 lock = threading.Lock()
 
 
@@ -76,7 +79,7 @@ def definitions():
         return [{"name": "wide", "inputSchema": wide}]
     if options.many:
         return [{"name": f"tool_{i}", "inputSchema": {"type": "object"}} for i in range(options.many)]
-    tools = json.loads(options.tools)
+    tools = json.loads(open(options.tools_file).read() if options.tools_file else options.tools)
     plain = {"description": "Scripted.", "inputSchema": {"type": "object"}}
     return [t if isinstance(t, dict) else {"name": t, **plain} for t in tools + grown]
 
@@ -94,14 +97,41 @@ def list_tools(request):
     if page + 1 < options.pages:
         result["nextCursor"] = str(page + 1)
     answer(request, result)
+    if options.doomed:
+        meet_doom()
+
+
+def meet_doom():
+    with open(options.doomed, "r+") as file:
+        left = int(file.read())
+        if left > 0:
+            file.seek(0)
+            file.write(f"{left - 1}  ")
+            file.close()
+            os._exit(3)
 
 
 def later(seconds, action):
     threading.Timer(seconds, action).start()
 
 
+def hang(request, args):
+    if "path" in args:
+        open(args["path"], "w").close()
+
+
 def slow(request, args):
     later(args["ms"] / 1000, lambda: answer(request, text("slow")))
+
+
+def busy(request, args):
+    """Tells how many of its kind were running, itself among them."""
+    running.add(request["id"])
+    seen = len(running)
+    def done():
+        running.discard(request["id"])
+        answer(request, text(str(seen)))
+    later(args["ms"] / 1000, done)
 
 
 def flood(request, args):
@@ -216,8 +246,9 @@ ACTIONS = {
     # The same, with the id after the result, as some servers write it.
     "raw_last": lambda r, a: write('{"result":%s,"jsonrpc":"2.0","id":%s}' % (a["json"], json.dumps(r["id"]))),
     "rpc_error": lambda r, a: send({"id": r["id"], "error": a["error"]}),
-    "hang": lambda r, a: None,
+    "hang": hang,
     "slow": slow,
+    "busy": busy,
     "die": lambda r, a: os._exit(3),
     "junk": lambda r, a: (write("not json at all"), write('{"half": '), answer(r, text("junk"))),
     "foreign_id": lambda r, a: (send({"id": 987654, "result": {}}), answer(r, text("mine"))),

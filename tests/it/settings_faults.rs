@@ -104,6 +104,9 @@ fn wrong_types_in_a_server_entry_are_told_with_their_place() {
             "\"99999999999999s\"",
             "must be a duration from 1 ms to 24 h",
         ),
+        (r#"{"command": "x", "idle": 0}"#, "0", "must be a duration from 1 ms to 24 h"),
+        (r#"{"command": "x", "maxConcurrency": 0}"#, "0", "must be a whole number from 1 up"),
+        (r#"{"command": "x", "maxConcurrency": "2"}"#, "\"2\"", "from 1 up (it is a string)"),
         (r#"{"command": "x", "timeout": "soon"}"#, "\"soon\"", "must be a duration"),
         (r#"{"command": "x", "timeout": -5}"#, "-5", "must be a duration from 1 ms to 24 h"),
         (r#"{"command": "x", "disabled": "yes"}"#, "\"yes\"", "must be true or false"),
@@ -142,7 +145,7 @@ fn references_that_cannot_be_expanded_are_told_with_their_place() {
 
 #[test]
 fn keys_that_are_not_built_are_refused_by_name() {
-    for key in ["idle", "maxConcurrency", "oauth", "pin", "instances"] {
+    for key in ["oauth", "pin", "instances"] {
         let entry = format!(r#"{{"command": "x", "{key}": "v"}}"#);
         check_server(
             &entry,
@@ -254,14 +257,14 @@ fn duplicate_keys_are_refused() {
 fn all_faults_of_all_files_are_told_in_one_run() {
     let mcp = r#"{"mcpServers": {
       "one": {"command": "x", "url": "https://a.b"},
-      "two": {"command": "x", "args": [1, 2], "idle": "5m"},
+      "two": {"command": "x", "args": [1, 2], "pin": "warn"},
       "gateway": {"command": "x", "env": {"K": "${TOLLGATE_TEST_UNSET}"}}
     }}"#;
     let rules = r#"{"agents": {"bad id!": {"alow": {}}, "a": {"deny": {"tools": {"x*": []}}}},
       "defaults": {"precedence": "none"}}"#;
     let expected = [
         (MCP, mcp, "{\"command\": \"x\", \"url\"", "has both"),
-        (MCP, mcp, "\"5m\"", "`mcpServers.two.idle`"),
+        (MCP, mcp, "\"warn\"", "`mcpServers.two.pin`"),
         (MCP, mcp, "1, 2", "`mcpServers.two.args[0]`"),
         (MCP, mcp, "2], ", "`mcpServers.two.args[1]`"),
         (MCP, mcp, "{\"command\": \"x\", \"env\"", "kept for the gateway itself"),

@@ -1,0 +1,318 @@
+//! The life of a server: started at first need and again after a death, with pauses if that comes to
+//! nothing; put down when nobody uses it; stopped for good.
+//!
+//! Each connection is watched by a task of its own, [`Server::tend`], from its handshake to the end
+//! of its process. So a death is noticed when it happens, whether anybody calls or not.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use super::{
+    connection::Connection, failure::Unavailable, opening::Era, server::Server, uses::Use,
+};
+use crate::domain::{
+    settings::Endpoint,
+    supervision::{Attempt, Pause, Supervision},
+};
+
+/// A start that takes longer than this is given up. Callers wait no longer than their own timeout;
+/// a slow start (a first `npx`) goes on for the calls that follow.
+pub(super) const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Where a server is in its life.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) phase: Phase,
+    /// The connection before; its process may not have ended yet. The next start waits for that, as
+    /// two of a kind may get into each other's way.
+    last: Option<Arc<Connection>>,
+    /// Learned at the first handshake.
+    era: Option<Era>,
+    /// Why the last start failed, until one succeeds.
+    failure: Option<Unavailable>,
+    pub(super) supervision: Supervision,
+}
+
+#[derive(Debug, Default)]
+pub(super) enum Phase {
+    #[default]
+    Down,
+    Starting(watch::Receiver<Option<Start>>),
+    Up(Arc<Connection>),
+}
+
+/// What a start came to.
+type Start = Result<Arc<Connection>, Unavailable>;
+
+impl State {
+    /// Why the server is not up, and when it may be: None if all it takes is a call.
+    pub(super) fn obstacle(&self, now: Duration) -> Option<Unavailable> {
+        match self.supervision.pause(now) {
+            Some(pause) => Some(self.refusal(&pause)),
+            None => self.failure.clone(),
+        }
+    }
+
+    fn refusal(&self, pause: &Pause) -> Unavailable {
+        let (cause, needs_login) = match &self.failure {
+            Some(failure) => (format!("{}; {pause}", failure.cause), failure.needs_login),
+            None => (pause.to_string(), false),
+        };
+        Unavailable { cause, retry_after_ms: Some(pause.left_ms()), needs_login }
+    }
+
+    fn is_up(&self, connection: &Arc<Connection>) -> bool {
+        matches!(&self.phase, Phase::Up(up) if Arc::ptr_eq(up, connection))
+    }
+
+    /// Takes a connection out of use; whether it was in use.
+    fn take_down(&mut self, connection: &Arc<Connection>) -> bool {
+        let was_up = self.is_up(connection);
+        if was_up {
+            self.phase = Phase::Down;
+            self.last = Some(connection.clone());
+        }
+        was_up
+    }
+}
+
+impl Server {
+    /// A live connection; starts the server if need be, and waits for that at most `wait`. It stays
+    /// live as long as the server is in use, unless the server ends by itself.
+    pub(super) async fn connection(
+        self: &Arc<Self>,
+        _in_use: &Use<'_>,
+        wait: Duration,
+    ) -> Result<Arc<Connection>, Unavailable> {
+        let mut start = match self.look()? {
+            Phase::Up(connection) => return Ok(connection),
+            Phase::Starting(start) => start,
+            Phase::Down => return Err(Unavailable::because("it could not be started".into())),
+        };
+        let seen = tokio::time::timeout(wait, start.wait_for(Option::is_some)).await;
+        match seen {
+            Ok(Ok(outcome)) => match &*outcome {
+                Some(outcome) => outcome.clone(),
+                None => Err(Unavailable::because("its start was given up".into())),
+            },
+            Ok(Err(_)) => Err(Unavailable::because("its start was given up".into())),
+            Err(_) => Err(Unavailable {
+                cause: format!(
+                    "it has not answered the MCP handshake after {} ms and is still starting",
+                    wait.as_millis()
+                ),
+                retry_after_ms: Some(1_000),
+                needs_login: false,
+            }),
+        }
+    }
+
+    /// The state, after a start was begun if nothing is up; never [`Phase::Down`] on success.
+    pub(super) fn look(self: &Arc<Self>) -> Result<Phase, Unavailable> {
+        let mut state = self.lock();
+        if self.halt.is_cancelled() {
+            return Err(Unavailable::because("the gateway is stopping".into()));
+        }
+        match &state.phase {
+            Phase::Up(connection) if connection.is_alive() => Ok(Phase::Up(connection.clone())),
+            Phase::Starting(start) => Ok(Phase::Starting(start.clone())),
+            Phase::Up(dead) => {
+                let dead = dead.clone();
+                self.note_death(&mut state, &dead);
+                self.begin(&mut state)
+            }
+            Phase::Down => self.begin(&mut state),
+        }
+    }
+
+    /// Begins a start, unless it is too early for one.
+    fn begin(self: &Arc<Self>, state: &mut State) -> Result<Phase, Unavailable> {
+        let begun = state.supervision.begin(self.now());
+        let attempt = begun.map_err(|pause| state.refusal(&pause))?;
+        let (send, start) = watch::channel(None);
+        state.phase = Phase::Starting(start.clone());
+        tokio::spawn(self.clone().start(attempt, state.last.clone(), state.era, send));
+        Ok(Phase::Starting(start))
+    }
+
+    async fn start(
+        self: Arc<Self>,
+        attempt: Attempt,
+        last: Option<Arc<Connection>>,
+        era: Option<Era>,
+        done: watch::Sender<Option<Start>>,
+    ) {
+        let _in_use = self.in_use();
+        tracing::debug!(server = %self.name(), "starting");
+        let outcome = tokio::select! {
+            outcome = self.open(last, era) => outcome,
+            () = tokio::time::sleep(START_DEADLINE) => Err(Unavailable::because(format!(
+                "it did not answer the MCP handshake within {} s",
+                START_DEADLINE.as_secs()
+            ))),
+            () = self.halt.cancelled() => {
+                Err(Unavailable::because("the gateway is stopping".into()))
+            }
+        };
+        match outcome {
+            Ok(connection) => self.came_up(attempt, connection, &done).await,
+            Err(failure) => {
+                tracing::warn!(server = %self.name(), "not started: {}", failure.cause);
+                done.send_replace(Some(Err(self.note_failure(attempt, failure))));
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        last: Option<Arc<Connection>>,
+        era: Option<Era>,
+    ) -> Result<Arc<Connection>, Unavailable> {
+        if let Some(last) = last {
+            last.close().await;
+        }
+        Connection::open(&self.spec, &self.launcher, era).await.map(Arc::new)
+    }
+
+    async fn came_up(
+        self: &Arc<Self>,
+        attempt: Attempt,
+        connection: Arc<Connection>,
+        done: &watch::Sender<Option<Start>>,
+    ) {
+        let in_time = {
+            let mut state = self.lock();
+            state.supervision.came_up(attempt, self.now());
+            state.era = Some(connection.era());
+            state.failure = None;
+            state.last = None;
+            let in_time = !self.halt.is_cancelled();
+            state.phase = if in_time { Phase::Up(connection.clone()) } else { Phase::Down };
+            in_time
+        };
+        if !in_time {
+            connection.close().await;
+            return;
+        }
+        tokio::spawn(self.clone().tend(connection.clone()));
+        tokio::spawn(self.clone().keep_fresh(connection.clone()));
+        done.send_replace(Some(Ok(connection.clone())));
+        if self.cache.has(&self.spec)
+            && let Ok(catalogue) = connection.catalogue().await
+        {
+            // What was kept is checked against what the server says now.
+            self.shelve(catalogue).await;
+        }
+    }
+
+    fn note_failure(&self, attempt: Attempt, mut failure: Unavailable) -> Unavailable {
+        let mut state = self.lock();
+        // A server that was replaced by another version may speak another era.
+        state.era = None;
+        state.last = None;
+        state.phase = Phase::Down;
+        state.supervision.failed(attempt, self.now());
+        state.failure = Some(failure.clone());
+        let pause = state.supervision.pause(self.now()).map(|pause| pause.left_ms());
+        failure.retry_after_ms = failure.retry_after_ms.max(pause);
+        failure
+    }
+
+    /// Lists the tools again whenever the server says that they have changed.
+    async fn keep_fresh(self: Arc<Self>, connection: Arc<Connection>) {
+        while connection.changed().await {
+            if let Ok(catalogue) = connection.catalogue().await {
+                self.shelve(catalogue).await;
+            }
+        }
+    }
+
+    /// Watches over a connection until it ends, or nobody needs it any more; then ends its process.
+    async fn tend(self: Arc<Self>, connection: Arc<Connection>) {
+        tokio::select! {
+            () = connection.gone() => self.note_death(&mut self.lock(), &connection),
+            () = self.put_down(&connection) => {}
+        }
+        connection.close().await;
+    }
+
+    /// Waits until the server is kept no longer, and takes the connection out of use.
+    async fn put_down(&self, connection: &Arc<Connection>) {
+        loop {
+            self.uses.over().await;
+            let mut state = self.lock();
+            // A use that begins from now on finds the server down.
+            if self.uses.are_over() {
+                if state.take_down(connection) {
+                    state.supervision.put_down(self.now());
+                    tracing::debug!(server = %self.name(), "stopped: nobody uses it");
+                }
+                return;
+            }
+        }
+    }
+
+    /// Gives a connection up that turned out to be dead, unless a newer one is there already.
+    pub(super) fn replace(&self, dead: &Arc<Connection>) {
+        let mut state = self.lock();
+        self.note_death(&mut state, dead);
+        if matches!(self.spec.endpoint, Endpoint::Http(_)) {
+            // Another server may answer at the same address by now.
+            state.era = None;
+        }
+        drop(state);
+        let dead = dead.clone();
+        tokio::spawn(async move { dead.close().await });
+    }
+
+    fn note_death(&self, state: &mut State, dead: &Arc<Connection>) {
+        // A server that is being stopped for good is down already, so it does not die.
+        if !state.take_down(dead) {
+            return;
+        }
+        state.supervision.died(self.now());
+        if let Some(pause) = state.supervision.pause(self.now()) {
+            tracing::warn!(server = %self.name(), "not started again for now: {pause}");
+        }
+    }
+
+    /// A call was answered over this connection.
+    pub(super) fn note_answer(&self, connection: &Arc<Connection>) {
+        let mut state = self.lock();
+        let just_died = || {
+            let last = state.last.as_ref();
+            matches!(state.phase, Phase::Down)
+                && last.is_some_and(|last| Arc::ptr_eq(last, connection))
+        };
+        if state.is_up(connection) || just_died() {
+            state.supervision.answered();
+        }
+    }
+
+    /// Retires the server: from now on it runs only while it is used. It is stopped as soon as
+    /// nothing is in flight; a call that still comes is served by a start of its own.
+    pub fn retire(&self) {
+        self.uses.retire();
+    }
+
+    /// Stops the server for good: closes its stdin, then ends its whole tree.
+    pub async fn stop(&self) {
+        let (phase, last) = {
+            let mut state = self.lock();
+            self.halt.cancel();
+            (std::mem::take(&mut state.phase), state.last.take())
+        };
+        if let Some(last) = last {
+            last.close().await;
+        }
+        match phase {
+            Phase::Up(connection) => connection.close().await,
+            // Ends at once; a connection that comes up all the same is closed by `start`.
+            Phase::Starting(mut start) => {
+                let _ = start.wait_for(Option::is_some).await;
+            }
+            Phase::Down => {}
+        }
+    }
+}

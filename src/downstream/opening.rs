@@ -1,0 +1,210 @@
+//! The begin of a session: the process or the HTTP client, and the handshake.
+
+use std::{pin::pin, sync::Arc};
+
+use rmcp::{
+    RoleClient,
+    model::ProtocolVersion,
+    service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt, RunningService},
+    transport::Transport,
+};
+use tokio::process::Child;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    child::Launcher,
+    failure::Unavailable,
+    handler::Handler,
+    http,
+    listing::cut,
+    stderr,
+    transport::{Pipes, Traffic},
+    wire::Failed,
+};
+use crate::domain::{
+    call::ServerName,
+    settings::{Command, Endpoint, Remote, ServerSpec},
+};
+
+/// Whether a server speaks a version with a handshake. Remembered, so that a restart of an older
+/// server does not begin with a probe that it cannot answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Era {
+    Handshake,
+    Stateless,
+}
+
+/// What the session runs over.
+#[derive(Debug)]
+pub(super) enum Line {
+    Pipes(Arc<Traffic>),
+    Http,
+}
+
+/// A session that was opened, before its tools are known.
+pub(super) struct Opened {
+    pub(super) service: RunningService<RoleClient, Handler>,
+    pub(super) line: Line,
+    /// Ends the session and the process when cancelled.
+    pub(super) stop: CancellationToken,
+    /// Cancelled when the process has ended, or the session that has none.
+    pub(super) ended: CancellationToken,
+}
+
+impl Opened {
+    /// Reaches the server and completes the handshake.
+    ///
+    /// # Errors
+    /// What went wrong, in words for an agent. A process is being ended by then.
+    pub(super) async fn new(
+        spec: &ServerSpec,
+        launcher: &Arc<Launcher>,
+        handler: Handler,
+        era: Option<Era>,
+    ) -> Result<Self, Unavailable> {
+        match &spec.endpoint {
+            Endpoint::Stdio(command) => {
+                Self::process(&spec.name, command, launcher, handler, era).await
+            }
+            Endpoint::Http(remote) => Self::remote(remote, handler, era).await,
+        }
+    }
+
+    /// Which era the server speaks.
+    pub(super) fn era(&self) -> Era {
+        match self.service.peer_info() {
+            Some(info) if !info.protocol_version.has_initialize() => Era::Stateless,
+            _ => Era::Handshake,
+        }
+    }
+
+    async fn process(
+        server: &ServerName,
+        command: &Command,
+        launcher: &Arc<Launcher>,
+        handler: Handler,
+        era: Option<Era>,
+    ) -> Result<Self, Unavailable> {
+        let child = launcher.spawn(command).map_err(Unavailable::because)?;
+        let tail = stderr::Tail::default();
+        tokio::spawn(stderr::log(server.clone(), child.stderr, tail.clone()));
+        let (stop, ended) = attend(server, launcher, child.process, child.mark);
+        let guard = stop.clone().drop_guard();
+        let traffic = Traffic::new(server.clone(), handler.wire.clone());
+        let pipes = Pipes::new(child.stdin, child.stdout, traffic.clone());
+        let service = handshake(handler, pipes, era).await;
+        let service = service.inspect_err(|_| tell_stderr(server, &tail))?;
+        guard.disarm();
+        Ok(Self { service, line: Line::Pipes(traffic), stop, ended })
+    }
+
+    async fn remote(
+        remote: &Remote,
+        handler: Handler,
+        era: Option<Era>,
+    ) -> Result<Self, Unavailable> {
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+        let wire = handler.wire.clone();
+        let transport = http::connect(remote, wire, ended.clone())?;
+        let service = handshake(handler, transport, era).await?;
+        Ok(Self { service, line: Line::Http, stop, ended })
+    }
+}
+
+async fn handshake<T: Transport<RoleClient> + 'static>(
+    handler: Handler,
+    transport: T,
+    era: Option<Era>,
+) -> Result<RunningService<RoleClient, Handler>, Unavailable> {
+    handler.serve_with_lifecycle(transport, lifecycle(era)).await.map_err(handshake_failure)
+}
+
+/// Waits for the end of the process in a task of its own. Cancelling the first token ends it; the
+/// second is cancelled when it has ended.
+fn attend(
+    server: &ServerName,
+    launcher: &Arc<Launcher>,
+    process: Child,
+    mark: String,
+) -> (CancellationToken, CancellationToken) {
+    let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+    let (server, launcher) = (server.clone(), launcher.clone());
+    let tokens = (stop.clone(), ended.clone());
+    tokio::spawn(async move {
+        let status = launcher.attend(process, mark, stop.clone()).await;
+        ended.cancel();
+        if !stop.is_cancelled() {
+            tracing::warn!(%server, "its process ended: {status}");
+        }
+    });
+    tokens
+}
+
+/// Keeps a session in a task of its own until it ends, or is ended by `stop`, which closes the child's
+/// stdin. The token is cancelled then.
+pub(super) fn outlast(
+    service: RunningService<RoleClient, Handler>,
+    stop: CancellationToken,
+) -> CancellationToken {
+    let closed = CancellationToken::new();
+    let done = closed.clone().drop_guard();
+    tokio::spawn(async move {
+        let hang_up = service.cancellation_token();
+        let mut end = pin!(service.waiting());
+        tokio::select! {
+            _ = &mut end => {}
+            () = stop.cancelled() => {
+                hang_up.cancel();
+                // However it ended, it has.
+                let _ = end.await;
+            }
+        }
+        drop(done);
+    });
+    closed
+}
+
+fn lifecycle(era: Option<Era>) -> ClientLifecycleMode {
+    let newest = || vec![ProtocolVersion::V_2026_07_28];
+    match era {
+        Some(Era::Handshake) => ClientLifecycleMode::Initialize,
+        Some(Era::Stateless) => ClientLifecycleMode::Discover { preferred_versions: newest() },
+        None => ClientLifecycleMode::Auto {
+            preferred_versions: newest(),
+            legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+        },
+    }
+}
+
+/// What the server said last, for the people who read the log; agents are not shown it.
+fn tell_stderr(server: &ServerName, tail: &stderr::Tail) {
+    for line in tail.take() {
+        tracing::warn!(%server, "its stderr: {line}");
+    }
+}
+
+/// In words for an agent; rmcp's own name Rust types.
+fn handshake_failure(error: ClientInitializeError) -> Unavailable {
+    tracing::debug!(%error, "handshake failed");
+    if let ClientInitializeError::JsonRpcError(error) = &error
+        && let Some(failed) = Failed::of(error)
+    {
+        return failed.unavailable;
+    }
+    Unavailable::because(match error {
+        ClientInitializeError::ConnectionClosed(_)
+        | ClientInitializeError::TransportError { .. } => {
+            "it ended before it answered the MCP handshake; the gateway's log has its stderr".into()
+        }
+        ClientInitializeError::JsonRpcError(error) => {
+            format!("it refused the MCP handshake: {}", cut(&error.message))
+        }
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => {
+            return handshake_failure(*fallback);
+        }
+        ClientInitializeError::NoCompatibleProtocolVersion { .. } => {
+            "it speaks no MCP version that is known here".into()
+        }
+        _ => "it did not answer the MCP handshake as a server does".into(),
+    })
+}
