@@ -38,7 +38,7 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     }
     let outcome = runtime.block_on(async {
         let gateway = session::gateway(settings, &env);
-        gateway.current().fleet().start_eager();
+        gateway.start_eager();
         serve_stdio(gateway, shutdown).await
     });
     // A read of standard input may still hang in a thread of the runtime.

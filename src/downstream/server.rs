@@ -21,11 +21,15 @@ use crate::domain::{
     catalog::{Catalogue, Tool},
     settings::{Endpoint, ServerSpec},
     shelf::Shelf,
+    tokens::Encoding,
 };
 
 /// A start that takes longer than this is given up. Callers wait no longer than their own timeout;
 /// a slow start (a first `npx`) goes on for the calls that follow.
 pub(super) const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How often a retired server looks whether it is still held.
+const RETIRED_POLL: Duration = Duration::from_millis(20);
 
 /// One server of the settings.
 #[derive(Debug)]
@@ -108,6 +112,11 @@ impl Server {
     /// Its name.
     pub fn name(&self) -> &ServerName {
         &self.spec.name
+    }
+
+    /// How the tokens of its tools are counted.
+    pub(super) fn encoding(&self) -> Encoding {
+        self.cache.encoding()
     }
 
     /// How it stands; starts nothing.
@@ -360,6 +369,17 @@ impl Server {
             let dead = dead.clone();
             tokio::spawn(async move { dead.close().await });
         }
+    }
+
+    /// Stops the server for good as soon as nobody else holds it.
+    pub fn retire(self: &Arc<Self>) {
+        let server = self.clone();
+        tokio::spawn(async move {
+            while Arc::strong_count(&server) > 1 {
+                tokio::time::sleep(RETIRED_POLL).await;
+            }
+            server.stop().await;
+        });
     }
 
     /// Stops the server for good: closes its stdin, then ends its whole tree.
