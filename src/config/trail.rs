@@ -22,7 +22,7 @@ pub(super) struct Trail {
 }
 
 /// Device and number, where the system has them.
-type FileId = (u64, u64);
+pub(super) type FileId = (u64, u64);
 
 impl Trail {
     /// The ways to these paths, as far as they lead now.
@@ -82,13 +82,13 @@ fn parts(path: &Path) -> impl Iterator<Item = OsString> {
 }
 
 #[cfg(unix)]
-fn id(path: &Path) -> FileId {
+pub(super) fn id(path: &Path) -> FileId {
     use std::os::unix::fs::MetadataExt;
     fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).unwrap_or_default()
 }
 
 #[cfg(not(unix))]
-fn id(_: &Path) -> FileId {
+pub(super) fn id(_: &Path) -> FileId {
     FileId::default()
 }
 

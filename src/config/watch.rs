@@ -7,13 +7,16 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use notify::{
     EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode},
+    event::{AccessKind, AccessMode, ModifyKind},
 };
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -21,7 +24,10 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use super::{Environment, Faults, Options, document, locate, reload, trail::Trail};
+use super::{
+    Environment, Faults, Options, document, locate, reload,
+    trail::{self, FileId, Trail},
+};
 use crate::domain::settings::{Settings, SettingsFile, Sources};
 
 /// Files are read when they were left alone for so long,
@@ -29,6 +35,9 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// but at most so long after their first change.
 const LATEST: Duration = Duration::from_millis(500);
+
+/// Files are read so often while somebody writes to them.
+const MOST_TRIES: usize = 4;
 
 /// How often files that cannot be watched are looked at.
 const POLL: Duration = Duration::from_millis(500);
@@ -63,6 +72,9 @@ struct Armed {
     _watcher: Option<RecommendedWatcher>,
     /// Whether part of the trail is not watched.
     blind: bool,
+    /// Set when a directory of the trail has gone, and its watch with it. One that is made in its
+    /// place may have the same number.
+    stale: Arc<AtomicBool>,
 }
 
 impl Watch {
@@ -80,33 +92,48 @@ impl Watch {
     /// The next reload: whenever a file has changed, or SIGHUP asks. `in_use` is where the settings
     /// in force come from.
     pub async fn next(&mut self, in_use: &Sources) -> Reload {
-        let files = self.changed().await;
-        let at = SystemTime::now();
+        let (mut files, mut seen) = self.changed().await;
+        let mut tries = 0;
+        loop {
+            let at = SystemTime::now();
+            let outcome = self.load(in_use).await;
+            tries += 1;
+            if tries == MOST_TRIES || !seen.is_disturbed(&self.look().await) {
+                self.read = seen;
+                return Reload { files, at, outcome };
+            }
+            // What was read may be half of one state and half of the next.
+            self.quiet().await;
+            seen = self.look().await;
+            let more = seen.differing(&self.read);
+            files.extend(more.into_iter().filter(|file| !files.contains(file)).collect::<Vec<_>>());
+        }
+    }
+
+    async fn load(&self, in_use: &Sources) -> Result<Settings, Faults> {
         let (options, env, in_use) = (self.options.clone(), self.env.clone(), in_use.clone());
         let read = tokio::task::spawn_blocking(move || reload(&options, &env, &in_use)).await;
-        let outcome = read.unwrap_or_else(|error| {
+        read.unwrap_or_else(|error| {
             // The next change is read all the same.
             let mut faults = Faults::default();
             faults.general(format!("the settings could not be read: {error}"));
             Err(faults)
-        });
-        Reload { files, at, outcome }
+        })
     }
 
-    async fn changed(&mut self) -> Vec<SettingsFile> {
+    async fn changed(&mut self) -> (Vec<SettingsFile>, Seen) {
         let mut asked = false;
         loop {
             // In this order: what changes after the look, or before the watch, is not missed.
             self.arm().await;
             let mut seen = self.look().await;
-            if !asked && seen != self.read {
+            if !asked && !seen.differing(&self.read).is_empty() {
                 self.quiet().await;
                 seen = self.look().await;
             }
             let files = if asked { seen.present() } else { seen.differing(&self.read) };
             if asked || !files.is_empty() {
-                self.read = seen;
-                return files;
+                return (files, seen);
             }
             asked = self.rung().await;
         }
@@ -152,7 +179,7 @@ impl Watch {
                 all.flat_map(|file| locate::candidates(file, &options, &env)).collect();
             let trail = Trail::to(&places);
             match before {
-                Some(before) if before.trail == trail => before,
+                Some(before) if before.trail == trail && !before.is_stale() => before,
                 _ => Armed::new(trail, bell),
             }
         });
@@ -168,10 +195,13 @@ impl Watch {
 
 impl Armed {
     fn new(trail: Trail, bell: Arc<Notify>) -> Self {
-        let passed = trail.clone();
+        let (passed, stale) = (trail.clone(), Arc::new(AtomicBool::new(false)));
+        let ends = stale.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !matters(&event, &passed)) {
-                return;
+            match event {
+                Ok(event) if !matters(&event, &passed) => return,
+                Ok(event) if !ends_a_watch(&event, &passed) => {}
+                _ => ends.store(true, Ordering::Release),
             }
             bell.notify_one();
         });
@@ -192,7 +222,11 @@ impl Armed {
                 None
             }
         };
-        Self { trail, _watcher: watcher, blind }
+        Self { trail, _watcher: watcher, blind, stale }
+    }
+
+    fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Acquire)
     }
 }
 
@@ -207,9 +241,22 @@ fn matters(event: &notify::Event, trail: &Trail) -> bool {
     lost || !reading && event.paths.iter().any(|path| trail.passes(path))
 }
 
+fn ends_a_watch(event: &notify::Event, trail: &Trail) -> bool {
+    let gone = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+    gone && event.paths.iter().any(|path| trail.dirs().any(|dir| dir == path))
+}
+
 /// What is at the places of the files, in the order of [`SettingsFile::ALL`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen([Option<(PathBuf, Content)>; 3]);
+#[derive(Clone, Debug)]
+struct Seen([Option<Found>; 3]);
+
+#[derive(Clone, Debug)]
+struct Found {
+    path: PathBuf,
+    content: Content,
+    /// When it was written, and which file it is: tells of writes that came and went.
+    written: Option<(SystemTime, FileId)>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Content {
@@ -224,9 +271,7 @@ impl Seen {
     fn now(options: &Options, env: &Environment) -> Self {
         Self(SettingsFile::ALL.map(|file| {
             let places = locate::candidates(file, options, env);
-            let path = places.into_iter().find(|path| locate::is_there(path))?;
-            let content = Content::of(&path);
-            Some((path, content))
+            places.into_iter().find(|path| locate::is_there(path)).map(Found::at)
         }))
     }
 
@@ -235,9 +280,29 @@ impl Seen {
         files.filter(|(_, seen)| seen.is_some()).map(|(file, _)| file).collect()
     }
 
+    /// The files whose place or content is another one.
     fn differing(&self, other: &Self) -> Vec<SettingsFile> {
+        let same = |(one, other): (&Option<Found>, &Option<Found>)| match (one, other) {
+            (Some(one), Some(other)) => one.path == other.path && one.content == other.content,
+            (one, other) => one.is_none() == other.is_none(),
+        };
         let pairs = SettingsFile::ALL.into_iter().zip(self.0.iter().zip(&other.0));
-        pairs.filter(|(_, (seen, other))| seen != other).map(|(file, _)| file).collect()
+        pairs.filter(|(_, pair)| !same(*pair)).map(|(file, _)| file).collect()
+    }
+
+    /// Whether anything was written between two looks.
+    fn is_disturbed(&self, after: &Self) -> bool {
+        let written =
+            |seen: &Self| seen.0.each_ref().map(|found| found.as_ref().map(|found| found.written));
+        written(self) != written(after) || !self.differing(after).is_empty()
+    }
+}
+
+impl Found {
+    fn at(path: PathBuf) -> Self {
+        let modified = fs::metadata(&path).and_then(|meta| meta.modified()).ok();
+        let written = modified.map(|modified| (modified, trail::id(&path)));
+        Self { content: Content::of(&path), written, path }
     }
 }
 
@@ -246,7 +311,8 @@ impl Content {
         // Anything but a file may block whoever opens it.
         match fs::metadata(path) {
             Ok(meta) if meta.is_file() && meta.len() <= document::LARGEST_FILE => {}
-            Ok(meta) => return Self::Unreadable(format!("{:?} {}", meta.file_type(), meta.len())),
+            Ok(meta) if meta.is_file() => return Self::Unreadable("too large".into()),
+            Ok(_) => return Self::Unreadable("not a file".into()),
             Err(error) => return Self::Unreadable(error.kind().to_string()),
         }
         match fs::read(path) {

@@ -37,6 +37,7 @@ use server::START_DEADLINE;
 use crate::domain::{
     call::ServerName,
     settings::{ServerSpec, Start},
+    tokens::Encoding,
 };
 
 /// Eager servers are started this many at a time: `npx` and `uvx` are heavy at start.
@@ -70,6 +71,11 @@ impl Member {
         &self.spec
     }
 
+    /// Whether its server is the one that other settings ask for.
+    fn serves(&self, spec: &ServerSpec, encoding: Encoding) -> bool {
+        self.spec.runs_as(spec) && self.server.encoding() == encoding
+    }
+
     /// The server itself.
     pub fn server(&self) -> &Arc<Server> {
         &self.server
@@ -93,6 +99,18 @@ pub struct Succession {
     pub eager: Vec<Arc<Server>>,
 }
 
+impl Succession {
+    fn note(&mut self, spec: &ServerSpec, before: Option<&Member>, kept: Option<&Member>) {
+        let names = match (before, kept) {
+            (_, Some(kept)) if kept.spec == *spec => return,
+            (_, Some(_)) => &mut self.altered,
+            (Some(_), None) => &mut self.replaced,
+            (None, None) => &mut self.added,
+        };
+        names.push(spec.name.clone());
+    }
+}
+
 impl Fleet {
     /// A fleet of these servers, none of them started.
     pub fn new(specs: &[ServerSpec], launcher: &Arc<Launcher>, cache: &SchemaCache) -> Self {
@@ -109,18 +127,10 @@ impl Fleet {
         cache: &SchemaCache,
     ) -> (Self, Succession) {
         let mut succession = Succession::default();
-        let mut members = Vec::new();
-        for spec in specs {
+        let members = specs.iter().map(|spec| {
             let before = self.member(spec.name.as_str());
-            let kept = before.filter(|member| {
-                member.spec.runs_as(spec) && member.server.encoding() == cache.encoding()
-            });
-            match (before, kept) {
-                (_, Some(kept)) if kept.spec == *spec => {}
-                (_, Some(_)) => succession.altered.push(spec.name.clone()),
-                (Some(_), None) => succession.replaced.push(spec.name.clone()),
-                (None, None) => succession.added.push(spec.name.clone()),
-            }
+            let kept = before.filter(|before| before.serves(spec, cache.encoding()));
+            succession.note(spec, before, kept);
             let server = match kept {
                 Some(kept) => kept.server.clone(),
                 None => Arc::new(Server::new(spec.clone(), launcher.clone(), cache.clone())),
@@ -129,18 +139,16 @@ impl Fleet {
             {
                 succession.eager.push(server.clone());
             }
-            members.push(Member { spec: spec.clone(), server });
-        }
-        let after = Self::of(members);
+            Member { spec: spec.clone(), server }
+        });
+        let after = Self::of(members.collect());
         for Member { spec, server } in &self.members {
             match after.member(spec.name.as_str()) {
-                Some(same) if Arc::ptr_eq(&same.server, server) => {}
-                Some(_) => succession.left.push(server.clone()),
-                None => {
-                    succession.removed.push(spec.name.clone());
-                    succession.left.push(server.clone());
-                }
+                Some(same) if Arc::ptr_eq(&same.server, server) => continue,
+                Some(_) => {}
+                None => succession.removed.push(spec.name.clone()),
             }
+            succession.left.push(server.clone());
         }
         (after, succession)
     }

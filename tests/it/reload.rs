@@ -5,6 +5,7 @@ use std::{
     io::Write,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -124,6 +125,13 @@ fn rules_behind_links_come_into_force() {
     comes_into_force(&mut client, "directory replaced", "b", true);
     fs::write(path("far/two/rules"), denying(&["c"]).to_string()).unwrap();
     comes_into_force(&mut client, "written in the new directory", "c", true);
+    // A directory that is removed and made again often gets the number of the one before.
+    fs::remove_dir_all(path("far")).unwrap();
+    fs::create_dir_all(path("far/two")).unwrap();
+    fs::write(path("far/two/rules"), denying(&["b"]).to_string()).unwrap();
+    comes_into_force(&mut client, "directory made again", "b", true);
+    fs::write(path("far/two/rules"), denying(&["a"]).to_string()).unwrap();
+    comes_into_force(&mut client, "written in the directory made again", "a", true);
 }
 
 #[test]
@@ -171,6 +179,35 @@ fn rules_that_appear_end_single_user_mode() {
         let found = status(&mut client)["config_paths"]["gateway_rules"].clone();
         assert!(found.as_str().unwrap().ends_with(place), "{found}");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn files_that_cannot_be_watched_are_looked_at() {
+    let setup = setup();
+    let served = setup.command(&["serve"]);
+    let mut unwatched = Command::new("unshare");
+    let unwatch = r#"echo 0 > /proc/sys/user/max_inotify_instances && exec "$0" "$@""#;
+    unwatched.args(["-Ur", "sh", "-c", unwatch]).arg(served.get_program()).args(served.get_args());
+    unwatched.current_dir(setup.path());
+    for (name, value) in served.get_envs() {
+        match value {
+            Some(value) => unwatched.env(name, value),
+            None => unwatched.env_remove(name),
+        };
+    }
+    if !Command::new("unshare").args(["-Ur", "true"]).status().is_ok_and(|status| status.success())
+    {
+        eprintln!("not tested: no user namespace can be made here");
+        return;
+    }
+    let mut client = Client::start(unwatched);
+    client.handshake("2025-11-25");
+    assert!(!is_denied(&mut client, "a"));
+    fs::write(setup.path().join(RULES), denying(&["a"]).to_string()).unwrap();
+    comes_into_force(&mut client, "not watched", "a", true);
+    let (_, _, log) = client.finish();
+    assert_eq!(log.matches("not all can be watched").count(), 1, "{log}");
 }
 
 /// What is told of a change that cannot come into force; the settings before still hold.
