@@ -13,6 +13,7 @@ use std::{
     thread,
 };
 
+use arc_swap::ArcSwap;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use super::output::colour;
@@ -21,35 +22,49 @@ use crate::domain::redact::Redactor;
 /// This many lines may wait to be written.
 const WAITING_LINES: usize = 1024;
 
+/// The secrets that the log masks. They only become more: a server of settings that are in force no
+/// longer may still tell of theirs.
+#[derive(Clone)]
+pub(super) struct Secrets(Arc<ArcSwap<Redactor>>);
+
+impl Secrets {
+    /// From here on these are masked as well.
+    pub(super) fn learn(&self, more: &Redactor) {
+        self.0.rcu(|known| known.with(more));
+    }
+}
+
 /// Starts the log. `RUST_LOG` overrides the level.
-pub(super) fn start(level: &str, redactor: Redactor) {
+pub(super) fn start(level: &str, redactor: Redactor) -> Secrets {
+    let secrets = Secrets(Arc::new(ArcSwap::from_pointee(redactor)));
     // rmcp logs whole requests, arguments and tokens included; it stays silent unless asked.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("off,tollgate={level}")));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colour())
-        .with_writer(Masked::new(redactor))
+        .with_writer(Masked::new(secrets.clone()))
         .finish();
     // Fails only if a log was started before, which then goes on.
     let _ = tracing::subscriber::set_global_default(log);
+    secrets
 }
 
 /// Hands lines to the writing thread, secrets masked.
 struct Masked {
-    redactor: Redactor,
+    secrets: Secrets,
     lines: SyncSender<Vec<u8>>,
     dropped: Arc<AtomicU64>,
 }
 
 impl Masked {
-    fn new(redactor: Redactor) -> Self {
+    fn new(secrets: Secrets) -> Self {
         let (lines, waiting) = sync_channel(WAITING_LINES);
         let dropped = Arc::new(AtomicU64::new(0));
         let count = dropped.clone();
         // Ends with the process. Without the thread there is no log, but there is a gateway.
         let _ = thread::Builder::new().name("log".into()).spawn(move || write(&waiting, &count));
-        Self { redactor, lines, dropped }
+        Self { secrets, lines, dropped }
     }
 }
 
@@ -81,7 +96,7 @@ struct Line<'a> {
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        let line = self.log.redactor.redact(&text).into_owned().into_bytes();
+        let line = self.log.secrets.0.load().redact(&text).into_owned().into_bytes();
         if self.log.lines.try_send(line).is_err() {
             self.log.dropped.fetch_add(1, Ordering::Relaxed);
         }

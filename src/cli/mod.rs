@@ -7,6 +7,7 @@ mod demo;
 mod explain;
 mod logging;
 mod output;
+mod reload;
 mod serve;
 mod session;
 mod summary;

@@ -8,10 +8,10 @@ use super::{
     args::{ServeArgs, SettingsArgs},
     logging,
     output::note,
-    session, summary,
+    reload, session, summary,
 };
 use crate::{
-    config::{Environment, Options},
+    config::{Environment, Options, Watch},
     gateway::serve_stdio,
 };
 
@@ -30,15 +30,18 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     // Before anything that takes time: an early signal is heard as well.
     runtime.block_on(async { on_signal(&shutdown) })?;
     let options = Options { act_as: serve.act_as.clone(), debug: serve.debug, ..args.options() };
+    let watch = runtime.block_on(async { Watch::new(options.clone(), env.clone()) })?;
     let settings = session::load(&options, &env)?;
-    logging::start(if settings.debug { "debug" } else { "info" }, settings.redactor.clone());
+    let secrets =
+        logging::start(if settings.debug { "debug" } else { "info" }, settings.redactor.clone());
     note(&format!("tollgate {} on stdio", env!("CARGO_PKG_VERSION")));
     for line in summary::lines(&settings) {
         note(&line);
     }
     let outcome = runtime.block_on(async {
         let gateway = session::gateway(settings, &env);
-        gateway.current().fleet().start_eager();
+        gateway.start_eager();
+        tokio::spawn(reload::follow(watch, gateway.clone(), secrets));
         serve_stdio(gateway, shutdown).await
     });
     // A read of standard input may still hang in a thread of the runtime.

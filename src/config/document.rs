@@ -9,7 +9,7 @@ use serde_saphyr::Spanned;
 use super::fault::{Fault, Faults};
 
 /// Larger files are no settings.
-const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+pub(super) const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
 /// One value and where it stands.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ pub(super) fn read(path: &Path, faults: &mut Faults) -> Option<Node> {
     outcome
         .map_err(|(position, message)| {
             faults.push(Fault {
+                about: None,
                 file: Some(path.to_owned()),
                 position,
                 place: String::new(),

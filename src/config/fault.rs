@@ -2,11 +2,13 @@
 
 use std::{fmt, path::PathBuf};
 
-use crate::domain::redact::Redactor;
+use crate::domain::{redact::Redactor, settings::SettingsFile};
 
 /// One fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
+    /// Which settings file it keeps from being read; None if it is a fault of the surroundings.
+    pub about: Option<SettingsFile>,
     /// The file; None for a fault of the command line or the environment.
     pub file: Option<PathBuf>,
     /// Line and column, from 1; None where the whole file is meant.
@@ -56,6 +58,21 @@ impl Faults {
         self
     }
 
+    /// The faults of one settings file.
+    pub fn about(&self, file: SettingsFile) -> impl Iterator<Item = &Fault> {
+        self.0.iter().filter(move |fault| fault.about == Some(file))
+    }
+
+    pub(super) fn and(mut self, more: Self) -> Self {
+        self.0.extend(more.0);
+        self
+    }
+
+    /// Adds what was found about one file.
+    pub(super) fn take(&mut self, about: SettingsFile, found: Self) {
+        self.0.extend(found.0.into_iter().map(|fault| Fault { about: Some(about), ..fault }));
+    }
+
     pub(super) fn push(&mut self, fault: Fault) {
         self.0.push(fault);
     }
@@ -63,6 +80,7 @@ impl Faults {
     /// A fault of the command line or the environment.
     pub(super) fn general(&mut self, message: impl Into<String>) {
         self.push(Fault {
+            about: None,
             file: None,
             position: None,
             place: String::new(),

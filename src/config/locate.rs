@@ -4,24 +4,19 @@
 use std::path::{Path, PathBuf};
 
 use super::{Environment, Faults, Options};
+use crate::domain::settings::SettingsFile;
 
-/// One of the three settings files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    McpConfig,
-    Rules,
-    Gateway,
+/// Where a file is looked for, and who says so.
+enum Places {
+    /// One place, named by a flag or a variable.
+    Named(&'static str, PathBuf),
+    /// `--config-dir`.
+    Dir(PathBuf),
+    /// These, in order.
+    Search(Vec<PathBuf>),
 }
 
-impl Kind {
-    fn file_name(self) -> &'static str {
-        match self {
-            Self::McpConfig => ".mcp.json",
-            Self::Rules => ".mcp-gateway-rules.json",
-            Self::Gateway => "gateway.yaml",
-        }
-    }
-
+impl SettingsFile {
     fn flag(self, options: &Options) -> (&'static str, Option<&PathBuf>) {
         match self {
             Self::McpConfig => ("--mcp-config", options.mcp_config.as_ref()),
@@ -37,38 +32,55 @@ impl Kind {
             Self::Gateway => &["GATEWAY_CONFIG", "MCP_GATEWAY_CONFIG"],
         }
     }
+
+    fn places(self, options: &Options, env: &Environment) -> Places {
+        let (flag, named) = self.flag(options);
+        if let Some(path) = named {
+            return Places::Named(flag, env.working_dir.join(path));
+        }
+        if let Some(dir) = &options.config_dir {
+            return Places::Dir(env.working_dir.join(dir));
+        }
+        for &variable in self.variables() {
+            if let Some(path) = env.get(variable) {
+                return Places::Named(variable, env.working_dir.join(path));
+            }
+        }
+        let home = env.get("HOME").map(|home| Path::new(home).join(".config/tollgate"));
+        let dirs = [env.working_dir.clone(), env.working_dir.join("config")];
+        Places::Search(dirs.into_iter().chain(home).map(|dir| dir.join(self.name())).collect())
+    }
 }
 
+/// The file that is read; a fault if it should be there and is not.
 pub(super) fn locate(
-    kind: Kind,
+    file: SettingsFile,
     options: &Options,
     env: &Environment,
     faults: &mut Faults,
 ) -> Option<PathBuf> {
-    let (flag, named) = kind.flag(options);
-    if let Some(path) = named {
-        return existing(flag, env.working_dir.join(path), faults);
-    }
-    if let Some(dir) = &options.config_dir {
-        return in_config_dir(kind, &env.working_dir.join(dir), env, faults);
-    }
-    for &variable in kind.variables() {
-        if let Some(path) = env.get(variable) {
-            return existing(variable, env.working_dir.join(path), faults);
+    match file.places(options, env) {
+        Places::Named(by, path) => existing(by, path, faults),
+        Places::Dir(dir) => in_config_dir(file, &dir, env, faults),
+        Places::Search(paths) => {
+            let first = paths.into_iter().find(|path| is_there(path));
+            first.and_then(|path| readable(path, faults))
         }
     }
-    let home = env.get("HOME").map(|home| Path::new(home).join(".config/tollgate"));
-    [env.working_dir.clone(), env.working_dir.join("config")]
-        .into_iter()
-        .chain(home)
-        .map(|dir| dir.join(kind.file_name()))
-        .find(|path| is_there(path))
-        .and_then(|path| readable(path, faults))
+}
+
+/// Every path at which the file would be read, in order.
+pub(super) fn candidates(file: SettingsFile, options: &Options, env: &Environment) -> Vec<PathBuf> {
+    match file.places(options, env) {
+        Places::Named(_, path) => vec![path],
+        Places::Dir(dir) => vec![dir.join(file.name())],
+        Places::Search(paths) => paths,
+    }
 }
 
 /// Whether anything is at a path, a broken link included: what was put there for the gateway must
 /// not be passed over because of what it is.
-fn is_there(path: &Path) -> bool {
+pub(super) fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
@@ -90,25 +102,25 @@ fn existing(named_by: &str, path: PathBuf, faults: &mut Faults) -> Option<PathBu
 }
 
 fn in_config_dir(
-    kind: Kind,
+    file: SettingsFile,
     dir: &Path,
     env: &Environment,
     faults: &mut Faults,
 ) -> Option<PathBuf> {
-    let path = dir.join(kind.file_name());
+    let path = dir.join(file.name());
     // Said once, for the first file that is looked for.
-    if !dir.is_dir() && kind == Kind::McpConfig {
+    if !dir.is_dir() && file == SettingsFile::McpConfig {
         faults.general(format!("--config-dir: {} is not a directory", dir.display()));
     }
     if is_there(&path) {
         return readable(path, faults);
     }
     // Passing over a file that was named would leave its rules out of force.
-    if let Some(variable) = kind.variables().iter().find(|variable| env.get(variable).is_some()) {
+    if let Some(variable) = file.variables().iter().find(|variable| env.get(variable).is_some()) {
         faults.general(format!(
             "{variable} names a file, and --config-dir {} has no {}; give only one of them",
             dir.display(),
-            kind.file_name()
+            file.name()
         ));
     }
     None

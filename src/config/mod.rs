@@ -4,6 +4,7 @@
 //! - [`document`]: a file as a tree in which every value knows its place.
 //! - [`reader`], [`expand`]: values taken out of the tree; every fault is kept, none ends the check.
 //! - [`servers`]: `.mcp.json`. [`rules`]: `.mcp-gateway-rules.json`.
+//! - [`watch`]: when files change, they are read again. [`trail`]: the ways to them.
 //!
 //! [`load`] reads everything, checks everything, and answers either whole settings or every fault.
 
@@ -14,17 +15,19 @@ mod locate;
 mod reader;
 mod rules;
 mod servers;
+mod trail;
+mod watch;
 
 use std::{collections::HashMap, path::PathBuf, time::SystemTime};
 
 pub use fault::{Fault, Faults};
-use locate::Kind;
+pub use watch::{Reload, Watch};
 
 use crate::domain::{
     call::AgentId,
     identity::{Identities, Mode},
     redact::Redactor,
-    settings::{Settings, Source, Sources},
+    settings::{Settings, SettingsFile, Source, Sources},
 };
 
 /// What the command line says about settings.
@@ -80,27 +83,64 @@ impl Environment {
     }
 }
 
+/// Reads and checks all settings anew. A file that is in use and has gone is a fault, where at the
+/// start it would be none: rules must not end because somebody moved a file.
+///
+/// # Errors
+/// Every fault there is, each with its place.
+pub fn reload(options: &Options, env: &Environment, in_use: &Sources) -> Result<Settings, Faults> {
+    let outcome = load(options, env);
+    let mut gone = Faults::default();
+    for (file, source) in
+        [(SettingsFile::McpConfig, &in_use.mcp_config), (SettingsFile::Rules, &in_use.rules)]
+    {
+        let known = outcome.as_ref().is_err_and(|faults| faults.about(file).next().is_some());
+        if let (false, Some(path)) = (known, &source.path)
+            && !locate::is_there(path)
+        {
+            gone.push(Fault {
+                about: Some(file),
+                file: Some(path.clone()),
+                position: None,
+                place: String::new(),
+                message: "is in use and has gone; put it back, or restart the gateway".into(),
+            });
+        }
+    }
+    match outcome {
+        outcome if gone.is_empty() => outcome,
+        Ok(_) => Err(gone),
+        Err(faults) => Err(faults.and(gone)),
+    }
+}
+
 /// Reads and checks all settings.
 ///
 /// # Errors
 /// Every fault there is, each with its place.
 pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
     let mut faults = Faults::default();
-    refuse_what_is_not_built(options, env, &mut faults);
-    let mcp_config = locate::locate(Kind::McpConfig, options, env, &mut faults);
-    let rules_file = locate::locate(Kind::Rules, options, env, &mut faults);
+    refuse_what_is_not_built(env, &mut faults);
+    faults.take(SettingsFile::Gateway, refuse_gateway_file(options, env));
 
-    let servers = servers::load(mcp_config.as_deref(), env, &mut faults);
+    let mut found = Faults::default();
+    let mcp_config = locate::locate(SettingsFile::McpConfig, options, env, &mut found);
+    let servers = servers::load(mcp_config.as_deref(), env, &mut found);
+    faults.take(SettingsFile::McpConfig, found);
+
+    let mut found = Faults::default();
+    let rules_file = locate::locate(SettingsFile::Rules, options, env, &mut found);
     let names = servers.specs.iter().map(|spec| spec.name.as_str());
     let known: Vec<&str> = names.chain(servers.disabled.iter().map(String::as_str)).collect();
-    let mut rules = rules::load(rules_file.as_deref(), &known, env, &mut faults);
+    let mut rules = rules::load(rules_file.as_deref(), &known, env, &mut found);
     if let (None, Some(dir)) = (&rules_file, &options.config_dir) {
         rules.warnings.push(format!(
             "there is no .mcp-gateway-rules.json in {}: every call may use every server",
             dir.display()
         ));
     }
-    let identities = identities(options, env, &mut rules, rules_file.is_some(), &mut faults);
+    let identities = identities(options, env, &mut rules, rules_file.is_some(), &mut found);
+    faults.take(SettingsFile::Rules, found);
     // Names are told to agents, who give them back; a value that is also a name is no secret.
     let names: Vec<&str> = rules.rules.agents.keys().map(AgentId::as_str).chain(known).collect();
     let secrets = servers.secrets.into_iter().chain(rules.secrets);
@@ -138,7 +178,7 @@ fn source(file: Option<PathBuf>, warnings: Vec<String>) -> Source {
 }
 
 /// What the contract names and this version cannot do is refused, never passed over in silence.
-fn refuse_what_is_not_built(options: &Options, env: &Environment, faults: &mut Faults) {
+fn refuse_what_is_not_built(env: &Environment, faults: &mut Faults) {
     if let Some(transport) = env.get("GATEWAY_TRANSPORT").filter(|value| *value != "stdio") {
         faults.general(format!(
             "GATEWAY_TRANSPORT is `{transport}`; this version serves `stdio` only"
@@ -158,12 +198,17 @@ fn refuse_what_is_not_built(options: &Options, env: &Environment, faults: &mut F
         faults
             .general(format!("GATEWAY_INIT_STRATEGY is `{strategy}`; it may be `lazy` or `eager`"));
     }
-    if let Some(file) = locate::locate(Kind::Gateway, options, env, faults) {
+}
+
+fn refuse_gateway_file(options: &Options, env: &Environment) -> Faults {
+    let mut faults = Faults::default();
+    if let Some(file) = locate::locate(SettingsFile::Gateway, options, env, &mut faults) {
         faults.general(format!(
             "{} is there, but this version does not read it yet; move it away",
             file.display()
         ));
     }
+    faults
 }
 
 fn identities(

@@ -65,6 +65,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn fault(&mut self, at: &At<'_>, message: impl Into<String>) {
         self.faults.push(Fault {
+            about: None,
             file: Some(self.file.clone()),
             position: Some(at.node.position),
             place: at.place.clone(),
@@ -75,6 +76,7 @@ impl<'a> Reader<'a> {
     /// A fault of a key, rather than of its value.
     fn key_fault(&mut self, at: &At<'_>, member: &Member, message: String) {
         self.faults.push(Fault {
+            about: None,
             file: Some(self.file.clone()),
             position: Some(member.position),
             place: at.member(member).place,

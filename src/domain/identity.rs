@@ -6,7 +6,7 @@ use super::{
 };
 
 /// Everything identification depends on, besides the claim itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Identities {
     /// How the gateway learns who calls.
     pub mode: Mode,

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod near;
 pub mod pattern;
 pub mod policy;
+pub mod readings;
 pub mod redact;
 pub mod refusal;
 pub mod render;

@@ -3,7 +3,7 @@
 use wildmatch::WildMatch;
 
 /// An entry of a rule list. An entry without `*` and `?` is *explicit*: it names one thing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pattern {
     text: String,
     /// None for an explicit entry, which is compared as it stands.

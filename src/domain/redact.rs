@@ -27,8 +27,14 @@ impl Redactor {
             })
             .filter(|value| value.len() >= SHORTEST)
             .collect();
-        secrets.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
-        secrets.dedup();
+        sort(&mut secrets);
+        Self { secrets }
+    }
+
+    /// A redactor that knows the secrets of both.
+    pub fn with(&self, other: &Self) -> Self {
+        let mut secrets = [self.secrets.as_slice(), &other.secrets].concat();
+        sort(&mut secrets);
         Self { secrets }
     }
 
@@ -41,6 +47,11 @@ impl Redactor {
             }
         })
     }
+}
+
+fn sort(secrets: &mut Vec<String>) {
+    secrets.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
+    secrets.dedup();
 }
 
 /// Switches and small numbers are in every text and are no secrets.
@@ -67,6 +78,8 @@ mod tests {
             Redactor::new(["first line\n  second line\n".into(), "false".into(), "8080.5".into()]);
         assert_eq!(key.redact("x second line y"), "x [redacted] y");
         assert_eq!(key.redact("false 8080.5"), "false 8080.5");
+        let both = redactor.with(&Redactor::new(["more-than-token-and-more".into()]));
+        assert_eq!(both.redact("more-than-token-and-more, token"), "[redacted], [redacted]");
         assert_eq!(
             redactor.redact("a token-and-more b token c abc"),
             "a [redacted] b [redacted] c abc"

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// All rules of a gateway.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
     /// What each agent may do. An agent that is not here may do nothing.
     pub agents: BTreeMap<AgentId, AgentRules>,
@@ -25,7 +25,7 @@ pub struct Rules {
 }
 
 /// The rules of one agent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AgentRules {
     /// For people; never shown to agents.
     pub description: Option<String>,
@@ -49,7 +49,7 @@ pub struct Context {
 }
 
 /// One side (allow or deny) of an agent's rules.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entries {
     /// Servers, in the order written.
     pub servers: Vec<Pattern>,

@@ -33,6 +33,31 @@ pub struct Settings {
     pub sources: Sources,
 }
 
+/// One of the files that settings are read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingsFile {
+    /// `.mcp.json`: which servers.
+    McpConfig,
+    /// `.mcp-gateway-rules.json`: who may do what.
+    Rules,
+    /// `gateway.yaml`: how the gateway runs.
+    Gateway,
+}
+
+impl SettingsFile {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::McpConfig, Self::Rules, Self::Gateway];
+
+    /// What it is called wherever it is looked for.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::McpConfig => ".mcp.json",
+            Self::Rules => ".mcp-gateway-rules.json",
+            Self::Gateway => "gateway.yaml",
+        }
+    }
+}
+
 /// Where settings come from.
 #[derive(Clone, Debug)]
 pub struct Sources {
@@ -143,6 +168,13 @@ pub struct Command {
 }
 
 impl ServerSpec {
+    /// Whether a server of the other settings is the same to those who started it: all that differs
+    /// is what can be told of it, how long its calls may take, or when it is first started.
+    pub fn runs_as(&self, other: &Self) -> bool {
+        let Self { description, timeout, start, .. } = self.clone();
+        *self == Self { description, timeout, start, ..other.clone() }
+    }
+
     /// `stdio` or `http`.
     pub fn transport(&self) -> &'static str {
         match self.endpoint {
@@ -176,9 +208,38 @@ pub fn public_url(url: &Url) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
     use url::Url;
 
-    use super::public_url;
+    use super::{AllowPrivate, Elicitation, Endpoint, Remote, ServerSpec, Start, public_url};
+
+    #[test]
+    fn only_what_decides_how_a_server_runs_makes_it_another() {
+        let spec = |url: &str| ServerSpec {
+            name: "a".into(),
+            description: String::new(),
+            endpoint: Endpoint::Http(Remote {
+                url: Url::parse(url).unwrap(),
+                headers: BTreeMap::new(),
+                allow_private: AllowPrivate::None,
+            }),
+            elicitation: Elicitation::Deny,
+            idle: None,
+            most_calls: None,
+            timeout: Duration::from_secs(1),
+            start: Start::Lazy,
+            identity: url.to_owned(),
+        };
+        let told = ServerSpec {
+            description: "new".into(),
+            timeout: Duration::from_secs(2),
+            start: Start::Eager,
+            ..spec("http://a/")
+        };
+        assert!(told.runs_as(&spec("http://a/")));
+        assert!(!told.runs_as(&spec("http://b/")));
+    }
 
     #[test]
     fn a_public_url_has_no_credentials() {

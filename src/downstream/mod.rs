@@ -53,6 +53,7 @@ use life::START_DEADLINE;
 use crate::domain::{
     call::ServerName,
     settings::{ServerSpec, Start},
+    tokens::Encoding,
 };
 
 /// Eager servers are started this many at a time: `npx` and `uvx` are heavy at start.
@@ -86,20 +87,86 @@ impl Member {
         &self.spec
     }
 
+    /// Whether its server is the one that other settings ask for.
+    fn serves(&self, spec: &ServerSpec, encoding: Encoding) -> bool {
+        self.spec.runs_as(spec) && self.server.encoding() == encoding
+    }
+
     /// The server itself.
     pub fn server(&self) -> &Arc<Server> {
         &self.server
     }
 }
 
+/// What becomes of servers when settings succeed others.
+#[derive(Debug, Default)]
+pub struct Succession {
+    /// New ones.
+    pub added: Vec<ServerName>,
+    /// Those that are not there any more.
+    pub removed: Vec<ServerName>,
+    /// Those that are replaced, as they run differently now.
+    pub replaced: Vec<ServerName>,
+    /// Those that run on, though something else is said of them.
+    pub altered: Vec<ServerName>,
+    /// Servers of the fleet before that are in the one after no more. They are to be retired.
+    pub left: Vec<Arc<Server>>,
+    /// Servers that are to be started now.
+    pub eager: Vec<Arc<Server>>,
+}
+
+impl Succession {
+    fn note(&mut self, spec: &ServerSpec, before: Option<&Member>, kept: Option<&Member>) {
+        let names = match (before, kept) {
+            (_, Some(kept)) if kept.spec == *spec => return,
+            (_, Some(_)) => &mut self.altered,
+            (Some(_), None) => &mut self.replaced,
+            (None, None) => &mut self.added,
+        };
+        names.push(spec.name.clone());
+    }
+}
+
 impl Fleet {
     /// A fleet of these servers, none of them started.
     pub fn new(specs: &[ServerSpec], launcher: &Arc<Launcher>, cache: &SchemaCache) -> Self {
-        let members = specs.iter().map(|spec| Member {
-            server: Arc::new(Server::new(spec.clone(), launcher.clone(), cache.clone())),
-            spec: spec.clone(),
+        let none = Self { members: Vec::new(), by_name: HashMap::new() };
+        none.succeeded_by(specs, launcher, cache).0
+    }
+
+    /// The fleet of the settings that come after these. A server that runs the same is the same
+    /// one, with its process and its calls in flight. Nothing is started or stopped here.
+    pub fn succeeded_by(
+        &self,
+        specs: &[ServerSpec],
+        launcher: &Arc<Launcher>,
+        cache: &SchemaCache,
+    ) -> (Self, Succession) {
+        let mut succession = Succession::default();
+        let members = specs.iter().map(|spec| {
+            let before = self.member(spec.name.as_str());
+            let kept = before.filter(|before| before.serves(spec, cache.encoding()));
+            succession.note(spec, before, kept);
+            let server = match kept {
+                Some(kept) => kept.server.clone(),
+                None => Arc::new(Server::new(spec.clone(), launcher.clone(), cache.clone())),
+            };
+            if spec.start == Start::Eager && kept.is_none_or(|kept| kept.spec.start == Start::Lazy)
+            {
+                succession.eager.push(server.clone());
+            }
+            Member { spec: spec.clone(), server }
         });
-        Self::of(members.collect())
+        let after = Self::of(members.collect());
+        for Member { spec, server } in &self.members {
+            match after.member(spec.name.as_str()) {
+                Some(same) if Arc::ptr_eq(&same.server, server) => continue,
+                Some(_) => {}
+                None => succession.removed.push(spec.name.clone()),
+            }
+            succession.left.push(server.clone());
+        }
+        (after, succession)
     }
 
     fn of(members: Vec<Member>) -> Self {
@@ -118,29 +185,34 @@ impl Fleet {
         self.by_name.get(name).and_then(|index| self.members.get(*index))
     }
 
-    /// Starts the servers that are to be started with the gateway, a few at a time, in the
-    /// background. Failures are logged; the next call tries again.
-    pub fn start_eager(&self) {
-        let permits = Arc::new(Semaphore::new(PARALLEL_STARTS));
-        for member in self.members.iter().filter(|member| member.spec.start == Start::Eager) {
-            let (server, permits) = (member.server.clone(), permits.clone());
-            tokio::spawn(async move {
-                let _permit = permits.acquire_owned().await;
-                // The failure is in the log and in the server's status already.
-                let _ = server.connection(&server.in_use(), START_DEADLINE).await;
-            });
-        }
+    /// The servers that are to be started with the gateway.
+    pub fn eager(&self) -> Vec<Arc<Server>> {
+        let eager = self.members.iter().filter(|member| member.spec.start == Start::Eager);
+        eager.map(|member| member.server.clone()).collect()
     }
+}
 
-    /// Stops all servers in parallel and for good; whatever still runs at the deadline is killed.
-    pub async fn stop(&self) {
-        let servers = self.members.iter().map(|member| member.server.clone());
-        let mut stops: JoinSet<()> =
-            servers.map(|server| async move { server.stop().await }).collect();
-        let all = async { while stops.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOP_DEADLINE, all).await.is_err() {
-            tracing::warn!("some servers did not stop in time");
-        }
+/// Starts servers ahead of need, a few at a time, in the background. Failures are logged; the next
+/// call tries again.
+pub fn start(servers: Vec<Arc<Server>>) {
+    let permits = Arc::new(Semaphore::new(PARALLEL_STARTS));
+    for server in servers {
+        let permits = permits.clone();
+        tokio::spawn(async move {
+            let _permit = permits.acquire_owned().await;
+            // The failure is in the log and in the server's status already.
+            let _ = server.connection(&server.in_use(), START_DEADLINE).await;
+        });
+    }
+}
+
+/// Stops servers in parallel and for good; whatever still runs at the deadline is killed.
+pub async fn stop(servers: Vec<Arc<Server>>) {
+    let mut stops: JoinSet<()> =
+        servers.into_iter().map(|server| async move { server.stop().await }).collect();
+    let all = async { while stops.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_DEADLINE, all).await.is_err() {
+        tracing::warn!("some servers did not stop in time");
     }
 }
 

@@ -26,6 +26,7 @@ use crate::domain::{
     catalog::{Catalogue, Tool},
     settings::ServerSpec,
     shelf::Shelf,
+    tokens::Encoding,
 };
 
 /// One server of the settings.
@@ -100,6 +101,11 @@ impl Server {
     /// Its name.
     pub fn name(&self) -> &ServerName {
         &self.spec.name
+    }
+
+    /// How the tokens of its tools are counted.
+    pub(super) fn encoding(&self) -> Encoding {
+        self.cache.encoding()
     }
 
     /// How it stands; starts nothing.

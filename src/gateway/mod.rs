@@ -19,7 +19,11 @@ mod snapshot;
 mod status;
 mod stdio;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value, json};
@@ -31,10 +35,11 @@ pub use stdio::serve_stdio;
 
 use crate::{
     domain::{
+        readings::Readings,
         refusal::{Refusal, RpcError},
         settings::Settings,
     },
-    downstream::{Client, Fleet, Launcher, SchemaCache},
+    downstream::{self, Client, Fleet, Launcher, SchemaCache, Server, Succession},
 };
 
 /// How long calls in flight may still run when the gateway stops.
@@ -47,10 +52,26 @@ const WRITE_OUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Gateway {
     current: ArcSwap<Snapshot>,
+    /// Held while one snapshot succeeds another, and while the gateway stops.
+    order: Mutex<Order>,
+    /// How the settings files were read.
+    readings: Mutex<Readings>,
     calls: TaskTracker,
     /// Cancelled when calls in flight are to end.
     stopping: CancellationToken,
     usage: Arc<UsageLog>,
+    launcher: Arc<Launcher>,
+    /// Where the tools of servers are kept.
+    catalogues: Option<PathBuf>,
+}
+
+/// What only succession and the end are concerned with.
+#[derive(Debug, Default)]
+struct Order {
+    /// Servers of earlier snapshots that may still serve calls of these.
+    retired: Vec<Weak<Server>>,
+    /// Whether the gateway stops: nothing comes after.
+    over: bool,
 }
 
 /// Where the gateway keeps what outlives it; None where the user has no such place.
@@ -103,20 +124,57 @@ impl Gateway {
         places: &Places,
         one_call: bool,
     ) -> Arc<Self> {
-        let cache = places.cache.as_ref().map(|dir| dir.join("catalogues"));
-        let cache = SchemaCache::new(cache, settings.rules.encoding);
+        let catalogues = places.cache.as_ref().map(|dir| dir.join("catalogues"));
+        let cache = SchemaCache::new(catalogues.clone(), settings.rules.encoding);
         let fleet = Fleet::new(&settings.servers, launcher, &cache);
         let usage = places.state.as_ref().map(|dir| dir.join("context.json"));
         let usage = Arc::new(UsageLog::new(usage));
         let calls = TaskTracker::new();
+        let readings = Mutex::new(Readings::begun(&settings.sources));
         let snapshot =
             Snapshot { settings, fleet, usage: usage.clone(), background: calls.clone(), one_call };
         Arc::new(Self {
             current: ArcSwap::from_pointee(snapshot),
+            order: Mutex::default(),
+            readings,
             calls,
             stopping: CancellationToken::new(),
             usage,
+            launcher: launcher.clone(),
+            catalogues,
         })
+    }
+
+    /// Starts the servers that are to be started with the gateway.
+    pub fn start_eager(&self) {
+        downstream::start(self.current().fleet.eager());
+    }
+
+    /// Puts other settings in force, for all calls that begin from now on. Servers that run the
+    /// same are kept; others are stopped when no call of earlier settings needs them any more.
+    /// Answers what became of servers; None if the gateway stops, and nothing has changed.
+    pub fn replace(&self, settings: Settings) -> Option<Succession> {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        if order.over {
+            return None;
+        }
+        let before = self.current();
+        let cache = SchemaCache::new(self.catalogues.clone(), settings.rules.encoding);
+        let (fleet, mut succession) =
+            before.fleet.succeeded_by(&settings.servers, &self.launcher, &cache);
+        self.current.store(Arc::new(before.with(settings, fleet)));
+        order.retired.retain(|server| server.strong_count() > 0);
+        for server in succession.left.drain(..) {
+            order.retired.push(Arc::downgrade(&server));
+            server.retire();
+        }
+        downstream::start(std::mem::take(&mut succession.eager));
+        Some(succession)
+    }
+
+    /// How the settings files were read, for whoever reads them to note more.
+    pub fn readings(&self) -> MutexGuard<'_, Readings> {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The settings and servers that are in force.
@@ -164,7 +222,7 @@ impl Gateway {
             facade::GET_SERVER_TOOLS => snapshot.get_server_tools(asked.arguments, cancel).await,
             facade::EXECUTE_TOOL => snapshot.execute_tool(asked, cancel).await,
             facade::GET_GATEWAY_STATUS if snapshot.settings.debug => {
-                status::status(snapshot, asked.arguments)
+                status::status(snapshot, &self.readings(), asked.arguments)
             }
             unknown => return Answer::Error(no_such_tool(unknown)),
         };
@@ -194,8 +252,17 @@ impl Gateway {
         };
         // A call that does not end holds nothing up that matters.
         let written = tokio::time::timeout(WRITE_OUT, written);
+        let _ = tokio::join!(downstream::stop(self.last_servers()), written);
+    }
+
+    /// Every server that may still run, and from here on none is added.
+    fn last_servers(&self) -> Vec<Arc<Server>> {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        order.over = true;
+        let retired = order.retired.iter().filter_map(Weak::upgrade);
         let current = self.current();
-        let _ = tokio::join!(current.fleet.stop(), written);
+        let members = current.fleet.members().iter().map(|member| member.server().clone());
+        members.chain(retired).collect()
     }
 
     pub(crate) fn cancel_calls(&self) {

@@ -34,6 +34,17 @@ impl Snapshot {
         &self.fleet
     }
 
+    /// What comes after this, with other settings.
+    pub(super) fn with(&self, settings: Settings, fleet: Fleet) -> Self {
+        Self {
+            settings,
+            fleet,
+            usage: self.usage.clone(),
+            background: self.background.clone(),
+            one_call: self.one_call,
+        }
+    }
+
     /// A refusal that may leave the gateway: secrets are masked where a server's own words are
     /// quoted.
     pub(super) fn masked(&self, mut refusal: Refusal) -> Refusal {

@@ -1,13 +1,20 @@
 //! The debug tool `get_gateway_status`.
 
+use std::time::SystemTime;
+
+use humantime::format_rfc3339_millis;
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Snapshot, facade, fields::Fields, text_result};
-use crate::domain::{refusal::Refusal, settings::Source};
+use crate::domain::{
+    readings::{Reading, Readings},
+    refusal::Refusal,
+};
 
 /// How the gateway stands. Not subject to policy: it is offered only under `--debug`.
 pub(super) fn status(
     snapshot: &Snapshot,
+    readings: &Readings,
     arguments: Map<String, Value>,
 ) -> Result<Answer, Refusal> {
     let mut fields = Fields::new(facade::GET_GATEWAY_STATUS, arguments);
@@ -19,8 +26,9 @@ pub(super) fn status(
     let servers: Vec<&str> = settings.servers.iter().map(|server| server.name.as_str()).collect();
     let status = json!({
         "reload_status": {
-            "mcp_config": loaded(&sources.mcp_config),
-            "gateway_rules": loaded(&sources.rules),
+            "mcp_config": history(&readings.mcp_config),
+            "gateway_rules": history(&readings.rules),
+            "gateway": history(&readings.gateway),
         },
         "policy_state": {
             "total_agents": agents.len(),
@@ -33,22 +41,19 @@ pub(super) fn status(
         },
         "available_servers": servers,
         "config_paths": {"mcp_config": sources.mcp_config.path, "gateway_rules": sources.rules.path},
-        "message": "settings are read at start; restart to apply changes",
+        "message": "settings are live: these files are read again when they change, and a change that has a fault changes nothing",
     });
     Ok(Answer::Result(text_result(&status.to_string())))
 }
 
-/// A file that is in use was read once, without a fault.
-fn loaded(source: &Source) -> Value {
-    let count = u8::from(source.path.is_some());
-    let at =
-        source.path.as_ref().map(|_| humantime::format_rfc3339_millis(source.read_at).to_string());
+fn history(reading: &Reading) -> Value {
+    let time = |at: Option<SystemTime>| at.map(|at| format_rfc3339_millis(at).to_string());
     json!({
-        "last_attempt": at,
-        "last_success": at,
-        "last_error": null,
-        "attempt_count": count,
-        "success_count": count,
-        "last_warnings": source.warnings,
+        "last_attempt": time(reading.last_attempt),
+        "last_success": time(reading.last_success),
+        "last_error": reading.last_error,
+        "attempt_count": reading.attempts,
+        "success_count": reading.successes,
+        "last_warnings": reading.last_warnings,
     })
 }

@@ -23,6 +23,10 @@ mod meanwhile;
 mod minify_model;
 mod policy;
 mod policy_model;
+#[cfg(unix)]
+mod reload;
+#[cfg(unix)]
+mod reload_servers;
 mod secrets;
 mod settings;
 mod settings_faults;

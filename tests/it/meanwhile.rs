@@ -133,8 +133,8 @@ fn a_cancelled_call_reaches_its_server_while_others_run() {
         assert!(
             within(Duration::from_secs(30), || {
                 let heard = json_in(&ours.execute("s", "heard", json!({})));
-                let calls = heard.as_array().unwrap().iter();
-                let hang = calls.filter(|one| one["params"]["name"] == "hang").next();
+                let mut calls = heard.as_array().unwrap().iter();
+                let hang = calls.find(|one| one["params"]["name"] == "hang");
                 downstream_id = hang.map_or(Value::Null, |hang| hang["id"].clone());
                 !downstream_id.is_null()
             }),

@@ -20,6 +20,7 @@ options.add_argument("--tools", default='["echo"]', help="names or whole definit
 options.add_argument("--era", default="both", choices=["both", "legacy", "modern"])
 options.add_argument("--silent", action="store_true", help="never answer anything")
 options.add_argument("--silent-file", help="stay silent while this file exists")
+options.add_argument("--held-file", help="read nothing before this file has gone")
 options.add_argument("--die", action="store_true", help="end before the handshake")
 options.add_argument("--doomed", help="a file with how often to end once the tools are listed")
 options.add_argument("--tools-file", help="read the tools from this file at each start")
@@ -312,6 +313,8 @@ for i in range(options.banner):
     write(f"banner {i}: listening on stdio")
 for i in range(options.flood_stderr):
     print(f"stderr {i}", file=sys.stderr)
+while options.held_file and os.path.exists(options.held_file):
+    time.sleep(0.01)
 for line in sys.stdin:
     silent = options.silent or (options.silent_file and os.path.exists(options.silent_file))
     if not silent:

@@ -1,0 +1,92 @@
+//! Live settings: what `config` reads anew comes into force in the gateway.
+
+use std::sync::Arc;
+
+use super::logging::Secrets;
+use crate::{
+    config::{Faults, Reload, Watch},
+    domain::{
+        call::ServerName,
+        settings::{Settings, SettingsFile, Sources},
+    },
+    downstream::Succession,
+    gateway::Gateway,
+};
+
+/// Puts every change of the settings files in force that is whole; does not end.
+pub(super) async fn follow(mut watch: Watch, gateway: Arc<Gateway>, secrets: Secrets) {
+    loop {
+        let in_use = gateway.current().settings().sources.clone();
+        let Reload { files, at, outcome } = watch.next(&in_use).await;
+        match outcome {
+            Ok(settings) => {
+                secrets.learn(&settings.redactor);
+                let told = Told::of(&files, gateway.current().settings(), &settings);
+                let sources = settings.sources.clone();
+                let Some(succession) = gateway.replace(settings) else { continue };
+                gateway.readings().succeeded(&files, at, &sources);
+                tracing::info!("{}", told.line(&succession));
+            }
+            Err(faults) => {
+                let faults = lines(&faults, &gateway);
+                let each = faults.iter().map(|(about, line)| (*about, line.as_str()));
+                gateway.readings().failed(&files, at, each);
+                for (_, line) in &faults {
+                    tracing::error!("settings not reloaded, those before stay in force: {line}");
+                }
+            }
+        }
+    }
+}
+
+/// The faults as lines, with what each is about. What they quote was masked by the new settings;
+/// secrets of those in force are masked here.
+fn lines(faults: &Faults, gateway: &Gateway) -> Vec<(Option<SettingsFile>, String)> {
+    let current = gateway.current();
+    let masked = |text: String| current.settings().redactor.redact(&text).into_owned();
+    faults.iter().map(|fault| (fault.about, masked(fault.to_string()))).collect()
+}
+
+/// What there is to tell of a reload.
+struct Told {
+    files: Vec<&'static str>,
+    rules_changed: bool,
+    warnings: Vec<String>,
+}
+
+impl Told {
+    fn of(files: &[SettingsFile], before: &Settings, after: &Settings) -> Self {
+        let rules_changed = before.rules != after.rules || before.identities != after.identities;
+        let warnings = |Sources { mcp_config, rules }: &Sources| {
+            [mcp_config.warnings.as_slice(), &rules.warnings].concat()
+        };
+        let known = warnings(&before.sources);
+        let mut warnings = warnings(&after.sources);
+        warnings.retain(|warning| !known.contains(warning));
+        Self { files: files.iter().map(|file| file.name()).collect(), rules_changed, warnings }
+    }
+
+    fn line(&self, servers: &Succession) -> String {
+        let lists = [
+            ("servers added", &servers.added),
+            ("removed", &servers.removed),
+            ("replaced", &servers.replaced),
+            ("described anew", &servers.altered),
+        ];
+        let mut parts: Vec<String> = lists
+            .iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(what, names)| format!("{what}: {}", list(names)))
+            .collect();
+        parts.extend(self.rules_changed.then(|| "rules changed".to_owned()));
+        if parts.is_empty() {
+            parts.push("nothing changed".to_owned());
+        }
+        parts.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
+        format!("settings reloaded ({}): {}", self.files.join(", "), parts.join("; "))
+    }
+}
+
+fn list(names: &[ServerName]) -> String {
+    names.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,170 @@
+//! How reading each settings file went, from the start of the gateway on.
+
+use std::time::SystemTime;
+
+use super::settings::{SettingsFile, Source, Sources};
+
+/// What stands at a file that is whole while another one is not.
+const HELD_BACK: &str = "not in force, because another settings file has faults";
+
+/// The history of one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// When it was read last.
+    pub last_attempt: Option<SystemTime>,
+    /// When what was read came into force.
+    pub last_success: Option<SystemTime>,
+    /// Why what was read last is not in force; secrets masked.
+    pub last_error: Option<String>,
+    /// How often it was read.
+    pub attempts: u64,
+    /// How often what was read came into force.
+    pub successes: u64,
+    /// What is odd in what is in force.
+    pub last_warnings: Vec<String>,
+}
+
+/// The history of all files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readings {
+    /// `.mcp.json`.
+    pub mcp_config: Reading,
+    /// `.mcp-gateway-rules.json`.
+    pub rules: Reading,
+    /// `gateway.yaml`.
+    pub gateway: Reading,
+}
+
+impl Readings {
+    /// After the files were read for the first time, without a fault.
+    pub fn begun(sources: &Sources) -> Self {
+        Self {
+            mcp_config: Reading::begun(&sources.mcp_config),
+            rules: Reading::begun(&sources.rules),
+            gateway: Reading::default(),
+        }
+    }
+
+    /// `files` changed, and all settings came into force.
+    pub fn succeeded(&mut self, files: &[SettingsFile], at: SystemTime, sources: &Sources) {
+        for file in SettingsFile::ALL {
+            let reading = self.of(file);
+            // One whose last reading failed was read again, changed or not.
+            if files.contains(&file) || reading.last_error.is_some() {
+                reading.attempt(at);
+                reading.successes += 1;
+                reading.last_success = Some(at);
+            }
+        }
+        // Those of one file may depend on what another one says.
+        self.mcp_config.last_warnings = sources.mcp_config.warnings.clone();
+        self.rules.last_warnings = sources.rules.warnings.clone();
+    }
+
+    /// `files` changed, and nothing came into force. `faults` are those of one file, or of none.
+    pub fn failed<'f>(
+        &mut self,
+        files: &[SettingsFile],
+        at: SystemTime,
+        faults: impl Iterator<Item = (Option<SettingsFile>, &'f str)> + Clone,
+    ) {
+        for file in SettingsFile::ALL {
+            let own: Vec<&str> = faults
+                .clone()
+                .filter(|(about, _)| about.is_none_or(|about| about == file))
+                .map(|(_, text)| text)
+                .collect();
+            let faulty = faults.clone().any(|(about, _)| about == Some(file));
+            let reading = self.of(file);
+            if faulty || files.contains(&file) || reading.last_error.is_some() {
+                reading.attempt(at);
+                let error = if own.is_empty() { HELD_BACK.to_owned() } else { own.join("\n") };
+                reading.last_error = Some(error);
+            }
+        }
+    }
+
+    fn of(&mut self, file: SettingsFile) -> &mut Reading {
+        match file {
+            SettingsFile::McpConfig => &mut self.mcp_config,
+            SettingsFile::Rules => &mut self.rules,
+            SettingsFile::Gateway => &mut self.gateway,
+        }
+    }
+}
+
+impl Reading {
+    fn begun(source: &Source) -> Self {
+        let Some(_) = source.path else {
+            return Self { last_warnings: source.warnings.clone(), ..Self::default() };
+        };
+        Self {
+            last_attempt: Some(source.read_at),
+            last_success: Some(source.read_at),
+            last_error: None,
+            attempts: 1,
+            successes: 1,
+            last_warnings: source.warnings.clone(),
+        }
+    }
+
+    fn attempt(&mut self, at: SystemTime) {
+        self.attempts += 1;
+        self.last_attempt = Some(at);
+        self.last_error = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::{HELD_BACK, Readings};
+    use crate::domain::settings::{SettingsFile::*, Source, Sources};
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn sources() -> Sources {
+        let source = |path: &str| Source {
+            path: Some(path.into()),
+            read_at: at(1),
+            warnings: vec![format!("{path} is odd")],
+        };
+        Sources { mcp_config: source("m"), rules: source("r") }
+    }
+
+    #[test]
+    fn a_fault_is_told_of_its_own_file() {
+        let mut readings = Readings::begun(&sources());
+        let before = readings.clone();
+        readings.failed(
+            &[Rules],
+            at(2),
+            [(Some(Rules), "bad"), (Some(Rules), "worse")].into_iter(),
+        );
+        assert_eq!(readings.mcp_config, before.mcp_config);
+        assert_eq!(readings.gateway, before.gateway);
+        assert_eq!(readings.rules.last_error.as_deref(), Some("bad\nworse"));
+        assert_eq!((readings.rules.attempts, readings.rules.successes), (2, 1));
+        assert_eq!(
+            (readings.rules.last_attempt, readings.rules.last_success),
+            (Some(at(2)), Some(at(1)))
+        );
+    }
+
+    #[test]
+    fn a_whole_file_waits_for_the_faulty_one_and_succeeds_with_it() {
+        let mut readings = Readings::begun(&sources());
+        readings.failed(&[Rules], at(2), [(Some(Rules), "bad")].into_iter());
+        readings.failed(&[McpConfig], at(3), [(Some(Rules), "bad")].into_iter());
+        assert_eq!(readings.mcp_config.last_error.as_deref(), Some(HELD_BACK));
+        readings.succeeded(&[Rules], at(4), &sources());
+        for reading in [&readings.mcp_config, &readings.rules] {
+            assert_eq!((&reading.last_error, reading.successes), (&None, 2));
+            assert_eq!(reading.last_success, Some(at(4)));
+        }
+        assert_eq!((readings.mcp_config.attempts, readings.rules.attempts), (3, 4));
+    }
+}
