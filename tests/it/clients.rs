@@ -1,6 +1,9 @@
 //! Real clients, through the built binary, to real servers over the example settings in `config/`.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use serde_json::{Value, json};
 
@@ -8,7 +11,7 @@ use crate::support::{clients, json_in, refusal, text, tollgate};
 
 /// A client program, its command line before the era, and how it takes a server.
 #[derive(Clone, Copy, Debug)]
-enum Sdk {
+pub enum Sdk {
     TypeScript1,
     TypeScript2,
     Python,
@@ -28,7 +31,7 @@ impl Sdk {
     }
 
     /// One session: what the client saw, as JSON.
-    fn session(self, era: &str, calls: &Value, server: &[String]) -> Value {
+    pub fn session(self, era: &str, calls: &Value, server: &[String]) -> Value {
         let mut command = self.command();
         command.args(["--era", era, "--calls", &calls.to_string(), "--"]).args(server);
         let out = in_clients_dir(&mut command);
@@ -53,11 +56,26 @@ fn gateway() -> Vec<String> {
     [tollgate(), "serve", "--config-dir", config].map(str::to_owned).to_vec()
 }
 
+/// The gateway over these servers, its settings written into `dir`.
+pub fn gateway_over(dir: &Path, servers: &Value) -> Vec<String> {
+    let config = json!({ "mcpServers": servers });
+    std::fs::write(dir.join(".mcp.json"), config.to_string()).unwrap();
+    let dir = dir.display().to_string();
+    [tollgate(), "serve", "--config-dir", &dir].map(str::to_owned).to_vec()
+}
+
+/// The Node of the test clients.
+pub fn node() -> PathBuf {
+    clients().join("node_modules/.bin/node")
+}
+
+/// Where server-everything is installed.
+pub fn everything_script() -> PathBuf {
+    clients().join("node_modules/@modelcontextprotocol/server-everything/dist/index.js")
+}
+
 fn server_everything() -> Vec<String> {
-    let dir = clients();
-    let script = dir.join("node_modules/@modelcontextprotocol/server-everything/dist/index.js");
-    let node = dir.join("node_modules/.bin/node");
-    vec![node.display().to_string(), script.display().to_string(), "stdio".into()]
+    vec![node().display().to_string(), everything_script().display().to_string(), "stdio".into()]
 }
 
 const ERAS: [(Sdk, &str, &str); 7] = [
@@ -122,11 +140,8 @@ fn answers_through_the_gateway_equal_the_direct_answers() {
         .collect();
     let dir = tempfile::tempdir().unwrap();
     let server = server_everything();
-    let config = json!({"mcpServers": {"everything": {"command": server[0], "args": server[1..]}}});
-    std::fs::write(dir.path().join(".mcp.json"), config.to_string()).unwrap();
-    let config_dir = dir.path().display().to_string();
-    let gateway: Vec<String> =
-        [tollgate(), "serve", "--config-dir", &config_dir].map(str::to_owned).to_vec();
+    let entry = json!({"command": server[0], "args": server[1..]});
+    let gateway = gateway_over(dir.path(), &json!({ "everything": entry }));
     // The Python SDK shows what came over the wire, no more and no less.
     let expected = Sdk::Python.session("legacy", &Value::from(direct), &server);
     assert_eq!(expected["results"][6]["isError"], true, "the last call is one that fails");
@@ -213,17 +228,14 @@ fn python_servers_work_as_well() {
     let dir = tempfile::tempdir().unwrap();
     let git = Command::new("git").args(["init", "-q"]).current_dir(dir.path()).status().unwrap();
     assert!(git.success());
-    let config = json!({"mcpServers": {
+    let servers = json!({
         "time": {"command": bin.join("mcp-server-time"), "args": ["--local-timezone", "UTC"]},
         "git": {"command": bin.join("mcp-server-git"), "args": ["--repository", dir.path()]},
         "memory": {"command": clients().join("node_modules/.bin/node"),
             "args": [clients().join("node_modules/@modelcontextprotocol/server-memory/dist/index.js")],
             "env": {"MEMORY_FILE_PATH": dir.path().join("memory.json")}},
-    }});
-    std::fs::write(dir.path().join(".mcp.json"), config.to_string()).unwrap();
-    let config_dir = dir.path().display().to_string();
-    let gateway: Vec<String> =
-        [tollgate(), "serve", "--config-dir", &config_dir].map(str::to_owned).to_vec();
+    });
+    let gateway = gateway_over(dir.path(), &servers);
     let call = |server: &str, tool: &str, args: Value| json!({"name": "execute_tool", "arguments": {"server": server, "tool": tool, "args": args}});
     let noon = json!({"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"});
     let node =

@@ -16,7 +16,7 @@ use crate::support::{
 
 /// Results as a server may write them: unknown members and content types, numbers that do not fit,
 /// key order, shapes that look like other results.
-const RESULTS: [&str; 12] = [
+pub const RESULTS: [&str; 12] = [
     r#"{"content":[{"type":"text","text":"hi"}]}"#,
     r#"{"content":[{"type":"text","text":"é\u0000\ud83d\ude00","annotations":{"audience":["user"],"x":1}}],"isError":true}"#,
     r#"{"content":[{"type":"image","data":"iVBORw0KGgo=","mimeType":"image/png"},{"type":"text","text":"b"}],"isError":false}"#,
@@ -45,7 +45,7 @@ fn results_pass_through_as_they_came_in_both_eras_on_both_sides() {
 }
 
 /// Compares after parsing, numbers by their text; 2026-07-28 adds its `resultType`.
-fn passes(client: &mut Client, tool: &str, result: &str) {
+pub fn passes(client: &mut Client, tool: &str, result: &str) {
     let mut expected: Value = serde_json::from_str(result).unwrap();
     if client.stateless {
         expected["resultType"] = json!("complete");

@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 /// More than a gateway needs, less than one that hoards.
-const MODEST_MIB: u64 = 300;
+pub const MODEST_MIB: u64 = 300;
 
 #[track_caller]
 fn ends_in_time(client: Client) {

@@ -123,7 +123,7 @@ impl Client {
         waits: Option<Waits>,
         session: Option<String>,
     ) -> Result<Posted, Trouble> {
-        let kind = text_of(&response, &header::CONTENT_TYPE).unwrap_or_default();
+        let kind = kind_of(&response);
         if kind.starts_with(EVENTS) {
             let stream = self.sorted(response, waits);
             return Ok(Posted::Sse(stream.boxed(), session));
@@ -144,7 +144,8 @@ impl Client {
         let Ok(message) = serde_json::from_slice(&body) else {
             return Ok(Posted::Json(waits.error(UNREADABLE), session));
         };
-        match self.wire.read(message, &waits.answers()).and_then(|message| waits.own(message)) {
+        let message = self.wire.read(message, &waits.answers());
+        match message.filter(is_answer).and_then(|message| waits.own(message)) {
             Some(message) => Ok(Posted::Json(self.without_kept(message, &waits), session)),
             None => Err(maybe("its answer does not belong to the request")),
         }
@@ -171,11 +172,13 @@ impl Client {
         waits: Option<Waits>,
     ) -> impl Stream<Item = Result<Sse, SseError>> + Send + use<> {
         let client = self.clone();
+        let mut answered = false;
         events(response).map(move |event| match event {
             Event::Sse(mut event) => {
                 event.retry = event.retry.map(|retry| retry.max(LEAST_RETRY_MS));
                 let data = event.data.take();
-                event.data = data.and_then(|data| client.sorted_data(&data, waits.as_ref()));
+                event.data =
+                    data.and_then(|data| client.sorted_data(&data, waits.as_ref(), &mut answered));
                 Ok(event)
             }
             Event::TooLong => Ok(Sse {
@@ -186,7 +189,13 @@ impl Client {
         })
     }
 
-    fn sorted_data(&self, data: &str, waits: Option<&Waits>) -> Option<String> {
+    /// The data of one event as rmcp's worker is to read it; None for what it need not know.
+    fn sorted_data(
+        &self,
+        data: &str,
+        waits: Option<&Waits>,
+        answered: &mut bool,
+    ) -> Option<String> {
         let answers = waits.map_or(Answers::Raw, Waits::answers);
         let Ok(message) = serde_json::from_str(data) else {
             // Whatever else it is, it answers somebody who waits.
@@ -194,7 +203,12 @@ impl Client {
         };
         let mut message = self.wire.read(message, &answers)?;
         if let Some(waits) = waits {
-            message = self.without_kept(waits.own(message)?, waits);
+            message = waits.own(message)?;
+            // Of two answers the first counts; what rmcp no longer reads must not be kept.
+            if is_answer(&message) && std::mem::replace(answered, true) {
+                return None;
+            }
+            message = self.without_kept(message, waits);
         }
         if let JsonRpcMessage::Response(response) = &mut message
             && let ServerResult::CustomResult(result) = &mut response.result
@@ -302,7 +316,7 @@ impl StreamableHttpClient for Client {
         let request = prepared(self.http.get(&*url), session.as_deref(), headers);
         let fault = |message: &str| StreamableHttpError::Client(Fault(message.to_owned()));
         let response = request.send().await.map_err(|_| fault("the stream cannot be opened"))?;
-        let kind = text_of(&response, &header::CONTENT_TYPE).unwrap_or_default();
+        let kind = kind_of(&response);
         match response.status() {
             status if status.is_success() && kind.starts_with(EVENTS) => {
                 Ok(self.sorted(response, None).boxed())
@@ -426,6 +440,16 @@ async fn bounded(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>
 
 fn text_of(response: &Response, name: &HeaderName) -> Option<String> {
     response.headers().get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// The media type, and what follows it; it is written in either case.
+fn kind_of(response: &Response) -> String {
+    text_of(response, &header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase()
+}
+
+/// Whether it can end a request, as opposed to what a server says meanwhile.
+fn is_answer(message: &ServerJsonRpcMessage) -> bool {
+    matches!(message, JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_))
 }
 
 fn text(message: &ServerJsonRpcMessage) -> Option<String> {

@@ -47,8 +47,10 @@ const MOST_REQUESTS: usize = 256;
 struct Kept(Mutex<HashMap<RequestId, Value>>);
 
 impl Kept {
+    /// Keeps the first result of a request.
     fn put(&self, id: RequestId, result: Value) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, result);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.entry(id).or_insert(result);
     }
 
     fn take(&self, id: &RequestId) -> Option<Value> {
