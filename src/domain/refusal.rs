@@ -113,6 +113,19 @@ impl Refusal {
         }
     }
 
+    /// As the JSON-RPC error that answers a call by the tool's own name; its data is the wire form.
+    pub fn to_rpc_error(&self) -> RpcError {
+        let code = match self {
+            Self::Unidentified(_) | Self::Denied { .. } => -32001,
+            Self::Unavailable { .. } | Self::AuthRequired { .. } | Self::Cancelled => -32002,
+            Self::Timeout { .. } => -32003,
+            Self::ServerNotFound { .. }
+            | Self::ToolNotFound { .. }
+            | Self::InvalidArguments { .. } => -32602,
+        };
+        RpcError { code, message: self.to_string(), data: Some(self.to_json()) }
+    }
+
     /// Whether policy or identity refused, as opposed to something that failed.
     pub fn is_denial(&self) -> bool {
         matches!(self, Self::Unidentified(_) | Self::Denied { .. })

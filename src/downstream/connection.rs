@@ -254,6 +254,9 @@ impl Connection {
                     "its session ended and could not be renewed".into(),
                 )))
             }
+            Err(_) if matches!(self.line, Line::Http) => Err(CallFailure::Broken(
+                Unavailable::because("its stream ended without the answer".into()),
+            )),
             Err(_) => Err(match seen {
                 Seen::NotWritten => CallFailure::NotSent,
                 Seen::Maybe => CallFailure::Lost,

@@ -24,7 +24,7 @@ use super::{
 use crate::domain::{
     call::ServerName,
     catalog::{Catalogue, Tool},
-    settings::ServerSpec,
+    settings::{Endpoint, ServerSpec},
     shelf::Shelf,
     tokens::Encoding,
 };
@@ -154,10 +154,21 @@ impl Server {
     ) -> Result<Arc<Catalogue>, Unavailable> {
         let until = Instant::now() + wait;
         let in_use = self.in_use();
-        let connection = self.connection(&in_use, wait).await?;
-        let listed = tokio::time::timeout_at(until, connection.catalogue()).await;
         let late = || Unavailable::because("it did not list its tools in time".into());
-        listed.unwrap_or_else(|_| Err(late()))
+        let mut again = matches!(self.spec.endpoint, Endpoint::Http(_));
+        loop {
+            let wait = until.saturating_duration_since(Instant::now());
+            let connection = self.connection(&in_use, wait).await?;
+            match tokio::time::timeout_at(until, connection.catalogue()).await {
+                Err(_) => return Err(late()),
+                // A remote server may have been replaced by another without our notice.
+                Ok(Err(_)) if again => {
+                    again = false;
+                    self.replace(&connection);
+                }
+                Ok(listed) => return listed,
+            }
+        }
     }
 
     /// The server's tools as they are sent. A server that is not up answers from what was kept of

@@ -83,7 +83,11 @@ impl Failed {
 }
 
 /// A question to the user.
-pub(super) const ELICITATION: &str = "elicitation/create";
+const ELICITATION: &str = "elicitation/create";
+
+/// What rmcp knows a question to the user as. Under its own name it would be decoded into a type
+/// that does not keep it whole.
+pub(super) const QUESTION: &str = "tollgate/question";
 
 /// What the two directions of a connection both know.
 #[derive(Debug, Default)]
@@ -161,8 +165,11 @@ fn question(mut message: Map<String, Value>) -> Option<RxJsonRpcMessage<RoleClie
     {
         return Some(known);
     }
-    let params = message.remove("params").filter(|_| method == ELICITATION);
-    let request = ServerRequest::CustomRequest(CustomRequest::new(method, params));
+    let request = match method.as_str() {
+        ELICITATION => CustomRequest::new(QUESTION, message.remove("params")),
+        _ => CustomRequest::new(method, None),
+    };
+    let request = ServerRequest::CustomRequest(request);
     Some(JsonRpcMessage::request(request, id))
 }
 
@@ -177,10 +184,22 @@ fn answer(
     let (id, result) = (id?, message.remove("result")?);
     match answers {
         Answers::Raw => Some(raw(result, id)),
-        Answers::Typed(expected) if same(expected, &id) => {
-            Some(JsonRpcMessage::response(serde_json::from_value(result).ok()?, id))
-        }
+        Answers::Typed(expected) if same(expected, &id) => Some(handshake_answer(result, id)),
         Answers::Typed(_) => None,
+    }
+}
+
+/// Some servers answer what they do not know with a result of no meaning. To rmcp that is the end of
+/// the handshake; an error lets it try the older one.
+fn handshake_answer(result: Value, id: RequestId) -> RxJsonRpcMessage<RoleClient> {
+    match serde_json::from_value(result) {
+        Ok(known @ (ServerResult::InitializeResult(_) | ServerResult::DiscoverResult(_))) => {
+            JsonRpcMessage::response(known, id)
+        }
+        _ => {
+            let error = ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "not an MCP handshake", None);
+            JsonRpcMessage::error(error, Some(id))
+        }
     }
 }
 

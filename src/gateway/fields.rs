@@ -106,7 +106,8 @@ impl Fields {
         }
     }
 
-    /// An object, empty if it is missing; `alias` is accepted for `name`.
+    /// An object, empty if it is missing; `alias` is accepted for `name`, and an object written as a
+    /// string of JSON for the object.
     pub(super) fn object(
         &mut self,
         name: &'static str,
@@ -123,6 +124,10 @@ impl Fields {
         match object {
             None => Ok(Map::new()),
             Some(Value::Object(object)) => Ok(object),
+            Some(Value::String(text)) => match serde_json::from_str(&text) {
+                Ok(Value::Object(object)) => Ok(object),
+                _ => self.wrong(name, "an object", &Value::String(text)),
+            },
             Some(other) => self.wrong(name, "an object", &other),
         }
     }

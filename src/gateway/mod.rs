@@ -2,7 +2,7 @@
 //!
 //! - [`snapshot`]: settings and servers that belong together; a call works on one to its end.
 //! - [`facade`]: the three tools as clients see them.
-//! - [`request`]: the path of an `execute_tool` call, one line per step.
+//! - [`request`]: the path of a call, one line per step. [`resolve`]: which tool it means.
 //! - [`discovery`]: `list_servers`, `get_server_tools`. [`context`]: what they cost each agent.
 //! - [`fields`]: arguments of the three tools, read strictly.
 //! - [`front`], [`stdio`]: MCP in and out. [`relay`]: what servers say in the middle of a call.
@@ -15,6 +15,7 @@ mod fields;
 mod front;
 mod relay;
 mod request;
+mod resolve;
 mod snapshot;
 mod status;
 mod stdio;
@@ -224,7 +225,10 @@ impl Gateway {
             facade::GET_GATEWAY_STATUS if snapshot.settings.debug => {
                 status::status(snapshot, &self.readings(), asked.arguments)
             }
-            unknown => return Answer::Error(no_such_tool(unknown)),
+            _ => {
+                let direct = snapshot.execute_directly(asked, cancel).await;
+                return direct.unwrap_or_else(Answer::Error);
+            }
         };
         outcome.unwrap_or_else(|refusal| Answer::Refused(snapshot.masked(refusal)))
     }

@@ -6,14 +6,14 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Asked, Snapshot, facade, fields::Fields, text_result};
+use super::{Answer, Asked, Snapshot, facade, fields::Fields, no_such_tool, text_result};
 use crate::{
     domain::{
         call::{Caller, ServerName, ToolName},
         catalog::{Catalogue, Checked},
         near::near,
         policy::{Denied, Permit, Visit},
-        refusal::Refusal,
+        refusal::{Refusal, RpcError},
         settings::{Elicitation, ServerSpec},
     },
     downstream::{CallFailure, Client, Member, Outgoing, Server, Unavailable, blocking},
@@ -22,17 +22,17 @@ use crate::{
 /// The method of a question to the user.
 const ASK: &str = "elicitation/create";
 
-/// An `execute_tool` call as asked for.
-struct Call {
+/// A call as asked for, with `execute_tool` or by the tool's own name.
+pub(super) struct Call {
     agent_id: Option<String>,
-    server: String,
-    tool: ToolName,
+    pub(super) server: Option<String>,
+    pub(super) tool: ToolName,
     args: Map<String, Value>,
-    timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
 }
 
 /// How long a call may still take.
-struct Patience {
+pub(super) struct Patience {
     /// The server's timeout, or the caller's `timeout_ms` if that is shorter.
     whole: Duration,
     /// Set by `timeout_ms`, which bounds the whole call, a start included.
@@ -40,21 +40,58 @@ struct Patience {
 }
 
 impl Snapshot {
-    /// Identity → policy → existence → arguments → forward.
+    /// A call with `execute_tool`.
     pub(super) async fn execute_tool(
         &self,
         asked: Asked,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
         let Asked { arguments, meta, client, .. } = asked;
-        let call = Call::parse(arguments)?;
+        self.execute(Call::parse(arguments)?, meta, client, cancel).await
+    }
+
+    /// A call by a name that is not listed: a downstream's own tool, as clients of other gateways
+    /// call it.
+    ///
+    /// # Errors
+    /// A JSON-RPC error, as such clients expect.
+    pub(super) async fn execute_directly(
+        &self,
+        asked: Asked,
+        cancel: &CancellationToken,
+    ) -> Result<Answer, RpcError> {
+        let Asked { tool, arguments, meta, client } = asked;
+        let call = Call {
+            agent_id: None,
+            server: None,
+            tool: ToolName::from(tool.as_str()),
+            args: arguments,
+            timeout: None,
+        };
+        if let Ok(caller) = self.identify(None)
+            && self.without_server(&caller, &call.tool).await.is_err_and(|meant| meant.is_empty())
+        {
+            return Err(no_such_tool(&tool));
+        }
+        let outcome = self.execute(call, meta, client, cancel).await;
+        outcome.map_err(|refusal| self.masked(refusal).to_rpc_error())
+    }
+
+    /// Identity → what is meant → policy → existence → arguments → forward.
+    async fn execute(
+        &self,
+        call: Call,
+        meta: Map<String, Value>,
+        client: Client,
+        cancel: &CancellationToken,
+    ) -> Result<Answer, Refusal> {
         let caller = self.identify(call.agent_id.as_deref())?;
-        let (visit, member) = self.visit(&caller, &call.server)?;
+        let (visit, member, tool) = self.resolve(&caller, &call, cancel).await?;
         let server = member.server();
         // One use for all its steps, so that the server is not stopped between them.
         let _in_use = server.in_use();
         let patience = Patience::new(member.spec().timeout, call.timeout);
-        let permit = self.authorize(visit, &call.tool, server, &patience, cancel).await?;
+        let permit = self.authorize(visit, &tool, server, &patience, cancel).await?;
         self.usage.called(caller.agent());
         let catalogue = catalogue(server, patience.left(), cancel).await?;
         let arguments = self.check(&permit, catalogue, call.args).await?;
@@ -168,7 +205,7 @@ impl Call {
     fn parse(arguments: Map<String, Value>) -> Result<Self, Refusal> {
         let mut fields = Fields::new(facade::EXECUTE_TOOL, arguments);
         let call = Self {
-            server: fields.name("server")?,
+            server: fields.optional_name("server")?,
             tool: ToolName::from(fields.name("tool")?.as_str()),
             args: fields.object("args", "arguments")?,
             agent_id: fields.optional_name("agent_id")?,
@@ -182,19 +219,19 @@ impl Call {
 
 impl Patience {
     /// The caller may only shorten what the server is given.
-    fn new(server: Duration, asked: Option<Duration>) -> Self {
+    pub(super) fn new(server: Duration, asked: Option<Duration>) -> Self {
         let shorter = asked.filter(|asked| *asked < server);
         let until = shorter.map(|asked| Instant::now() + asked);
         Self { whole: shorter.unwrap_or(server), until }
     }
 
-    fn left(&self) -> Duration {
+    pub(super) fn left(&self) -> Duration {
         self.until.map_or(self.whole, |until| until.saturating_duration_since(Instant::now()))
     }
 }
 
 /// The server's tools; starts it if need be.
-async fn catalogue(
+pub(super) async fn catalogue(
     server: &Arc<Server>,
     wait: Duration,
     cancel: &CancellationToken,
@@ -235,9 +272,10 @@ async fn forward(
             "it ended during the call, which may have run; call again to restart it",
         )),
         Err(CallFailure::TooLong) => Err(because(name, "its answer was longer than 16 MiB")),
-        Err(CallFailure::Unreadable) => {
-            Err(because(name, "its answer could not be read: nested too deeply, or not UTF-8"))
-        }
+        Err(CallFailure::Unreadable) => Err(because(
+            name,
+            "its answer could not be read: not JSON in UTF-8, or nested too deeply",
+        )),
     }
 }
 

@@ -134,7 +134,7 @@ impl Client {
             return Err(maybe(&match kind.as_str() {
                 "" => "its answer is empty".to_owned(),
                 kind => format!(
-                    "it answered with {kind} instead of an MCP message; is the address right?"
+                    "it answered with {kind} instead of an MCP message (is the address right?)"
                 ),
             }));
         }
@@ -356,27 +356,40 @@ async fn error_answer(
     session: Option<String>,
 ) -> Result<Posted, Trouble> {
     let status = response.status();
-    let failed = failed_by(status, text_of(&response, &header::RETRY_AFTER));
-    if in_session && status == StatusCode::NOT_FOUND {
+    let mut failed = failed_by(status, text_of(&response, &header::RETRY_AFTER));
+    let body = bounded(response, MOST_ERROR_BYTES).await.ok().flatten().unwrap_or_default();
+    let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let is_error = message.get("error").is_some_and(Value::is_object);
+    let anonymous = message.get("id").is_none_or(Value::is_null);
+    let no_session = match status {
+        StatusCode::NOT_FOUND => in_session && anonymous,
+        StatusCode::BAD_REQUEST => anonymous && speaks_of_a_session(&message),
+        _ => false,
+    };
+    if no_session && in_session {
         return Err(Trouble::Expired);
     }
-    let body = bounded(response, MOST_ERROR_BYTES).await.ok().flatten().unwrap_or_default();
-    let message = serde_json::from_slice(&body).unwrap_or_default();
-    let is_error = |message: &Value| message.get("error").is_some_and(Value::is_object);
+    if no_session {
+        // Another server, of the other era, by now; it did not take the request.
+        failed.reached = Reached::No;
+        return Err(Trouble::Failed(failed));
+    }
     let unauthorised = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
-    let (Some(waits), true, false) = (waits, is_error(&message), unauthorised) else {
+    let (Some(waits), true, false) = (waits, is_error, unauthorised) else {
         return Err(Trouble::Failed(failed));
     };
-    let anonymous = message.get("id").is_none_or(Value::is_null);
-    if in_session && anonymous && status == StatusCode::BAD_REQUEST {
-        // Some servers answer so to a session that they do not know.
-        return Err(Trouble::Expired);
-    }
     let message = Wire::default().read(message, &Answers::Raw);
     match message.and_then(|message| waits.own(message)) {
         Some(message) => Ok(Posted::Json(message, session)),
         None => Err(Trouble::Failed(failed)),
     }
+}
+
+/// Some servers answer so to a session that they do not know, or where they want one.
+fn speaks_of_a_session(message: &Value) -> bool {
+    let text = message.pointer("/error/message").and_then(Value::as_str).unwrap_or_default();
+    let text = text.to_lowercase();
+    text.contains("session") || text.contains("initializ")
 }
 
 fn failed_by(status: StatusCode, retry_after: Option<String>) -> Failed {
