@@ -12,7 +12,7 @@ use rmcp::{
 };
 use serde_json::{Value, json};
 
-use super::wire::{ELICITATION, Wire};
+use super::wire::{ELICITATION, ELICITATION_KEPT, Wire};
 use crate::domain::settings::Elicitation;
 
 /// The client side of a connection. Roots are answered with none and sampling is refused. Questions
@@ -65,7 +65,7 @@ impl ClientHandler for Handler {
         request: CustomRequest,
         context: RequestContext<RoleClient>,
     ) -> Result<CustomResult, ErrorData> {
-        if request.method != ELICITATION {
+        if ![ELICITATION, ELICITATION_KEPT].contains(&request.method.as_str()) {
             return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, request.method, None));
         }
         let origin = context.extensions.get::<InboundStreamOrigin>();

@@ -85,6 +85,10 @@ impl Failed {
 /// A question to the user.
 pub(super) const ELICITATION: &str = "elicitation/create";
 
+/// The same under a name that rmcp does not know, for transports that write messages down for rmcp to
+/// read: its own type would not keep the question whole, and its answer would be to decline.
+pub(super) const ELICITATION_KEPT: &str = "tollgate/elicitation";
+
 /// What the two directions of a connection both know.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
@@ -177,10 +181,22 @@ fn answer(
     let (id, result) = (id?, message.remove("result")?);
     match answers {
         Answers::Raw => Some(raw(result, id)),
-        Answers::Typed(expected) if same(expected, &id) => {
-            Some(JsonRpcMessage::response(serde_json::from_value(result).ok()?, id))
-        }
+        Answers::Typed(expected) if same(expected, &id) => Some(hello(result, id)),
         Answers::Typed(_) => None,
+    }
+}
+
+/// The answer to a request of the handshake. Some servers answer a probe that they do not know with
+/// success and nothing in it; they are told apart here, as rmcp would not go on to ask the older way.
+fn hello(result: Value, id: RequestId) -> RxJsonRpcMessage<RoleClient> {
+    match serde_json::from_value(result) {
+        Ok(known @ (ServerResult::InitializeResult(_) | ServerResult::DiscoverResult(_))) => {
+            JsonRpcMessage::response(known, id)
+        }
+        _ => {
+            let no_answer = "its answer to the MCP handshake is none";
+            JsonRpcMessage::error(ErrorData::internal_error(no_answer, None), Some(id))
+        }
     }
 }
 

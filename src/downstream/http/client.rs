@@ -12,7 +12,7 @@ use reqwest::{RequestBuilder, Response, redirect};
 use rmcp::{
     model::{
         ClientJsonRpcMessage, ClientRequest, ErrorData, JsonRpcMessage, ListToolsResult, RequestId,
-        ServerJsonRpcMessage, ServerResult, Tool,
+        ServerJsonRpcMessage, ServerRequest, ServerResult, Tool,
     },
     transport::streamable_http_client::{
         SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse as Posted,
@@ -33,7 +33,10 @@ use crate::{
     },
     downstream::{
         failure::Unavailable,
-        wire::{self, Answers, Failed, Reached, TOO_LONG, UNREADABLE, Wire},
+        wire::{
+            self, Answers, ELICITATION, ELICITATION_KEPT, Failed, Reached, TOO_LONG, UNREADABLE,
+            Wire,
+        },
     },
 };
 
@@ -215,6 +218,12 @@ impl Client {
         {
             self.kept.put(response.id.clone(), result.0.take());
             response.result = ServerResult::empty(());
+        }
+        if let JsonRpcMessage::Request(request) = &mut message
+            && let ServerRequest::CustomRequest(request) = &mut request.request
+            && request.method == ELICITATION
+        {
+            request.method = ELICITATION_KEPT.into();
         }
         text(&message)
     }
