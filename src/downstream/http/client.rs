@@ -11,8 +11,8 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{RequestBuilder, Response, redirect};
 use rmcp::{
     model::{
-        ClientJsonRpcMessage, ClientRequest, ErrorData, JsonRpcMessage, ListToolsResult, RequestId,
-        ServerJsonRpcMessage, ServerRequest, ServerResult, Tool,
+        ClientJsonRpcMessage, ClientRequest, ErrorData, JsonRpcMessage, RequestId,
+        ServerJsonRpcMessage, ServerRequest, ServerResult,
     },
     transport::streamable_http_client::{
         SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse as Posted,
@@ -25,6 +25,7 @@ use super::{
     Kept,
     events::{Event, events},
     guard::{Guard, REFUSED},
+    mirrored::header_tools,
 };
 use crate::{
     domain::{
@@ -366,25 +367,35 @@ async fn error_answer(
 ) -> Result<Posted, Trouble> {
     let status = response.status();
     let failed = failed_by(status, text_of(&response, &header::RETRY_AFTER));
-    if in_session && status == StatusCode::NOT_FOUND {
-        return Err(Trouble::Expired);
-    }
     let body = bounded(response, MOST_ERROR_BYTES).await.ok().flatten().unwrap_or_default();
     let message = serde_json::from_slice(&body).unwrap_or_default();
-    let is_error = |message: &Value| message.get("error").is_some_and(Value::is_object);
-    let unauthorised = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
-    let (Some(waits), true, false) = (waits, is_error(&message), unauthorised) else {
-        return Err(Trouble::Failed(failed));
-    };
-    let anonymous = message.get("id").is_none_or(Value::is_null);
-    if in_session && anonymous && status == StatusCode::BAD_REQUEST {
-        // Some servers answer so to a session that they do not know.
+    if in_session && is_expired(status, &message, waits.as_ref()) {
         return Err(Trouble::Expired);
     }
+    let is_error = message.get("error").is_some_and(Value::is_object);
+    let unauthorised = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
+    let (Some(waits), true, false) = (waits, is_error, unauthorised) else {
+        return Err(Trouble::Failed(failed));
+    };
     let message = Wire::default().read(message, &Answers::Raw);
     match message.and_then(|message| waits.own(message)) {
         Some(message) => Ok(Posted::Json(message, session)),
         None => Err(Trouble::Failed(failed)),
+    }
+}
+
+/// Whether the server has forgotten the session. It should say so with 404, and some do with 400; both
+/// may as well be its answer to this very request.
+fn is_expired(status: StatusCode, message: &Value, waits: Option<&Waits>) -> bool {
+    let id = message.get("id").and_then(|id| serde_json::from_value(id.clone()).ok());
+    let own = waits.zip(id).is_some_and(|(waits, id)| wire::same(&waits.id, &id));
+    let words = message.pointer("/error/message").and_then(Value::as_str);
+    let words = words.unwrap_or_default().to_ascii_lowercase();
+    let about_session = words.contains("session") || words.contains("initialized");
+    match status {
+        StatusCode::NOT_FOUND => about_session || !own,
+        StatusCode::BAD_REQUEST => about_session && !own,
+        _ => false,
     }
 }
 
@@ -463,29 +474,4 @@ fn is_answer(message: &ServerJsonRpcMessage) -> bool {
 
 fn text(message: &ServerJsonRpcMessage) -> Option<String> {
     serde_json::to_string(message).ok()
-}
-
-/// The tools that name HTTP headers for their arguments, as rmcp's type; None if there are none.
-fn header_tools(list: &Value) -> Option<ListToolsResult> {
-    let tools = list.get("tools")?.as_array()?;
-    let tools: Vec<Tool> =
-        tools.iter().filter(|tool| names_headers(tool)).filter_map(typed).collect();
-    (!tools.is_empty()).then(|| ListToolsResult::with_all_items(tools))
-}
-
-fn typed(tool: &Value) -> Option<Tool> {
-    let name = tool.get("name")?.as_str()?.to_owned();
-    let schema = tool.get("inputSchema")?.as_object()?.clone();
-    Some(Tool::new(name, "", Arc::new(schema)))
-}
-
-/// Whether a tool wants arguments repeated as HTTP headers (`x-mcp-header`).
-pub(super) fn names_headers(tool: &Value) -> bool {
-    match tool {
-        Value::Object(members) => {
-            members.contains_key("x-mcp-header") || members.values().any(names_headers)
-        }
-        Value::Array(items) => items.iter().any(names_headers),
-        _ => false,
-    }
 }
