@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    http::{AT_ONCE, beside_ok, echoes},
+    http::{AT_ONCE, beside_ok, echoes, recovers},
     http_server::{ERAS, Era, Form, HttpServer, Reply},
     support::{Client, Setup, json_in, refusal, text},
 };
@@ -273,7 +273,7 @@ fn a_server_that_wants_credentials_says_auth_required() {
             assert_eq!(error["code"], "AUTH_REQUIRED", "{era:?} {key}: {error}");
             echoes(&mut client, "ok");
             server.behave();
-            echoes(&mut client, "s");
+            recovers(&mut client, "s");
         }
     }
 }
@@ -329,7 +329,7 @@ fn a_handshake_that_fails_is_told_at_once() {
         let list = json_in(&client.call("list_servers", json!({"include_metadata": true})));
         assert_eq!(list[0]["status"], "failed", "{name}: {list}");
         server.behave();
-        echoes(&mut client, "s");
+        recovers(&mut client, "s");
     }
 }
 
