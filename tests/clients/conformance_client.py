@@ -45,7 +45,7 @@ class Gateway:
         self.process.stdin.flush()
 
     def request(self, method, params):
-        """The result; answers what the gateway asks meanwhile."""
+        """The result, or the whole of an error; answers what the gateway asks meanwhile."""
         self.last_id += 1
         if STATELESS:
             params = {**params, "_meta": {
@@ -60,9 +60,7 @@ class Gateway:
                 if "id" in message:
                     self.send({"id": message["id"], "result": answer(message)})
             elif message.get("id") == self.last_id:
-                if "error" in message:
-                    raise RuntimeError(f"{method}: {message['error']}")
-                return message["result"]
+                return message.get("result") or message
         raise RuntimeError(f"{method}: the gateway ended")
 
     def call(self, tool, arguments):
@@ -80,6 +78,7 @@ class Gateway:
         raise RuntimeError(f"{tool} asks without end")
 
     def execute(self, tool, args):
+        """Calls a tool of the server; that it fails is for the scenario to judge."""
         result = self.call("execute_tool", {"server": "conf", "tool": tool, "args": args})
         if refused(result) == "INVALID_ARGUMENTS" and None in args.values():
             # What an agent does that reads the signature: what it has no value for, it leaves out.

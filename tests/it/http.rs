@@ -32,6 +32,13 @@ pub fn echoes(client: &mut Client, server: &str) {
     assert_eq!(text(&result).replace(' ', ""), r#"{"n":1}"#, "{server}");
 }
 
+/// After failures the next trial may have to wait a while.
+#[track_caller]
+pub fn recovers(client: &mut Client, server: &str) {
+    let mut echoed = || client.execute(server, "echo", json!({}))["isError"] != true;
+    assert!(within(AT_ONCE, &mut echoed), "{server} is not called again");
+}
+
 /// How often a server was asked for a new session.
 fn handshakes(server: &HttpServer) -> usize {
     server.count("initialize")

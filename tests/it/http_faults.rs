@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    http::{AT_ONCE, beside_ok, echoes},
+    http::{AT_ONCE, beside_ok, echoes, recovers},
     http_server::{ERAS, Era, Form, HttpServer, Reply},
     support::{Client, Setup, json_in, refusal, text},
 };
@@ -99,12 +99,18 @@ fn no_answer_is_told(era: Era) {
     let server = HttpServer::start(era, Form::Json);
     let mut client = beside_ok(server.entry()).connect();
     echoes(&mut client, "s");
+    // A call that is in flight meanwhile.
+    server.on("raw", Reply::sse().wait(Duration::from_millis(300)).event(ANSWER));
     for (name, reply, words) in no_answers() {
         eprintln!("{era:?}: {name}");
+        let other = client.begin("execute_tool", json!({"server": "s", "tool": "raw"}));
         server.on("odd", reply);
         let error = refused_at_once(&mut client, "odd");
+        eprintln!("{}", error["message"]);
         assert_eq!(error["code"], "SERVER_UNAVAILABLE", "{name}: {error}");
         assert!(error["message"].as_str().unwrap().contains(words), "{name}: {error}");
+        let other = client.response(other)["result"].clone();
+        assert_eq!(text(&other), "mine", "{name} ends another call: {other}");
         echoes(&mut client, "ok");
         echoes(&mut client, "s");
     }
@@ -118,6 +124,14 @@ fn what_is_no_answer_is_told_at_once_by_servers_with_sessions() {
 #[test]
 fn what_is_no_answer_is_told_at_once_by_servers_without_sessions() {
     no_answer_is_told(Era::Modern);
+}
+
+/// In chunks of one byte, but for the id.
+fn byte_by_byte() -> Reply {
+    let (before, after) = ANSWER.split_once("$id").unwrap();
+    let each =
+        |reply: Reply, text: &str| text.chars().fold(reply, |reply, c| reply.text(&c.to_string()));
+    each(each(Reply::sse().text("data: "), before).text("$id"), after).text("\n\n")
 }
 
 #[test]
@@ -145,13 +159,7 @@ fn an_answer_is_found_whatever_surrounds_it() {
         ("many data lines", Reply::sse().text(&format!("data:{in_lines}\n\n"))),
         ("comments", Reply::sse().text(": hello\n\n: again\n").event(ANSWER)),
         ("ids", Reply::sse().text("id: 1\ndata: \n\n").text("id: 2\n").event(ANSWER)),
-        (
-            "byte by byte",
-            ANSWER
-                .chars()
-                .fold(Reply::sse().text("data: "), |r, c| r.text(&c.to_string()))
-                .text("\n\n"),
-        ),
+        ("byte by byte", byte_by_byte()),
         ("foreign answers first", Reply::sse().event(FOREIGN).event(FOREIGN).event(ANSWER)),
         ("the answer twice", Reply::sse().event(ANSWER).event(LATER)),
         ("garbage first", Reply::sse().event("nonsense").event("[]").event("17").event(ANSWER)),
@@ -265,7 +273,7 @@ fn a_server_that_wants_credentials_says_auth_required() {
             assert_eq!(error["code"], "AUTH_REQUIRED", "{era:?} {key}: {error}");
             echoes(&mut client, "ok");
             server.behave();
-            echoes(&mut client, "s");
+            recovers(&mut client, "s");
         }
     }
 }
@@ -321,7 +329,7 @@ fn a_handshake_that_fails_is_told_at_once() {
         let list = json_in(&client.call("list_servers", json!({"include_metadata": true})));
         assert_eq!(list[0]["status"], "failed", "{name}: {list}");
         server.behave();
-        echoes(&mut client, "s");
+        recovers(&mut client, "s");
     }
 }
 

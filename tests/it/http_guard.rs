@@ -197,7 +197,7 @@ fn private_addresses_are_refused_unless_allowed() {
     let hosts = [
         "127.0.0.1",
         "localhost",
-        "LOCALHOST.",
+        "LocalHost",
         "127.1",
         "2130706433",
         "0x7f.0.0.1",

@@ -63,7 +63,8 @@ impl Request {
     }
 }
 
-/// An HTTP response; `$id` in its text stands for the id of the request.
+/// An HTTP response; `$id` in its text stands for the id of the request, `$token` for its progress
+/// token.
 #[derive(Clone, Debug)]
 pub struct Reply {
     status: u16,
@@ -135,10 +136,13 @@ impl Reply {
     }
 
     /// Whether the connection can be used again.
-    fn write(&self, id: &Value, stream: &mut TcpStream) -> std::io::Result<bool> {
+    fn write(&self, request: &Value, stream: &mut TcpStream) -> std::io::Result<bool> {
+        let token = request["params"]["_meta"]["progressToken"].to_string();
+        let id = request["id"].to_string();
+        let own = |text: &str| text.replace("$id", &id).replace("$token", &token);
         let whole = match self.pieces.as_slice() {
             [] if !self.cut => Some(String::new()),
-            [Piece::Text(text)] if !self.cut => Some(text.replace("$id", &id.to_string())),
+            [Piece::Text(text)] if !self.cut => Some(own(text)),
             _ => None,
         };
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
@@ -158,7 +162,7 @@ impl Reply {
         stream.write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes())?;
         for piece in &self.pieces {
             match piece {
-                Piece::Text(text) => chunk(&text.replace("$id", &id.to_string()), stream)?,
+                Piece::Text(text) => chunk(&own(text), stream)?,
                 Piece::Repeat(text, times) => repeat(text, *times, stream)?,
                 Piece::Wait(time) => pause(*time, stream)?,
             }
@@ -362,7 +366,7 @@ impl Shared {
         while let Some(request) = read(&mut reader) {
             let reply = self.answer(&request);
             self.state.lock().unwrap().seen.push(request.clone());
-            match reply.write(&request.body["id"], &mut stream) {
+            match reply.write(&request.body, &mut stream) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(_) => {

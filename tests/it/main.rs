@@ -23,6 +23,7 @@ mod http;
 mod http_faults;
 mod http_guard;
 mod http_limits;
+mod http_meanwhile;
 mod http_server;
 mod identity;
 mod meanwhile;

@@ -36,7 +36,7 @@ fn pair_with(
 }
 
 /// Begins a tool call on server `s` with that progress token.
-fn begin(client: &mut Client, tool: &str, args: Value, token: &str) -> u64 {
+pub fn begin(client: &mut Client, tool: &str, args: Value, token: &str) -> u64 {
     let arguments = json!({"server": "s", "tool": tool, "args": args});
     let params =
         json!({"name": "execute_tool", "arguments": arguments, "_meta": {"progressToken": token}});
@@ -44,7 +44,7 @@ fn begin(client: &mut Client, tool: &str, args: Value, token: &str) -> u64 {
 }
 
 /// Everything that arrives up to the answer to `id`, and the answer.
-fn until(client: &mut Client, id: u64) -> (Vec<Value>, Value) {
+pub fn until(client: &mut Client, id: u64) -> (Vec<Value>, Value) {
     let mut before = Vec::new();
     loop {
         let message = client.next(Duration::from_secs(60)).expect("an answer");

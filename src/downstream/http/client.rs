@@ -11,8 +11,8 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{RequestBuilder, Response, redirect};
 use rmcp::{
     model::{
-        ClientJsonRpcMessage, ClientRequest, ErrorData, JsonRpcMessage, ListToolsResult, RequestId,
-        ServerJsonRpcMessage, ServerResult, Tool,
+        ClientJsonRpcMessage, ClientRequest, ErrorData, JsonRpcMessage, RequestId,
+        ServerJsonRpcMessage, ServerResult,
     },
     transport::streamable_http_client::{
         SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse as Posted,
@@ -25,6 +25,7 @@ use super::{
     Kept,
     events::{Event, events},
     guard::{Guard, REFUSED},
+    mirrored::header_tools,
 };
 use crate::{
     domain::{
@@ -359,21 +360,16 @@ async fn error_answer(
     let mut failed = failed_by(status, text_of(&response, &header::RETRY_AFTER));
     let body = bounded(response, MOST_ERROR_BYTES).await.ok().flatten().unwrap_or_default();
     let message: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let is_error = message.get("error").is_some_and(Value::is_object);
-    let anonymous = message.get("id").is_none_or(Value::is_null);
-    let no_session = match status {
-        StatusCode::NOT_FOUND => in_session && anonymous,
-        StatusCode::BAD_REQUEST => anonymous && speaks_of_a_session(&message),
-        _ => false,
-    };
+    let no_session = is_expired(status, &message, waits.as_ref());
     if no_session && in_session {
         return Err(Trouble::Expired);
     }
-    if no_session {
+    if no_session && status == StatusCode::BAD_REQUEST {
         // Another server, of the other era, by now; it did not take the request.
         failed.reached = Reached::No;
         return Err(Trouble::Failed(failed));
     }
+    let is_error = message.get("error").is_some_and(Value::is_object);
     let unauthorised = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
     let (Some(waits), true, false) = (waits, is_error, unauthorised) else {
         return Err(Trouble::Failed(failed));
@@ -385,11 +381,19 @@ async fn error_answer(
     }
 }
 
-/// Some servers answer so to a session that they do not know, or where they want one.
-fn speaks_of_a_session(message: &Value) -> bool {
-    let text = message.pointer("/error/message").and_then(Value::as_str).unwrap_or_default();
-    let text = text.to_lowercase();
-    text.contains("session") || text.contains("initializ")
+/// Whether the server knows of no session where it wants one. It should say so with 404, and some do
+/// with 400; both may as well be its answer to this very request.
+fn is_expired(status: StatusCode, message: &Value, waits: Option<&Waits>) -> bool {
+    let id = message.get("id").and_then(|id| serde_json::from_value(id.clone()).ok());
+    let own = waits.zip(id).is_some_and(|(waits, id)| wire::same(&waits.id, &id));
+    let words = message.pointer("/error/message").and_then(Value::as_str);
+    let words = words.unwrap_or_default().to_ascii_lowercase();
+    let about_session = words.contains("session") || words.contains("initialized");
+    match status {
+        StatusCode::NOT_FOUND => about_session || !own,
+        StatusCode::BAD_REQUEST => about_session && !own,
+        _ => false,
+    }
 }
 
 fn failed_by(status: StatusCode, retry_after: Option<String>) -> Failed {
@@ -467,29 +471,4 @@ fn is_answer(message: &ServerJsonRpcMessage) -> bool {
 
 fn text(message: &ServerJsonRpcMessage) -> Option<String> {
     serde_json::to_string(message).ok()
-}
-
-/// The tools that name HTTP headers for their arguments, as rmcp's type; None if there are none.
-fn header_tools(list: &Value) -> Option<ListToolsResult> {
-    let tools = list.get("tools")?.as_array()?;
-    let tools: Vec<Tool> =
-        tools.iter().filter(|tool| names_headers(tool)).filter_map(typed).collect();
-    (!tools.is_empty()).then(|| ListToolsResult::with_all_items(tools))
-}
-
-fn typed(tool: &Value) -> Option<Tool> {
-    let name = tool.get("name")?.as_str()?.to_owned();
-    let schema = tool.get("inputSchema")?.as_object()?.clone();
-    Some(Tool::new(name, "", Arc::new(schema)))
-}
-
-/// Whether a tool wants arguments repeated as HTTP headers (`x-mcp-header`).
-pub(super) fn names_headers(tool: &Value) -> bool {
-    match tool {
-        Value::Object(members) => {
-            members.contains_key("x-mcp-header") || members.values().any(names_headers)
-        }
-        Value::Array(items) => items.iter().any(names_headers),
-        _ => false,
-    }
 }

@@ -7,10 +7,12 @@
 //! - [`client`]: one HTTP request each, and what its answer means.
 //! - [`events`]: server-sent events of bounded size.
 //! - [`guard`]: which addresses may be reached.
+//! - [`mirrored`]: tools that want arguments as HTTP headers.
 
 mod client;
 mod events;
 mod guard;
+mod mirrored;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -140,7 +142,7 @@ fn given_back(
     {
         let left: HashSet<&str> = left.tools.iter().map(|tool| tool.name.as_ref()).collect();
         tools.retain(|tool| {
-            !client::names_headers(tool)
+            !mirrored::names_headers(tool)
                 || tool.get("name").and_then(Value::as_str).is_some_and(|name| left.contains(name))
         });
     }

@@ -1,0 +1,118 @@
+//! What happens in the middle of a call to a server over HTTP.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    http::{AT_ONCE, echoes},
+    http_faults::ANSWER,
+    http_server::{ERAS, Era, Form, HttpServer, Reply},
+    meanwhile::{begin, until},
+    support::{Client, Setup, text, within},
+};
+
+/// A client that takes questions, over this server.
+fn asked(server: &HttpServer) -> Client {
+    let mut entry = server.entry();
+    entry["elicitation"] = json!("allow");
+    let mut client = Setup::new(json!({ "s": entry }), None).start();
+    client.capabilities = json!({"elicitation": {}});
+    client.handshake("2025-11-25");
+    client
+}
+
+/// A question as a server may write it: a number that does not fit, unknown members, key order.
+const QUESTION: &str = r#"{"message":"which?","x":{"z":1,"a":123456789012345678901234567890},"requestedSchema":{"type":"object","properties":{"b":{"type":"string","x-vendor":1},"a":{"type":"integer"}}}}"#;
+
+fn question(id: &str, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"elicitation/create","params":{params}}}"#)
+}
+
+#[test]
+fn progress_over_http_arrives_whole_in_order_and_before_the_answer() {
+    let step = |n: usize| {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":$token,"progress":{n},"vendor":1e400}}}}"#
+        )
+    };
+    let vendor: Value = serde_json::from_str("1e400").unwrap();
+    for era in ERAS {
+        let server = HttpServer::start(era, Form::Json);
+        let stream = (1..=500).fold(Reply::sse(), |reply, n| reply.event(&step(n)));
+        server.on("odd", stream.event(ANSWER));
+        let setup = Setup::new(json!({"s": server.entry()}), None);
+        for mut client in [setup.connect(), setup.connect_stateless()] {
+            let id = begin(&mut client, "odd", json!({}), "mine");
+            let (before, answer) = until(&mut client, id);
+            assert_eq!(text(&answer["result"]), "mine");
+            let told: Vec<u64> = before
+                .iter()
+                .filter(|message| message["method"] == "notifications/progress")
+                .map(|message| {
+                    assert_eq!(message["params"]["progressToken"], "mine");
+                    assert_eq!(message["params"]["vendor"], vendor);
+                    message["params"]["progress"].as_u64().unwrap()
+                })
+                .collect();
+            assert_eq!(told, (1..=500).collect::<Vec<_>>(), "{era:?}");
+        }
+    }
+}
+
+#[test]
+fn a_question_over_http_and_its_answer_pass_as_they_are() {
+    let server = HttpServer::start(Era::Legacy, Form::Json);
+    let mut client = asked(&server);
+    let stream = Reply::sse().event(&question("q", QUESTION)).wait(Duration::from_millis(700));
+    server.on("odd", stream.event(ANSWER));
+    let id = begin(&mut client, "odd", json!({}), "t");
+    let mut asked = client.next(AT_ONCE).unwrap();
+    assert_eq!(asked["method"], "elicitation/create", "{asked}");
+    // Belongs to the hop between us and the client.
+    asked["params"].as_object_mut().unwrap().shift_remove("_meta");
+    let expected: Value = serde_json::from_str(QUESTION).unwrap();
+    assert_eq!(asked["params"].to_string(), expected.to_string(), "order and numbers");
+    let answer = r#"{"action":"accept","content":{"b":"x","a":98765432109876543210},"_meta":{"z":1,"a":1e400}}"#;
+    client.send_bytes(
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{answer}}}\n", asked["id"]).as_bytes(),
+    );
+    assert_eq!(text(&until(&mut client, id).1["result"]), "mine");
+    let answered = || server.seen().into_iter().map(|r| r.body).find(|body| body["id"] == "q");
+    assert!(within(AT_ONCE, || answered().is_some()));
+    let expected: Value = serde_json::from_str(answer).unwrap();
+    assert_eq!(answered().unwrap()["result"].to_string(), expected.to_string());
+}
+
+#[test]
+fn a_question_over_http_goes_nowhere_unless_it_is_allowed() {
+    let server = HttpServer::start(Era::Legacy, Form::Json);
+    let mut client = Setup::new(json!({"s": server.entry()}), None).start();
+    client.capabilities = json!({"elicitation": {}});
+    client.handshake("2025-11-25");
+    let stream = Reply::sse().event(&question("q", QUESTION)).wait(Duration::from_millis(300));
+    server.on("odd", stream.event(ANSWER));
+    let id = begin(&mut client, "odd", json!({}), "t");
+    let (before, answer) = until(&mut client, id);
+    assert_eq!(text(&answer["result"]), "mine");
+    assert!(before.is_empty(), "{before:?}");
+    let answered = || server.seen().into_iter().map(|r| r.body).find(|body| body["id"] == "q");
+    assert!(within(AT_ONCE, || answered().is_some()));
+    assert_eq!(answered().unwrap()["result"]["action"], "decline");
+}
+
+#[test]
+fn changed_tools_are_listed_again_when_the_open_stream_says_so() {
+    let server = HttpServer::start(Era::Legacy, Form::Json);
+    let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    let stream = Reply::sse().wait(Duration::from_millis(500)).event(changed);
+    server.on("GET", stream.wait(Duration::from_secs(600)));
+    let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
+    echoes(&mut client, "s");
+    let before = server.count("tools/list");
+    let listed = || {
+        client.execute("s", "echo", json!({}));
+        server.count("tools/list") > before
+    };
+    assert!(within(AT_ONCE, listed));
+}
