@@ -25,6 +25,7 @@ mod way;
 
 use std::{env, fs, path::Path, thread};
 
+use sha2::{Digest, Sha256};
 use way::{Rival, Way};
 
 const USAGE: &str = "usage: cargo bench --bench calls -- [--quick] [--rounds N] [--stateless] \
@@ -128,10 +129,26 @@ fn drive(plan: &Plan) {
         ways.extend(rival.way());
     }
     println!("\nMachine: {}. Load before: {}.", machine(), load_average());
-    println!("MCP {} on both sides, medians of {} rounds.\n", plan.era.version(), plan.rounds);
+    println!("MCP {} on both sides, medians of {} rounds.", plan.era.version(), plan.rounds);
+    let before = digests(&binaries);
+    for (binary, digest) in binaries.iter().zip(&before) {
+        println!("`{}` is {digest}.", file_name(binary));
+    }
+    println!();
     load::measure(plan, &ways, dir.path());
     start::measure(plan, &binaries);
+    // The next build of this target directory puts another file in its place.
+    assert_eq!(before, digests(&binaries), "a binary was replaced meanwhile; the figures are void");
     println!("Load after: {}.", load_average());
+}
+
+/// What tells two builds apart that have one name.
+fn digests(binaries: &[String]) -> Vec<String> {
+    let digest = |binary: &String| {
+        let digest = Sha256::digest(fs::read(binary).unwrap());
+        digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    };
+    binaries.iter().map(digest).collect()
 }
 
 fn machine() -> String {
