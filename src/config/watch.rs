@@ -39,6 +39,9 @@ const LATEST: Duration = Duration::from_millis(500);
 /// Files are read so often while somebody writes to them.
 const MOST_TRIES: usize = 4;
 
+const RESTLESS: &str =
+    "the settings files are written to all the time; they are read again when that ends";
+
 /// How often files that cannot be watched are looked at.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -98,8 +101,10 @@ impl Watch {
             let at = SystemTime::now();
             let outcome = self.load(in_use).await;
             tries += 1;
-            if tries == MOST_TRIES || !seen.is_disturbed(&self.look().await) {
+            let disturbed = seen.is_disturbed(&self.look().await);
+            if !disturbed || tries == MOST_TRIES {
                 self.read = seen;
+                let outcome = if disturbed { Err(Faults::of_no_file(RESTLESS)) } else { outcome };
                 return Reload { files, at, outcome };
             }
             // What was read may be half of one state and half of the next.
@@ -113,11 +118,9 @@ impl Watch {
     async fn load(&self, in_use: &Sources) -> Result<Settings, Faults> {
         let (options, env, in_use) = (self.options.clone(), self.env.clone(), in_use.clone());
         let read = tokio::task::spawn_blocking(move || reload(&options, &env, &in_use)).await;
+        // The next change is read all the same.
         read.unwrap_or_else(|error| {
-            // The next change is read all the same.
-            let mut faults = Faults::default();
-            faults.general(format!("the settings could not be read: {error}"));
-            Err(faults)
+            Err(Faults::of_no_file(&format!("the settings could not be read: {error}")))
         })
     }
 
