@@ -51,6 +51,8 @@ pub struct Watch {
     env: Environment,
     /// What was there when the files were read last.
     read: Seen,
+    /// Files that were written to for as long as we tried to read them.
+    owed: Vec<SettingsFile>,
     /// Rings when something on the trail has changed.
     bell: Arc<Notify>,
     armed: Option<Armed>,
@@ -89,7 +91,8 @@ impl Watch {
     pub fn new(options: Options, env: Environment) -> io::Result<Self> {
         let read = Seen::now(&options, &env);
         let bell = Arc::default();
-        Ok(Self { options, env, read, bell, armed: None, asked: Hangup::new()? })
+        let (owed, asked) = (Vec::new(), Hangup::new()?);
+        Ok(Self { options, env, read, owed, bell, armed: None, asked })
     }
 
     /// The next reload: whenever a file has changed, or SIGHUP asks. `in_use` is where the settings
@@ -104,14 +107,14 @@ impl Watch {
             let disturbed = seen.is_disturbed(&self.look().await);
             if !disturbed || tries == MOST_TRIES {
                 self.read = seen;
+                self.owed = if disturbed { files.clone() } else { Vec::new() };
                 let outcome = if disturbed { Err(Faults::of_no_file(RESTLESS)) } else { outcome };
                 return Reload { files, at, outcome };
             }
             // What was read may be half of one state and half of the next.
             self.quiet().await;
             seen = self.look().await;
-            let more = seen.differing(&self.read);
-            files.extend(more.into_iter().filter(|file| !files.contains(file)).collect::<Vec<_>>());
+            files = either(&files, &seen.differing(&self.read));
         }
     }
 
@@ -130,11 +133,15 @@ impl Watch {
             // In this order: what changes after the look, or before the watch, is not missed.
             self.arm().await;
             let mut seen = self.look().await;
-            if !asked && !seen.differing(&self.read).is_empty() {
+            let mut files = either(&self.owed, &seen.differing(&self.read));
+            if !asked && !files.is_empty() {
                 self.quiet().await;
                 seen = self.look().await;
+                files = either(&self.owed, &seen.differing(&self.read));
             }
-            let files = if asked { seen.present() } else { seen.differing(&self.read) };
+            if asked {
+                files = either(&files, &seen.present());
+            }
             if asked || !files.is_empty() {
                 return (files, seen);
             }
@@ -231,6 +238,11 @@ impl Armed {
     fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Acquire)
     }
+}
+
+fn either(some: &[SettingsFile], others: &[SettingsFile]) -> Vec<SettingsFile> {
+    let all = SettingsFile::ALL.into_iter();
+    all.filter(|file| some.contains(file) || others.contains(file)).collect()
 }
 
 /// Whether an event may have changed what is at the end of the trail. Reading is none of that, and

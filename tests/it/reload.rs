@@ -395,6 +395,20 @@ fn many_writes_are_one_reload() {
 }
 
 #[test]
+fn file_that_is_written_to_without_end_comes_into_force_at_its_end() {
+    let setup = setup();
+    let rules = setup.path().join(RULES);
+    let text = denying(&["a"]).to_string();
+    let mut client = setup.connect();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        put(&rules, &text);
+    }
+    comes_into_force(&mut client, "written without end", "a", true);
+    assert_eq!(reading(&mut client, "gateway_rules")["last_error"], Value::Null);
+}
+
+#[test]
 fn what_is_not_a_settings_file_causes_no_reload() {
     let setup = setup();
     let mut client = setup.connect();
