@@ -58,6 +58,12 @@ impl Faults {
         self
     }
 
+    pub(super) fn of_no_file(message: &str) -> Self {
+        let mut faults = Self::default();
+        faults.general(message);
+        faults
+    }
+
     /// The faults of one settings file.
     pub fn about(&self, file: SettingsFile) -> impl Iterator<Item = &Fault> {
         self.0.iter().filter(move |fault| fault.about == Some(file))

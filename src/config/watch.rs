@@ -39,6 +39,9 @@ const LATEST: Duration = Duration::from_millis(500);
 /// Files are read so often while somebody writes to them.
 const MOST_TRIES: usize = 4;
 
+const RESTLESS: &str =
+    "the settings files are written to all the time; they are read again when that ends";
+
 /// How often files that cannot be watched are looked at.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -48,6 +51,8 @@ pub struct Watch {
     env: Environment,
     /// What was there when the files were read last.
     read: Seen,
+    /// Files that were written to for as long as we tried to read them.
+    owed: Vec<SettingsFile>,
     /// Rings when something on the trail has changed.
     bell: Arc<Notify>,
     armed: Option<Armed>,
@@ -86,7 +91,8 @@ impl Watch {
     pub fn new(options: Options, env: Environment) -> io::Result<Self> {
         let read = Seen::now(&options, &env);
         let bell = Arc::default();
-        Ok(Self { options, env, read, bell, armed: None, asked: Hangup::new()? })
+        let (owed, asked) = (Vec::new(), Hangup::new()?);
+        Ok(Self { options, env, read, owed, bell, armed: None, asked })
     }
 
     /// The next reload: whenever a file has changed, or SIGHUP asks. `in_use` is where the settings
@@ -98,26 +104,26 @@ impl Watch {
             let at = SystemTime::now();
             let outcome = self.load(in_use).await;
             tries += 1;
-            if tries == MOST_TRIES || !seen.is_disturbed(&self.look().await) {
+            let disturbed = seen.is_disturbed(&self.look().await);
+            if !disturbed || tries == MOST_TRIES {
                 self.read = seen;
+                self.owed = if disturbed { files.clone() } else { Vec::new() };
+                let outcome = if disturbed { Err(Faults::of_no_file(RESTLESS)) } else { outcome };
                 return Reload { files, at, outcome };
             }
             // What was read may be half of one state and half of the next.
             self.quiet().await;
             seen = self.look().await;
-            let more = seen.differing(&self.read);
-            files.extend(more.into_iter().filter(|file| !files.contains(file)).collect::<Vec<_>>());
+            files = either(&files, &seen.differing(&self.read));
         }
     }
 
     async fn load(&self, in_use: &Sources) -> Result<Settings, Faults> {
         let (options, env, in_use) = (self.options.clone(), self.env.clone(), in_use.clone());
         let read = tokio::task::spawn_blocking(move || reload(&options, &env, &in_use)).await;
+        // The next change is read all the same.
         read.unwrap_or_else(|error| {
-            // The next change is read all the same.
-            let mut faults = Faults::default();
-            faults.general(format!("the settings could not be read: {error}"));
-            Err(faults)
+            Err(Faults::of_no_file(&format!("the settings could not be read: {error}")))
         })
     }
 
@@ -127,11 +133,15 @@ impl Watch {
             // In this order: what changes after the look, or before the watch, is not missed.
             self.arm().await;
             let mut seen = self.look().await;
-            if !asked && !seen.differing(&self.read).is_empty() {
+            let mut files = either(&self.owed, &seen.differing(&self.read));
+            if !asked && !files.is_empty() {
                 self.quiet().await;
                 seen = self.look().await;
+                files = either(&self.owed, &seen.differing(&self.read));
             }
-            let files = if asked { seen.present() } else { seen.differing(&self.read) };
+            if asked {
+                files = either(&files, &seen.present());
+            }
             if asked || !files.is_empty() {
                 return (files, seen);
             }
@@ -228,6 +238,11 @@ impl Armed {
     fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Acquire)
     }
+}
+
+fn either(some: &[SettingsFile], others: &[SettingsFile]) -> Vec<SettingsFile> {
+    let all = SettingsFile::ALL.into_iter();
+    all.filter(|file| some.contains(file) || others.contains(file)).collect()
 }
 
 /// Whether an event may have changed what is at the end of the trail. Reading is none of that, and

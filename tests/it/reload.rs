@@ -328,6 +328,25 @@ fn pinned_agent_that_vanishes_is_a_fault() {
 }
 
 #[test]
+fn file_that_is_not_read_yet_is_a_fault_while_it_is_there() {
+    let setup = setup();
+    let path = setup.path().join("config/gateway.yaml");
+    let mut client = setup.connect();
+    let write = || {
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::write(&path, "server: {}").unwrap();
+    };
+    check_refused(&mut client, "gateway", write, &["does not read it yet"]);
+    fs::write(setup.path().join(RULES), denying(&["a"]).to_string()).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    assert!(!is_denied(&mut client, "a"));
+    fs::remove_file(&path).unwrap();
+    comes_into_force(&mut client, "fault removed", "a", true);
+    assert_eq!(reading(&mut client, "gateway")["last_error"], Value::Null);
+    assert_eq!(counts(&mut client, "mcp_config"), (1, 1));
+}
+
+#[test]
 fn both_files_are_read_for_themselves_and_in_force_together() {
     let setup = setup();
     let mut client = setup.connect();
@@ -373,6 +392,20 @@ fn many_writes_are_one_reload() {
     fs::write(&rules, denying(&["a"]).to_string()).unwrap();
     comes_into_force(&mut client, "many writes", "a", true);
     assert_eq!(counts(&mut client, "gateway_rules"), (2, 2));
+}
+
+#[test]
+fn file_that_is_written_to_without_end_comes_into_force_at_its_end() {
+    let setup = setup();
+    let rules = setup.path().join(RULES);
+    let text = denying(&["a"]).to_string();
+    let mut client = setup.connect();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        put(&rules, &text);
+    }
+    comes_into_force(&mut client, "written without end", "a", true);
+    assert_eq!(reading(&mut client, "gateway_rules")["last_error"], Value::Null);
 }
 
 #[test]

@@ -140,7 +140,10 @@ fn call_ends_by_the_settings_it_began_with() {
 
 #[test]
 fn shutdown_stops_servers_that_still_drain() {
-    let setup = Setup::new(json!({"s": scripted_with(&["pid", "hang"])}), None).arg("--debug");
+    let setup = Setup::new(json!({}), None).arg("--debug");
+    let farewell = setup.path().join("farewell");
+    let args = ["--tools", r#"["pid", "hang"]"#, "--farewell", farewell.to_str().unwrap()];
+    write(&setup, json!({"s": scripted(&args)}));
     let mut client = setup.connect();
     let process = pid(&mut client, "s");
     client.begin("execute_tool", json!({"server": "s", "tool": "hang", "args": {}}));
@@ -149,12 +152,13 @@ fn shutdown_stops_servers_that_still_drain() {
     assert!(lives(process), "its call is in flight");
     let (status, took, _) = client.finish();
     assert!(status.success() && !lives(process));
+    assert!(farewell.exists(), "it had the time to end that every server has");
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 /// Two states of both files that belong together. A call that saw the servers of one and the rules
-/// of the other would get an answer that neither gives.
-fn states(setup: &Setup) {
+/// of the other would get an answer that neither gives. `idle` servers are there and switched off.
+fn states(setup: &Setup, idle: usize) {
     for (state, other) in [("a", "b"), ("b", "a")] {
         let dir = setup.path().join("mounted").join(format!("..{state}"));
         fs::create_dir_all(&dir).unwrap();
@@ -163,7 +167,10 @@ fn states(setup: &Setup) {
         let mut changing = scripted_with(&["echo"]);
         changing["env"] = json!({"STATE": state});
         let own = format!("server_{state}");
-        let servers = json!({"kept": kept, "changing": changing, &own: scripted(&[])});
+        let mut servers = json!({"kept": kept, "changing": changing, &own: scripted(&[])});
+        for n in 0..idle {
+            servers[format!("idle_{n}")] = json!({"command": "none", "disabled": true});
+        }
         let rules = json!({
             "agents": {"default": {
                 "allow": {"servers": ["kept", "changing", own], "tools": {"*": ["*"]}},
@@ -221,9 +228,31 @@ fn check_answer(answer: &Value, kind: &str, mark: usize) {
 }
 
 #[test]
+fn half_of_one_state_and_half_of_another_never_come_into_force() {
+    let setup = Setup::new(json!({}), None).arg("--debug").arg("--config-dir=mounted");
+    // So large that the files change between the reading of the one and of the other.
+    states(&setup, 3_000);
+    let mut client = setup.connect();
+    let data = setup.path().join("mounted/..data");
+    for (round, wait) in [20, 50, 80, 120, 200].into_iter().enumerate() {
+        client.signal("-HUP");
+        thread::sleep(Duration::from_millis(wait));
+        let next = if round % 2 == 0 { "b" } else { "a" };
+        point(&data, &format!("..{next}"));
+        let settled = within(MARGIN, || {
+            let listed = client.begin("list_servers", json!({}));
+            let listed = client.response(listed);
+            check_answer(&listed, "listed", 0);
+            json_in(&listed["result"])[0]["description"] == next
+        });
+        assert!(settled, "{}", status(&mut client));
+    }
+}
+
+#[test]
 fn reloads_by_the_hundred_lose_no_call_and_mix_nothing() {
     let setup = Setup::new(json!({}), None).arg("--debug").arg("--config-dir=mounted");
-    states(&setup);
+    states(&setup, 0);
     let mut client = setup.connect();
     let data = setup.path().join("mounted/..data");
     let begun = Instant::now();

@@ -21,6 +21,7 @@ options.add_argument("--era", default="both", choices=["both", "legacy", "modern
 options.add_argument("--silent", action="store_true", help="never answer anything")
 options.add_argument("--silent-file", help="stay silent while this file exists")
 options.add_argument("--held-file", help="read nothing before this file has gone")
+options.add_argument("--farewell", help="write this file some time after the end of input")
 options.add_argument("--die", action="store_true", help="end before the handshake")
 options.add_argument("--doomed", help="a file with how often to end once the tools are listed")
 options.add_argument("--tools-file", help="read the tools from this file at each start")
@@ -319,5 +320,9 @@ for line in sys.stdin:
     silent = options.silent or (options.silent_file and os.path.exists(options.silent_file))
     if not silent:
         handle(json.loads(line))
+if options.farewell:
+    time.sleep(0.3)
+    with open(options.farewell, "w") as file:
+        file.write("ended in good order")
 while options.stubborn:
     time.sleep(1)
