@@ -46,7 +46,7 @@ pub enum Refusal {
         retry_after_ms: Option<u64>,
     },
     /// The server wants credentials that the gateway does not have.
-    #[error("server `{server}` wants credentials: {cause}")]
+    #[error("server `{server}` cannot be used without credentials: {cause}")]
     AuthRequired {
         /// Which server.
         server: ServerName,

@@ -203,7 +203,7 @@ fn wrong_arguments_are_tool_errors_that_say_what_to_write() {
         ("get_server_tools", json!({"server": "x".repeat(600)}), "600 bytes long"),
         ("get_server_tools", json!({"server": "s", "pattern": "[ab]"}), "character class"),
         ("execute_tool", json!({"server": "s"}), "`tool` is missing"),
-        ("execute_tool", json!({"server": "s", "tool": "echo", "args": "{}"}), "must be an object"),
+        ("execute_tool", json!({"server": "s", "tool": "echo", "args": "[]"}), "must be an object"),
         (
             "execute_tool",
             json!({"server": "s", "tool": "echo", "args": {}, "arguments": {}}),

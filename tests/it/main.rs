@@ -34,6 +34,7 @@ mod policy_model;
 mod reload;
 #[cfg(unix)]
 mod reload_servers;
+mod repair;
 mod secrets;
 mod settings;
 mod settings_faults;

@@ -243,9 +243,13 @@ fn a_client_that_does_not_open_addresses_is_not_asked_to() {
 #[test]
 fn a_question_of_one_among_many_calls_is_not_put_to_the_wrong_client() {
     let asks = json!({"elicitation": {}});
-    let mut ours = pair_with("legacy", "legacy", &allowed(), &["ask", "slow"], asks);
-    let slow = json!({"server": "s", "tool": "slow", "args": {"ms": 4000}});
+    let tools = ["ask", "slow", "heard"];
+    let mut ours = pair_with("legacy", "legacy", &allowed(), &tools, asks);
+    let slow = json!({"server": "s", "tool": "slow", "args": {"ms": 6000}});
     let slow = ours.begin("execute_tool", slow);
+    assert!(within(Duration::from_secs(60), || {
+        text(&ours.execute("s", "heard", json!({}))).contains("slow")
+    }));
     let result = ours.execute("s", "ask", form());
     assert!(text(&result).contains("cancel"), "{result}");
     assert_eq!(text(&ours.response(slow)["result"]), "slow");

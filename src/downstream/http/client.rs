@@ -399,7 +399,7 @@ fn is_expired(status: StatusCode, message: &Value, waits: Option<&Waits>) -> boo
 fn failed_by(status: StatusCode, retry_after: Option<String>) -> Failed {
     let reached = if status.is_server_error() { Reached::Maybe } else { Reached::Refused };
     let cause = match status {
-        StatusCode::UNAUTHORIZED => "it wants credentials (HTTP 401)".to_owned(),
+        StatusCode::UNAUTHORIZED => "it answered HTTP 401".to_owned(),
         status if status.is_redirection() => format!(
             "it redirects elsewhere (HTTP {}); give the final address as `url`",
             status.as_u16()
