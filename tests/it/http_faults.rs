@@ -34,6 +34,8 @@ pub fn well_said(error: &Value) {
 pub fn refused_at_once(client: &mut Client, tool: &str) -> Value {
     let begun = Instant::now();
     let result = client.execute("s", tool, json!({}));
+    // Before it is shown: what was not refused may be as long as anything.
+    assert!(result.to_string().len() < 100_000, "not refused");
     assert!(begun.elapsed() < AT_ONCE, "not at the timeout: {result}");
     let error = refusal(&result);
     well_said(&error);

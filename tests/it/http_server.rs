@@ -71,6 +71,8 @@ pub struct Reply {
     headers: Vec<(String, String)>,
     pieces: Vec<Piece>,
     cut: bool,
+    /// Before even the first byte.
+    delay: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -82,7 +84,7 @@ enum Piece {
 
 impl Reply {
     pub fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), pieces: Vec::new(), cut: false }
+        Self { status, headers: Vec::new(), pieces: Vec::new(), cut: false, delay: None }
     }
 
     pub fn json(status: u16, text: &str) -> Self {
@@ -102,6 +104,11 @@ impl Reply {
     /// Headers and then nothing, for as long as anybody waits.
     pub fn hang() -> Self {
         Self::sse().wait(Duration::from_secs(600))
+    }
+
+    /// Not even headers, for as long as anybody waits.
+    pub fn mute() -> Self {
+        Self { delay: Some(Duration::from_secs(600)), ..Self::status(200) }
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -139,6 +146,7 @@ impl Reply {
     fn write(&self, request: &Value, stream: &mut TcpStream) -> std::io::Result<bool> {
         let token = request["params"]["_meta"]["progressToken"].to_string();
         let id = request["id"].to_string();
+        self.delay.map_or(Ok(()), |delay| pause(delay, stream))?;
         let own = |text: &str| text.replace("$id", &id).replace("$token", &token);
         let whole = match self.pieces.as_slice() {
             [] if !self.cut => Some(String::new()),
