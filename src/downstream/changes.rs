@@ -24,7 +24,7 @@ impl Changes {
 
     /// The change, if there is one that nobody has taken.
     pub(super) fn take(&self) -> Option<Taken<'_>> {
-        self.changed.swap(false, Ordering::AcqRel).then_some(Taken(Some(self)))
+        self.changed.swap(false, Ordering::AcqRel).then(|| Taken(Some(self)))
     }
 
     /// Waits for a change.
