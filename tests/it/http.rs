@@ -202,7 +202,7 @@ fn a_server_that_is_down_is_named_and_found_again_when_it_is_back() {
         let list = json_in(&client.call("list_servers", json!({"include_metadata": true})));
         assert_ne!(list[0]["status"], "ready", "{list}");
         let _back = HttpServer::start_at(server.address(), era, Form::Json);
-        echoes(&mut client, "s");
+        recovers(&mut client, "s");
     }
 }
 

@@ -13,6 +13,8 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::support::within;
+
 /// Which protocol the server speaks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Era {
@@ -65,7 +67,7 @@ impl Request {
 
 /// An HTTP response; `$id` in its text stands for the id of the request, `$token` for its progress
 /// token.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
@@ -84,7 +86,7 @@ enum Piece {
 
 impl Reply {
     pub fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), pieces: Vec::new(), cut: false, delay: None }
+        Self { status, ..Self::default() }
     }
 
     pub fn json(status: u16, text: &str) -> Self {
@@ -158,7 +160,6 @@ impl Reply {
             head += &format!("{name}: {value}\r\n");
         }
         if let Some(body) = whole {
-            // Of one of these there is never a body.
             let length = if self.status == 204 {
                 String::new()
             } else {
@@ -226,6 +227,7 @@ struct Shared {
     state: Mutex<State>,
 }
 
+#[derive(Default)]
 struct State {
     seen: Vec<Request>,
     /// How many calls came as far as their tool.
@@ -248,17 +250,16 @@ impl HttpServer {
 
     /// At an address, say that of a server which was stopped.
     pub fn start_at(address: SocketAddr, era: Era, form: Form) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
-        let state = State {
-            seen: Vec::new(),
-            ran: 0,
-            hung_up: 0,
-            sessions: Vec::new(),
-            opened: 0,
-            replies: Vec::new(),
-            gone: Self::session_not_found(),
-            open: Vec::new(),
-        };
+        let mut listener = TcpListener::bind(address);
+        // What listened there before may still be closing.
+        within(Duration::from_secs(10), || {
+            listener.is_ok() || {
+                listener = TcpListener::bind(address);
+                listener.is_ok()
+            }
+        });
+        let listener = listener.unwrap();
+        let state = State { gone: Self::session_not_found(), ..State::default() };
         let shared =
             Shared { era, form, stopped: AtomicBool::new(false), state: Mutex::new(state) };
         let (address, shared) = (listener.local_addr().unwrap(), Arc::new(shared));
@@ -402,7 +403,7 @@ impl Shared {
             (Era::Legacy, _) if stranger.is_some() => stranger.unwrap(),
             _ if request.body.get("id").is_none() || rpc.is_empty() => Reply::status(202),
             (Era::Modern, "server/discover") => self.result(r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":0,"cacheScope":"private"}"#),
-            (_, "tools/list") => self.result(&tools().to_string()),
+            (_, "tools/list") => self.result(&tools(self.era).to_string()),
             (_, "tools/call") => self.call(request),
             (Era::Legacy, "ping") => self.result("{}"),
             _ => Reply::json(404, r#"{"jsonrpc":"2.0","id":$id,"error":{"code":-32601,"message":"Method not found"}}"#),
@@ -411,8 +412,7 @@ impl Shared {
 
     fn scripted(&self, request: &Request) -> Option<Reply> {
         let state = self.state.lock().unwrap();
-        let found = state.replies.iter().find(|(key, _)| request.is(key));
-        found.map(|(_, reply)| reply.clone())
+        state.replies.iter().find(|(key, _)| request.is(key)).map(|(_, reply)| reply.clone())
     }
 
     /// What is answered to a request of no session, or of one that is not known.
@@ -462,10 +462,16 @@ impl Shared {
     }
 }
 
-fn tools() -> Value {
+fn tools(era: Era) -> Value {
     let tool = |name: &str| json!({"name": name, "description": "Scripted.", "inputSchema": {"type": "object"}});
     let tools: Vec<Value> = ["echo", "raw", "odd"].map(tool).to_vec();
-    json!({"tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"})
+    match era {
+        Era::Legacy => json!({ "tools": tools }),
+        // Listed again before each call.
+        Era::Modern => {
+            json!({"tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"})
+        }
+    }
 }
 
 /// The next request of a connection; None at its end.
