@@ -3,13 +3,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
-use rmcp::model::{ProgressToken, RequestId};
+use rmcp::model::{ErrorData, ProgressToken, RequestId};
 use serde_json::{Map, Value};
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::uplink::Uplink;
 use crate::domain::refusal::RpcError;
@@ -20,14 +23,69 @@ const MOST_EXTENSION: u32 = 10;
 /// How long a user may think about a question.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(600);
 
+/// The ids of calls that do not go through rmcp begin here; rmcp counts its own from zero.
+const FIRST_ID: i64 = 1_000_000_000;
+
 /// All calls in flight on one connection.
 #[derive(Debug, Default)]
-pub(super) struct Flights(Mutex<Table>);
+pub(super) struct Flights {
+    departed: AtomicI64,
+    table: Mutex<Table>,
+}
 
 #[derive(Debug, Default)]
 struct Table {
     by_id: HashMap<RequestId, Arc<Flight>>,
     by_token: HashMap<ProgressToken, Arc<Flight>>,
+    /// Who waits for the answers to calls that do not go through rmcp.
+    waiting: HashMap<i64, Waiting>,
+    /// Nothing is read any more.
+    ended: bool,
+}
+
+/// What a server answers to a call.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Result(Value),
+    Error(ErrorData),
+}
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub(super) struct Waiting(oneshot::Sender<Reply>);
+
+impl Waiting {
+    pub(super) fn answer(self, reply: Reply) {
+        // One who gave up does not take it.
+        let _ = self.0.send(reply);
+    }
+}
+
+/// A call that is on its way, as long as this lives.
+pub(super) struct Departed<'a> {
+    flights: &'a Flights,
+    id: i64,
+    reply: Option<oneshot::Receiver<Reply>>,
+}
+
+impl Departed<'_> {
+    /// The id of the request, and its progress token.
+    pub(super) fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// Waits for the answer; None if the connection ends without one.
+    pub(super) async fn reply(&mut self) -> Option<Reply> {
+        self.reply.take()?.await.ok()
+    }
+}
+
+impl Drop for Departed<'_> {
+    fn drop(&mut self) {
+        let id = RequestId::Number(self.id);
+        self.flights.land(&id, &ProgressToken(id.clone()));
+        self.flights.lock().waiting.remove(&self.id);
+    }
 }
 
 /// One call in flight. It travels with the request to the transport, which is the first to know
@@ -52,9 +110,42 @@ struct Clock {
 }
 
 impl Flights {
+    /// A call is about to be written past rmcp; None if nothing is read any more.
+    pub(super) fn depart(&self, flight: &Arc<Flight>) -> Option<Departed<'_>> {
+        let number = FIRST_ID + self.departed.fetch_add(1, Ordering::Relaxed);
+        let (send, receive) = oneshot::channel();
+        let mut table = self.lock();
+        if table.ended {
+            return None;
+        }
+        table.waiting.insert(number, Waiting(send));
+        let id = RequestId::Number(number);
+        table.by_token.insert(ProgressToken(id.clone()), flight.clone());
+        table.by_id.insert(id, flight.clone());
+        Some(Departed { flights: self, id: number, reply: Some(receive) })
+    }
+
+    /// Who waits for the answer with this id. Some servers answer a number with the same number as a
+    /// string.
+    pub(super) fn waiting_for(&self, id: &Value) -> Option<Waiting> {
+        let number = id.as_i64().or_else(|| id.as_str()?.parse().ok())?;
+        self.lock().waiting.remove(&number)
+    }
+
+    /// Nothing is read any more: nobody waits on.
+    pub(super) fn end(&self) {
+        let mut table = self.lock();
+        table.ended = true;
+        table.waiting.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The call is about to be written.
     pub(super) fn begin(&self, id: &RequestId, token: Option<ProgressToken>, flight: Arc<Flight>) {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.lock();
         if let Some(token) = token {
             table.by_token.insert(token, flight.clone());
         }
@@ -63,19 +154,19 @@ impl Flights {
 
     /// The call has ended, one way or the other.
     pub(super) fn land(&self, id: &RequestId, token: &ProgressToken) {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.lock();
         table.by_id.remove(id);
         table.by_token.remove(token);
     }
 
     /// The call with this id.
     pub(super) fn get(&self, id: &RequestId) -> Option<Arc<Flight>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
+        self.lock().by_id.get(id).cloned()
     }
 
     /// The one call in flight, if it is only one.
     pub(super) fn only(&self) -> Option<Arc<Flight>> {
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.lock();
         let mut flights = table.by_id.values();
         flights.next().filter(|_| table.by_id.len() == 1).cloned()
     }
@@ -86,7 +177,7 @@ impl Flights {
         let Some(token) = token.and_then(|token| serde_json::from_value(token).ok()) else {
             return;
         };
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.lock();
         let Some(flight) = table.by_token.get(&token).cloned() else { return };
         drop(table);
         flight.heard();

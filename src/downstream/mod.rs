@@ -3,9 +3,11 @@
 //! - [`Fleet`]: all servers of the settings, by name; [`Member`]: a server, and its settings.
 //! - [`server`]: one server as others see it. [`life`]: how it is started, started again, stopped.
 //!   [`uses`]: who uses it.
-//! - [`opening`]: how a session begins. [`connection`]: one live session: its tools, its calls.
+//! - [`opening`]: how a session begins. [`connection`]: one live session and its
+//!   tools. [`calling`]: its calls.
 //! - [`cache`]: tools and their counts, kept between runs.
-//! - [`wire`]: what servers send, results kept raw. [`transport`]: over a child's standard streams.
+//! - [`wire`]: what servers send, results kept raw. [`transport`]: over a child's standard streams,
+//!   written to by [`pen`].
 //!   [`http`]: over Streamable HTTP. [`lines`]: lines of bounded length.
 //! - [`flight`], [`outgoing`], [`uplink`]: a call, and the way back to the client that made it.
 //! - [`child`], [`supervisor`], [`tree`]: child processes, and how the whole tree of them ends.
@@ -13,6 +15,7 @@
 //! A broken server delays nobody else: every server has its own state and its own deadlines.
 
 mod cache;
+mod calling;
 mod changes;
 pub mod child;
 mod connection;
@@ -25,6 +28,7 @@ pub mod lines;
 mod listing;
 mod opening;
 mod outgoing;
+mod pen;
 mod server;
 mod stderr;
 #[cfg(target_os = "linux")]

@@ -17,6 +17,7 @@ use super::{
     handler::Handler,
     http,
     listing::cut,
+    pen::Pen,
     stderr,
     transport::{Pipes, Traffic},
     wire::Failed,
@@ -37,7 +38,7 @@ pub(super) enum Era {
 /// What the session runs over.
 #[derive(Debug)]
 pub(super) enum Line {
-    Pipes(Arc<Traffic>),
+    Pipes(Arc<Pen>),
     Http,
 }
 
@@ -70,6 +71,12 @@ impl Opened {
         }
     }
 
+    /// The version of MCP that is spoken.
+    pub(super) fn version(&self) -> ProtocolVersion {
+        let info = self.service.peer_info();
+        info.map(|info| info.protocol_version.clone()).unwrap_or_default()
+    }
+
     /// Which era the server speaks.
     pub(super) fn era(&self) -> Era {
         match self.service.peer_info() {
@@ -91,11 +98,12 @@ impl Opened {
         let (stop, ended) = attend(server, launcher, child.process, child.mark);
         let guard = stop.clone().drop_guard();
         let traffic = Traffic::new(server.clone(), handler.wire.clone());
-        let pipes = Pipes::new(child.stdin, child.stdout, traffic.clone());
+        let pen = Pen::new(child.stdin);
+        let pipes = Pipes::new(pen.clone(), child.stdout, traffic);
         let service = handshake(handler, pipes, era).await;
         let service = service.inspect_err(|_| tell_stderr(server, &tail))?;
         guard.disarm();
-        Ok(Self { service, line: Line::Pipes(traffic), stop, ended })
+        Ok(Self { service, line: Line::Pipes(pen), stop, ended })
     }
 
     async fn remote(

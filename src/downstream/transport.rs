@@ -1,10 +1,8 @@
 //! JSON-RPC lines over a child's standard streams.
 
 use std::{
-    collections::HashMap,
     io,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use rmcp::{
@@ -13,17 +11,13 @@ use rmcp::{
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
-use tokio::{
-    io::AsyncWriteExt,
-    process::{ChildStdin, ChildStdout},
-    sync::Semaphore,
-};
-use tokio_util::sync::CancellationToken;
+use tokio::{process::ChildStdout, sync::Semaphore};
 
 use super::{
     lines::Lines,
+    pen::Pen,
     stderr::printable,
-    wire::{self, Answers, TOO_LONG, UNREADABLE, Wire, lost},
+    wire::{self, Answers, TOO_LONG, UNREADABLE, Wire},
 };
 use crate::domain::{
     call::ServerName,
@@ -34,9 +28,6 @@ use crate::domain::{
 /// read from.
 const MOST_QUESTIONS: usize = 64;
 
-/// A server that does not read its stdin for this long is cut off.
-const WRITE_DEADLINE: Duration = Duration::from_secs(30);
-
 /// After this many messages that nobody waits for, other work gets its turn.
 const NOISE_BEFORE_YIELD: u32 = 64;
 
@@ -46,32 +37,8 @@ pub(super) struct Traffic {
     server: ServerName,
     wire: Arc<Wire>,
     phase: Mutex<Answers>,
-    sent: Mutex<Sent>,
-    /// Cancelled when the stream to the server can no longer be used.
-    broken: CancellationToken,
     /// Permits of the server's own requests, given back when their answers are written.
     questions: Arc<Semaphore>,
-}
-
-/// Whether a server may have seen a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// The call was not written whole; it cannot have run.
-    NotWritten,
-    /// Not a byte of it was read when the server closed its stdout.
-    NotRead,
-    /// It may have run.
-    Maybe,
-}
-
-/// How far the stream to the server has come, in bytes.
-#[derive(Debug, Default)]
-struct Sent {
-    written: u64,
-    /// Where each call that was written whole begins.
-    calls: HashMap<RequestId, u64>,
-    /// How much the server had read when it ended, if that is known.
-    read: Option<u64>,
 }
 
 impl Traffic {
@@ -80,42 +47,8 @@ impl Traffic {
             server,
             wire,
             phase: Mutex::new(Answers::Raw),
-            sent: Mutex::default(),
-            broken: CancellationToken::new(),
             questions: Arc::new(Semaphore::new(MOST_QUESTIONS)),
         })
-    }
-
-    /// Whether the server may have seen the call; forgets it.
-    pub(super) fn take_seen(&self, id: &RequestId) -> Seen {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        match (sent.calls.remove(id), sent.read) {
-            (None, _) => Seen::NotWritten,
-            (Some(begin), Some(read)) if read <= begin => Seen::NotRead,
-            (Some(_), _) => Seen::Maybe,
-        }
-    }
-
-    /// A line is about to be written: from now on the server may see it.
-    fn note_begin(&self, call: Option<&RequestId>) {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        let begin = sent.written;
-        sent.calls.extend(call.map(|id| (id.clone(), begin)));
-    }
-
-    /// The line was written whole, or it was not: then the server cannot have understood it.
-    fn note_end_of_line(&self, bytes: usize, call: Option<&RequestId>, whole: bool) {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        if whole {
-            sent.written += bytes as u64;
-        } else if let Some(id) = call {
-            sent.calls.remove(id);
-        }
-    }
-
-    fn note_end(&self, unread: u64) {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        sent.read = Some(sent.written.saturating_sub(unread));
     }
 
     fn note_request(&self, id: &RequestId, request: &ClientRequest) {
@@ -140,28 +73,12 @@ impl Traffic {
 pub(super) struct Pipes {
     traffic: Arc<Traffic>,
     lines: Lines<ChildStdout>,
-    /// None once closed, which the child sees as the end of its stdin.
-    write: Arc<tokio::sync::Mutex<Option<ChildStdin>>>,
+    pen: Arc<Pen>,
 }
 
 impl Pipes {
-    pub(super) fn new(stdin: ChildStdin, stdout: ChildStdout, traffic: Arc<Traffic>) -> Self {
-        Self {
-            traffic,
-            lines: Lines::new(stdout, MAX_MESSAGE_BYTES),
-            write: Arc::new(tokio::sync::Mutex::new(Some(stdin))),
-        }
-    }
-
-    /// The server has closed its end: notes what it has left unread.
-    fn end(&self) {
-        #[cfg(target_os = "linux")]
-        if let Ok(write) = self.write.try_lock()
-            && let Some(stdin) = write.as_ref()
-            && let Ok(unread) = rustix::io::ioctl_fionread(stdin)
-        {
-            self.traffic.note_end(unread);
-        }
+    pub(super) fn new(pen: Arc<Pen>, stdout: ChildStdout, traffic: Arc<Traffic>) -> Self {
+        Self { traffic, lines: Lines::new(stdout, MAX_MESSAGE_BYTES), pen }
     }
 
     fn message(&self, frame: Frame) -> Option<RxJsonRpcMessage<RoleClient>> {
@@ -175,12 +92,12 @@ impl Pipes {
                 Err(_) => {
                     self.traffic.noise(&line);
                     // Whatever else it is, it answers somebody who waits.
-                    id_of(&line).and_then(|id| lost(UNREADABLE, &id))
+                    id_of(&line).and_then(|id| self.traffic.wire.lose(UNREADABLE, &id))
                 }
             },
             Frame::TooLong(id) => {
                 tracing::warn!(server = %self.traffic.server, "a message of more than {MAX_MESSAGE_BYTES} bytes was passed over");
-                id.and_then(|id| lost(TOO_LONG, &id))
+                id.and_then(|id| self.traffic.wire.lose(TOO_LONG, &id))
             }
         }
     }
@@ -193,43 +110,24 @@ impl Transport<RoleClient> for Pipes {
         &mut self,
         message: TxJsonRpcMessage<RoleClient>,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let (traffic, write) = (self.traffic.clone(), self.write.clone());
-        let mut call = None;
+        let (traffic, pen) = (self.traffic.clone(), self.pen.clone());
         if let JsonRpcMessage::Request(request) = &message {
             traffic.note_request(&request.id, &request.request);
-            call = matches!(request.request, ClientRequest::CallToolRequest(_))
-                .then(|| request.id.clone());
         }
         let answers = matches!(message, JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_));
         async move {
             let mut line = wire::written(&message)?;
             line.push(b'\n');
-            let mut write = write.lock().await;
-            let Some(stdin) = write.as_mut() else { return Err(io::ErrorKind::BrokenPipe.into()) };
-            traffic.note_begin(call.as_ref());
-            let written = async {
-                stdin.write_all(&line).await?;
-                stdin.flush().await
-            };
-            let written = tokio::time::timeout(WRITE_DEADLINE, written).await;
-            traffic.note_end_of_line(line.len(), call.as_ref(), matches!(written, Ok(Ok(()))));
+            let written = pen.write(line, None).await;
             if answers {
                 traffic.questions.add_permits(1);
             }
-            match written {
-                Ok(Ok(())) => Ok(()),
-                failed => {
-                    // Half a line may be out: nothing that follows could be understood.
-                    *write = None;
-                    traffic.broken.cancel();
-                    failed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-                }
-            }
+            written
         }
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
-        let broken = self.traffic.broken.clone();
+        let pen = self.pen.clone();
         let mut noise = 0;
         loop {
             // Before the frame: what is taken from the stream must not be lost to a drop.
@@ -239,10 +137,14 @@ impl Transport<RoleClient> for Pipes {
             };
             let (frame, permit) = tokio::select! {
                 frame = frame => frame?,
-                () = broken.cancelled() => return None,
+                () = pen.broken() => {
+                    self.traffic.wire.flights.end();
+                    return None;
+                }
             };
             let Some(frame) = frame else {
-                self.end();
+                pen.note_end();
+                self.traffic.wire.flights.end();
                 return None;
             };
             if let Some(message) = self.message(frame) {
@@ -260,10 +162,14 @@ impl Transport<RoleClient> for Pipes {
     }
 
     async fn close(&mut self) -> io::Result<()> {
-        // A write that hangs holds the lock; the process is ended without waiting for it.
-        if let Ok(mut write) = self.write.try_lock() {
-            *write = None;
-        }
+        self.pen.close();
         Ok(())
+    }
+}
+
+impl Drop for Pipes {
+    /// Nobody reads any more; whoever waits for an answer must not wait on.
+    fn drop(&mut self) {
+        self.traffic.wire.flights.end();
     }
 }

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use super::{
     changes::Changes,
     failure::Unavailable,
-    flight::{Flight, Flights},
+    flight::{Flight, Flights, Reply},
 };
 
 /// The code under which an answer beyond the greatest length is handed up. No server uses it.
@@ -124,12 +124,35 @@ impl Wire {
         message: Value,
         answers: &Answers,
     ) -> Option<RxJsonRpcMessage<RoleClient>> {
-        let Value::Object(mut message) = message else { return None };
+        let Value::Object(message) = message else { return None };
         match message.get("method").and_then(Value::as_str) {
             Some(_) if message.contains_key("id") => question(message),
             Some(_) => self.notification(message),
-            None => answer(&mut message, answers),
+            None => self.answer(message, answers),
         }
+    }
+
+    /// An answer goes to the call that waits for it, or else to rmcp.
+    fn answer(
+        &self,
+        mut message: Map<String, Value>,
+        answers: &Answers,
+    ) -> Option<RxJsonRpcMessage<RoleClient>> {
+        let Some(waiting) = message.get("id").and_then(|id| self.flights.waiting_for(id)) else {
+            return answer_to_rmcp(message, answers);
+        };
+        waiting.answer(match message.remove("result") {
+            Some(result) => Reply::Result(result),
+            None => Reply::Error(error_in(message.remove("error"))),
+        });
+        None
+    }
+
+    /// An answer that cannot be handed up as it came.
+    pub(super) fn lose(&self, code: ErrorCode, id: &Value) -> Option<RxJsonRpcMessage<RoleClient>> {
+        let Some(waiting) = self.flights.waiting_for(id) else { return lost(code, id) };
+        waiting.answer(Reply::Error(ErrorData::new(code, "lost", None)));
+        None
     }
 
     fn notification(
@@ -173,8 +196,9 @@ fn question(mut message: Map<String, Value>) -> Option<RxJsonRpcMessage<RoleClie
     Some(JsonRpcMessage::request(request, id))
 }
 
-fn answer(
-    message: &mut Map<String, Value>,
+/// An answer to a request of rmcp's.
+fn answer_to_rmcp(
+    mut message: Map<String, Value>,
     answers: &Answers,
 ) -> Option<RxJsonRpcMessage<RoleClient>> {
     let id = message.get("id").and_then(request_id);

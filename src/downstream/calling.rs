@@ -1,0 +1,248 @@
+//! How a call goes to a server and comes back.
+//!
+//! Over pipes a call is written by whoever makes it, and its answer handed to them by the reader:
+//! the way through rmcp's tasks costs several times as much. Over HTTP rmcp's worker keeps the
+//! session, and so sends the calls.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use rmcp::{
+    model::{
+        CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientRequest,
+        ErrorData, GetExtensions, MetaObject, RequestId, RequestMetaObject, ServerResult,
+    },
+    service::{PeerRequestOptions, ServiceError},
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    connection::Connection,
+    failure::{CallFailure, Unavailable},
+    flight::{Flight, Reply},
+    opening::{Era, Line},
+    outgoing::Outgoing,
+    pen::{Pen, Seen},
+    wire::{Failed, Reached, TOO_LONG, UNREADABLE},
+};
+use crate::domain::{refusal::RpcError, settings::Elicitation};
+
+/// How long after the end of a server's stdout its process may still be seen to live.
+pub(super) const END_GRACE: Duration = Duration::from_secs(1);
+
+/// How long telling a server of a withdrawn call may take.
+const NOTICE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What every request of the stateless version says of the client (2026-07-28, `_meta`).
+const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// Why a call is given up, for us and for the server.
+type GivenUp = (CallFailure, &'static str);
+
+/// A `tools/call` as it is written.
+#[derive(Serialize)]
+struct Request<'a> {
+    jsonrpc: &'static str,
+    id: i64,
+    method: &'static str,
+    params: Params<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Params<'a> {
+    name: &'a str,
+    arguments: &'a Map<String, Value>,
+    #[serde(rename = "_meta")]
+    meta: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_responses: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_state: Option<&'a str>,
+}
+
+impl Connection {
+    /// Forwards one call and answers the result as it arrived.
+    pub(super) async fn call(
+        &self,
+        call: &Outgoing,
+        timeout: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<Value, CallFailure> {
+        let answers = call.client.answers.clone().filter(|_| self.era() == Era::Stateless);
+        let flight = Flight::new(call.client.uplink.clone(), timeout, answers);
+        match &self.line {
+            Line::Pipes(pen) => self.over_pipes(pen, call, &flight, cancel).await,
+            Line::Http => self.over_http(call, &flight, cancel).await,
+        }
+    }
+
+    async fn over_pipes(
+        &self,
+        pen: &Arc<Pen>,
+        call: &Outgoing,
+        flight: &Arc<Flight>,
+        cancel: &CancellationToken,
+    ) -> Result<Value, CallFailure> {
+        let mut departed = self.wire.flights.depart(flight).ok_or(CallFailure::NotSent)?;
+        let id = departed.id();
+        let line = self.line_of(id, call, flight).map_err(|_| CallFailure::NotSent)?;
+        let mut writing = Box::pin(pen.clone().write(line, Some(id)));
+        if writing.as_mut().now_or_never().is_none() {
+            // Somebody else is writing, or the pipe is full.
+            tokio::spawn(writing);
+        }
+        let outcome = given_up_or(departed.reply(), flight, cancel).await;
+        let seen = pen.take_seen(id);
+        match outcome {
+            Ok(Some(Reply::Result(result))) => Ok(result),
+            Ok(Some(Reply::Error(error))) => Err(failure_in(error)),
+            Ok(None) => Err(self.lost(seen).await),
+            Err((failure, reason)) => {
+                self.withdraw(RequestId::Number(id), reason);
+                Err(failure)
+            }
+        }
+    }
+
+    fn line_of(&self, id: i64, call: &Outgoing, flight: &Flight) -> serde_json::Result<Vec<u8>> {
+        let mut meta = self.meta(call);
+        meta.insert("progressToken".into(), id.into());
+        if self.era() == Era::Stateless {
+            let us = json!({"name": "tollgate", "version": env!("CARGO_PKG_VERSION")});
+            meta.insert(VERSION.into(), self.version.as_str().into());
+            meta.insert(CLIENT_INFO.into(), us);
+        }
+        let params = Params {
+            name: call.tool.as_str(),
+            arguments: &call.arguments,
+            meta,
+            input_responses: flight.answers.as_ref(),
+            request_state: self.state(call),
+        };
+        let request = Request { jsonrpc: "2.0", id, method: "tools/call", params };
+        let mut line = serde_json::to_vec(&request)?;
+        line.push(b'\n');
+        Ok(line)
+    }
+
+    /// The server ended, or its stream did.
+    async fn lost(&self, seen: Seen) -> CallFailure {
+        match seen {
+            Seen::NotWritten => CallFailure::NotSent,
+            Seen::Maybe => CallFailure::Lost,
+            // One that only closed its stdout could still read the call.
+            Seen::NotRead => match tokio::time::timeout(END_GRACE, self.ended.cancelled()).await {
+                Ok(()) => CallFailure::NotSent,
+                Err(_) => CallFailure::Lost,
+            },
+        }
+    }
+
+    async fn over_http(
+        &self,
+        call: &Outgoing,
+        flight: &Arc<Flight>,
+        cancel: &CancellationToken,
+    ) -> Result<Value, CallFailure> {
+        let meta = RequestMetaObject(MetaObject(self.meta(call)));
+        let options = PeerRequestOptions::no_options().with_meta(meta);
+        let sending = self.peer.send_cancellable_request(self.request(call, flight), options);
+        let sent = given_up_or(sending, flight, cancel).await.map_err(|(failure, _)| failure)?;
+        let handle = sent.map_err(|_| CallFailure::NotSent)?;
+        let (id, token) = (handle.id.clone(), handle.progress_token.clone());
+        let outcome = given_up_or(handle.await_response(), flight, cancel).await;
+        self.wire.flights.land(&id, &token);
+        let broken = |cause: &str| Unavailable::because(cause.into());
+        match outcome {
+            Ok(Ok(ServerResult::CustomResult(result))) => Ok(result.0),
+            Ok(Err(ServiceError::McpError(error))) => Err(failure_in(error)),
+            Ok(Err(ServiceError::TransportSend(_))) => {
+                Err(CallFailure::Unavailable(broken("its session ended and could not be renewed")))
+            }
+            // The transport hands up every other result raw.
+            Ok(_) => Err(CallFailure::Broken(broken("its stream ended without the answer"))),
+            Err((failure, reason)) => {
+                self.withdraw(id, reason);
+                Err(failure)
+            }
+        }
+    }
+
+    fn request(&self, call: &Outgoing, flight: &Arc<Flight>) -> ClientRequest {
+        let mut params = CallToolRequestParams::new(call.tool.as_str().to_owned())
+            .with_arguments(call.arguments.clone());
+        params.request_state = self.state(call).map(str::to_owned);
+        let mut request = CallToolRequest::new(params);
+        request.extensions_mut().insert(flight.clone());
+        ClientRequest::CallToolRequest(request)
+    }
+
+    fn state<'a>(&self, call: &'a Outgoing) -> Option<&'a str> {
+        call.client.state.as_deref().filter(|_| self.era() == Era::Stateless)
+    }
+
+    /// The call's own `_meta`; in the stateless version also what the client can be asked, of which
+    /// nothing but elicitation is ever passed on.
+    fn meta(&self, call: &Outgoing) -> Map<String, Value> {
+        let mut meta = call.meta.clone();
+        if self.era() == Era::Stateless {
+            let asked = call.client.elicitation.clone();
+            let capabilities = match asked.filter(|_| self.elicitation == Elicitation::Allow) {
+                Some(elicitation) => json!({ "elicitation": elicitation }),
+                None => Value::Object(Map::new()),
+            };
+            meta.insert(CLIENT_CAPABILITIES.into(), capabilities);
+        }
+        meta
+    }
+
+    /// Tells the server that nobody waits any more; in the background, as it may not be reading.
+    fn withdraw(&self, id: RequestId, reason: &'static str) {
+        let peer = self.peer.clone();
+        let notice = CancelledNotificationParam::new(Some(id), Some(reason.to_owned()));
+        tokio::spawn(async move {
+            // A server that cannot be told is gone or stuck, and will be noticed as such.
+            let _ = tokio::time::timeout(NOTICE_DEADLINE, peer.notify_cancelled(notice)).await;
+        });
+    }
+}
+
+/// Waits for something of a call, unless the client withdraws it or its time runs out.
+async fn given_up_or<T>(
+    step: impl Future<Output = T>,
+    flight: &Flight,
+    cancel: &CancellationToken,
+) -> Result<T, GivenUp> {
+    let step = pin!(step);
+    tokio::select! {
+        biased;
+        done = step => Ok(done),
+        () = cancel.cancelled() => Err((CallFailure::Cancelled, "the client cancelled the call")),
+        () = flight.expired() => Err((CallFailure::Timeout, "the call timed out")),
+    }
+}
+
+fn failure_in(error: ErrorData) -> CallFailure {
+    match error.code {
+        TOO_LONG => return CallFailure::TooLong,
+        UNREADABLE => return CallFailure::Unreadable,
+        _ => {}
+    }
+    match Failed::of(&error) {
+        Some(Failed { unavailable, reached }) => match reached {
+            Reached::No => CallFailure::NotSent,
+            Reached::Refused => CallFailure::Unavailable(unavailable),
+            Reached::Maybe => CallFailure::Broken(unavailable),
+        },
+        None => CallFailure::Rpc(RpcError {
+            code: error.code.0,
+            message: error.message.into_owned(),
+            data: error.data,
+        }),
+    }
+}
