@@ -272,8 +272,9 @@ fn read(frame: Frame) -> Result<Option<RxJsonRpcMessage<RoleServer>>, Fault> {
     if text.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let value: Value = serde_json::from_slice(text).map_err(|error| unreadable(&error, text))?;
-    let Value::Object(object) = &value else {
+    let mut value: Value =
+        serde_json::from_slice(text).map_err(|error| unreadable(&error, text))?;
+    let Value::Object(object) = &mut value else {
         return Err(Fault::invalid(
             "a message is one JSON object; batches are not supported",
             None,
@@ -304,29 +305,36 @@ fn read(frame: Frame) -> Result<Option<RxJsonRpcMessage<RoleServer>>, Fault> {
 
 /// A well-formed `tools/call`, put together by hand: rmcp's decoding refuses numbers that fit no
 /// machine type, and arguments are the caller's own.
-fn tool_call(message: &Map<String, Value>) -> Option<RxJsonRpcMessage<RoleServer>> {
-    let text = |object: &Map<String, Value>, key| {
-        object.get(key).and_then(Value::as_str).map(str::to_owned)
-    };
-    if text(message, "jsonrpc")? != "2.0" || text(message, "method")? != "tools/call" {
+fn tool_call(message: &mut Map<String, Value>) -> Option<RxJsonRpcMessage<RoleServer>> {
+    if message.get("jsonrpc")? != "2.0" || message.get("method")? != "tools/call" {
         return None;
     }
     let id: RequestId = serde_json::from_value(message.get("id")?.clone()).ok()?;
-    let params = message.get("params")?.as_object()?;
-    let mut call = CallToolRequestParams::new(text(params, "name")?);
-    call.arguments = match params.get("arguments") {
-        None | Some(Value::Null) => None,
-        Some(arguments) => Some(arguments.as_object()?.clone()),
-    };
-    call.request_state = text(params, "requestState");
-    let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(call));
-    if let Some(answers) = params.get("inputResponses") {
-        request.extensions_mut().insert(RawAnswers(answers.clone()));
+    let params = message.get_mut("params")?.as_object_mut()?;
+    let is_object = |key| params.get(key).is_none_or(Value::is_object);
+    let no_arguments = params.get("arguments").is_none_or(Value::is_null);
+    if !(no_arguments || is_object("arguments")) || !is_object("_meta") {
+        return None;
     }
-    if let Some(meta) = params.get("_meta") {
-        request.get_meta_mut().extend(RequestMetaObject(MetaObject(meta.as_object()?.clone())));
+    let mut call = CallToolRequestParams::new(params.get("name")?.as_str()?.to_owned());
+    call.arguments = object(params, "arguments");
+    call.request_state = params.get("requestState").and_then(Value::as_str).map(str::to_owned);
+    let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(call));
+    if let Some(answers) = params.get_mut("inputResponses") {
+        request.extensions_mut().insert(RawAnswers(answers.take()));
+    }
+    if let Some(meta) = object(params, "_meta") {
+        request.get_meta_mut().extend(RequestMetaObject(MetaObject(meta)));
     }
     Some(JsonRpcMessage::request(request, id))
+}
+
+/// Takes an object out of another.
+fn object(from: &mut Map<String, Value>, key: &str) -> Option<Map<String, Value>> {
+    match from.get_mut(key).map(Value::take) {
+        Some(Value::Object(object)) => Some(object),
+        _ => None,
+    }
 }
 
 /// The client's answer to a question, as it came.
