@@ -31,7 +31,8 @@ Examples:
   claude mcp add tollgate -- tollgate serve --config-dir DIR
 
 Settings are looked for as .mcp.json and .mcp-gateway-rules.json in the working directory, in
-./config and in ~/.config/tollgate.
+./config and in ~/.config/tollgate. A gateway that serves reads them again when they change, and at
+SIGHUP.
 
 Exit status: 0 done, 1 failed, 2 usage or settings wrong, 3 refused by policy.";
 
