@@ -159,7 +159,7 @@ pub(super) struct CallArgs {
     /// The agent that calls
     #[arg(long)]
     pub(super) agent: Option<String>,
-    /// Give up after this many milliseconds; may only shorten the server's timeout
+    /// Give up after this many milliseconds without progress; may only shorten the server's timeout
     #[arg(long, value_name = "MS")]
     pub(super) timeout_ms: Option<u64>,
 }

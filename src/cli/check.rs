@@ -5,15 +5,15 @@ use serde_json::{Value, json};
 use super::{Exit, args::SettingsArgs, output::Output, summary};
 use crate::{
     config::{self, Environment, Faults},
-    domain::settings::{Endpoint, Settings},
-    downstream::child::find,
+    domain::settings::{AllowPrivate, Endpoint, Remote, ServerSpec, Settings},
+    downstream::{child::find, refused_address},
 };
 
 pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
     match config::load(&args.options(), &Environment::of_process()) {
         Ok(mut settings) => {
-            let missing = missing_commands(&settings);
-            settings.sources.mcp_config.warnings.extend(missing);
+            let unusable = unusable(&settings);
+            settings.sources.mcp_config.warnings.extend(unusable);
             if output.json {
                 let mut report = summary::json(&settings);
                 if let Value::Object(report) = &mut report {
@@ -33,18 +33,23 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
     }
 }
 
-/// Servers that cannot be started here as they are configured.
-fn missing_commands(settings: &Settings) -> Vec<String> {
-    let stdio = settings.servers.iter().filter_map(|server| match &server.endpoint {
-        Endpoint::Stdio(command) => Some((&server.name, command)),
-        Endpoint::Http(_) => None,
-    });
-    stdio
-        .filter(|(_, command)| find(&command.program, command).is_none())
-        .map(|(name, command)| {
-            format!("server `{name}`: the command `{}` was not found", command.program)
-        })
-        .collect()
+/// Servers that cannot be used as they are configured, as far as that is seen from here.
+fn unusable(settings: &Settings) -> Vec<String> {
+    let reason = |server: &ServerSpec| match &server.endpoint {
+        Endpoint::Stdio(command) if find(&command.program, command).is_none() => {
+            Some(format!("the command `{}` was not found", command.program))
+        }
+        Endpoint::Stdio(_) => None,
+        Endpoint::Http(remote) => refused_address(remote).or_else(|| in_the_clear(remote)),
+    };
+    let told = settings.servers.iter().filter_map(|server| Some((&server.name, reason(server)?)));
+    told.map(|(name, reason)| format!("server `{name}`: {reason}")).collect()
+}
+
+fn in_the_clear(remote: &Remote) -> Option<String> {
+    let public = remote.allow_private == AllowPrivate::None;
+    (public && remote.url.scheme() == "http" && !remote.headers.is_empty())
+        .then(|| "its headers are sent unencrypted; use https".to_owned())
 }
 
 fn tell(faults: &Faults, output: &Output) {

@@ -56,7 +56,7 @@ use life::START_DEADLINE;
 
 use crate::domain::{
     call::ServerName,
-    settings::{ServerSpec, Start},
+    settings::{Remote, ServerSpec, Start},
     tokens::Encoding,
 };
 
@@ -194,6 +194,12 @@ impl Fleet {
         let eager = self.members.iter().filter(|member| member.spec.start == Start::Eager);
         eager.map(|member| member.server.clone()).collect()
     }
+}
+
+/// Why a server's address would be refused, as far as its URL tells it; names are resolved only when
+/// they are called.
+pub fn refused_address(remote: &Remote) -> Option<String> {
+    http::check(remote).err()
 }
 
 /// Starts servers ahead of need, a few at a time, in the background. Failures are logged; the next

@@ -87,7 +87,7 @@ pub struct Places {
 /// A `tools/call` as the client made it.
 #[derive(Debug)]
 pub struct Asked {
-    /// The tool: one of the three.
+    /// The tool: one of the three, or a server's own, called directly.
     pub tool: String,
     /// Its arguments.
     pub arguments: Map<String, Value>,
@@ -102,7 +102,7 @@ pub struct Asked {
 pub enum Answer {
     /// A tool result, raw: a downstream's own, or one of ours.
     Result(Value),
-    /// A JSON-RPC error: a downstream's own, or a tool that does not exist.
+    /// A JSON-RPC error: a downstream's own, or a refusal of a direct call.
     Error(RpcError),
     /// One of the gateway's refusals, secrets masked; its wire form, [`refused`], is a tool result.
     Refused(Refusal),
@@ -183,7 +183,7 @@ impl Gateway {
         self.current.load_full()
     }
 
-    /// Runs one call of one of the three tools to its end, whoever hangs up: it runs in a task of
+    /// Runs one call to its end, whoever hangs up: it runs in a task of
     /// its own, and `cancel` is passed on to the server as a request to stop.
     pub async fn call_tool(self: &Arc<Self>, asked: Asked, cancel: CancellationToken) -> Answer {
         if self.calls.is_closed() {

@@ -267,10 +267,9 @@ async fn forward(
             after_ms: u64::try_from(patience.whole.as_millis()).unwrap_or(u64::MAX),
         }),
         Err(CallFailure::NotSent) => Err(because(name, "it ended before the call was sent")),
-        Err(CallFailure::Lost) => Err(because(
-            name,
-            "it ended during the call, which may have run; call again to restart it",
-        )),
+        Err(CallFailure::Lost) => {
+            Err(because(name, "it ended during the call, which may have run"))
+        }
         Err(CallFailure::TooLong) => Err(because(name, "its answer was longer than 16 MiB")),
         Err(CallFailure::Unreadable) => Err(because(
             name,

@@ -43,6 +43,10 @@ impl Snapshot {
         let Some(bare) = bare(&call.tool, member.name()) else {
             return Ok((visit, member, call.tool.clone()));
         };
+        let allowed = |tool: &ToolName| self.settings.rules.authorize(visit.clone(), tool).is_ok();
+        if !allowed(&bare) && !allowed(&call.tool) {
+            return Ok((visit, member, bare));
+        }
         // Some servers repeat their own name in those of their tools.
         let wait = Patience::new(member.spec().timeout, call.timeout).left();
         let catalogue = catalogue(member.server(), wait, cancel).await?;

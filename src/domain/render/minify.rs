@@ -15,8 +15,7 @@ const SILENT: [&str; 4] = ["$schema", "$id", "$comment", "title"];
 /// The schema without what neither accepts nor tells anything.
 pub(super) fn schema(schema: &Value) -> Value {
     let Value::Object(object) = schema else { return json!({"type": "object"}) };
-    if has_unevaluated(schema, 0) {
-        // There even `additionalProperties: true` has a meaning.
+    if is_delicate(schema, 0) {
         return schema.clone();
     }
     let mut out = object_schema(object, 0);
@@ -43,13 +42,18 @@ pub(super) fn prose(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
-fn has_unevaluated(schema: &Value, depth: usize) -> bool {
+/// Whether words are used beside which every other has a meaning: beside `unevaluated…` even
+/// `additionalProperties: true`, and with anchors the place where a definition stands.
+fn is_delicate(schema: &Value, depth: usize) -> bool {
+    const ANCHORS: [&str; 2] = ["$anchor", "$dynamicAnchor"];
     match schema {
         _ if depth > DEEPEST => true,
         Value::Object(object) => object.iter().any(|(key, value)| {
-            key.starts_with("unevaluated") || has_unevaluated(value, depth + 1)
+            key.starts_with("unevaluated")
+                || (ANCHORS.contains(&key.as_str()) && value.is_string())
+                || is_delicate(value, depth + 1)
         }),
-        Value::Array(items) => items.iter().any(|item| has_unevaluated(item, depth + 1)),
+        Value::Array(items) => items.iter().any(|item| is_delicate(item, depth + 1)),
         _ => false,
     }
 }

@@ -23,7 +23,7 @@ const SIGNATURE_SENTENCE: usize = 160;
 const SUMMARY_SENTENCE: usize = 80;
 
 /// The version of everything that is rendered here; kept texts and counts of another are void.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The parameters alone: `name(a: string, b?: integer = 5)`.
 pub fn parameters(name: &str, schema: &Value) -> String {

@@ -69,6 +69,11 @@ pub(super) struct Remoted {
     ended: CancellationToken,
 }
 
+/// Refuses a remote server whose URL names an address that may not be reached.
+pub(super) fn check(remote: &Remote) -> Result<(), String> {
+    guard::Guard(remote.allow_private.clone()).check(&remote.url)
+}
+
 /// A transport to `remote`; connects at the first message.
 ///
 /// # Errors
