@@ -96,6 +96,8 @@ impl Connection {
             // Somebody else is writing, or the pipe is full.
             tokio::spawn(writing);
         }
+        // What follows is written after it.
+        flight.note_written(true);
         let outcome = given_up_or(departed.reply(), flight, cancel).await;
         let seen = pen.take_seen(id);
         match outcome {
@@ -103,7 +105,7 @@ impl Connection {
             Ok(Some(Reply::Error(error))) => Err(failure_in(error)),
             Ok(None) => Err(self.lost(seen).await),
             Err((failure, reason)) => {
-                self.withdraw(RequestId::Number(id), reason);
+                self.withdraw(flight.clone(), RequestId::Number(id), reason);
                 Err(failure)
             }
         }
@@ -156,7 +158,7 @@ impl Connection {
         let handle = sent.map_err(|_| CallFailure::NotSent)?;
         let (id, token) = (handle.id.clone(), handle.progress_token.clone());
         let outcome = given_up_or(handle.await_response(), flight, cancel).await;
-        self.wire.flights.land(&id, &token);
+        self.wire.flights.land(flight, &id, &token);
         let broken = |cause: &str| Unavailable::because(cause.into());
         match outcome {
             Ok(Ok(ServerResult::CustomResult(result))) => Ok(result.0),
@@ -167,7 +169,7 @@ impl Connection {
             // The transport hands up every other result raw.
             Ok(_) => Err(CallFailure::Broken(broken("its stream ended without the answer"))),
             Err((failure, reason)) => {
-                self.withdraw(id, reason);
+                self.withdraw(flight.clone(), id, reason);
                 Err(failure)
             }
         }
@@ -201,13 +203,19 @@ impl Connection {
         meta
     }
 
-    /// Tells the server that nobody waits any more; in the background, as it may not be reading.
-    fn withdraw(&self, id: RequestId, reason: &'static str) {
+    /// Tells the server that nobody waits any more, if it was told of the call; in the background,
+    /// as it may not be reading.
+    fn withdraw(&self, flight: Arc<Flight>, id: RequestId, reason: &'static str) {
         let peer = self.peer.clone();
         let notice = CancelledNotificationParam::new(Some(id), Some(reason.to_owned()));
         tokio::spawn(async move {
-            // A server that cannot be told is gone or stuck, and will be noticed as such.
-            let _ = tokio::time::timeout(NOTICE_DEADLINE, peer.notify_cancelled(notice)).await;
+            let told = async {
+                if flight.was_written().await {
+                    // A server that cannot be told is gone or stuck, and will be noticed as such.
+                    let _ = peer.notify_cancelled(notice).await;
+                }
+            };
+            let _ = tokio::time::timeout(NOTICE_DEADLINE, told).await;
         });
     }
 }

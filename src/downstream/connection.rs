@@ -83,7 +83,7 @@ impl Connection {
         let listing = list(&spec.name, service.peer()).await?;
         let tells = era == Era::Handshake || tells_of_changes(&service);
         if era == Era::Stateless && tells {
-            tokio::spawn(listen(service.peer().clone(), opened.stop.clone()));
+            tokio::spawn(listen(service.peer().clone(), wire.clone(), opened.stop.clone()));
         }
         guard.disarm();
         Ok(Self {
@@ -152,6 +152,11 @@ impl Connection {
         }
     }
 
+    /// Waits until no call is in flight.
+    pub(super) async fn landed(&self) {
+        self.wire.flights.landed().await;
+    }
+
     /// Closes the session and ends the process, if there is one, with all its descendants.
     pub(super) async fn close(&self) {
         self.stop.cancel();
@@ -179,13 +184,19 @@ fn tells_of_changes(service: &RunningService<RoleClient, Handler>) -> bool {
 }
 
 /// Keeps a subscription to changed tools open. The changes themselves are heard by the transport.
-async fn listen(peer: Peer<RoleClient>, stop: CancellationToken) {
+async fn listen(peer: Peer<RoleClient>, wire: Arc<Wire>, stop: CancellationToken) {
     let listening = async {
+        let mut missed = false;
         while !peer.is_transport_closed() {
             let filter = SubscriptionFilter::builder().tools_list_changed().build();
             if let Ok(mut subscription) = peer.listen(filter).await {
+                if missed {
+                    // Nobody was told of what changed in the meantime.
+                    wire.changes.note();
+                }
                 while let Ok(Some(_)) = subscription.next().await {}
             }
+            missed = true;
             tokio::time::sleep(LISTEN_AGAIN).await;
         }
     };

@@ -5,14 +5,17 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
 
 use rmcp::model::{ErrorData, ProgressToken, RequestId};
 use serde_json::{Map, Value};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::{Notify, oneshot, watch},
+    time::Instant,
+};
 
 use super::uplink::Uplink;
 use crate::domain::refusal::RpcError;
@@ -25,12 +28,17 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(600);
 
 /// The ids of calls that do not go through rmcp begin here; rmcp counts its own from zero.
 const FIRST_ID: i64 = 1_000_000_000;
+/// The clock of a call stands still for so long in all, or a server could keep the call for ever by
+/// asking again and again.
+const MOST_STILL: Duration = Duration::from_secs(3_600);
 
 /// All calls in flight on one connection.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
     departed: AtomicI64,
     table: Mutex<Table>,
+    /// Told when the last one has landed.
+    empty: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +72,7 @@ impl Waiting {
 /// A call that is on its way, as long as this lives.
 pub(super) struct Departed<'a> {
     flights: &'a Flights,
+    flight: Arc<Flight>,
     id: i64,
     reply: Option<oneshot::Receiver<Reply>>,
 }
@@ -83,7 +92,7 @@ impl Departed<'_> {
 impl Drop for Departed<'_> {
     fn drop(&mut self) {
         let id = RequestId::Number(self.id);
-        self.flights.land(&id, &ProgressToken(id.clone()));
+        self.flights.land(&self.flight, &id, &ProgressToken(id.clone()));
         self.flights.lock().waiting.remove(&self.id);
     }
 }
@@ -95,6 +104,10 @@ pub(super) struct Flight {
     uplink: Uplink,
     timeout: Duration,
     clock: Mutex<Clock>,
+    /// Set when it has ended, which may be before it was written.
+    over: AtomicBool,
+    /// Whether it was written, once that is known.
+    written: watch::Sender<Option<bool>>,
     /// What a call that is asked again says to the earlier questions, as it came.
     pub(super) answers: Option<Value>,
 }
@@ -107,6 +120,8 @@ struct Clock {
     heard: Instant,
     /// Since when a question is open, and how many are.
     asking: Option<(Instant, usize)>,
+    /// How long it has stood still, up to the last answer.
+    still: Duration,
 }
 
 impl Flights {
@@ -122,7 +137,7 @@ impl Flights {
         let id = RequestId::Number(number);
         table.by_token.insert(ProgressToken(id.clone()), flight.clone());
         table.by_id.insert(id, flight.clone());
-        Some(Departed { flights: self, id: number, reply: Some(receive) })
+        Some(Departed { flights: self, flight: flight.clone(), id: number, reply: Some(receive) })
     }
 
     /// Who waits for the answer with this id. Some servers answer a number with the same number as a
@@ -139,13 +154,12 @@ impl Flights {
         table.waiting.clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The call is about to be written.
+    /// The call is about to be written, unless it has ended already.
     pub(super) fn begin(&self, id: &RequestId, token: Option<ProgressToken>, flight: Arc<Flight>) {
         let mut table = self.lock();
+        if flight.is_over() {
+            return;
+        }
         if let Some(token) = token {
             table.by_token.insert(token, flight.clone());
         }
@@ -153,10 +167,26 @@ impl Flights {
     }
 
     /// The call has ended, one way or the other.
-    pub(super) fn land(&self, id: &RequestId, token: &ProgressToken) {
+    pub(super) fn land(&self, flight: &Flight, id: &RequestId, token: &ProgressToken) {
         let mut table = self.lock();
+        // Under the lock, as a call that is begun after this would never land.
+        flight.over.store(true, Ordering::Release);
         table.by_id.remove(id);
         table.by_token.remove(token);
+        if table.by_id.is_empty() {
+            self.empty.notify_waiters();
+        }
+    }
+
+    /// Waits until no call is in flight.
+    pub(super) async fn landed(&self) {
+        loop {
+            let empty = self.empty.notified();
+            if self.lock().by_id.is_empty() {
+                return;
+            }
+            empty.await;
+        }
     }
 
     /// The call with this id.
@@ -177,19 +207,41 @@ impl Flights {
         let Some(token) = token.and_then(|token| serde_json::from_value(token).ok()) else {
             return;
         };
-        let table = self.lock();
-        let Some(flight) = table.by_token.get(&token).cloned() else { return };
-        drop(table);
+        let Some(flight) = self.lock().by_token.get(&token).cloned() else { return };
         flight.heard();
         flight.uplink.tell(params);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Flight {
     pub(super) fn new(uplink: Uplink, timeout: Duration, answers: Option<Value>) -> Arc<Self> {
         let now = Instant::now();
-        let clock = Mutex::new(Clock { begun: now, heard: now, asking: None });
-        Arc::new(Self { uplink, timeout, clock, answers })
+        let clock =
+            Mutex::new(Clock { begun: now, heard: now, asking: None, still: Duration::ZERO });
+        let (over, written) = (AtomicBool::new(false), watch::Sender::default());
+        Arc::new(Self { uplink, timeout, clock, over, written, answers })
+    }
+
+    /// Whether nobody waits for its answer any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Notes whether the call was written; the first word counts.
+    pub(super) fn note_written(&self, whole: bool) {
+        self.written
+            .send_if_modified(|written| written.replace(written.unwrap_or(whole)).is_none());
+    }
+
+    /// Waits until it is known whether the call was written.
+    pub(super) async fn was_written(&self) -> bool {
+        let mut written = self.written.subscribe();
+        let known = written.wait_for(Option::is_some).await;
+        known.is_ok_and(|known| *known == Some(true))
     }
 
     fn heard(&self) {
@@ -197,7 +249,8 @@ impl Flight {
     }
 
     /// Returns when the call has taken too long: its timeout after the last sign of life, and ten
-    /// times its timeout at most. The clock stands still while a question is open.
+    /// times its timeout at most. The clock stands still while a question is open, for an hour in
+    /// all.
     pub(super) async fn expired(&self) {
         loop {
             let until = self.deadline();
@@ -211,7 +264,10 @@ impl Flight {
     fn deadline(&self) -> Instant {
         let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         match clock.asking {
-            Some(_) => Instant::now() + self.timeout,
+            Some((since, _)) => {
+                let left = MOST_STILL.saturating_sub(clock.still);
+                (Instant::now() + self.timeout).min(since + left)
+            }
             None => (clock.heard + self.timeout).min(clock.begun + self.timeout * MOST_EXTENSION),
         }
     }
@@ -246,7 +302,9 @@ impl Drop for OpenQuestion<'_> {
         clock.asking = (open > 1).then_some((since, open - 1));
         if clock.asking.is_none() {
             clock.heard = Instant::now();
-            clock.begun += since.elapsed();
+            let still = since.elapsed();
+            clock.still += still;
+            clock.begun += still;
         }
     }
 }
@@ -295,5 +353,30 @@ mod tests {
         };
         tokio::select! { () = flight.expired() => {}, () = answered => {} }
         assert_eq!(begun.elapsed().as_secs(), 305);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_asks_without_end_keeps_no_call_for_ever() {
+        for overlapping in [false, true] {
+            let flight = Flight::new(Uplink::deaf(), SECOND * 5, None);
+            let begun = Instant::now();
+            let asking = async {
+                let mut open = Vec::new();
+                loop {
+                    open.push(OpenQuestion::new(&flight.clock));
+                    tokio::time::sleep(SECOND * 600).await;
+                    if overlapping && open.len() == 1 {
+                        continue;
+                    }
+                    open.remove(0);
+                }
+            };
+            let bounded = async {
+                tokio::select! { () = flight.expired() => {}, () = asking => {} }
+            };
+            assert!(tokio::time::timeout(SECOND * 100_000, bounded).await.is_ok());
+            let lasted = begun.elapsed().as_secs();
+            assert!((3_600..=3_610).contains(&lasted), "{lasted}");
+        }
     }
 }

@@ -169,7 +169,8 @@ impl Server {
         last: Option<Arc<Connection>>,
         era: Option<Era>,
     ) -> Result<Arc<Connection>, Unavailable> {
-        if let Some(last) = last {
+        // Over HTTP there is no process, and calls may still be in flight on the last session.
+        if let (Some(last), Endpoint::Stdio(_)) = (last, &self.spec.endpoint) {
             last.close().await;
         }
         Connection::open(&self.spec, &self.launcher, era).await.map(Arc::new)
@@ -198,11 +199,9 @@ impl Server {
         tokio::spawn(self.clone().tend(connection.clone()));
         tokio::spawn(self.clone().keep_fresh(connection.clone()));
         done.send_replace(Some(Ok(connection.clone())));
-        if self.cache.has(&self.spec)
-            && let Ok(catalogue) = connection.catalogue().await
-        {
+        if self.cache.has(&self.spec) {
             // What was kept is checked against what the server says now.
-            self.shelve(catalogue).await;
+            self.refresh(&connection).await;
         }
     }
 
@@ -222,9 +221,16 @@ impl Server {
     /// Lists the tools again whenever the server says that they have changed.
     async fn keep_fresh(self: Arc<Self>, connection: Arc<Connection>) {
         while connection.changed().await {
-            if let Ok(catalogue) = connection.catalogue().await {
-                self.shelve(catalogue).await;
-            }
+            self.refresh(&connection).await;
+        }
+    }
+
+    /// Renders and counts the tools as they are now. Calls wait while they are listed, so a server
+    /// that does not answer is asked no longer than one of them would wait.
+    async fn refresh(self: &Arc<Self>, connection: &Connection) {
+        let listed = tokio::time::timeout(self.spec.timeout, connection.catalogue()).await;
+        if let Ok(Ok(catalogue)) = listed {
+            self.shelve(catalogue).await;
         }
     }
 
@@ -253,7 +259,8 @@ impl Server {
         }
     }
 
-    /// Gives a connection up that turned out to be dead, unless a newer one is there already.
+    /// Gives a connection up that turned out to be dead, unless a newer one is there already. A
+    /// server over HTTP may still answer what it was asked before.
     pub(super) fn replace(&self, dead: &Arc<Connection>) {
         let mut state = self.lock();
         self.note_death(&mut state, dead);
@@ -263,7 +270,10 @@ impl Server {
         }
         drop(state);
         let dead = dead.clone();
-        tokio::spawn(async move { dead.close().await });
+        tokio::spawn(async move {
+            dead.landed().await;
+            dead.close().await;
+        });
     }
 
     fn note_death(&self, state: &mut State, dead: &Arc<Connection>) {

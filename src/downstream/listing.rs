@@ -140,7 +140,7 @@ fn take_array(object: &mut Map<String, Value>, key: &str) -> Vec<Value> {
 }
 
 /// The length of a value as JSON text, without writing it.
-fn size(value: &Value) -> usize {
+pub(super) fn size(value: &impl serde::Serialize) -> usize {
     struct Count(usize);
     impl io::Write for Count {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -10,6 +10,7 @@
 //!   written to by [`pen`].
 //!   [`http`]: over Streamable HTTP. [`lines`]: lines of bounded length.
 //! - [`flight`], [`outgoing`], [`uplink`]: a call, and the way back to the client that made it.
+//!   [`questions`]: how much a server may ask at a time.
 //! - [`child`], [`supervisor`], [`tree`]: child processes, and how the whole tree of them ends.
 //!
 //! A broken server delays nobody else: every server has its own state and its own deadlines.
@@ -29,6 +30,7 @@ mod listing;
 mod opening;
 mod outgoing;
 mod pen;
+mod questions;
 mod server;
 mod stderr;
 #[cfg(target_os = "linux")]

@@ -206,6 +206,18 @@ impl Server {
         }
     }
 
+    /// The tools, if they are known; asks and starts nothing.
+    pub async fn known_catalogue(self: &Arc<Self>) -> Option<Arc<Catalogue>> {
+        let listed = match &self.lock().phase {
+            Phase::Up(connection) if connection.is_alive() => connection.known_catalogue(),
+            _ => None,
+        };
+        match listed {
+            Some(listed) => Some(listed),
+            None => self.remembered().await.map(|shelf| shelf.catalogue().clone()),
+        }
+    }
+
     /// What was kept of the server, in this run or on disk.
     async fn remembered(self: &Arc<Self>) -> Option<Arc<Shelf>> {
         let mut shelf = self.shelf.lock().await;

@@ -11,11 +11,12 @@ use rmcp::{
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
-use tokio::{process::ChildStdout, sync::Semaphore};
+use tokio::process::ChildStdout;
 
 use super::{
     lines::Lines,
     pen::Pen,
+    questions::{Questions, answered_by},
     stderr::printable,
     wire::{self, Answers, TOO_LONG, UNREADABLE, Wire},
 };
@@ -23,10 +24,6 @@ use crate::domain::{
     call::ServerName,
     frame::{Frame, MAX_MESSAGE_BYTES, id_of},
 };
-
-/// This many questions of a server may wait for their answers to be written; beyond that it is not
-/// read from.
-const MOST_QUESTIONS: usize = 64;
 
 /// After this many messages that nobody waits for, other work gets its turn.
 const NOISE_BEFORE_YIELD: u32 = 64;
@@ -37,8 +34,8 @@ pub(super) struct Traffic {
     server: ServerName,
     wire: Arc<Wire>,
     phase: Mutex<Answers>,
-    /// Permits of the server's own requests, given back when their answers are written.
-    questions: Arc<Semaphore>,
+    /// While there is no room for another question, the server is not read from.
+    questions: Questions,
 }
 
 impl Traffic {
@@ -47,12 +44,11 @@ impl Traffic {
             server,
             wire,
             phase: Mutex::new(Answers::Raw),
-            questions: Arc::new(Semaphore::new(MOST_QUESTIONS)),
+            questions: Questions::new(),
         })
     }
 
     fn note_request(&self, id: &RequestId, request: &ClientRequest) {
-        self.wire.begin(id, request);
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         *phase = if wire::is_handshake(request) {
             Answers::Typed(id.clone())
@@ -114,13 +110,13 @@ impl Transport<RoleClient> for Pipes {
         if let JsonRpcMessage::Request(request) = &message {
             traffic.note_request(&request.id, &request.request);
         }
-        let answers = matches!(message, JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_));
+        let answers = answered_by(&message);
         async move {
             let mut line = wire::written(&message)?;
             line.push(b'\n');
             let written = pen.write(line, None).await;
-            if answers {
-                traffic.questions.add_permits(1);
+            if let Some(question) = answers {
+                traffic.questions.answered(&question);
             }
             written
         }
@@ -132,10 +128,10 @@ impl Transport<RoleClient> for Pipes {
         loop {
             // Before the frame: what is taken from the stream must not be lost to a drop.
             let frame = async {
-                let permit = self.traffic.questions.clone().acquire_owned().await.ok()?;
-                Some((self.lines.next().await, permit))
+                let room = self.traffic.questions.room().await?;
+                Some((self.lines.next().await, room))
             };
-            let (frame, permit) = tokio::select! {
+            let (frame, room) = tokio::select! {
                 frame = frame => frame?,
                 () = pen.broken() => {
                     self.traffic.wire.flights.end();
@@ -148,10 +144,7 @@ impl Transport<RoleClient> for Pipes {
                 return None;
             };
             if let Some(message) = self.message(frame) {
-                if matches!(message, JsonRpcMessage::Request(_)) {
-                    // Given back when its answer is written.
-                    permit.forget();
-                }
+                self.traffic.questions.heard(&message, Some(room));
                 return Some(message);
             }
             noise += 1;

@@ -8,10 +8,14 @@ use std::{
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, oneshot};
 
+use super::listing::size;
 use crate::domain::refusal::RpcError;
 
-/// This much progress may wait for a client that does not keep up; then newer replaces the newest.
+/// This much may wait for a client that does not keep up; then newer progress replaces the newest.
 const MOST_WAITING: usize = 1_024;
+
+/// So many bytes as well, and the last that came before there were so many.
+const MOST_WAITING_BYTES: usize = 1024 * 1024;
 
 /// The server's end.
 #[derive(Clone, Debug)]
@@ -44,8 +48,52 @@ pub struct Question {
 
 #[derive(Debug, Default)]
 struct Shared {
-    waiting: Mutex<VecDeque<News>>,
+    waiting: Mutex<Waiting>,
     arrived: Notify,
+}
+
+/// News that the client has not taken yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    news: VecDeque<(News, usize)>,
+    bytes: usize,
+}
+
+impl Waiting {
+    /// Takes news in, unless it is a question and there is no room.
+    fn push(&mut self, news: News) {
+        let bytes = news.size();
+        if self.news.len() >= MOST_WAITING || self.bytes >= MOST_WAITING_BYTES {
+            match (self.news.back(), &news) {
+                (Some((News::Progress(_), _)), News::Progress(_)) => self.pop_back(),
+                _ => return,
+            }
+        }
+        self.bytes += bytes;
+        self.news.push_back((news, bytes));
+    }
+
+    fn pop(&mut self) -> Option<News> {
+        let (news, bytes) = self.news.pop_front()?;
+        self.bytes -= bytes;
+        Some(news)
+    }
+
+    fn pop_back(&mut self) {
+        if let Some((_, bytes)) = self.news.pop_back() {
+            self.bytes -= bytes;
+        }
+    }
+}
+
+impl News {
+    /// In bytes of JSON.
+    fn size(&self) -> usize {
+        match self {
+            Self::Progress(params) => size(params),
+            Self::Question(question) => size(&question.params),
+        }
+    }
 }
 
 impl Uplink {
@@ -83,15 +131,7 @@ impl Uplink {
     }
 
     fn push(&self, news: News) {
-        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = waiting.len() >= MOST_WAITING;
-        match (full, waiting.back_mut(), &news) {
-            (true, Some(newest @ News::Progress(_)), News::Progress(_)) => *newest = news,
-            // One more question than there is room for is not answered.
-            (true, _, _) => return,
-            _ => waiting.push_back(news),
-        }
-        drop(waiting);
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(news);
         self.shared.arrived.notify_one();
     }
 }
@@ -109,7 +149,7 @@ impl Downlink {
 
     /// The next news, if there are any by now.
     pub fn ready(&mut self) -> Option<News> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 }
 
@@ -125,7 +165,7 @@ impl Question {
 mod tests {
     use serde_json::{Map, Value};
 
-    use super::{MOST_WAITING, News, Uplink};
+    use super::{MOST_WAITING, MOST_WAITING_BYTES, News, Uplink};
 
     fn step(number: usize) -> Map<String, Value> {
         Map::from_iter([("progress".to_owned(), Value::from(number))])
@@ -144,5 +184,20 @@ mod tests {
         assert_eq!(told.len(), MOST_WAITING);
         assert!(told.is_sorted());
         assert_eq!(told.last(), Some(&(MOST_WAITING as u64 + 499)));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes() {
+        let (up, mut down) = Uplink::new(false);
+        let long = |number: usize| {
+            let mut step = step(number);
+            step.insert("message".to_owned(), "x".repeat(MOST_WAITING_BYTES / 4).into());
+            step
+        };
+        (0..100).for_each(|number| up.tell(long(number)));
+        let told = std::iter::from_fn(|| down.ready()).count();
+        assert!((1..=5).contains(&told), "{told}");
+        up.tell(long(0));
+        assert!(down.ready().is_some(), "what was taken makes room");
     }
 }

@@ -22,15 +22,16 @@ use super::{
     flight::{Flight, Flights, Reply},
 };
 
-/// The code under which an answer beyond the greatest length is handed up. No server uses it.
+/// The code under which an answer beyond the greatest length is handed up. A server's error never
+/// has it.
 pub(super) const TOO_LONG: ErrorCode = ErrorCode(i32::MIN);
 
 /// The code under which an answer that cannot be read is handed up: nested beyond what is parsed, or
-/// not UTF-8. No server uses it.
+/// not UTF-8. A server's error never has it.
 pub(super) const UNREADABLE: ErrorCode = ErrorCode(i32::MIN + 1);
 
 /// The code under which a request that failed otherwise than by an answer is handed up, with a
-/// [`Failed`]. No server uses it.
+/// [`Failed`]. A server's error never has it.
 const FAILED: ErrorCode = ErrorCode(i32::MIN + 2);
 
 /// Why a request has no answer, where the transport knows better than that it went wrong.
@@ -111,11 +112,11 @@ pub(super) fn is_handshake(request: &ClientRequest) -> bool {
 }
 
 impl Wire {
-    /// A request is about to be written: a call is in flight from now on.
-    pub(super) fn begin(&self, id: &RequestId, request: &ClientRequest) {
-        if let Some(flight) = request.extensions().get::<Arc<Flight>>() {
-            self.flights.begin(id, request.get_meta().get_progress_token(), flight.clone());
-        }
+    /// A request is about to be written: a call, which is answered, is in flight from now on.
+    pub(super) fn begin(&self, id: &RequestId, request: &ClientRequest) -> Option<Arc<Flight>> {
+        let flight = request.extensions().get::<Arc<Flight>>()?;
+        self.flights.begin(id, request.get_meta().get_progress_token(), flight.clone());
+        Some(flight.clone())
     }
 
     /// What arrived, as rmcp wants it; None for what rmcp need not know.
@@ -250,10 +251,15 @@ pub(super) fn same(expected: &RequestId, id: &RequestId) -> bool {
 /// A JSON-RPC error as far as it can be read; a malformed one is still an answer.
 fn error_in(error: Option<Value>) -> ErrorData {
     let error = error.unwrap_or_default();
-    serde_json::from_value(error.clone()).unwrap_or_else(|_| {
+    let mut error: ErrorData = serde_json::from_value(error.clone()).unwrap_or_else(|_| {
         let text = error.get("message").and_then(Value::as_str).unwrap_or("malformed error");
         ErrorData::internal_error(text.to_owned(), Some(error))
-    })
+    });
+    if [TOO_LONG, UNREADABLE, FAILED].contains(&error.code) {
+        // What these say is the gateway's own word.
+        error.code = ErrorCode::INTERNAL_ERROR;
+    }
+    error
 }
 
 /// A message as it is sent. Answers to questions of an earlier attempt are put in as they came from

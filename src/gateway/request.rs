@@ -28,7 +28,8 @@ pub(super) struct Call {
     pub(super) server: Option<String>,
     pub(super) tool: ToolName,
     args: Map<String, Value>,
-    pub(super) timeout: Option<Duration>,
+    timeout: Option<Duration>,
+    begun: Instant,
 }
 
 /// How long a call may still take.
@@ -67,6 +68,7 @@ impl Snapshot {
             tool: ToolName::from(tool.as_str()),
             args: arguments,
             timeout: None,
+            begun: Instant::now(),
         };
         if let Ok(caller) = self.identify(None)
             && self.without_server(&caller, &call.tool).await.is_err_and(|meant| meant.is_empty())
@@ -90,7 +92,7 @@ impl Snapshot {
         let server = member.server();
         // One use for all its steps, so that the server is not stopped between them.
         let _in_use = server.in_use();
-        let patience = Patience::new(member.spec().timeout, call.timeout);
+        let patience = call.patience(member);
         let permit = self.authorize(visit, &tool, server, &patience, cancel).await?;
         self.usage.called(caller.agent());
         let catalogue = catalogue(server, patience.left(), cancel).await?;
@@ -210,21 +212,23 @@ impl Call {
             args: fields.object("args", "arguments")?,
             agent_id: fields.optional_name("agent_id")?,
             timeout: fields.positive("timeout_ms")?.map(Duration::from_millis),
+            begun: Instant::now(),
         };
         fields.unsupported("max_result_tokens")?;
         fields.finish()?;
         Ok(call)
     }
+
+    /// The caller may only shorten what the server is given.
+    pub(super) fn patience(&self, member: &Member) -> Patience {
+        let server = member.spec().timeout;
+        let shorter = self.timeout.filter(|asked| *asked < server);
+        let until = shorter.map(|asked| self.begun + asked);
+        Patience { whole: shorter.unwrap_or(server), until }
+    }
 }
 
 impl Patience {
-    /// The caller may only shorten what the server is given.
-    pub(super) fn new(server: Duration, asked: Option<Duration>) -> Self {
-        let shorter = asked.filter(|asked| *asked < server);
-        let until = shorter.map(|asked| Instant::now() + asked);
-        Self { whole: shorter.unwrap_or(server), until }
-    }
-
     pub(super) fn left(&self) -> Duration {
         self.until.map_or(self.whole, |until| until.saturating_duration_since(Instant::now()))
     }
@@ -291,15 +295,18 @@ fn tool_result(spec: &ServerSpec, client: &Client, result: Value) -> Result<Answ
 
 /// Whether a server may ask the user what it asks. Nothing but elicitation is passed on.
 fn may_ask(spec: &ServerSpec, client: &Client, result: &Value) -> Result<(), &'static str> {
-    let questions = result.get("inputRequests").and_then(Value::as_object);
     let method = |question: &Value| question.get("method").and_then(Value::as_str) == Some(ASK);
+    let are_questions = match result.get("inputRequests") {
+        None => true,
+        Some(questions) => questions.as_object().is_some_and(|asked| asked.values().all(method)),
+    };
     if spec.elicitation == Elicitation::Deny {
         Err("it asks the user something, which its settings do not allow (`elicitation`)")
     } else if client.elicitation.is_none() {
         Err(
             "it asks the user something, and this client takes no questions in the version it speaks",
         )
-    } else if !questions.is_none_or(|questions| questions.values().all(method)) {
+    } else if !are_questions {
         Err("it asks for something other than the user's answer, which is not passed on")
     } else {
         Ok(())

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Snapshot,
-    request::{Call, Patience, catalogue},
+    request::{Call, catalogue},
 };
 use crate::{
     domain::{
@@ -16,7 +16,6 @@ use crate::{
         catalog::Catalogue,
         policy::Visit,
         refusal::Refusal,
-        shelf::Shelf,
     },
     downstream::Member,
 };
@@ -48,7 +47,7 @@ impl Snapshot {
             return Ok((visit, member, bare));
         }
         // Some servers repeat their own name in those of their tools.
-        let wait = Patience::new(member.spec().timeout, call.timeout).left();
+        let wait = call.patience(member).left();
         let catalogue = catalogue(member.server(), wait, cancel).await?;
         let tool = if self.sees(&visit, &catalogue, &call.tool) { call.tool.clone() } else { bare };
         Ok((visit, member, tool))
@@ -67,11 +66,11 @@ impl Snapshot {
         for member in self.fleet.members() {
             let Ok(visit) = self.settings.rules.visit(caller, member.name()) else { continue };
             let bare = bare(tool, member.name());
-            let shelf = member.server().known_shelf().await;
-            for name in [Some(tool.clone()), bare.clone()].into_iter().flatten() {
-                if shelf.as_ref().is_some_and(|shelf| self.offers(&visit, shelf, &name)) {
-                    known.push((visit.clone(), member, name));
-                }
+            // As far as it is known: a server that does not answer would hold the others' calls up.
+            if let Some(catalogue) = member.server().known_catalogue().await {
+                let mut names = [Some(tool.clone()), bare.clone()].into_iter().flatten();
+                let offered = names.find(|name| self.sees(&visit, &catalogue, name));
+                known.extend(offered.map(|name| (visit.clone(), member, name)));
             }
             named.extend(bare.map(|bare| (visit, member, bare)));
         }
@@ -81,10 +80,6 @@ impl Snapshot {
 
     fn sees(&self, visit: &Visit, catalogue: &Arc<Catalogue>, tool: &ToolName) -> bool {
         catalogue.tool(tool).is_some() && self.settings.rules.authorize(visit.clone(), tool).is_ok()
-    }
-
-    fn offers(&self, visit: &Visit, shelf: &Shelf, tool: &ToolName) -> bool {
-        self.sees(visit, shelf.catalogue(), tool)
     }
 
     fn which(&self, caller: &Caller, tool: &ToolName, several: &[Meant<'_>]) -> Refusal {

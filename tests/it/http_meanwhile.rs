@@ -1,11 +1,11 @@
 //! What happens in the middle of a call to a server over HTTP.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::{
-    http::{AT_ONCE, echoes},
+    http::{AT_ONCE, beside_ok, echoes, recovers},
     http_faults::ANSWER,
     http_server::{ERAS, Era, Form, HttpServer, Reply},
     meanwhile::{begin, until},
@@ -116,4 +116,85 @@ fn changed_tools_are_listed_again_when_the_open_stream_says_so() {
         server.count("tools/list") == 2
     };
     assert!(within(AT_ONCE, listed));
+}
+
+const CHANGED: &str = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+
+#[test]
+fn a_list_of_tools_that_fails_ends_no_call_in_flight() {
+    let server = HttpServer::start(Era::Legacy, Form::Json);
+    let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
+    echoes(&mut client, "s");
+    let stream = Reply::sse().event(CHANGED).wait(Duration::from_secs(5));
+    server.on("odd", stream.event(ANSWER));
+    server.on("tools/list", Reply::status(500));
+    let odd = begin(&mut client, "odd", json!({}), "t");
+    assert!(within(AT_ONCE, || server.count("tools/list") > 1));
+    let other = client.execute("s", "echo", json!({}));
+    assert_eq!(other["isError"], true, "{other}");
+    assert_eq!(text(&client.response(odd)["result"]), "mine");
+}
+
+#[test]
+fn a_server_over_http_asks_no_more_at_a_time_than_it_may() {
+    let server = HttpServer::start(Era::Legacy, Form::Json);
+    let mut client = asked(&server);
+    let questions = (0..1000).fold(Reply::sse(), |reply, n| {
+        reply.event(&question(&format!("q{n}"), r#"{"message":"?"}"#))
+    });
+    server.on("odd", questions.wait(Duration::from_secs(2)).event(ANSWER));
+    let id = begin(&mut client, "odd", json!({}), "t");
+    let (before, answer) = until(&mut client, id);
+    assert_eq!(text(&answer["result"]), "mine");
+    let asked = before.iter().filter(|message| message["method"] == "elicitation/create");
+    assert!((1..=64).contains(&asked.clone().count()), "{}", asked.count());
+}
+
+#[test]
+fn a_server_that_does_not_list_its_tools_delays_no_call_that_names_no_server() {
+    let server = HttpServer::start(Era::Legacy, Form::Json);
+    let mut client = beside_ok(server.entry()).connect();
+    echoes(&mut client, "s");
+    client.execute("ok", "echo", json!({}));
+    client.call("get_server_tools", json!({"server": "*"}));
+    server.on("tools/list", Reply::mute());
+    server.on("odd", Reply::sse().event(CHANGED).wait(Duration::from_secs(600)));
+    begin(&mut client, "odd", json!({}), "t");
+    assert!(within(AT_ONCE, || server.count("tools/list") > 1));
+    let begun = Instant::now();
+    let call = json!({"tool": "ok__echo", "args": {}});
+    assert_eq!(text(&client.call("execute_tool", call)), "{}");
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_list_of_tools_that_never_comes_blocks_a_server_for_no_longer_than_its_timeout() {
+    let server = HttpServer::start(Era::Legacy, Form::Json);
+    let mut entry = server.entry();
+    entry["timeout"] = json!("3s");
+    let mut client = Setup::new(json!({ "s": entry }), None).connect();
+    echoes(&mut client, "s");
+    server.on("tools/list", Reply::mute());
+    server.on("odd", Reply::sse().event(CHANGED).event(ANSWER));
+    let id = begin(&mut client, "odd", json!({}), "t");
+    assert_eq!(text(&client.response(id)["result"]), "mine");
+    assert!(within(AT_ONCE, || server.count("tools/list") > 1));
+    server.behave();
+    recovers(&mut client, "s");
+}
+
+#[test]
+fn tools_that_change_while_nobody_is_subscribed_are_listed_again() {
+    let server = HttpServer::start(Era::Modern, Form::Json);
+    let tells = r#"{"jsonrpc":"2.0","id":$id,"result":{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true}},"ttlMs":0,"cacheScope":"private"}}"#;
+    server.on("server/discover", Reply::json(200, tells));
+    let noted = r#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"toolsListChanged":true},"_meta":{"io.modelcontextprotocol/subscriptionId":$id}}}"#;
+    server.on("subscriptions/listen", Reply::sse().event(noted).wait(Duration::from_millis(200)));
+    let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
+    echoes(&mut client, "s");
+    assert!(within(AT_ONCE, || server.count("subscriptions/listen") > 1));
+    assert!(within(AT_ONCE, || {
+        echoes(&mut client, "s");
+        server.count("tools/list") > 1
+    }));
 }

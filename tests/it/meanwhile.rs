@@ -292,3 +292,62 @@ fn changed_tools_are_listed_again_however_often_it_is_said() {
         assert_eq!(text(&called), r#"{"x": 1}"#, "{server}");
     }
 }
+
+#[test]
+fn questions_that_a_server_takes_back_block_nothing() {
+    let asks = json!({"elicitation": {}});
+    let mut ours = pair_with("legacy", "legacy", &allowed(), &["withdraw"], asks);
+    let id = begin(&mut ours, "withdraw", json!({"count": 200}), "t");
+    assert_eq!(text(&until(&mut ours, id).1["result"]), "withdrawn");
+}
+
+fn withdraw(client: &mut Client, id: u64) {
+    client.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
+        "params": {"requestId": id}}));
+}
+
+#[test]
+fn calls_that_are_cancelled_as_soon_as_made_leave_nothing_behind() {
+    let asks = json!({"elicitation": {}});
+    let mut ours = pair_with("legacy", "legacy", &allowed(), &["hang", "ask", "heard"], asks);
+    ours.execute("s", "heard", json!({}));
+    for _ in 0..300 {
+        let id = begin(&mut ours, "hang", json!({}), "t");
+        withdraw(&mut ours, id);
+    }
+    ours.execute("s", "heard", json!({}));
+    // Only the question of the one call in flight is known to be that call's.
+    let id = begin(&mut ours, "ask", form(), "t");
+    let (before, answer) = {
+        let question = ours.next(Duration::from_secs(60)).unwrap();
+        assert_eq!(question["method"], "elicitation/create", "{question}");
+        let reply = json!({"action": "decline"});
+        ours.send(&json!({"jsonrpc": "2.0", "id": question["id"], "result": reply}));
+        until(&mut ours, id)
+    };
+    assert!(before.is_empty());
+    assert!(text(&answer["result"]).contains("decline"), "{answer}");
+}
+
+#[test]
+fn a_server_hears_of_a_call_before_it_hears_that_it_is_cancelled() {
+    let mut ours = pair("legacy", "legacy", &json!({}), &["hang", "heard"]);
+    ours.execute("s", "heard", json!({}));
+    let long = "x".repeat(1_000_000);
+    for wait in [0, 10, 20, 30, 40, 60, 80, 100, 120, 150] {
+        let id = begin(&mut ours, "hang", json!({ "long": long }), "t");
+        std::thread::sleep(Duration::from_millis(wait));
+        withdraw(&mut ours, id);
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    let heard = json_in(&ours.execute("s", "heard", json!({})));
+    let mut begun = Vec::new();
+    for message in heard.as_array().unwrap() {
+        if message["method"] == "tools/call" {
+            begun.push(message["id"].clone());
+        } else if message["method"] == "notifications/cancelled" {
+            let id = &message["params"]["requestId"];
+            assert!(begun.contains(id), "{id} was not heard of before");
+        }
+    }
+}

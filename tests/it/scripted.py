@@ -216,6 +216,14 @@ def ask_everything(request, args):
         question(method, params, lambda reply, method=method: then(method, reply))
 
 
+def withdraw(request, args):
+    """Asks that often and takes each question back at once."""
+    for i in range(args["count"]):
+        send({"id": f"w{i}", "method": "elicitation/create", "params": {"message": "?"}})
+        send({"method": "notifications/cancelled", "params": {"requestId": f"w{i}"}})
+    answer(request, text("withdrawn"))
+
+
 def grow(request, args):
     """Offers one tool more, and says so that many times."""
     grown.append(args["name"])
@@ -237,6 +245,7 @@ ACTIONS = {
     "progress": progress,
     "ask": ask,
     "ask_everything": ask_everything,
+    "withdraw": withdraw,
     "grow": grow,
     "capabilities": capabilities,
     "cancelled_at": lambda r, a: answer(r, text(json.dumps(cancelled_at))),
@@ -267,7 +276,7 @@ ACTIONS = {
 def handle(message):
     method = message.get("method")
     if method is None:
-        waiting.pop(message["id"])(message)
+        waiting.pop(message["id"], lambda reply: None)(message)
     elif "id" not in message:
         heard.append(message)
         if method == "notifications/cancelled":

@@ -19,16 +19,19 @@ use crate::domain::settings::AllowPrivate;
 pub(super) const REFUSED: &str =
     "its address is not public; if that is meant, set `allowPrivate` in its entry";
 
-/// IPv4 networks that are not public (IANA special-purpose registry).
-const SPECIAL_V4: [(Ipv4Addr, u8); 14] = [
+/// IPv4 networks that are not public (IANA special-purpose registry), and where Azure has the
+/// services of a machine's host.
+const SPECIAL_V4: [(Ipv4Addr, u8); 16] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
     (Ipv4Addr::new(169, 254, 0, 0), 16),
+    (Ipv4Addr::new(168, 63, 129, 16), 32),
     (Ipv4Addr::new(172, 16, 0, 0), 12),
     (Ipv4Addr::new(192, 0, 0, 0), 24),
     (Ipv4Addr::new(192, 0, 2, 0), 24),
+    (Ipv4Addr::new(192, 88, 99, 0), 24),
     (Ipv4Addr::new(192, 168, 0, 0), 16),
     (Ipv4Addr::new(198, 18, 0, 0), 15),
     (Ipv4Addr::new(198, 51, 100, 0), 24),
@@ -38,14 +41,17 @@ const SPECIAL_V4: [(Ipv4Addr, u8); 14] = [
 ];
 
 /// IPv6 networks that are not public, those that carry IPv4 addresses through translators included.
-const SPECIAL_V6: [(Ipv6Addr, u8); 11] = [
+const SPECIAL_V6: [(Ipv6Addr, u8); 14] = [
     (Ipv6Addr::UNSPECIFIED, 96),
+    (Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96),
     (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96),
     (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48),
     (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 64),
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
     (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16),
+    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
+    (Ipv6Addr::new(0x5f00, 0, 0, 0, 0, 0, 0, 0), 16),
     (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
     (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
     (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 10),
@@ -146,6 +152,9 @@ mod tests {
             "http://[64:ff9b::7f00:1]/",
             "http://[2002:7f00:1::]/",
             "http://224.0.0.1/",
+            "http://168.63.129.16/metadata",
+            "http://[::ffff:0:7f00:1]/",
+            "http://[3fff::1]/",
         ];
         for url in refused {
             assert!(!check(AllowPrivate::None, url), "{url}");

@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     failure::Unavailable,
+    questions::{Questions, answered_by},
     wire::{self, Wire},
 };
 use crate::domain::{frame::MAX_MESSAGE_BYTES, settings::Remote};
@@ -65,6 +66,7 @@ pub(super) struct Remoted {
     worker: WorkerTransport<StreamableHttpClientWorker<Client>>,
     wire: Arc<Wire>,
     kept: Arc<Kept>,
+    questions: Arc<Questions>,
     /// Cancelled when the session has ended.
     ended: CancellationToken,
 }
@@ -90,7 +92,7 @@ pub(super) fn connect(
         .custom_headers(headers(remote)?);
     config.max_sse_event_size = MAX_MESSAGE_BYTES;
     let worker = WorkerTransport::spawn(StreamableHttpClientWorker::new(client, config));
-    Ok(Remoted { worker, wire, kept, ended })
+    Ok(Remoted { worker, wire, kept, questions: Arc::new(Questions::new()), ended })
 }
 
 fn headers(remote: &Remote) -> Result<HashMap<HeaderName, HeaderValue>, Unavailable> {
@@ -110,19 +112,39 @@ impl Transport<RoleClient> for Remoted {
         &mut self,
         message: TxJsonRpcMessage<RoleClient>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        if let JsonRpcMessage::Request(request) = &message {
-            self.wire.begin(&request.id, &request.request);
+        if let JsonRpcMessage::Request(request) = &message
+            && let Some(call) = self.wire.begin(&request.id, &request.request)
+        {
+            // From here on the worker minds the order.
+            call.note_written(true);
         }
-        self.worker.send(message)
+        let answers = answered_by(&message);
+        let (sent, questions) = (self.worker.send(message), self.questions.clone());
+        async move {
+            let sent = sent.await;
+            if let Some(question) = answers {
+                questions.answered(&question);
+            }
+            sent
+        }
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
-        let message = self.worker.receive().await?;
-        let JsonRpcMessage::Response(response) = message else { return Some(message) };
-        Some(match self.kept.take(&response.id) {
-            Some(result) => given_back(response, result),
-            None => JsonRpcMessage::Response(response),
-        })
+        loop {
+            let message = self.worker.receive().await?;
+            if let JsonRpcMessage::Response(response) = message {
+                return Some(match self.kept.take(&response.id) {
+                    Some(result) => given_back(response, result),
+                    None => JsonRpcMessage::Response(response),
+                });
+            }
+            // Our answers leave through the worker, which must not wait for room here.
+            let room = self.questions.room_now();
+            if room.is_some() || !matches!(message, JsonRpcMessage::Request(_)) {
+                self.questions.heard(&message, room);
+                return Some(message);
+            }
+        }
     }
 
     async fn close(&mut self) -> Result<(), Self::Error> {
