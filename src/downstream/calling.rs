@@ -32,8 +32,8 @@ use crate::domain::{refusal::RpcError, settings::Elicitation};
 /// How long after the end of a server's stdout its process may still be seen to live.
 pub(super) const END_GRACE: Duration = Duration::from_secs(1);
 
-/// How long telling a server of a withdrawn call may take.
-const NOTICE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long telling a server of a withdrawn request may take.
+pub(super) const NOTICE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What every request of the stateless version says of the client (2026-07-28, `_meta`).
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";

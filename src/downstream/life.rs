@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     connection::Connection, failure::Unavailable, opening::Era, server::Server, uses::Use,
@@ -19,6 +19,10 @@ use crate::domain::{
 /// A start that takes longer than this is given up. Callers wait no longer than their own timeout;
 /// a slow start (a first `npx`) goes on for the calls that follow.
 pub(super) const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// After tools were listed again, rendered and counted, nothing of the kind is begun for so many
+/// times as long.
+const REST: u32 = 4;
 
 /// Where a server is in its life.
 #[derive(Debug, Default)]
@@ -221,7 +225,10 @@ impl Server {
     /// Lists the tools again whenever the server says that they have changed.
     async fn keep_fresh(self: Arc<Self>, connection: Arc<Connection>) {
         while connection.changed().await {
+            let begun = Instant::now();
             self.refresh(&connection).await;
+            // A server that always has others to offer gets a share of our time, not all of it.
+            tokio::time::sleep(begun.elapsed() * REST).await;
         }
     }
 

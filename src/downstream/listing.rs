@@ -4,12 +4,17 @@ use std::{io, time::Duration};
 
 use rmcp::{
     RoleClient,
-    model::{ClientRequest, ErrorCode, ListToolsRequest, PaginatedRequestParams, ServerResult},
-    service::{Peer, ServiceError},
+    model::{
+        CancelledNotificationParam, ClientRequest, ErrorCode, ListToolsRequest,
+        PaginatedRequestParams, RequestId, ServerResult,
+    },
+    service::{Peer, PeerRequestOptions, ServiceError},
 };
 use serde_json::{Map, Value};
+use tokio::runtime::Handle;
 
 use super::{
+    calling::NOTICE_DEADLINE,
     failure::Unavailable,
     wire::{Failed, TOO_LONG, UNREADABLE},
 };
@@ -111,7 +116,12 @@ async fn page(
 ) -> Result<Option<Map<String, Value>>, Unavailable> {
     let params = PaginatedRequestParams::default().with_cursor(cursor);
     let request = ClientRequest::ListToolsRequest(ListToolsRequest::with_param(params));
-    match peer.send_request(request).await {
+    let sent = peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await;
+    let Ok(handle) = sent else { return Err(because("it ended before it listed its tools")) };
+    let awaited = Awaited { peer: peer.clone(), id: Some(handle.id.clone()) };
+    let answer = handle.await_response().await;
+    awaited.answered();
+    match answer {
         Ok(ServerResult::CustomResult(result)) => match result.0 {
             Value::Object(page) => Ok(Some(page)),
             _ => Err(because("its list of tools is not an object")),
@@ -125,6 +135,31 @@ async fn page(
             None => because(&format!("it did not list its tools: {}", cut(&error.message))),
         }),
         _ => Err(because("it ended while it listed its tools")),
+    }
+}
+
+/// A request for a page. If it is given up, it is withdrawn: over HTTP it would hold one of the few
+/// places for requests as long as the session lives.
+struct Awaited {
+    peer: Peer<RoleClient>,
+    id: Option<RequestId>,
+}
+
+impl Awaited {
+    fn answered(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        // A runtime that ends takes the session with it.
+        let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else { return };
+        let peer = self.peer.clone();
+        let notice = CancelledNotificationParam::new(Some(id), Some("it took too long".into()));
+        runtime.spawn(async move {
+            let _ = tokio::time::timeout(NOTICE_DEADLINE, peer.notify_cancelled(notice)).await;
+        });
     }
 }
 

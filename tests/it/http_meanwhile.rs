@@ -9,7 +9,7 @@ use crate::{
     http_faults::ANSWER,
     http_server::{ERAS, Era, Form, HttpServer, Reply},
     meanwhile::{begin, until},
-    support::{Client, Setup, text, within},
+    support::{Client, PATIENCE, Setup, text, within},
 };
 
 /// A client that takes questions, over this server.
@@ -197,4 +197,25 @@ fn tools_that_change_while_nobody_is_subscribed_are_listed_again() {
         echoes(&mut client, "s");
         server.count("tools/list") > 1
     }));
+}
+
+#[test]
+fn lists_of_tools_that_are_given_up_leave_room_for_other_requests() {
+    let server = HttpServer::start(Era::Legacy, Form::Json);
+    let mut entry = server.entry();
+    entry["timeout"] = json!("1s");
+    let mut client = Setup::new(json!({ "s": entry }), None).connect();
+    echoes(&mut client, "s");
+    server.on("tools/list", Reply::mute());
+    server.on("odd", Reply::sse().event(CHANGED).event(ANSWER));
+    let id = begin(&mut client, "odd", json!({}), "t");
+    assert_eq!(text(&client.response(id)["result"]), "mine");
+    // More than there are places for requests.
+    let call = json!({"server": "s", "tool": "echo", "timeout_ms": 40});
+    assert!(within(PATIENCE, || {
+        client.call("execute_tool", call.clone());
+        server.count("tools/list") > 300
+    }));
+    server.behave();
+    recovers(&mut client, "s");
 }

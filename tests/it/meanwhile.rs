@@ -351,3 +351,13 @@ fn a_server_hears_of_a_call_before_it_hears_that_it_is_cancelled() {
         }
     }
 }
+
+#[test]
+fn questions_that_cannot_be_read_are_not_passed_on() {
+    let asks = json!({"elicitation": {"form": {}}});
+    let mut ours = pair_with("modern", "modern", &allowed(), &["raw"], asks);
+    let sampling = json!({"method": "sampling/createMessage", "params": {}});
+    let result = json!({"resultType": "input_required", "inputRequests": [sampling]}).to_string();
+    let error = refusal(&ours.execute("s", "raw", json!({ "json": result })));
+    assert!(error["message"].as_str().unwrap().contains("other than the user's answer"), "{error}");
+}
