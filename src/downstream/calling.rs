@@ -8,14 +8,16 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use rmcp::{
+    RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientRequest,
         ErrorData, GetExtensions, MetaObject, RequestId, RequestMetaObject, ServerResult,
     },
-    service::{PeerRequestOptions, ServiceError},
+    service::{Peer, PeerRequestOptions, ServiceError},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -33,7 +35,7 @@ use crate::domain::{refusal::RpcError, settings::Elicitation};
 pub(super) const END_GRACE: Duration = Duration::from_secs(1);
 
 /// How long telling a server of a withdrawn request may take.
-pub(super) const NOTICE_DEADLINE: Duration = Duration::from_secs(5);
+const NOTICE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What every request of the stateless version says of the client (2026-07-28, `_meta`).
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -96,8 +98,6 @@ impl Connection {
             // Somebody else is writing, or the pipe is full.
             tokio::spawn(writing);
         }
-        // What follows is written after it.
-        flight.note_written(true);
         let outcome = given_up_or(departed.reply(), flight, cancel).await;
         let seen = pen.take_seen(id);
         match outcome {
@@ -105,7 +105,8 @@ impl Connection {
             Ok(Some(Reply::Error(error))) => Err(failure_in(error)),
             Ok(None) => Err(self.lost(seen).await),
             Err((failure, reason)) => {
-                self.withdraw(flight.clone(), RequestId::Number(id), reason);
+                // Written after the call, as lines are in the order in which they were begun.
+                withdraw(&self.peer, RequestId::Number(id), reason);
                 Err(failure)
             }
         }
@@ -169,7 +170,7 @@ impl Connection {
             // The transport hands up every other result raw.
             Ok(_) => Err(CallFailure::Broken(broken("its stream ended without the answer"))),
             Err((failure, reason)) => {
-                self.withdraw(flight.clone(), id, reason);
+                withdraw(&self.peer, id, reason);
                 Err(failure)
             }
         }
@@ -202,22 +203,18 @@ impl Connection {
         }
         meta
     }
+}
 
-    /// Tells the server that nobody waits any more, if it was told of the call; in the background,
-    /// as it may not be reading.
-    fn withdraw(&self, flight: Arc<Flight>, id: RequestId, reason: &'static str) {
-        let peer = self.peer.clone();
-        let notice = CancelledNotificationParam::new(Some(id), Some(reason.to_owned()));
-        tokio::spawn(async move {
-            let told = async {
-                if flight.was_written().await {
-                    // A server that cannot be told is gone or stuck, and will be noticed as such.
-                    let _ = peer.notify_cancelled(notice).await;
-                }
-            };
-            let _ = tokio::time::timeout(NOTICE_DEADLINE, told).await;
-        });
-    }
+/// Tells the server that nobody waits for a request any more; in the background, as it may not be
+/// reading. A runtime that ends takes the session with it.
+pub(super) fn withdraw(peer: &Peer<RoleClient>, id: RequestId, reason: &'static str) {
+    let Ok(runtime) = Handle::try_current() else { return };
+    let peer = peer.clone();
+    let notice = CancelledNotificationParam::new(Some(id), Some(reason.to_owned()));
+    runtime.spawn(async move {
+        // A server that cannot be told is gone or stuck, and will be noticed as such.
+        let _ = tokio::time::timeout(NOTICE_DEADLINE, peer.notify_cancelled(notice)).await;
+    });
 }
 
 /// Waits for something of a call, unless the client withdraws it or its time runs out.

@@ -44,7 +44,6 @@ pub(super) struct Connection {
     pub(super) line: Line,
     /// Locked while the tools are listed, so that they are listed once.
     listed: Mutex<Listed>,
-    era: Era,
     /// The version of MCP that is spoken.
     pub(super) version: ProtocolVersion,
     pub(super) elicitation: Elicitation,
@@ -78,7 +77,8 @@ impl Connection {
         let handler = Handler { wire: wire.clone(), elicitation: spec.elicitation };
         let opened = Opened::new(spec, launcher, handler, era).await?;
         let guard = opened.stop.clone().drop_guard();
-        let (era, version) = (opened.era(), opened.version());
+        let version = opened.version();
+        let era = Era::of(&version);
         let service = opened.service;
         let listing = list(&spec.name, service.peer()).await?;
         let tells = era == Era::Handshake || tells_of_changes(&service);
@@ -92,7 +92,6 @@ impl Connection {
             wire,
             line: opened.line,
             listed: Mutex::new(Listed::new(listing, tells)),
-            era,
             version,
             elicitation: spec.elicitation,
             closed: outlast(service, opened.stop.clone()),
@@ -118,7 +117,7 @@ impl Connection {
     }
 
     pub(super) fn era(&self) -> Era {
-        self.era
+        Era::of(&self.version)
     }
 
     /// The tools; listed again first if the server said that they changed, or if what it said of

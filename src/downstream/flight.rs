@@ -13,7 +13,7 @@ use std::{
 use rmcp::model::{ErrorData, ProgressToken, RequestId};
 use serde_json::{Map, Value};
 use tokio::{
-    sync::{Notify, oneshot, watch},
+    sync::{Notify, oneshot},
     time::Instant,
 };
 
@@ -28,6 +28,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(600);
 
 /// The ids of calls that do not go through rmcp begin here; rmcp counts its own from zero.
 const FIRST_ID: i64 = 1_000_000_000;
+
 /// The clock of a call stands still for so long in all, or a server could keep the call for ever by
 /// asking again and again.
 const MOST_STILL: Duration = Duration::from_secs(3_600);
@@ -46,7 +47,7 @@ struct Table {
     by_id: HashMap<RequestId, Arc<Flight>>,
     by_token: HashMap<ProgressToken, Arc<Flight>>,
     /// Who waits for the answers to calls that do not go through rmcp.
-    waiting: HashMap<i64, Waiting>,
+    waiting: HashMap<RequestId, Waiting>,
     /// Nothing is read any more.
     ended: bool,
 }
@@ -93,21 +94,18 @@ impl Drop for Departed<'_> {
     fn drop(&mut self) {
         let id = RequestId::Number(self.id);
         self.flights.land(&self.flight, &id, &ProgressToken(id.clone()));
-        self.flights.lock().waiting.remove(&self.id);
     }
 }
 
-/// One call in flight. It travels with the request to the transport, which is the first to know
-/// its id and progress token.
+/// One call in flight. Through rmcp it travels with the request to the transport, which is the first
+/// to know its id and progress token.
 #[derive(Debug)]
 pub(super) struct Flight {
     uplink: Uplink,
     timeout: Duration,
     clock: Mutex<Clock>,
-    /// Set when it has ended, which may be before it was written.
+    /// Set when it has ended, which may be before rmcp hands it to the transport.
     over: AtomicBool,
-    /// Whether it was written, once that is known.
-    written: watch::Sender<Option<bool>>,
     /// What a call that is asked again says to the earlier questions, as it came.
     pub(super) answers: Option<Value>,
 }
@@ -133,10 +131,9 @@ impl Flights {
         if table.ended {
             return None;
         }
-        table.waiting.insert(number, Waiting(send));
         let id = RequestId::Number(number);
-        table.by_token.insert(ProgressToken(id.clone()), flight.clone());
-        table.by_id.insert(id, flight.clone());
+        table.waiting.insert(id.clone(), Waiting(send));
+        table.insert(&id, Some(ProgressToken(id.clone())), flight);
         Some(Departed { flights: self, flight: flight.clone(), id: number, reply: Some(receive) })
     }
 
@@ -144,7 +141,7 @@ impl Flights {
     /// string.
     pub(super) fn waiting_for(&self, id: &Value) -> Option<Waiting> {
         let number = id.as_i64().or_else(|| id.as_str()?.parse().ok())?;
-        self.lock().waiting.remove(&number)
+        self.lock().waiting.remove(&RequestId::Number(number))
     }
 
     /// Nothing is read any more: nobody waits on.
@@ -155,15 +152,11 @@ impl Flights {
     }
 
     /// The call is about to be written, unless it has ended already.
-    pub(super) fn begin(&self, id: &RequestId, token: Option<ProgressToken>, flight: Arc<Flight>) {
+    pub(super) fn begin(&self, id: &RequestId, token: Option<ProgressToken>, flight: &Arc<Flight>) {
         let mut table = self.lock();
-        if flight.is_over() {
-            return;
+        if !flight.over.load(Ordering::Acquire) {
+            table.insert(id, token, flight);
         }
-        if let Some(token) = token {
-            table.by_token.insert(token, flight.clone());
-        }
-        table.by_id.insert(id.clone(), flight);
     }
 
     /// The call has ended, one way or the other.
@@ -173,6 +166,7 @@ impl Flights {
         flight.over.store(true, Ordering::Release);
         table.by_id.remove(id);
         table.by_token.remove(token);
+        table.waiting.remove(id);
         if table.by_id.is_empty() {
             self.empty.notify_waiters();
         }
@@ -217,31 +211,19 @@ impl Flights {
     }
 }
 
+impl Table {
+    fn insert(&mut self, id: &RequestId, token: Option<ProgressToken>, flight: &Arc<Flight>) {
+        self.by_token.extend(token.map(|token| (token, flight.clone())));
+        self.by_id.insert(id.clone(), flight.clone());
+    }
+}
+
 impl Flight {
     pub(super) fn new(uplink: Uplink, timeout: Duration, answers: Option<Value>) -> Arc<Self> {
         let now = Instant::now();
         let clock =
             Mutex::new(Clock { begun: now, heard: now, asking: None, still: Duration::ZERO });
-        let (over, written) = (AtomicBool::new(false), watch::Sender::default());
-        Arc::new(Self { uplink, timeout, clock, over, written, answers })
-    }
-
-    /// Whether nobody waits for its answer any more.
-    pub(super) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
-    }
-
-    /// Notes whether the call was written; the first word counts.
-    pub(super) fn note_written(&self, whole: bool) {
-        self.written
-            .send_if_modified(|written| written.replace(written.unwrap_or(whole)).is_none());
-    }
-
-    /// Waits until it is known whether the call was written.
-    pub(super) async fn was_written(&self) -> bool {
-        let mut written = self.written.subscribe();
-        let known = written.wait_for(Option::is_some).await;
-        known.is_ok_and(|known| *known == Some(true))
+        Arc::new(Self { uplink, timeout, clock, over: AtomicBool::new(false), answers })
     }
 
     fn heard(&self) {

@@ -5,16 +5,14 @@ use std::{io, time::Duration};
 use rmcp::{
     RoleClient,
     model::{
-        CancelledNotificationParam, ClientRequest, ErrorCode, ListToolsRequest,
-        PaginatedRequestParams, RequestId, ServerResult,
+        ClientRequest, ErrorCode, ListToolsRequest, PaginatedRequestParams, RequestId, ServerResult,
     },
     service::{Peer, PeerRequestOptions, ServiceError},
 };
 use serde_json::{Map, Value};
-use tokio::runtime::Handle;
 
 use super::{
-    calling::NOTICE_DEADLINE,
+    calling::withdraw,
     failure::Unavailable,
     wire::{Failed, TOO_LONG, UNREADABLE},
 };
@@ -153,13 +151,9 @@ impl Awaited {
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        // A runtime that ends takes the session with it.
-        let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else { return };
-        let peer = self.peer.clone();
-        let notice = CancelledNotificationParam::new(Some(id), Some("it took too long".into()));
-        runtime.spawn(async move {
-            let _ = tokio::time::timeout(NOTICE_DEADLINE, peer.notify_cancelled(notice)).await;
-        });
+        if let Some(id) = self.id.take() {
+            withdraw(&self.peer, id, "it took too long");
+        }
     }
 }
 

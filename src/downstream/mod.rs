@@ -53,6 +53,7 @@ pub use outgoing::{Client, Outgoing};
 pub use server::{Server, Status};
 pub use uplink::{Downlink, News, Question, Uplink};
 pub use uses::Use;
+pub use wire::ELICITATION;
 
 use life::START_DEADLINE;
 

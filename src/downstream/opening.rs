@@ -12,15 +12,8 @@ use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    child::Launcher,
-    failure::Unavailable,
-    handler::Handler,
-    http,
-    listing::cut,
-    pen::Pen,
-    stderr,
-    transport::{Pipes, Traffic},
-    wire::Failed,
+    child::Launcher, failure::Unavailable, handler::Handler, http, listing::cut, pen::Pen, stderr,
+    transport::Pipes, wire::Failed,
 };
 use crate::domain::{
     call::ServerName,
@@ -33,6 +26,13 @@ use crate::domain::{
 pub(super) enum Era {
     Handshake,
     Stateless,
+}
+
+impl Era {
+    /// The era that a version is of.
+    pub(super) fn of(version: &ProtocolVersion) -> Self {
+        if version.has_initialize() { Self::Handshake } else { Self::Stateless }
+    }
 }
 
 /// What the session runs over.
@@ -74,15 +74,7 @@ impl Opened {
     /// The version of MCP that is spoken.
     pub(super) fn version(&self) -> ProtocolVersion {
         let info = self.service.peer_info();
-        info.map(|info| info.protocol_version.clone()).unwrap_or_default()
-    }
-
-    /// Which era the server speaks.
-    pub(super) fn era(&self) -> Era {
-        match self.service.peer_info() {
-            Some(info) if !info.protocol_version.has_initialize() => Era::Stateless,
-            _ => Era::Handshake,
-        }
+        info.map_or(ProtocolVersion::LATEST_WITH_INITIALIZE, |info| info.protocol_version.clone())
     }
 
     async fn process(
@@ -97,9 +89,8 @@ impl Opened {
         tokio::spawn(stderr::log(server.clone(), child.stderr, tail.clone()));
         let (stop, ended) = attend(server, launcher, child.process, child.mark);
         let guard = stop.clone().drop_guard();
-        let traffic = Traffic::new(server.clone(), handler.wire.clone());
         let pen = Pen::new(child.stdin);
-        let pipes = Pipes::new(pen.clone(), child.stdout, traffic);
+        let pipes = Pipes::new(server.clone(), handler.wire.clone(), pen.clone(), child.stdout);
         let service = handshake(handler, pipes, era).await;
         let service = service.inspect_err(|_| tell_stderr(server, &tail))?;
         guard.disarm();

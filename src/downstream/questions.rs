@@ -26,8 +26,8 @@ pub(super) struct Questions {
 pub(super) type Room = OwnedSemaphorePermit;
 
 impl Questions {
-    pub(super) fn new() -> Self {
-        Self { room: Arc::new(Semaphore::new(MOST)), open: Mutex::default() }
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { room: Arc::new(Semaphore::new(MOST)), open: Mutex::default() })
     }
 
     /// Waits until one more may be open. None is never the answer, as nothing closes the semaphore.

@@ -1,13 +1,10 @@
 //! JSON-RPC lines over a child's standard streams.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{io, sync::Arc};
 
 use rmcp::{
     RoleClient,
-    model::{ClientRequest, JsonRpcMessage, RequestId},
+    model::JsonRpcMessage,
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
@@ -18,7 +15,7 @@ use super::{
     pen::Pen,
     questions::{Questions, answered_by},
     stderr::printable,
-    wire::{self, Answers, TOO_LONG, UNREADABLE, Wire},
+    wire::{Answers, TOO_LONG, UNREADABLE, Wire},
 };
 use crate::domain::{
     call::ServerName,
@@ -28,74 +25,49 @@ use crate::domain::{
 /// After this many messages that nobody waits for, other work gets its turn.
 const NOISE_BEFORE_YIELD: u32 = 64;
 
-/// What the transport and the calls above it both know of the traffic.
-#[derive(Debug)]
-pub(super) struct Traffic {
-    server: ServerName,
-    wire: Arc<Wire>,
-    phase: Mutex<Answers>,
-    /// While there is no room for another question, the server is not read from.
-    questions: Questions,
-}
-
-impl Traffic {
-    pub(super) fn new(server: ServerName, wire: Arc<Wire>) -> Arc<Self> {
-        Arc::new(Self {
-            server,
-            wire,
-            phase: Mutex::new(Answers::Raw),
-            questions: Questions::new(),
-        })
-    }
-
-    fn note_request(&self, id: &RequestId, request: &ClientRequest) {
-        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        *phase = if wire::is_handshake(request) {
-            Answers::Typed(id.clone())
-        } else if matches!(&*phase, Answers::Typed(_)) {
-            Answers::Raw
-        } else {
-            return;
-        };
-    }
-
-    fn noise(&self, line: &[u8]) {
-        let start = line.get(..line.len().min(200)).unwrap_or_default();
-        tracing::debug!(server = %self.server, "not a message: {}", printable(start));
-    }
-}
-
 /// The two pipes of a child.
 pub(super) struct Pipes {
-    traffic: Arc<Traffic>,
+    server: ServerName,
+    wire: Arc<Wire>,
     lines: Lines<ChildStdout>,
     pen: Arc<Pen>,
+    /// How the next result is handed up.
+    answers: Answers,
+    /// While there is no room for another question, the server is not read from.
+    questions: Arc<Questions>,
 }
 
 impl Pipes {
-    pub(super) fn new(pen: Arc<Pen>, stdout: ChildStdout, traffic: Arc<Traffic>) -> Self {
-        Self { traffic, lines: Lines::new(stdout, MAX_MESSAGE_BYTES), pen }
+    pub(super) fn new(
+        server: ServerName,
+        wire: Arc<Wire>,
+        pen: Arc<Pen>,
+        stdout: ChildStdout,
+    ) -> Self {
+        let lines = Lines::new(stdout, MAX_MESSAGE_BYTES);
+        Self { server, wire, lines, pen, answers: Answers::Raw, questions: Questions::new() }
     }
 
     fn message(&self, frame: Frame) -> Option<RxJsonRpcMessage<RoleClient>> {
         match frame {
             Frame::Line(line) => match serde_json::from_slice(&line) {
-                Ok(message) => {
-                    let phase = &self.traffic.phase;
-                    let phase = phase.lock().unwrap_or_else(PoisonError::into_inner);
-                    self.traffic.wire.read(message, &phase)
-                }
+                Ok(message) => self.wire.read(message, &self.answers),
                 Err(_) => {
-                    self.traffic.noise(&line);
+                    self.noise(&line);
                     // Whatever else it is, it answers somebody who waits.
-                    id_of(&line).and_then(|id| self.traffic.wire.lose(UNREADABLE, &id))
+                    id_of(&line).and_then(|id| self.wire.lose(UNREADABLE, &id))
                 }
             },
             Frame::TooLong(id) => {
-                tracing::warn!(server = %self.traffic.server, "a message of more than {MAX_MESSAGE_BYTES} bytes was passed over");
-                id.and_then(|id| self.traffic.wire.lose(TOO_LONG, &id))
+                tracing::warn!(server = %self.server, "a message of more than {MAX_MESSAGE_BYTES} bytes was passed over");
+                id.and_then(|id| self.wire.lose(TOO_LONG, &id))
             }
         }
+    }
+
+    fn noise(&self, line: &[u8]) {
+        let start = line.get(..line.len().min(200)).unwrap_or_default();
+        tracing::debug!(server = %self.server, "not a message: {}", printable(start));
     }
 }
 
@@ -106,17 +78,17 @@ impl Transport<RoleClient> for Pipes {
         &mut self,
         message: TxJsonRpcMessage<RoleClient>,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let (traffic, pen) = (self.traffic.clone(), self.pen.clone());
+        let (pen, questions) = (self.pen.clone(), self.questions.clone());
         if let JsonRpcMessage::Request(request) = &message {
-            traffic.note_request(&request.id, &request.request);
+            self.answers = Answers::to(&request.id, &request.request);
         }
         let answers = answered_by(&message);
         async move {
-            let mut line = wire::written(&message)?;
+            let mut line = serde_json::to_vec(&message)?;
             line.push(b'\n');
             let written = pen.write(line, None).await;
             if let Some(question) = answers {
-                traffic.questions.answered(&question);
+                questions.answered(&question);
             }
             written
         }
@@ -128,23 +100,23 @@ impl Transport<RoleClient> for Pipes {
         loop {
             // Before the frame: what is taken from the stream must not be lost to a drop.
             let frame = async {
-                let room = self.traffic.questions.room().await?;
+                let room = self.questions.room().await?;
                 Some((self.lines.next().await, room))
             };
             let (frame, room) = tokio::select! {
                 frame = frame => frame?,
                 () = pen.broken() => {
-                    self.traffic.wire.flights.end();
+                    self.wire.flights.end();
                     return None;
                 }
             };
             let Some(frame) = frame else {
                 pen.note_end();
-                self.traffic.wire.flights.end();
+                self.wire.flights.end();
                 return None;
             };
             if let Some(message) = self.message(frame) {
-                self.traffic.questions.heard(&message, Some(room));
+                self.questions.heard(&message, Some(room));
                 return Some(message);
             }
             noise += 1;
@@ -163,6 +135,6 @@ impl Transport<RoleClient> for Pipes {
 impl Drop for Pipes {
     /// Nobody reads any more; whoever waits for an answer must not wait on.
     fn drop(&mut self) {
-        self.traffic.wire.flights.end();
+        self.wire.flights.end();
     }
 }

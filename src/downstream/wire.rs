@@ -4,7 +4,7 @@
 //! decoded; every other result is handed up as the JSON value that arrived. Progress and changed
 //! tools are taken note of here, in the order in which they arrive; rmcp would run a task for each.
 
-use std::{borrow::Cow, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use rmcp::{
     RoleClient,
@@ -83,8 +83,8 @@ impl Failed {
     }
 }
 
-/// A question to the user.
-const ELICITATION: &str = "elicitation/create";
+/// The method of a question to the user.
+pub const ELICITATION: &str = "elicitation/create";
 
 /// What rmcp knows a question to the user as. Under its own name it would be decoded into a type
 /// that does not keep it whole.
@@ -106,17 +106,24 @@ pub(super) enum Answers {
     Typed(RequestId),
 }
 
-/// Whether rmcp itself reads the answer.
-pub(super) fn is_handshake(request: &ClientRequest) -> bool {
-    matches!(request, ClientRequest::InitializeRequest(_) | ClientRequest::DiscoverRequest(_))
+impl Answers {
+    /// How the answer to a request is handed up: rmcp itself reads those of the handshake.
+    pub(super) fn to(id: &RequestId, request: &ClientRequest) -> Self {
+        match request {
+            ClientRequest::InitializeRequest(_) | ClientRequest::DiscoverRequest(_) => {
+                Self::Typed(id.clone())
+            }
+            _ => Self::Raw,
+        }
+    }
 }
 
 impl Wire {
-    /// A request is about to be written: a call, which is answered, is in flight from now on.
-    pub(super) fn begin(&self, id: &RequestId, request: &ClientRequest) -> Option<Arc<Flight>> {
-        let flight = request.extensions().get::<Arc<Flight>>()?;
-        self.flights.begin(id, request.get_meta().get_progress_token(), flight.clone());
-        Some(flight.clone())
+    /// A request is about to be sent through rmcp: if it is a call, it is in flight from now on.
+    pub(super) fn begin(&self, id: &RequestId, request: &ClientRequest) {
+        if let Some(flight) = request.extensions().get::<Arc<Flight>>() {
+            self.flights.begin(id, request.get_meta().get_progress_token(), flight);
+        }
     }
 
     /// What arrived, as rmcp wants it; None for what rmcp need not know.
@@ -151,7 +158,9 @@ impl Wire {
 
     /// An answer that cannot be handed up as it came.
     pub(super) fn lose(&self, code: ErrorCode, id: &Value) -> Option<RxJsonRpcMessage<RoleClient>> {
-        let Some(waiting) = self.flights.waiting_for(id) else { return lost(code, id) };
+        let Some(waiting) = self.flights.waiting_for(id) else {
+            return Some(lost(code, request_id(id)?));
+        };
         waiting.answer(Reply::Error(ErrorData::new(code, "lost", None)));
         None
     }
@@ -234,12 +243,11 @@ pub(super) fn raw(result: Value, id: RequestId) -> RxJsonRpcMessage<RoleClient> 
 }
 
 /// An answer that cannot be handed up as it came.
-pub(super) fn lost(code: ErrorCode, id: &Value) -> Option<RxJsonRpcMessage<RoleClient>> {
-    let error = ErrorData::new(code, Cow::Borrowed("lost"), None);
-    request_id(id).map(|id| JsonRpcMessage::error(error, Some(id)))
+pub(super) fn lost(code: ErrorCode, id: RequestId) -> RxJsonRpcMessage<RoleClient> {
+    JsonRpcMessage::error(ErrorData::new(code, "lost", None), Some(id))
 }
 
-fn request_id(value: &Value) -> Option<RequestId> {
+pub(super) fn request_id(value: &Value) -> Option<RequestId> {
     serde_json::from_value(value.clone()).ok()
 }
 
@@ -262,7 +270,7 @@ fn error_in(error: Option<Value>) -> ErrorData {
     error
 }
 
-/// A message as it is sent. Answers to questions of an earlier attempt are put in as they came from
+/// A message as it is sent through rmcp. Answers to questions of an earlier attempt are put in as they came from
 /// the client; rmcp's type for them does not keep them whole.
 pub(super) fn written(message: &ClientJsonRpcMessage) -> io::Result<Vec<u8>> {
     let answers = match message {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::refusal::RpcError,
-    downstream::{Client, Downlink, News, Question, Uplink},
+    downstream::{Client, Downlink, ELICITATION, News, Question, Uplink},
 };
 
 /// The `inputResponses` of a call as they came, which rmcp's type does not keep whole. Travels in
@@ -95,7 +95,7 @@ impl Relay {
 
 /// Asks the client, and withdraws the question when the call is over.
 async fn ask(peer: Peer<RoleServer>, question: Question, over: CancellationToken) {
-    let request = CustomRequest::new("elicitation/create", Some(question.params.clone()));
+    let request = CustomRequest::new(ELICITATION, Some(question.params.clone()));
     let request = ServerRequest::CustomRequest(request);
     let options = PeerRequestOptions::no_options();
     let Ok(mut handle) = peer.send_cancellable_request(request, options).await else { return };

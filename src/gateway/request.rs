@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Asked, Snapshot, facade, fields::Fields, no_such_tool, text_result};
+use super::{
+    Answer, Asked, Snapshot, facade, fields::Fields, no_such_tool, resolve::Meant, text_result,
+};
 use crate::{
     domain::{
         call::{Caller, ServerName, ToolName},
@@ -16,11 +18,10 @@ use crate::{
         refusal::{Refusal, RpcError},
         settings::{Elicitation, ServerSpec},
     },
-    downstream::{CallFailure, Client, Member, Outgoing, Server, Unavailable, blocking},
+    downstream::{
+        CallFailure, Client, ELICITATION, Member, Outgoing, Server, Unavailable, blocking,
+    },
 };
-
-/// The method of a question to the user.
-const ASK: &str = "elicitation/create";
 
 /// A call as asked for, with `execute_tool` or by the tool's own name.
 pub(super) struct Call {
@@ -48,7 +49,10 @@ impl Snapshot {
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
         let Asked { arguments, meta, client, .. } = asked;
-        self.execute(Call::parse(arguments)?, meta, client, cancel).await
+        let call = Call::parse(arguments)?;
+        let caller = self.identify(call.agent_id.as_deref())?;
+        let meant = self.resolve(&caller, &call, cancel).await?;
+        self.execute(&caller, meant, call, meta, client, cancel).await
     }
 
     /// A call by a name that is not listed: a downstream's own tool, as clients of other gateways
@@ -70,25 +74,27 @@ impl Snapshot {
             timeout: None,
             begun: Instant::now(),
         };
-        if let Ok(caller) = self.identify(None)
-            && self.without_server(&caller, &call.tool).await.is_err_and(|meant| meant.is_empty())
-        {
-            return Err(no_such_tool(&tool));
-        }
-        let outcome = self.execute(call, meta, client, cancel).await;
-        outcome.map_err(|refusal| self.masked(refusal).to_rpc_error())
+        let refused = |refusal| self.masked(refusal).to_rpc_error();
+        let caller = self.identify(None).map_err(refused)?;
+        let meant = self.without_server(&caller, &call.tool).await;
+        let meant = meant.map_err(|several| match several.is_empty() {
+            true => no_such_tool(&tool),
+            false => refused(self.which(&caller, &call.tool, &several)),
+        })?;
+        self.execute(&caller, meant, call, meta, client, cancel).await.map_err(refused)
     }
 
-    /// Identity → what is meant → policy → existence → arguments → forward.
+    /// Policy → existence → arguments → forward, for a caller who was identified and a tool that was
+    /// found.
     async fn execute(
         &self,
+        caller: &Caller,
+        (visit, member, tool): Meant<'_>,
         call: Call,
         meta: Map<String, Value>,
         client: Client,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
-        let caller = self.identify(call.agent_id.as_deref())?;
-        let (visit, member, tool) = self.resolve(&caller, &call, cancel).await?;
         let server = member.server();
         // One use for all its steps, so that the server is not stopped between them.
         let _in_use = server.in_use();
@@ -295,7 +301,8 @@ fn tool_result(spec: &ServerSpec, client: &Client, result: Value) -> Result<Answ
 
 /// Whether a server may ask the user what it asks. Nothing but elicitation is passed on.
 fn may_ask(spec: &ServerSpec, client: &Client, result: &Value) -> Result<(), &'static str> {
-    let method = |question: &Value| question.get("method").and_then(Value::as_str) == Some(ASK);
+    let method =
+        |question: &Value| question.get("method").and_then(Value::as_str) == Some(ELICITATION);
     let are_questions = match result.get("inputRequests") {
         None => true,
         Some(questions) => questions.as_object().is_some_and(|asked| asked.values().all(method)),

@@ -82,7 +82,8 @@ impl Snapshot {
         catalogue.tool(tool).is_some() && self.settings.rules.authorize(visit.clone(), tool).is_ok()
     }
 
-    fn which(&self, caller: &Caller, tool: &ToolName, several: &[Meant<'_>]) -> Refusal {
+    /// What to say where not one tool is meant, but several or none.
+    pub(super) fn which(&self, caller: &Caller, tool: &ToolName, several: &[Meant<'_>]) -> Refusal {
         let quoted = |names: Vec<&str>| {
             let names: Vec<String> =
                 names.into_iter().take(MOST_NAMED).map(|name| format!("`{name}`")).collect();

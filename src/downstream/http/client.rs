@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{RequestBuilder, Response, redirect};
 use rmcp::{
     model::{
-        ClientJsonRpcMessage, ClientRequest, ErrorData, JsonRpcMessage, RequestId,
+        ClientJsonRpcMessage, ClientRequest, ErrorCode, JsonRpcMessage, RequestId,
         ServerJsonRpcMessage, ServerResult,
     },
     transport::streamable_http_client::{
@@ -140,12 +140,12 @@ impl Client {
             }));
         }
         let Some(body) = bounded(response, MAX_MESSAGE_BYTES).await? else {
-            return Ok(Posted::Json(waits.error(TOO_LONG), session));
+            return Ok(Posted::Json(waits.lost(TOO_LONG), session));
         };
         let Ok(message) = serde_json::from_slice(&body) else {
-            return Ok(Posted::Json(waits.error(UNREADABLE), session));
+            return Ok(Posted::Json(waits.lost(UNREADABLE), session));
         };
-        let message = self.wire.read(message, &waits.answers());
+        let message = self.wire.read(message, &waits.answers);
         match message.filter(is_answer).and_then(|message| waits.own(message)) {
             Some(message) => Ok(Posted::Json(self.without_kept(message, &waits), session)),
             None => Err(maybe("its answer does not belong to the request")),
@@ -183,7 +183,7 @@ impl Client {
                 Ok(event)
             }
             Event::TooLong => Ok(Sse {
-                data: waits.as_ref().and_then(|waits| text(&waits.error(TOO_LONG))),
+                data: waits.as_ref().and_then(|waits| text(&waits.lost(TOO_LONG))),
                 ..Sse::default()
             }),
             Event::Broken => Err(SseError::Body(Box::new(Fault("the stream broke".into())))),
@@ -197,12 +197,12 @@ impl Client {
         waits: Option<&Waits>,
         answered: &mut bool,
     ) -> Option<String> {
-        let answers = waits.map_or(Answers::Raw, Waits::answers);
+        let answers = waits.map_or(&Answers::Raw, |waits| &waits.answers);
         let Ok(message) = serde_json::from_str(data) else {
             // Whatever else it is, it answers somebody who waits.
-            return text(&wire::lost(UNREADABLE, &id_of(data.as_bytes())?)?);
+            return text(&wire::lost(UNREADABLE, wire::request_id(&id_of(data.as_bytes())?)?));
         };
-        let mut message = self.wire.read(message, &answers)?;
+        let mut message = self.wire.read(message, answers)?;
         if let Some(waits) = waits {
             message = waits.own(message)?;
             // Of two answers the first counts; what rmcp no longer reads must not be kept.
@@ -225,8 +225,7 @@ impl Client {
 #[derive(Clone)]
 struct Waits {
     id: RequestId,
-    /// Whether rmcp itself reads the answer.
-    handshake: bool,
+    answers: Answers,
     /// Whether tools were asked for.
     list: bool,
 }
@@ -236,20 +235,13 @@ impl Waits {
         let JsonRpcMessage::Request(request) = message else { return None };
         Some(Self {
             id: request.id.clone(),
-            handshake: wire::is_handshake(&request.request),
+            answers: Answers::to(&request.id, &request.request),
             list: matches!(request.request, ClientRequest::ListToolsRequest(_)),
         })
     }
 
-    fn answers(&self) -> Answers {
-        match self.handshake {
-            true => Answers::Typed(self.id.clone()),
-            false => Answers::Raw,
-        }
-    }
-
-    fn error(&self, code: rmcp::model::ErrorCode) -> ServerJsonRpcMessage {
-        JsonRpcMessage::error(ErrorData::new(code, "lost", None), Some(self.id.clone()))
+    fn lost(&self, code: ErrorCode) -> ServerJsonRpcMessage {
+        wire::lost(code, self.id.clone())
     }
 
     /// The message, unless it answers a request of somebody else; an error without an id is ours.

@@ -92,7 +92,7 @@ pub(super) fn connect(
         .custom_headers(headers(remote)?);
     config.max_sse_event_size = MAX_MESSAGE_BYTES;
     let worker = WorkerTransport::spawn(StreamableHttpClientWorker::new(client, config));
-    Ok(Remoted { worker, wire, kept, questions: Arc::new(Questions::new()), ended })
+    Ok(Remoted { worker, wire, kept, questions: Questions::new(), ended })
 }
 
 fn headers(remote: &Remote) -> Result<HashMap<HeaderName, HeaderValue>, Unavailable> {
@@ -112,11 +112,8 @@ impl Transport<RoleClient> for Remoted {
         &mut self,
         message: TxJsonRpcMessage<RoleClient>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        if let JsonRpcMessage::Request(request) = &message
-            && let Some(call) = self.wire.begin(&request.id, &request.request)
-        {
-            // From here on the worker minds the order.
-            call.note_written(true);
+        if let JsonRpcMessage::Request(request) = &message {
+            self.wire.begin(&request.id, &request.request);
         }
         let answers = answered_by(&message);
         let (sent, questions) = (self.worker.send(message), self.questions.clone());
