@@ -24,9 +24,11 @@ pub use fault::{Fault, Faults};
 pub use watch::{Reload, Watch};
 
 use crate::domain::{
+    budget::Budgeting,
     call::AgentId,
     identity::{Identities, Mode},
     redact::Redactor,
+    routing::Routing,
     settings::{Settings, SettingsFile, Source, Sources},
 };
 
@@ -156,6 +158,9 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
         servers: servers.specs,
         rules: rules.rules,
         identities,
+        budgeting: Budgeting { book: "main".to_owned(), ..Budgeting::default() },
+        routing: Routing::default(),
+        presented_as: (None, None),
         debug: options.debug || env.says_yes("GATEWAY_DEBUG"),
         sources: Sources {
             mcp_config: source(mcp_config, masked(servers.warnings)),

@@ -82,6 +82,7 @@ fn agents(at: &At<'_>, servers: &[&str], reader: &mut Reader<'_>, rules: &mut Ru
             agent.get(key).map(|at| entries(&at, servers, reader)).unwrap_or_default()
         };
         let agent_rules = AgentRules {
+            budget: None,
             allow: side("allow", reader),
             deny: side("deny", reader),
             description: agent.get("description").and_then(|at| reader.text(&at)),

@@ -3,18 +3,23 @@
 //! Nothing here reads a clock, a file, the environment or a socket, and nothing is async: time,
 //! randomness and input come in as arguments. `tests/it/architecture.rs` keeps it so.
 
+pub mod budget;
 pub mod call;
 pub mod catalog;
+pub mod credits;
 pub mod fit;
 pub mod frame;
 pub mod identity;
 pub mod near;
 pub mod pattern;
+pub mod period;
 pub mod policy;
+pub mod price;
 pub mod readings;
 pub mod redact;
 pub mod refusal;
 pub mod render;
+pub mod routing;
 pub mod rules;
 pub mod settings;
 pub mod shelf;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    budget::Limit,
     call::{AgentId, ServerName},
     fit::Detail,
     pattern::Pattern,
@@ -37,6 +38,8 @@ pub struct AgentRules {
     pub may_act_as: Vec<AgentId>,
     /// What the agent's context may be filled with.
     pub context: Context,
+    /// What the agent may spend, within what all may spend.
+    pub budget: Option<Limit>,
 }
 
 /// How much an agent is told, where a call does not say.

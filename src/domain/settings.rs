@@ -11,7 +11,10 @@ use std::{
 use ipnet::IpNet;
 use url::Url;
 
-use super::{call::ServerName, identity::Identities, redact::Redactor, rules::Rules};
+use super::{
+    budget::Budgeting, call::ServerName, identity::Identities, redact::Redactor, routing::Routing,
+    rules::Rules,
+};
 
 /// The time a server has to answer a call, where its settings name none.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,6 +28,13 @@ pub struct Settings {
     pub rules: Rules,
     /// How callers are identified.
     pub identities: Identities,
+    /// How calls are paid for.
+    pub budgeting: Budgeting,
+    /// Where calls go that name no server.
+    pub routing: Routing,
+    /// What the gateway calls itself towards clients, where it has another name than its own
+    /// (`server.name`, `server.version`).
+    pub presented_as: (Option<String>, Option<String>),
     /// Whether the debug tool `get_gateway_status` is offered.
     pub debug: bool,
     /// Knows every secret that the settings brought in.

@@ -1,0 +1,115 @@
+//! Budgets as the settings say them.
+
+use std::path::PathBuf;
+
+use super::{credits::Credits, period::Period, price::Tariff};
+
+/// How calls are paid for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Budgeting {
+    /// What all callers together may spend; None is unmetered.
+    pub limit: Option<Limit>,
+    /// What happens to a call that the budget does not cover.
+    pub mode: Mode,
+    /// What calls cost.
+    pub tariff: Tariff,
+    /// Which outcomes are charged.
+    pub charge_on: ChargeOn,
+    /// Where credits and records are kept.
+    pub store: StoreSettings,
+    /// Whether records hold the arguments of calls themselves (`audit.arguments: full`), secrets of
+    /// the settings masked, besides their keyed digest.
+    pub full_arguments: bool,
+    /// Whose accounts these are: gateways over the same settings file share one set of accounts,
+    /// gateways over different ones do not.
+    pub book: String,
+}
+
+/// A limit on what is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The most that may be spent.
+    pub credits: Credits,
+    /// Counted anew in every window of this length; once and for all if None.
+    pub period: Option<Period>,
+}
+
+/// What happens to a call that the budget does not cover (`enforcement.mode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is refused.
+    #[default]
+    Hard,
+    /// It is allowed, the account goes below zero, and everyone is warned.
+    Soft,
+    /// It is allowed; what would have happened is kept in accounts of its own.
+    Shadow,
+}
+
+impl Mode {
+    /// All of them, by the words of settings.
+    pub const WORDS: [(&str, Self); 3] =
+        [("hard", Self::Hard), ("soft", Self::Soft), ("shadow", Self::Shadow)];
+
+    /// The word of settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hard => "hard",
+            Self::Soft => "soft",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
+/// Which outcomes of a call that was sent are charged (`budget.chargeOn`). A success always is; a
+/// call that was never sent, or that the server refused as such (JSON-RPC −32601, −32602), never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChargeOn {
+    /// The tool's own `isError` result: it ran.
+    pub tool_error: bool,
+    /// A JSON-RPC error of the server, or an answer that could not be read.
+    pub server_error: bool,
+    /// No answer in time; nobody knows what the tool did.
+    pub timeout: bool,
+    /// The client withdrew the call after it was sent.
+    pub cancelled: bool,
+    /// The connection, or the gateway, went before the answer.
+    pub lost: bool,
+}
+
+impl Default for ChargeOn {
+    fn default() -> Self {
+        Self { tool_error: true, server_error: true, timeout: true, cancelled: true, lost: true }
+    }
+}
+
+/// Where credits and records are kept (`budget.backend`, `store`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Which kind of store.
+    pub backend: Backend,
+    /// The file of the embedded store (`store.path`); in the user's state directory if None.
+    pub path: Option<PathBuf>,
+    /// What a commit survives.
+    pub durability: Durability,
+}
+
+/// Which kind of store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// One SQLite file, shared by all gateway processes of a user.
+    #[default]
+    Sqlite,
+    /// The memory of one process; forgotten with it.
+    Memory,
+}
+
+/// What a commit survives (`store.durability`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of every process, `kill -9` included; the last moments may go with the power.
+    #[default]
+    Process,
+    /// The loss of power as well, for a sync of the disk with every commit.
+    Power,
+}
