@@ -11,7 +11,8 @@
 //! - [`domain`], floor 1: names, rules, identity, policy, catalogue. Values in, values out; no I/O,
 //!   no clock, no async.
 //! - [`downstream`], floor 2: the MCP servers behind us: start, supervise, list, call, stop.
-//! - [`journal`], floor 2: what is kept about calls: how many tokens each agent was sent.
+//! - [`store`], floor 2: where credits and records are kept, in one transaction.
+//! - [`journal`], floor 2: what is read of records; how many tokens each agent was sent.
 //! - [`gateway`], floor 3: what happens to a call: the three tools, the request path, MCP in and out.
 //! - [`config`], floor 3: settings as written, then as checked.
 //! - [`cli`], floor 4: one file per command; wires everything together.
@@ -22,3 +23,4 @@ pub mod domain;
 pub mod downstream;
 pub mod gateway;
 pub mod journal;
+pub mod store;

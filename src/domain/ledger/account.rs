@@ -1,0 +1,232 @@
+//! Accounts.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Broken, Step};
+use crate::domain::{credits::Credits, period::Period};
+
+/// An account, as `book/name`: gateways over different settings keep different books in one store.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AccountId(Arc<str>);
+
+impl AccountId {
+    /// The account of that name in a book.
+    pub fn new(book: &str, name: &str) -> Self {
+        Self(format!("{book}/{name}").into())
+    }
+
+    /// The whole id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name without the book: what users and agents see.
+    pub fn name(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(_, name)| name)
+    }
+
+    /// The book.
+    pub fn book(&self) -> &str {
+        self.0.split_once('/').map_or("", |(book, _)| book)
+    }
+}
+
+impl From<&str> for AccountId {
+    fn from(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The account above it; none above a root.
+    pub parent: Option<AccountId>,
+    /// What it is.
+    pub kind: Kind,
+    /// Whether anything may still be held on it.
+    pub open: bool,
+    /// Held through it, and not ended.
+    pub reserved: Credits,
+    /// Posted through it, and not refunded.
+    pub spent: Credits,
+    /// When it closes by itself, in milliseconds since 1970.
+    pub expires: Option<i64>,
+}
+
+/// What an account is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Owns credits.
+    Funded(Funds),
+    /// Caps what is drawn through it from the account above, and owns nothing.
+    Ceiling(Ceiling),
+}
+
+/// The credits of a funded account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Funds {
+    /// Made here, by the settings or by an operator.
+    pub issued: Credits,
+    /// How much of that the settings asked for when they were last declared.
+    pub declared: Credits,
+    /// What other accounts gave, less what they were given.
+    pub net: i64,
+    /// What can be held. Below zero after a forced hold, and of an unlimited account.
+    pub available: i64,
+    /// Never refuses.
+    pub unlimited: bool,
+}
+
+/// A cap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ceiling {
+    /// The most that may be drawn, in each window if there is a period.
+    pub limit: Credits,
+    /// How often it is counted anew.
+    pub period: Option<Period>,
+    /// When the window began that `used` and `granted` count; 0 without a period.
+    pub window: i64,
+    /// Reserved and spent in this window.
+    pub used: Credits,
+    /// Given through it to accounts below, in this window, and not returned.
+    pub carved: Credits,
+    /// What an operator added in this window.
+    pub granted: Credits,
+}
+
+/// An account as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Balance {
+    /// The account's name.
+    #[serde(rename = "account")]
+    pub name: String,
+    /// What was issued to it, or the cap; None if unlimited.
+    pub limit: Option<Credits>,
+    /// What may still be held, here and in all accounts above that pay; None if unlimited.
+    pub remaining: Option<Credits>,
+    /// Held by calls in flight.
+    pub reserved: Credits,
+    /// Spent; in this window, if there is a period.
+    pub spent: Credits,
+    /// How far it is below zero, after calls that were allowed over budget.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub overdrawn: Credits,
+    /// How often it is counted anew.
+    pub period: Option<Period>,
+    /// When that is next, in milliseconds since 1970.
+    #[serde(skip)]
+    pub resets_at: Option<i64>,
+}
+
+fn is_zero(credits: &Credits) -> bool {
+    *credits == Credits::ZERO
+}
+
+impl Account {
+    /// A new account with nothing in it.
+    pub fn new(parent: Option<AccountId>, kind: Kind) -> Self {
+        Self {
+            parent,
+            kind,
+            open: true,
+            reserved: Credits::ZERO,
+            spent: Credits::ZERO,
+            expires: None,
+        }
+    }
+
+    /// What may still be drawn at a moment, below zero where it was overdrawn; None if unlimited.
+    pub fn headroom(&self, now: i64) -> Option<i64> {
+        match &self.kind {
+            Kind::Funded(funds) => (!funds.unlimited).then_some(funds.available),
+            Kind::Ceiling(ceiling) => {
+                let ceiling = ceiling.at(now);
+                let most = ceiling.limit.signed() + ceiling.granted.signed();
+                Some(most - ceiling.used.signed() - ceiling.carved.signed())
+            }
+        }
+    }
+
+    /// As its owner sees it, if the least that it and those above it have left is known.
+    pub fn balance(&self, id: &AccountId, least: Option<i64>, now: i64) -> Balance {
+        let own = self.headroom(now);
+        let (limit, spent, period) = match &self.kind {
+            Kind::Funded(funds) => ((!funds.unlimited).then_some(funds.issued), self.spent, None),
+            Kind::Ceiling(ceiling) => {
+                let current = ceiling.at(now);
+                let limit = current.limit.checked_add(current.granted).unwrap_or(Credits::MAX);
+                let in_window = match ceiling.period {
+                    Some(_) => current.used.saturating_sub(self.reserved),
+                    None => self.spent,
+                };
+                (Some(limit), in_window, ceiling.period)
+            }
+        };
+        Balance {
+            name: id.name().to_owned(),
+            limit,
+            remaining: least.map(Credits::of_balance),
+            reserved: self.reserved,
+            spent,
+            overdrawn: own.map_or(Credits::ZERO, |own| Credits::of_balance(-own)),
+            period,
+            resets_at: period.map(|period| period.window(now).ends),
+        }
+    }
+
+    /// Whether it takes holds at a moment.
+    pub fn takes_holds(&self, now: i64) -> bool {
+        self.open && self.expires.is_none_or(|at| now < at)
+    }
+}
+
+impl Ceiling {
+    /// The ceiling in the window of a moment. A clock that goes back opens no window again.
+    pub fn at(&self, now: i64) -> Self {
+        let begins = self.period.map_or(0, |period| period.window(now).begins);
+        match begins > self.window {
+            true => Self {
+                window: begins,
+                used: Credits::ZERO,
+                carved: Credits::ZERO,
+                granted: Credits::ZERO,
+                ..self.clone()
+            },
+            false => self.clone(),
+        }
+    }
+}
+
+/// A sum that must fit.
+pub(super) fn sum<E>(a: Credits, b: Credits) -> Step<Credits, E> {
+    a.checked_add(b).ok_or_else(|| Broken::Inconsistent(format!("{a} + {b} credits overflow")))
+}
+
+/// A difference that must not be below zero.
+pub(super) fn difference<E>(a: Credits, b: Credits) -> Step<Credits, E> {
+    a.checked_sub(b).ok_or_else(|| Broken::Inconsistent(format!("{a} - {b} credits underflow")))
+}
+
+/// A balance moved by an amount, within what credits can count.
+pub(super) fn moved<E>(balance: i64, by: i64) -> Step<i64, E> {
+    let most = Credits::MAX.signed();
+    balance
+        .checked_add(by)
+        .filter(|moved| (-most..=most).contains(moved))
+        .ok_or_else(|| Broken::Inconsistent(format!("balance {balance} moved by {by} overflows")))
+}

@@ -1,0 +1,248 @@
+//! The accounts that settings ask for, brought in line with those there are.
+
+use super::{
+    Account, AccountId, Ceiling, Funds, Kind, Step, Tables,
+    account::{difference, moved, sum},
+    inconsistent,
+};
+use crate::domain::{
+    budget::{Budgeting, Limit, Mode},
+    call::AgentId,
+    credits::Credits,
+    period::Period,
+    rules::Rules,
+};
+
+/// All accounts that one state of the settings asks for, those above before those below.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declaration {
+    accounts: Vec<Declared>,
+}
+
+/// One account that settings ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// Its id.
+    pub id: AccountId,
+    /// The account above it.
+    pub parent: Option<AccountId>,
+    /// What it is to be.
+    pub terms: Terms,
+}
+
+/// What an account is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terms {
+    /// Funded, and never refuses.
+    Unlimited,
+    /// Funded with so much.
+    Funded(Credits),
+    /// Caps what is drawn through it.
+    Ceiling(Credits, Option<Period>),
+}
+
+/// Why an account cannot be what the settings ask for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the limit of account `{account}` cannot be {asked}: {taken} credits of it are spent, reserved or delegated; the least it can be is {taken}"
+)]
+pub struct Undeclarable {
+    /// The account.
+    pub account: AccountId,
+    /// The limit that was asked for.
+    pub asked: Credits,
+    /// What is spent, reserved and given to others.
+    pub taken: Credits,
+}
+
+/// The name of the root of an unmetered book.
+const UNMETERED: &str = "unmetered";
+/// The name of a metered root.
+const ROOT: &str = "root";
+
+impl Declaration {
+    /// What these settings ask for.
+    pub fn of(budgeting: &Budgeting, rules: &Rules) -> Self {
+        let mut accounts = Vec::new();
+        let id = |name: String| account_id(budgeting, &name);
+        let root = id(root_name(budgeting));
+        match budgeting.limit {
+            Some(Limit { credits, period: None }) => {
+                accounts.push(Declared {
+                    id: root.clone(),
+                    parent: None,
+                    terms: Terms::Funded(credits),
+                });
+            }
+            Some(Limit { credits, period }) => {
+                let above = id(UNMETERED.to_owned());
+                accounts.push(Declared {
+                    id: above.clone(),
+                    parent: None,
+                    terms: Terms::Unlimited,
+                });
+                let terms = Terms::Ceiling(credits, period);
+                accounts.push(Declared { id: root.clone(), parent: Some(above), terms });
+            }
+            None => {
+                accounts.push(Declared { id: root.clone(), parent: None, terms: Terms::Unlimited })
+            }
+        }
+        for (agent, rules) in &rules.agents {
+            let Some(limit) = rules.budget else { continue };
+            accounts.push(Declared {
+                id: id(agent_name(agent, limit)),
+                parent: Some(root.clone()),
+                terms: Terms::Ceiling(limit.credits, limit.period),
+            });
+        }
+        Self { accounts }
+    }
+
+    /// The accounts.
+    pub fn accounts(&self) -> &[Declared] {
+        &self.accounts
+    }
+
+    /// Whether nothing in it limits anything.
+    pub fn is_unlimited(&self) -> bool {
+        self.accounts.iter().all(|declared| declared.terms == Terms::Unlimited)
+    }
+}
+
+/// The account that pays for an agent's calls.
+pub fn account_of(budgeting: &Budgeting, rules: &Rules, agent: &AgentId) -> AccountId {
+    let limit = rules.agents.get(agent).and_then(|rules| rules.budget);
+    let name = limit.map_or_else(|| root_name(budgeting), |limit| agent_name(agent, limit));
+    account_id(budgeting, &name)
+}
+
+/// Shadow accounts are others than the real ones, which a shadow never touches.
+fn account_id(budgeting: &Budgeting, name: &str) -> AccountId {
+    match budgeting.mode {
+        Mode::Shadow => AccountId::new(&budgeting.book, &format!("shadow/{name}")),
+        Mode::Hard | Mode::Soft => AccountId::new(&budgeting.book, name),
+    }
+}
+
+fn root_name(budgeting: &Budgeting) -> String {
+    budgeting.limit.map_or_else(|| UNMETERED.to_owned(), |limit| with_period(ROOT, limit.period))
+}
+
+fn agent_name(agent: &AgentId, limit: Limit) -> String {
+    with_period(&format!("agent/{agent}"), limit.period)
+}
+
+/// A limit that is counted otherwise is another account.
+fn with_period(name: &str, period: Option<Period>) -> String {
+    match period {
+        Some(period) => format!("{name}/{}", period.as_str()),
+        None => name.to_owned(),
+    }
+}
+
+/// Makes accounts what the settings ask for: raising a limit issues the difference, lowering it
+/// takes from what is available. All of it, or nothing. Answers what changed, in words.
+///
+/// # Errors
+/// What is stored cannot be read, written, or true.
+pub fn declare<T: Tables + ?Sized>(
+    tables: &mut T,
+    declaration: &Declaration,
+    now: i64,
+) -> Step<Result<Vec<String>, Undeclarable>, T::Error> {
+    let mut changed = Vec::new();
+    for declared in &declaration.accounts {
+        let before = tables.account(&declared.id)?;
+        let after = match &before {
+            None => created(declared, now),
+            Some(before) => match adjusted(before.clone(), declared, now)? {
+                Ok(after) => after,
+                Err(undeclarable) => return Ok(Err(undeclarable)),
+            },
+        };
+        if before.as_ref() != Some(&after) {
+            changed.push((declared, before.is_some(), after));
+        }
+    }
+    let mut words = Vec::new();
+    for (declared, existed, after) in changed {
+        let verb = if existed { "changed" } else { "opened" };
+        words.push(format!("{} {verb}: {}", declared.id, declared.terms));
+        tables.put_account(&declared.id, after)?;
+    }
+    Ok(Ok(words))
+}
+
+impl std::fmt::Display for Terms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unlimited => f.write_str("unlimited"),
+            Self::Funded(limit) | Self::Ceiling(limit, None) => write!(f, "{limit} credits"),
+            Self::Ceiling(limit, Some(period)) => {
+                write!(f, "{limit} credits per {}", period.as_str())
+            }
+        }
+    }
+}
+
+fn created(declared: &Declared, now: i64) -> Account {
+    let kind = match declared.terms {
+        Terms::Unlimited => Kind::Funded(Funds { unlimited: true, ..Funds::default() }),
+        Terms::Funded(limit) => Kind::Funded(Funds {
+            issued: limit,
+            declared: limit,
+            available: limit.signed(),
+            ..Funds::default()
+        }),
+        Terms::Ceiling(limit, period) => {
+            let ceiling = Ceiling {
+                limit,
+                period,
+                window: 0,
+                used: Credits::ZERO,
+                carved: Credits::ZERO,
+                granted: Credits::ZERO,
+            };
+            Kind::Ceiling(ceiling.at(now))
+        }
+    };
+    Account::new(declared.parent.clone(), kind)
+}
+
+fn adjusted<E>(
+    mut account: Account,
+    declared: &Declared,
+    now: i64,
+) -> Step<Result<Account, Undeclarable>, E> {
+    let undeclarable = |asked, taken| Undeclarable { account: declared.id.clone(), asked, taken };
+    account.parent.clone_from(&declared.parent);
+    match (&mut account.kind, declared.terms) {
+        (Kind::Funded(funds), Terms::Unlimited) if funds.unlimited => {}
+        (Kind::Funded(funds), Terms::Funded(limit)) if !funds.unlimited => {
+            let by = limit.signed() - funds.declared.signed();
+            if by < 0 && funds.available + by < 0 {
+                let taken = Credits::of_balance(funds.declared.signed() - funds.available);
+                return Ok(Err(undeclarable(limit, taken)));
+            }
+            funds.issued = match u64::try_from(by).ok().and_then(Credits::new) {
+                Some(more) => sum(funds.issued, more)?,
+                None => difference(funds.issued, Credits::of_balance(-by))?,
+            };
+            funds.available = moved(funds.available, by)?;
+            funds.declared = limit;
+        }
+        (Kind::Ceiling(ceiling), Terms::Ceiling(limit, period)) if ceiling.period == period => {
+            let current = ceiling.at(now);
+            let taken = sum(current.used, current.carved)?.saturating_sub(current.granted);
+            if limit < ceiling.limit && limit < taken {
+                return Ok(Err(undeclarable(limit, taken)));
+            }
+            if limit != ceiling.limit {
+                *ceiling = Ceiling { limit, ..current };
+            }
+        }
+        _ => return inconsistent(format!("account {:?} is of another kind", declared.id)),
+    }
+    Ok(Ok(account))
+}

@@ -1,0 +1,410 @@
+//! Holds: credits reserved before a call, and what becomes of them after.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AccountId, Kind, MOST_LEVELS, Step, Tables,
+    account::{difference, moved, sum},
+    inconsistent,
+};
+use crate::domain::credits::Credits;
+
+/// Names a hold: 128 bits that begin with the time, so that later ones sort after (UUID version 7).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HoldId(pub u128);
+
+impl HoldId {
+    /// From the text that [`fmt::Display`] makes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        digits.then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for HoldId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for HoldId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// What a hold is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The agent that calls.
+    pub agent: String,
+    /// The server.
+    pub server: String,
+    /// The tool.
+    pub tool: String,
+}
+
+/// A hold as kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// How much is held.
+    pub amount: Credits,
+    /// What became of it.
+    pub state: HoldState,
+    /// Whether it was allowed although it did not fit.
+    pub forced: bool,
+    /// Tells this request from others under the same id.
+    pub fingerprint: [u8; 32],
+    /// When it is ended by a sweep, in milliseconds since 1970.
+    pub deadline: i64,
+    /// Whether it is posted if nobody ever tells what became of the call.
+    pub charge_if_lost: bool,
+    /// The accounts it was drawn through, from the caller's up to the funded one.
+    pub path: Vec<Leg>,
+    /// What it is for.
+    pub about: About,
+}
+
+/// One account of a hold's path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leg {
+    /// The account.
+    pub account: AccountId,
+    /// The window of the ceiling in which it counts; 0 without a period.
+    pub window: i64,
+}
+
+/// What became of a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldState {
+    /// Nothing yet.
+    Open,
+    /// Credits were spent.
+    Posted {
+        /// How many.
+        amount: Credits,
+        /// Nobody knows whether the call ran; an operator may refund it.
+        uncertain: bool,
+        /// How many an operator gave back.
+        refunded: Credits,
+    },
+    /// Everything went back.
+    Voided,
+}
+
+impl Hold {
+    /// Whether it has not ended.
+    pub fn is_open(&self) -> bool {
+        self.state == HoldState::Open
+    }
+}
+
+/// Asks for a hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldRequest {
+    /// Names it; asking twice holds once.
+    pub id: HoldId,
+    /// The caller's account.
+    pub account: AccountId,
+    /// How much.
+    pub amount: Credits,
+    /// Tells this request from others under the same id.
+    pub fingerprint: [u8; 32],
+    /// How long it may stay open, in milliseconds, unless it is extended.
+    pub lifetime: i64,
+    /// Allow it even if it does not fit.
+    pub forced: bool,
+    /// Whether it is posted if nobody ever tells what became of the call.
+    pub charge_if_lost: bool,
+    /// What it is for.
+    pub about: About,
+}
+
+/// A hold that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// What is left to hold on the same path; None if nothing limits it.
+    pub remaining: Option<Credits>,
+    /// What it lacked, if it was forced.
+    pub over: Option<Shortage>,
+    /// Whether it was there already; its state then.
+    pub replayed: Option<HoldState>,
+}
+
+/// What a hold lacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// The account that refuses: of those on the path the one with the least left.
+    pub account: AccountId,
+    /// What it has left.
+    pub remaining: Credits,
+    /// What was asked for.
+    pub cost: Credits,
+}
+
+/// Why nothing was held.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HoldRefused {
+    /// It does not fit.
+    #[error("account `{}` has {} of {} credits left", .0.account, .0.remaining, .0.cost)]
+    Short(Shortage),
+    /// The account is closed, or one above it.
+    #[error("account `{0}` is closed")]
+    Closed(AccountId),
+    /// There is no such account. It is never unlimited for that.
+    #[error("there is no account `{0}`")]
+    NoAccount(AccountId),
+    /// The id was used for another request.
+    #[error("the id of the hold was used for another request")]
+    KeyReuse,
+}
+
+impl HoldRefused {
+    /// The word for programs, as clients of credit gateways know it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Short(Shortage { remaining, .. }) if *remaining > Credits::ZERO => {
+                "insufficient_budget"
+            }
+            Self::Short(_) => "budget_exhausted",
+            Self::Closed(_) | Self::NoAccount(_) => "no_account",
+            Self::KeyReuse => "idempotency_key_reuse",
+        }
+    }
+}
+
+/// How a hold ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// So much is spent, the rest goes back.
+    Post(Credits),
+    /// Everything is spent, though nobody knows whether the call ran.
+    Uncertain,
+    /// Everything goes back.
+    Void,
+    /// As [`Hold::charge_if_lost`] says.
+    Lost,
+}
+
+/// A hold that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// What became of it. Of a hold that had ended before, what became of it then.
+    pub state: HoldState,
+    /// Whether it had ended before.
+    pub replayed: bool,
+    /// How much was held.
+    pub held: Credits,
+    /// The caller's account.
+    pub account: AccountId,
+    /// What it was for.
+    pub about: About,
+}
+
+/// Reserves credits, or says why not; then nothing has changed.
+///
+/// # Errors
+/// What is stored cannot be read, written, or true.
+pub fn hold<T: Tables + ?Sized>(
+    tables: &mut T,
+    request: HoldRequest,
+    now: i64,
+) -> Step<Result<Held, HoldRefused>, T::Error> {
+    if let Some(before) = tables.hold(request.id)? {
+        return Ok(match before.fingerprint == request.fingerprint {
+            true => Ok(Held { remaining: None, over: None, replayed: Some(before.state) }),
+            false => Err(HoldRefused::KeyReuse),
+        });
+    }
+    let path = match path(tables, &request.account, now)? {
+        Ok(path) => path,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let over = shortage(&path, request.amount, now);
+    if let (Some(shortage), false) = (&over, request.forced) {
+        return Ok(Err(HoldRefused::Short(shortage.clone())));
+    }
+    let mut legs = Vec::with_capacity(path.len());
+    let mut remaining: Option<i64> = None;
+    for (id, mut account) in path {
+        let window = draw(&mut account, request.amount, now)?;
+        account.reserved = sum(account.reserved, request.amount)?;
+        let left = account.headroom(now);
+        remaining = [remaining, left].into_iter().flatten().min();
+        tables.put_account(&id, account)?;
+        legs.push(Leg { account: id, window });
+    }
+    let hold = Hold {
+        amount: request.amount,
+        state: HoldState::Open,
+        forced: over.is_some(),
+        fingerprint: request.fingerprint,
+        deadline: now.saturating_add(request.lifetime),
+        charge_if_lost: request.charge_if_lost,
+        path: legs,
+        about: request.about,
+    };
+    tables.put_hold(request.id, hold)?;
+    Ok(Ok(Held { remaining: remaining.map(Credits::of_balance), over, replayed: None }))
+}
+
+/// An account and those above it, up to the first funded one.
+pub(super) type Path = Vec<(AccountId, super::Account)>;
+
+/// The accounts that a draw on one goes through.
+pub(super) fn path<T: Tables + ?Sized>(
+    tables: &mut T,
+    leaf: &AccountId,
+    now: i64,
+) -> Step<Result<Path, HoldRefused>, T::Error> {
+    let mut found = Vec::new();
+    let mut next = leaf.clone();
+    for _ in 0..MOST_LEVELS {
+        let Some(account) = tables.account(&next)? else {
+            return Ok(Err(HoldRefused::NoAccount(next)));
+        };
+        if !account.takes_holds(now) {
+            return Ok(Err(HoldRefused::Closed(next)));
+        }
+        let funded = matches!(account.kind, Kind::Funded(_));
+        let above = account.parent.clone();
+        found.push((next, account));
+        match above {
+            _ if funded => return Ok(Ok(found)),
+            Some(above) => next = above,
+            None => return inconsistent("a ceiling has nothing above it"),
+        }
+    }
+    inconsistent("accounts are nested too deeply")
+}
+
+/// What an amount lacks on a path. Nothing can lack nothing.
+pub(super) fn shortage(path: &Path, amount: Credits, now: i64) -> Option<Shortage> {
+    let left = path.iter().filter_map(|(id, account)| Some((account.headroom(now)?, id)));
+    let (least, account) = left.min_by_key(|(left, _)| *left)?;
+    (amount > Credits::ZERO && least < amount.signed()).then(|| Shortage {
+        account: account.clone(),
+        remaining: Credits::of_balance(least),
+        cost: amount,
+    })
+}
+
+/// Takes an amount out of what can be held. Answers the window in which it counts.
+fn draw<E>(account: &mut super::Account, amount: Credits, now: i64) -> Step<i64, E> {
+    match &mut account.kind {
+        Kind::Funded(funds) => {
+            funds.available = moved(funds.available, -amount.signed())?;
+            Ok(0)
+        }
+        Kind::Ceiling(ceiling) => {
+            *ceiling = ceiling.at(now);
+            ceiling.used = sum(ceiling.used, amount)?;
+            Ok(ceiling.window)
+        }
+    }
+}
+
+/// Keeps an open hold from being swept for so many milliseconds more. Nothing else changes; a hold
+/// that has ended stays as it is.
+///
+/// # Errors
+/// What is stored cannot be read or written.
+pub fn extend<T: Tables + ?Sized>(
+    tables: &mut T,
+    id: HoldId,
+    lifetime: i64,
+    now: i64,
+) -> Step<(), T::Error> {
+    if let Some(mut hold) = tables.hold(id)?
+        && hold.is_open()
+    {
+        hold.deadline = hold.deadline.max(now.saturating_add(lifetime));
+        tables.put_hold(id, hold)?;
+    }
+    Ok(())
+}
+
+/// Ends a hold; None if there is none of that id. What is posted is at most what was held.
+///
+/// # Errors
+/// What is stored cannot be read, written, or true.
+pub fn finish<T: Tables + ?Sized>(
+    tables: &mut T,
+    id: HoldId,
+    finish: Finish,
+) -> Step<Option<Finished>, T::Error> {
+    let Some(mut hold) = tables.hold(id)? else { return Ok(None) };
+    let replayed = !hold.is_open();
+    if !replayed {
+        let post =
+            |amount, uncertain| HoldState::Posted { amount, uncertain, refunded: Credits::ZERO };
+        hold.state = match finish {
+            Finish::Post(amount) => post(amount.min(hold.amount), false),
+            Finish::Uncertain => post(hold.amount, true),
+            Finish::Lost if hold.charge_if_lost => post(hold.amount, true),
+            Finish::Void | Finish::Lost => HoldState::Voided,
+        };
+        let posted = match hold.state {
+            HoldState::Posted { amount, .. } => amount,
+            _ => Credits::ZERO,
+        };
+        for leg in &hold.path {
+            settle(tables, leg, hold.amount, posted)?;
+        }
+        tables.put_hold(id, hold.clone())?;
+    }
+    let Some(leaf) = hold.path.first() else { return inconsistent("a hold has no account") };
+    Ok(Some(Finished {
+        state: hold.state,
+        replayed,
+        held: hold.amount,
+        account: leaf.account.clone(),
+        about: hold.about,
+    }))
+}
+
+/// Turns what was reserved on one account into what was spent; the rest goes back.
+fn settle<T: Tables + ?Sized>(
+    tables: &mut T,
+    leg: &Leg,
+    held: Credits,
+    posted: Credits,
+) -> Step<(), T::Error> {
+    let Some(mut account) = tables.account(&leg.account)? else {
+        return inconsistent(format!("account {:?} of a hold is missing", leg.account));
+    };
+    account.reserved = difference(account.reserved, held)?;
+    account.spent = sum(account.spent, posted)?;
+    let rest = difference(held, posted)?;
+    tables.put_account(&leg.account, account)?;
+    give_back(tables, leg, rest)
+}
+
+/// Gives back what was drawn on one account: to a ceiling in the same window; of a closed account
+/// to the nearest open one above that owns credits.
+pub(super) fn give_back<T: Tables + ?Sized>(
+    tables: &mut T,
+    leg: &Leg,
+    amount: Credits,
+) -> Step<(), T::Error> {
+    let Some(mut account) = tables.account(&leg.account)? else {
+        return inconsistent(format!("account {:?} is missing", leg.account));
+    };
+    match &mut account.kind {
+        Kind::Ceiling(ceiling) if ceiling.window == leg.window => {
+            ceiling.used = difference(ceiling.used, amount)?;
+        }
+        Kind::Ceiling(_) => {}
+        Kind::Funded(funds) => {
+            funds.available = moved(funds.available, amount.signed())?;
+        }
+    }
+    let closed = !account.open;
+    tables.put_account(&leg.account, account)?;
+    if closed {
+        super::transfer::climb(tables, &leg.account)?;
+    }
+    Ok(())
+}

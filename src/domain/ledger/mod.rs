@@ -1,0 +1,54 @@
+//! Accounts of credits, and every way in which credits move. A pure state machine over [`Tables`]:
+//! time and identifiers come in as arguments, and what is kept is up to the store.
+//!
+//! One primitive: a hold reserves credits before a call, and is then posted or voided. Accounts form
+//! trees. A *funded* account owns credits; a *ceiling* only caps what is drawn through it. A hold
+//! walks from the caller's account up to the first funded one, and must fit everywhere.
+//!
+//! What holds after every step:
+//! - Of a funded account, available + reserved + spent = issued + what it was given − what it gave.
+//! - Available is never below zero, unless an account is unlimited or a hold was forced.
+//! - Reserved is the sum of the open holds; spent that of what was posted and not refunded.
+//! - A hold has one end, and what is posted is at most what was held.
+//! - A closed account has nothing available, and nothing new is held on it.
+//! - A command that is given twice does what it does once.
+//!
+//! - [`account`]: accounts. [`hold`]: hold, extend, finish. [`transfer`]: mint, carve, refund, close,
+//!   sweep. [`declare`]: the accounts that settings ask for. [`rows`]: what all this works on.
+//! - [`proof`]: a recount of everything, apart from the code that counts.
+
+pub mod account;
+pub mod declare;
+pub mod hold;
+pub mod proof;
+pub mod rows;
+pub mod transfer;
+
+pub use account::{Account, AccountId, Balance, Ceiling, Funds, Kind};
+pub use declare::{Declaration, Declared, Undeclarable};
+pub use hold::{
+    About, Finish, Finished, Held, Hold, HoldId, HoldRefused, HoldRequest, HoldState, Leg, Shortage,
+};
+pub use rows::{Rows, Tables};
+pub use transfer::{Closed, Swept, Transfer, TransferId, TransferRefused, Transferred};
+
+/// Accounts are at most this many below each other, the funding ones included.
+pub const MOST_LEVELS: usize = 8;
+
+/// A step that could not be taken because what is stored cannot be read, written, or true.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken<E> {
+    /// The store failed.
+    #[error(transparent)]
+    Tables(#[from] E),
+    /// What is stored contradicts itself.
+    #[error("the ledger contradicts itself: {0}")]
+    Inconsistent(String),
+}
+
+/// What a step answers.
+pub type Step<T, E> = Result<T, Broken<E>>;
+
+fn inconsistent<T, E>(what: impl Into<String>) -> Step<T, E> {
+    Err(Broken::Inconsistent(what.into()))
+}

@@ -1,0 +1,232 @@
+//! A recount of all accounts and holds, from scratch. It shares no code with the steps that move
+//! credits, so that a fault of theirs shows here.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Account, AccountId, Hold, HoldId, HoldState, Kind, MOST_LEVELS};
+use crate::domain::record::{Event, Record};
+
+/// What a recount came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Proof {
+    /// How many accounts there are.
+    pub accounts: usize,
+    /// How many holds there are, ended ones included.
+    pub holds: usize,
+    /// How many of them are open.
+    pub open: usize,
+    /// All credits that were ever issued and not taken back.
+    pub issued: i128,
+    /// All credits that can be held, without those of unlimited accounts.
+    pub available: i128,
+    /// All credits that are held.
+    pub reserved: i128,
+    /// All credits that were spent.
+    pub spent: i128,
+    /// Everything that does not hold; none of it may be there.
+    pub faults: Vec<String>,
+}
+
+/// What the holds of one account come to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    reserved: i128,
+    spent: i128,
+    forced: i128,
+    /// Of the account's present window alone.
+    in_window: i128,
+}
+
+/// Recounts. Every hold that there is must be told with [`Recount::hold`], then all is compared.
+#[derive(Debug)]
+pub struct Recount {
+    accounts: BTreeMap<AccountId, Account>,
+    tallies: BTreeMap<AccountId, Tally>,
+    /// What the records must say of each hold.
+    told: BTreeMap<HoldId, Told>,
+    proof: Proof,
+}
+
+/// What the records say of a hold, set against what is kept of it.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    held: u64,
+    state: HoldState,
+    holds: u32,
+    ends: u32,
+    refunded: u64,
+}
+
+impl Recount {
+    /// Begins with all accounts that there are.
+    pub fn new(accounts: impl IntoIterator<Item = (AccountId, Account)>) -> Self {
+        let accounts: BTreeMap<_, _> = accounts.into_iter().collect();
+        let proof = Proof { accounts: accounts.len(), ..Proof::default() };
+        Self { accounts, tallies: BTreeMap::new(), told: BTreeMap::new(), proof }
+    }
+
+    /// Counts a hold.
+    pub fn hold(&mut self, id: HoldId, hold: &Hold) {
+        self.proof.holds += 1;
+        let amount = i128::from(hold.amount.signed());
+        let (reserved, spent) = match hold.state {
+            HoldState::Open => (amount, 0),
+            HoldState::Voided => (0, 0),
+            HoldState::Posted { amount: posted, refunded, .. } => {
+                if posted > hold.amount || refunded > posted {
+                    self.fault(format!(
+                        "hold {id}: held {amount}, posted {posted}, refunded {refunded}"
+                    ));
+                }
+                (0, i128::from(posted.signed()) - i128::from(refunded.signed()))
+            }
+        };
+        if hold.is_open() {
+            self.proof.open += 1;
+        }
+        let told =
+            Told { held: hold.amount.amount(), state: hold.state, holds: 0, ends: 0, refunded: 0 };
+        self.told.insert(id, told);
+        if hold.path.is_empty() {
+            self.fault(format!("hold {id} has no account"));
+        }
+        for leg in &hold.path {
+            let window = match self.accounts.get(&leg.account).map(|account| &account.kind) {
+                Some(Kind::Ceiling(ceiling)) => ceiling.window,
+                Some(Kind::Funded(_)) => 0,
+                None => {
+                    self.fault(format!("hold {id}: there is no account {:?}", leg.account));
+                    continue;
+                }
+            };
+            let tally = self.tallies.entry(leg.account.clone()).or_default();
+            tally.reserved += reserved;
+            tally.spent += spent;
+            tally.forced += if hold.forced { reserved + spent } else { 0 };
+            tally.in_window += if leg.window == window { reserved + spent } else { 0 };
+        }
+    }
+
+    /// Sets a record against the hold that it tells of. Every hold must have been counted.
+    pub fn record(&mut self, line: &str) {
+        let Ok(record) = serde_json::from_str::<Record>(line) else {
+            return self.fault(format!("a record cannot be read: {line}"));
+        };
+        let (seq, draft) = (record.seq, record.draft);
+        let Some(id) = draft.hold.as_deref().and_then(HoldId::parse) else { return };
+        let cost = draft.cost.unwrap_or_default();
+        let Some(told) = self.told.get_mut(&id) else {
+            return self.fault(format!("record {seq} tells of hold {id}, which there is not"));
+        };
+        let fits = match (draft.event, told.state) {
+            (Event::Hold, _) => {
+                told.holds += 1;
+                cost == told.held
+            }
+            (Event::Post, HoldState::Posted { amount, uncertain, .. }) => {
+                told.ends += 1;
+                cost == amount.amount() && uncertain == draft.uncertain
+            }
+            (Event::Void, HoldState::Voided) => {
+                told.ends += 1;
+                true
+            }
+            (Event::Refund, HoldState::Posted { .. }) => {
+                told.refunded = told.refunded.saturating_add(cost);
+                true
+            }
+            _ => false,
+        };
+        if !fits {
+            self.fault(format!("record {seq} is not what became of hold {id}"));
+        }
+    }
+
+    /// Checks that the records told of every step of every hold, once.
+    pub fn journal_is_whole(&mut self) {
+        for (id, told) in std::mem::take(&mut self.told) {
+            let (ends, refunded) = match told.state {
+                HoldState::Open => (0, 0),
+                HoldState::Voided => (1, 0),
+                HoldState::Posted { refunded, .. } => (1, refunded.amount()),
+            };
+            if (told.holds, told.ends, told.refunded) != (1, ends, refunded) {
+                self.fault(format!("the records of hold {id} are not whole"));
+            }
+        }
+    }
+
+    /// Compares everything.
+    pub fn finish(mut self) -> Proof {
+        let mut net = 0;
+        for id in self.astray() {
+            self.fault(format!("account {id:?} hangs below nothing, or too deep"));
+        }
+        for (id, account) in std::mem::take(&mut self.accounts) {
+            let tally = self.tallies.get(&id).copied().unwrap_or_default();
+            self.compare(&id, "reserved", account.reserved.signed().into(), tally.reserved);
+            self.compare(&id, "spent", account.spent.signed().into(), tally.spent);
+            match &account.kind {
+                Kind::Funded(funds) => {
+                    let (issued, available) =
+                        (i128::from(funds.issued.signed()), i128::from(funds.available));
+                    let owned = issued + i128::from(funds.net);
+                    let counted = available + tally.reserved + tally.spent;
+                    self.compare(&id, "available + reserved + spent", counted, owned);
+                    if available < 0 && !funds.unlimited && tally.forced < -available {
+                        self.fault(format!("account {id:?} has {available} available"));
+                    }
+                    if !account.open && available != 0 {
+                        self.fault(format!("account {id:?} is closed with {available} available"));
+                    }
+                    net += i128::from(funds.net);
+                    self.proof.issued += issued;
+                    self.proof.available += if funds.unlimited { 0 } else { available };
+                    self.proof.reserved += tally.reserved;
+                    self.proof.spent += tally.spent;
+                }
+                Kind::Ceiling(ceiling) => {
+                    self.compare(&id, "used", ceiling.used.signed().into(), tally.in_window);
+                    let most = ceiling.limit.signed() + ceiling.granted.signed();
+                    let drawn = tally.in_window + i128::from(ceiling.carved.signed());
+                    if drawn > i128::from(most) + tally.forced {
+                        self.fault(format!("account {id:?}: {drawn} drawn of at most {most}"));
+                    }
+                    if account.parent.is_none() {
+                        self.fault(format!("ceiling {id:?} has nothing above it"));
+                    }
+                }
+            }
+        }
+        self.compare(&AccountId::from("all"), "given − got", net, 0);
+        self.proof
+    }
+
+    /// Accounts from which no way leads up to a root.
+    fn astray(&self) -> Vec<AccountId> {
+        let leads_up = |account: &Account| {
+            let mut above = account.parent.as_ref();
+            for _ in 0..=MOST_LEVELS {
+                let Some(id) = above else { return true };
+                let Some(account) = self.accounts.get(id) else { return false };
+                above = account.parent.as_ref();
+            }
+            false
+        };
+        let astray = self.accounts.iter().filter(|(_, account)| !leads_up(account));
+        astray.map(|(id, _)| id.clone()).collect()
+    }
+
+    fn compare(&mut self, id: &AccountId, what: &str, kept: i128, counted: i128) {
+        if kept != counted {
+            self.fault(format!("account {id:?}: {what} is {kept}, counted {counted}"));
+        }
+    }
+
+    /// Notes what does not hold.
+    pub fn fault(&mut self, fault: String) {
+        self.proof.faults.push(fault);
+    }
+}

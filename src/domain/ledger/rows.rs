@@ -1,0 +1,132 @@
+//! What the machine works on: rows of accounts, holds and transfers.
+
+use std::{collections::BTreeMap, convert::Infallible};
+
+use super::{Account, AccountId, Hold, HoldId, TransferId};
+
+/// Rows, kept somewhere. All that one step writes is kept whole or not at all.
+pub trait Tables {
+    /// How the store can fail.
+    type Error;
+
+    /// The account, if there is one.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Self::Error>;
+
+    /// Writes the account.
+    ///
+    /// # Errors
+    /// A store that cannot be written.
+    fn put_account(&mut self, id: &AccountId, account: Account) -> Result<(), Self::Error>;
+
+    /// The accounts directly below one, in order of their ids.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, Self::Error>;
+
+    /// Open accounts that expire at a moment or before, the deepest first, so many at most.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn expired(&mut self, now: i64, most: usize) -> Result<Vec<AccountId>, Self::Error>;
+
+    /// The hold, if there is one.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Self::Error>;
+
+    /// Writes the hold.
+    ///
+    /// # Errors
+    /// A store that cannot be written.
+    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Self::Error>;
+
+    /// Open holds whose deadline is at a moment or before, the oldest first, so many at most.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Self::Error>;
+
+    /// The fingerprint of the transfer, if it was made.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Self::Error>;
+
+    /// Remembers that the transfer was made.
+    ///
+    /// # Errors
+    /// A store that cannot be written.
+    fn put_transfer(&mut self, id: TransferId, fingerprint: [u8; 32]) -> Result<(), Self::Error>;
+}
+
+/// Rows in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// All accounts.
+    pub accounts: BTreeMap<AccountId, Account>,
+    /// All holds, ended ones included.
+    pub holds: BTreeMap<HoldId, Hold>,
+    /// Open holds by deadline.
+    due: std::collections::BTreeSet<(i64, HoldId)>,
+    /// All transfers.
+    pub transfers: BTreeMap<TransferId, [u8; 32]>,
+}
+
+impl Tables for Rows {
+    type Error = Infallible;
+
+    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Infallible> {
+        Ok(self.accounts.get(id).cloned())
+    }
+
+    fn put_account(&mut self, id: &AccountId, account: Account) -> Result<(), Infallible> {
+        self.accounts.insert(id.clone(), account);
+        Ok(())
+    }
+
+    fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, Infallible> {
+        let below = self.accounts.iter().filter(|(_, account)| account.parent.as_ref() == Some(id));
+        Ok(below.map(|(id, _)| id.clone()).collect())
+    }
+
+    fn expired(&mut self, now: i64, most: usize) -> Result<Vec<AccountId>, Infallible> {
+        let expired =
+            |account: &Account| account.open && account.expires.is_some_and(|at| at <= now);
+        let found = self.accounts.iter().filter(|(_, account)| expired(account));
+        Ok(found.map(|(id, _)| id.clone()).take(most).collect())
+    }
+
+    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Infallible> {
+        Ok(self.holds.get(&id).cloned())
+    }
+
+    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Infallible> {
+        if let Some(before) = self.holds.get(&id) {
+            self.due.remove(&(before.deadline, id));
+        }
+        if hold.is_open() {
+            self.due.insert((hold.deadline, id));
+        }
+        self.holds.insert(id, hold);
+        Ok(())
+    }
+
+    fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Infallible> {
+        let due = self.due.iter().take_while(|(deadline, _)| *deadline <= now);
+        Ok(due.map(|(_, id)| *id).take(most).collect())
+    }
+
+    fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Infallible> {
+        Ok(self.transfers.get(&id).copied())
+    }
+
+    fn put_transfer(&mut self, id: TransferId, fingerprint: [u8; 32]) -> Result<(), Infallible> {
+        self.transfers.insert(id, fingerprint);
+        Ok(())
+    }
+}

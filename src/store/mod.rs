@@ -1,0 +1,109 @@
+//! Floor 2: where credits and records are kept.
+//!
+//! - [`Ledger`]: what a store does. Every step that moves credits is one transaction with its
+//!   record. [`steps`]: these steps, the same for every store that can run them.
+//! - [`memory`]: one process, forgotten with it. [`sqlite`]: one file, for many processes at once.
+
+pub mod memory;
+mod steps;
+
+use std::{fmt, path::Path, sync::Arc};
+
+use futures_util::future::BoxFuture;
+
+pub use steps::{Book, Engine, Failure};
+
+use crate::domain::{
+    budget::StoreSettings,
+    ledger::{
+        Account, AccountId, Balance, Closed, Declaration, Finish, Finished, Held, HoldId,
+        HoldRefused, HoldRequest, Transfer, TransferId, TransferRefused, Transferred, Undeclarable,
+        proof::Proof,
+    },
+    record::{Draft, Head, Sealed},
+};
+
+/// The store that the settings ask for; `state` is the user's directory for what cannot be made
+/// again. Nothing is opened before the first step, and a store that cannot be opened is tried again
+/// at the next one.
+pub fn open(settings: &StoreSettings, state: Option<&Path>) -> Arc<dyn Ledger> {
+    let _ = (settings, state);
+    Arc::new(memory::Memory::new("memory", memory::wall_clock()))
+}
+
+/// What a store answers, some time. The step is on its way when the future is made, not when it is
+/// awaited: who need not know the answer may drop it.
+pub type Answered<T> = BoxFuture<'static, Result<T, Unavailable>>;
+
+/// The store cannot be used, or contradicts itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}")]
+pub struct Unavailable {
+    /// Why, for the log. May name files.
+    pub cause: String,
+    /// Whether the step may have been taken all the same. Where it was not, nothing has changed.
+    pub maybe_applied: bool,
+}
+
+/// A store of accounts, holds and records.
+///
+/// Every step that changes something writes exactly one record in the same transaction; a step that
+/// was taken before, under the same id, writes none. The record is the `draft`, to which the step
+/// adds what it knows itself: event, hold, account, amounts, decision.
+///
+/// # Errors
+/// Of every method: a store that cannot be used answers [`Unavailable`].
+pub trait Ledger: fmt::Debug + Send + Sync {
+    /// Brings accounts in line with settings. Answers what changed, in words; records it if anything
+    /// did.
+    fn declare(
+        &self,
+        declaration: Declaration,
+        draft: Draft,
+    ) -> Answered<Result<Vec<String>, Undeclarable>>;
+
+    /// Reserves credits. A refusal is recorded.
+    fn hold(&self, request: HoldRequest, draft: Draft) -> Answered<Result<Held, HoldRefused>>;
+
+    /// Keeps an open hold from being swept for so many milliseconds from now. Not recorded.
+    fn extend(&self, hold: HoldId, lifetime: i64) -> Answered<()>;
+
+    /// Ends a hold; None if there is none of that id.
+    fn finish(&self, hold: HoldId, finish: Finish, draft: Draft) -> Answered<Option<Finished>>;
+
+    /// Moves credits. Refusals are not recorded.
+    fn transfer(
+        &self,
+        id: TransferId,
+        transfer: Transfer,
+        draft: Draft,
+    ) -> Answered<Result<Transferred, TransferRefused>>;
+
+    /// Closes an account and all below it, with a record each. Answers what was closed.
+    fn close(&self, account: AccountId, draft: Draft)
+    -> Answered<Result<Vec<Closed>, HoldRefused>>;
+
+    /// Records what moved nothing.
+    fn record(&self, draft: Draft) -> Answered<()>;
+
+    /// Ends holds and accounts whose time is over, so many of each at most. Answers how many.
+    fn sweep(&self, most: usize) -> Answered<usize>;
+
+    /// An account as its owner sees it; None if there is none of that id.
+    fn read(&self, account: AccountId) -> Answered<Option<Balance>>;
+
+    /// All accounts, in order of their ids.
+    fn accounts(&self) -> Answered<Vec<(AccountId, Account)>>;
+
+    /// Recounts everything, and follows the chain of records.
+    fn prove(&self) -> Answered<Proof>;
+
+    /// The records after a place, in order, so many at most. A store that forgets may begin later.
+    fn records(&self, after: u64, most: usize) -> Answered<Vec<Sealed>>;
+
+    /// The end of the chain.
+    fn head(&self) -> Answered<Head>;
+
+    /// Answers when every step that was begun before is taken.
+    fn flush(&self) -> Answered<()>;
+}

@@ -1,0 +1,302 @@
+//! The steps of a [`Ledger`], each one transaction: credits move, and a record tells of it.
+
+use std::fmt;
+
+use super::{Answered, Ledger};
+use crate::domain::{
+    credits::Credits,
+    ledger::{
+        Account, AccountId, Balance, Broken, Closed, Declaration, Finish, Finished, Held, Hold,
+        HoldId, HoldRefused, HoldRequest, HoldState, Kind, Step, Swept, Tables, Transfer,
+        TransferId, TransferRefused, Transferred, Undeclarable, declare, hold,
+        proof::{Proof, Recount},
+        transfer,
+    },
+    record::{Decision, Draft, Event, Head, Sealed},
+};
+
+/// How a store failed, for the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub String);
+
+/// Rows and records, within one transaction.
+pub trait Book: Tables<Error = Failure> {
+    /// Adds a record to the chain.
+    ///
+    /// # Errors
+    /// A store that cannot be written.
+    fn append(&mut self, draft: Draft) -> Result<(), Failure>;
+
+    /// All accounts, in order of their ids.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn accounts(&mut self) -> Result<Vec<(AccountId, Account)>, Failure>;
+
+    /// Shows every hold.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn each_hold(&mut self, show: &mut dyn FnMut(HoldId, &Hold)) -> Result<(), Failure>;
+
+    /// The records after a place, in order, so many at most.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn records(&mut self, after: u64, most: usize) -> Result<Vec<Sealed>, Failure>;
+
+    /// The end of the chain.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn head(&mut self) -> Result<Head, Failure>;
+}
+
+/// Runs steps one after the other, each whole or not at all.
+pub trait Engine: fmt::Debug + Send + Sync {
+    /// Runs a step at the present moment of the store's clock, in milliseconds since 1970. Steps are
+    /// run in the order in which they were given.
+    fn run<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
+    ) -> Answered<T>;
+}
+
+impl<E: Engine> Ledger for E {
+    fn declare(
+        &self,
+        declaration: Declaration,
+        draft: Draft,
+    ) -> Answered<Result<Vec<String>, Undeclarable>> {
+        self.run(move |book, now| {
+            let changed = declare::declare(book, &declaration, now)?;
+            if let Ok(changed) = &changed
+                && !changed.is_empty()
+            {
+                let note = Some(changed.join("; "));
+                book.append(Draft { event: Event::Declare, note, ..draft })?;
+            }
+            Ok(changed)
+        })
+    }
+
+    fn hold(&self, request: HoldRequest, draft: Draft) -> Answered<Result<Held, HoldRefused>> {
+        self.run(move |book, now| {
+            let (id, account, cost) = (request.id, request.account.clone(), request.amount);
+            let held = hold::hold(book, request, now)?;
+            match &held {
+                Ok(held) if held.replayed.is_some() => {}
+                Ok(held) => book.append(held_record(held, id, &account, cost, draft))?,
+                Err(refused) => book.append(refused_record(refused, account, cost, draft))?,
+            }
+            Ok(held)
+        })
+    }
+
+    fn extend(&self, id: HoldId, lifetime: i64) -> Answered<()> {
+        self.run(move |book, now| hold::extend(book, id, lifetime, now))
+    }
+
+    fn finish(&self, id: HoldId, finish: Finish, draft: Draft) -> Answered<Option<Finished>> {
+        self.run(move |book, _| {
+            let finished = hold::finish(book, id, finish)?;
+            if let Some(finished) = finished.as_ref().filter(|finished| !finished.replayed) {
+                book.append(finished_record(id, finished, draft))?;
+            }
+            Ok(finished)
+        })
+    }
+
+    fn transfer(
+        &self,
+        id: TransferId,
+        asked: Transfer,
+        draft: Draft,
+    ) -> Answered<Result<Transferred, TransferRefused>> {
+        self.run(move |book, now| {
+            let done = transfer::transfer(book, id, &asked, now)?;
+            if let Some(done) = done.as_ref().ok().filter(|done| !done.replayed) {
+                book.append(transferred_record(&asked, done, draft))?;
+            }
+            Ok(done)
+        })
+    }
+
+    fn close(
+        &self,
+        account: AccountId,
+        draft: Draft,
+    ) -> Answered<Result<Vec<Closed>, HoldRefused>> {
+        self.run(move |book, _| {
+            let closed = transfer::close(book, &account)?;
+            for closed in closed.iter().flatten() {
+                book.append(closed_record(closed, draft.clone()))?;
+            }
+            Ok(closed)
+        })
+    }
+
+    fn record(&self, draft: Draft) -> Answered<()> {
+        self.run(move |book, _| Ok(book.append(draft)?))
+    }
+
+    fn sweep(&self, most: usize) -> Answered<usize> {
+        self.run(move |book, now| {
+            let Swept { ended, closed } = transfer::sweep(book, now, most)?;
+            for (id, finished) in &ended {
+                let status = Some("lost".to_owned());
+                book.append(finished_record(*id, finished, Draft { status, ..Draft::default() }))?;
+            }
+            for closed in &closed {
+                let note = Some("it expired".to_owned());
+                book.append(closed_record(closed, Draft { note, ..Draft::default() }))?;
+            }
+            Ok(ended.len() + closed.len())
+        })
+    }
+
+    fn read(&self, account: AccountId) -> Answered<Option<Balance>> {
+        self.run(move |book, now| balance(book, &account, now))
+    }
+
+    fn accounts(&self) -> Answered<Vec<(AccountId, Account)>> {
+        self.run(|book, _| Ok(book.accounts()?))
+    }
+
+    fn prove(&self) -> Answered<Proof> {
+        self.run(|book, _| prove(book))
+    }
+
+    fn records(&self, after: u64, most: usize) -> Answered<Vec<Sealed>> {
+        self.run(move |book, _| Ok(book.records(after, most)?))
+    }
+
+    fn head(&self) -> Answered<Head> {
+        self.run(|book, _| Ok(book.head()?))
+    }
+
+    fn flush(&self) -> Answered<()> {
+        self.run(|_, _| Ok(()))
+    }
+}
+
+fn held_record(held: &Held, id: HoldId, account: &AccountId, cost: Credits, draft: Draft) -> Draft {
+    let decision = if held.over.is_some() { Decision::OverBudget } else { Decision::Allowed };
+    Draft {
+        event: Event::Hold,
+        decision: Some(decision),
+        hold: Some(id.to_string()),
+        account: Some(account.as_str().to_owned()),
+        cost: Some(cost.amount()),
+        remaining: held.remaining.map(Credits::amount),
+        ..draft
+    }
+}
+
+fn refused_record(refused: &HoldRefused, account: AccountId, cost: Credits, draft: Draft) -> Draft {
+    let shadow = draft.mode.as_deref() == Some("shadow");
+    let short = match refused {
+        HoldRefused::Short(short) => Some(short),
+        _ => None,
+    };
+    let account = short.map_or(account, |short| short.account.clone());
+    Draft {
+        event: Event::Refusal,
+        decision: Some(if shadow { Decision::WouldRefuse } else { Decision::Refused }),
+        code: Some(refused.code().to_owned()),
+        account: Some(account.as_str().to_owned()),
+        cost: Some(cost.amount()),
+        remaining: short.map(|short| short.remaining.amount()),
+        note: short.is_none().then(|| refused.to_string()),
+        ..draft
+    }
+}
+
+fn finished_record(id: HoldId, finished: &Finished, draft: Draft) -> Draft {
+    let (event, cost, uncertain) = match finished.state {
+        HoldState::Posted { amount, uncertain, .. } => (Event::Post, amount, uncertain),
+        HoldState::Voided | HoldState::Open => (Event::Void, Credits::ZERO, false),
+    };
+    let about = finished.about.clone();
+    Draft {
+        event,
+        agent: Some(about.agent),
+        server: Some(about.server),
+        tool: Some(about.tool),
+        hold: Some(id.to_string()),
+        account: Some(finished.account.as_str().to_owned()),
+        cost: Some(cost.amount()),
+        uncertain,
+        ..draft
+    }
+}
+
+fn transferred_record(asked: &Transfer, done: &Transferred, draft: Draft) -> Draft {
+    let (event, hold, note) = match asked {
+        Transfer::Mint { .. } => (Event::Grant, None, None),
+        Transfer::Carve { to, .. } => (Event::Delegate, None, Some(to.as_str().to_owned())),
+        Transfer::Refund { hold, .. } => (Event::Refund, Some(hold.clone()), None),
+    };
+    Draft {
+        event,
+        hold,
+        account: Some(done.account.as_str().to_owned()),
+        cost: Some(done.amount.amount()),
+        remaining: done.remaining.map(Credits::amount),
+        note: draft.note.clone().or(note),
+        ..draft
+    }
+}
+
+fn closed_record(closed: &Closed, draft: Draft) -> Draft {
+    Draft {
+        event: Event::Close,
+        account: Some(closed.account.as_str().to_owned()),
+        cost: Some(closed.returned.amount()),
+        ..draft
+    }
+}
+
+/// What an account and those above it have.
+fn balance(book: &mut dyn Book, id: &AccountId, now: i64) -> Step<Option<Balance>, Failure> {
+    let Some(account) = book.account(id)? else { return Ok(None) };
+    let mut least = account.headroom(now);
+    let mut next = account.clone();
+    while let (Kind::Ceiling(_), Some(above)) = (&next.kind, &next.parent) {
+        let Some(above) = book.account(above)? else {
+            return Err(Broken::Inconsistent(format!("nothing is above account {id:?}")));
+        };
+        least = [least, above.headroom(now)].into_iter().flatten().min();
+        next = above;
+    }
+    Ok(Some(account.balance(id, least, now)))
+}
+
+fn prove(book: &mut dyn Book) -> Step<Proof, Failure> {
+    const PAGE: usize = 10_000;
+    let mut recount = Recount::new(book.accounts()?);
+    book.each_hold(&mut |id, hold| recount.hold(id, hold))?;
+    let end = book.head()?;
+    let first = book.records(0, 1)?.first().map(|sealed| sealed.seq);
+    // A store that forgets its oldest records has no chain to follow from the beginning.
+    if first == Some(1) {
+        let mut head = Head::genesis(&end.chain);
+        while head.seq < end.seq {
+            let page = book.records(head.seq, PAGE)?;
+            if page.is_empty() {
+                recount.fault(format!("records end at {}, not at {}", head.seq, end.seq));
+                break;
+            }
+            for sealed in &page {
+                if let Err(unlinked) = head.follow(sealed) {
+                    recount.fault(unlinked.to_string());
+                    return Ok(recount.finish());
+                }
+                recount.record(&sealed.line);
+            }
+        }
+        recount.journal_is_whole();
+    }
+    Ok(recount.finish())
+}
