@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     config::Environment,
+    domain::refusal::RpcError,
     downstream::Client,
     gateway::{self, Answer, Asked, facade},
 };
@@ -152,18 +153,23 @@ fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Foun
         let found = match answer {
             Answer::Result(result) => Found::Result(result),
             Answer::Refused(refusal) => Found::Refused {
-                error: parsed(&gateway::refused(&refusal)),
+                error: match refusal.is_rpc_error() {
+                    true => rpc_error(refusal.to_rpc_error()),
+                    false => parsed(&gateway::refused(&refusal)),
+                },
                 denied: refusal.is_denial(),
             },
-            Answer::Error(error) => Found::Error(json!({
-                "error": {"code": error.code, "message": error.message, "data": error.data}
-            })),
+            Answer::Error(error) => Found::Error(rpc_error(error)),
         };
         gateway.stop().await;
         found
     });
     runtime.shutdown_background();
     Ok(found)
+}
+
+fn rpc_error(error: RpcError) -> Value {
+    json!({"error": {"code": error.code, "message": error.message, "data": error.data}})
 }
 
 impl Found {

@@ -1,12 +1,13 @@
 //! Live settings: what `config` reads anew comes into force in the gateway.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use super::logging::Secrets;
 use crate::{
     config::{Faults, Reload, Watch},
     domain::{
         call::ServerName,
+        record::{Decision, Draft, Event},
         settings::{Settings, SettingsFile, Sources},
     },
     downstream::Succession,
@@ -23,20 +24,49 @@ pub(super) async fn follow(mut watch: Watch, gateway: Arc<Gateway>, secrets: Sec
                 secrets.learn(&settings.redactor);
                 let told = Told::of(&files, gateway.current().settings(), &settings);
                 let sources = settings.sources.clone();
-                let Some(succession) = gateway.replace(settings) else { continue };
+                let prepared = match gateway.prepare(settings).await {
+                    Ok(prepared) => prepared,
+                    Err(undeclared) => {
+                        refuse(&gateway, &files, at, &[(None, undeclared.to_string())]).await;
+                        continue;
+                    }
+                };
+                let Some(succession) = gateway.replace(prepared) else { continue };
                 gateway.readings().succeeded(&files, at, &sources);
-                tracing::info!("{}", told.line(&succession));
+                let line = told.line(&succession);
+                tracing::info!("{line}");
+                let decision = Some(Decision::Allowed);
+                gateway
+                    .record(Draft {
+                        event: Event::Reload,
+                        decision,
+                        note: Some(line),
+                        ..Draft::default()
+                    })
+                    .await;
             }
             Err(faults) => {
-                let faults = lines(&faults, &gateway);
-                let each = faults.iter().map(|(about, line)| (*about, line.as_str()));
-                gateway.readings().failed(&files, at, each);
-                for (_, line) in &faults {
-                    tracing::error!("settings not reloaded, those before stay in force: {line}");
-                }
+                refuse(&gateway, &files, at, &lines(&faults, &gateway)).await;
             }
         }
     }
+}
+
+/// Notes that settings were not put in force, and why.
+async fn refuse(
+    gateway: &Gateway,
+    files: &[SettingsFile],
+    at: SystemTime,
+    faults: &[(Option<SettingsFile>, String)],
+) {
+    let each = faults.iter().map(|(about, line)| (*about, line.as_str()));
+    gateway.readings().failed(files, at, each);
+    for (_, line) in faults {
+        tracing::error!("settings not reloaded, those before stay in force: {line}");
+    }
+    let note = faults.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("; ");
+    let (decision, note) = (Some(Decision::Refused), Some(note));
+    gateway.record(Draft { event: Event::Reload, decision, note, ..Draft::default() }).await;
 }
 
 /// The faults as lines, with what each is about. What they quote was masked by the new settings;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{Environment, Options, Watch},
-    gateway::serve_stdio,
+    gateway::{Undeclared, serve_stdio},
 };
 
 pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit> {
@@ -38,8 +38,19 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     for line in summary::lines(&settings) {
         note(&line);
     }
+    let gateway = runtime.block_on(async { session::gateway(settings, &env) });
+    match runtime.block_on(gateway.open_accounts()) {
+        Ok(()) => {}
+        Err(Undeclared::Undeclarable(undeclarable)) => {
+            note(&format!("error: {undeclarable}"));
+            return Ok(Exit::Settings);
+        }
+        // Calls are refused until it can be used.
+        Err(undeclared @ Undeclared::Unavailable(_)) => tracing::error!("{undeclared}"),
+    }
     let outcome = runtime.block_on(async {
-        let gateway = session::gateway(settings, &env);
+        let sweeping = gateway.clone();
+        tokio::spawn(async move { sweeping.sweep().await });
         gateway.start_eager();
         tokio::spawn(reload::follow(watch, gateway.clone(), secrets));
         serve_stdio(gateway, shutdown).await

@@ -36,7 +36,7 @@ pub(super) fn gateway(settings: Settings, env: &Environment) -> Arc<Gateway> {
 
 /// The gateway of a command that makes one call. Must be called within a runtime.
 pub(super) fn gateway_for_one_call(settings: Settings, env: &Environment) -> Arc<Gateway> {
-    Gateway::for_one_call(settings, &launcher(env), places(env))
+    Gateway::for_one_call(settings, &launcher(env), &places(env))
 }
 
 fn launcher(env: &Environment) -> Arc<Launcher> {

@@ -76,6 +76,16 @@ pub enum Assurance {
     Pinned,
 }
 
+impl Assurance {
+    /// The word of records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asserted => "asserted",
+            Self::Pinned => "pinned",
+        }
+    }
+}
+
 /// A caller whose identity was established; made only by [`super::identity::Identities::identify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {

@@ -6,6 +6,7 @@
 pub mod budget;
 pub mod call;
 pub mod catalog;
+pub mod charge;
 pub mod credits;
 pub mod fit;
 pub mod frame;

@@ -92,6 +92,35 @@ impl Permit {
 }
 
 impl Rules {
+    /// Whether `caller` may use a tool of the server that is built in: it needs no allow entry, and
+    /// can be denied.
+    ///
+    /// # Errors
+    /// The rule that refuses.
+    pub fn builtin(
+        &self,
+        caller: &Caller,
+        server: &ServerName,
+        tool: &ToolName,
+    ) -> Result<(), Denied> {
+        let agent = caller.agent();
+        let Some(rules) = self.agents.get(agent) else {
+            let rule = Rule::new(format!("agents.{agent}"), "the agent has no rules");
+            return Err(Denied { rule, subject: Subject::Server });
+        };
+        if let Some((index, entry)) = first_match(&rules.deny.servers, server.as_str()) {
+            let rule = Rule::entry(format!("agents.{agent}.deny.servers[{index}]"), entry);
+            return Err(Denied { rule, subject: Subject::Server });
+        }
+        for (key, entries) in rules.deny.tools.iter().filter(|(key, _)| key.covers(server)) {
+            if let Some((index, entry)) = first_match(entries, tool.as_str()) {
+                let place = format!("agents.{agent}.deny.tools.{}[{index}]", key.as_str());
+                return Err(Denied { rule: Rule::entry(place, entry), subject: Subject::Tool });
+            }
+        }
+        Ok(())
+    }
+
     /// Whether `caller` may use `server` at all: any deny wins, then any allow, else no.
     ///
     /// # Errors

@@ -7,9 +7,14 @@ use serde_json::{Map, Value, json};
 
 use super::{
     call::{ServerName, ToolName},
+    credits::Credits,
     identity::Unidentified,
+    ledger::Shortage,
     policy::{Rule, Subject},
 };
+
+/// The JSON-RPC code of a refusal by budget.
+pub const BUDGET_EXHAUSTED: i32 = -32000;
 
 /// A refusal at tool level.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -83,6 +88,22 @@ pub enum Refusal {
         /// What the tool takes.
         signature: Option<String>,
     },
+    /// The budget does not cover the call.
+    #[error(
+        "Budget exhausted: `{tool}` costs {} credits, and {} are left in account `{}`",
+        shortage.cost,
+        shortage.remaining,
+        shortage.account
+    )]
+    Budget {
+        /// The account that is short, and of how much.
+        shortage: Shortage,
+        /// Which tool.
+        tool: ToolName,
+    },
+    /// Calls cannot be accounted for, so none is made.
+    #[error("the gateway cannot account for calls now, so it makes none")]
+    LedgerUnavailable,
     /// The client withdrew the call, or the gateway is stopping.
     #[error("the call was cancelled")]
     Cancelled,
@@ -109,6 +130,8 @@ impl Refusal {
             Self::ToolNotFound { .. } => "TOOL_NOT_FOUND",
             Self::Timeout { .. } => "TIMEOUT",
             Self::InvalidArguments { .. } => "INVALID_ARGUMENTS",
+            Self::Budget { .. } => "BUDGET_EXHAUSTED",
+            Self::LedgerUnavailable => "LEDGER_UNAVAILABLE",
             Self::Cancelled => "CANCELLED",
         }
     }
@@ -119,16 +142,28 @@ impl Refusal {
             Self::Unidentified(_) | Self::Denied { .. } => -32001,
             Self::Unavailable { .. } | Self::AuthRequired { .. } | Self::Cancelled => -32002,
             Self::Timeout { .. } => -32003,
+            Self::Budget { .. } => BUDGET_EXHAUSTED,
+            Self::LedgerUnavailable => -32603,
             Self::ServerNotFound { .. }
             | Self::ToolNotFound { .. }
             | Self::InvalidArguments { .. } => -32602,
         };
-        RpcError { code, message: self.to_string(), data: Some(self.to_json()) }
+        let data = match self {
+            Self::Budget { shortage, tool } => shortage_data(shortage, tool),
+            _ => self.to_json(),
+        };
+        RpcError { code, message: self.to_string(), data: Some(data) }
     }
 
-    /// Whether policy or identity refused, as opposed to something that failed.
+    /// Whether it is a JSON-RPC error even in answer to one of the three tools, as clients of credit
+    /// gateways expect of budgets.
+    pub fn is_rpc_error(&self) -> bool {
+        matches!(self, Self::Budget { .. })
+    }
+
+    /// Whether policy, identity or budget refused, as opposed to something that failed.
     pub fn is_denial(&self) -> bool {
-        matches!(self, Self::Unidentified(_) | Self::Denied { .. })
+        matches!(self, Self::Unidentified(_) | Self::Denied { .. } | Self::Budget { .. })
     }
 
     /// The wire form.
@@ -171,12 +206,25 @@ impl Refusal {
             Self::Denied { subject: Subject::Tool, .. } => {
                 Some("get_server_tools tells which tools you may call".into())
             }
+            Self::LedgerUnavailable => Some("tell the user that the gateway's log says why".into()),
             Self::AuthRequired { server, .. } => Some(format!(
                 "tell the user to give server `{server}` an `Authorization` header in its settings"
             )),
             _ => None,
         }
     }
+}
+
+/// What a refusal by budget says to programs.
+fn shortage_data(shortage: &Shortage, tool: &ToolName) -> Value {
+    let nothing_left = shortage.remaining == Credits::ZERO;
+    json!({
+        "error": if nothing_left { "budget_exhausted" } else { "insufficient_budget" },
+        "remaining_credits": shortage.remaining,
+        "cost_credits": shortage.cost,
+        "tool": tool.as_str(),
+        "account": shortage.account.name(),
+    })
 }
 
 fn one_of(names: &[String]) -> String {

@@ -26,8 +26,10 @@ pub enum CallFailure {
     Broken(Unavailable),
     /// No answer in time; the server was told. The tool may have run.
     Timeout,
-    /// The caller withdrew; the server was told.
+    /// The caller withdrew; the server was told. The tool may have run.
     Cancelled,
+    /// The caller withdrew before the call was sent.
+    Withdrawn,
     /// The answer was longer than any message may be.
     TooLong,
     /// The answer could not be read.

@@ -274,7 +274,7 @@ impl Server {
             let timeout = until.saturating_duration_since(Instant::now());
             let connection = tokio::select! {
                 connection = self.connection(&in_use, timeout) => connection.map_err(CallFailure::Unavailable)?,
-                () = cancel.cancelled() => return Err(CallFailure::Cancelled),
+                () = cancel.cancelled() => return Err(CallFailure::Withdrawn),
             };
             match connection.call(call, timeout, cancel).await {
                 Err(CallFailure::NotSent) if again => {
@@ -307,7 +307,7 @@ impl Server {
         tokio::select! {
             // First, so that a call which is withdrawn before its turn is not sent.
             biased;
-            () = cancel.cancelled() => Err(CallFailure::Cancelled),
+            () = cancel.cancelled() => Err(CallFailure::Withdrawn),
             slot = slots.acquire() => Ok(slot.ok()),
             () = tokio::time::sleep(wait) => Err(CallFailure::Unavailable(busy())),
         }

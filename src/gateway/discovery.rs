@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Snapshot, facade, fields::Fields, request::unavailable, text_result};
+use super::{Answer, Snapshot, facade, fields::Fields, forward::unavailable, text_result};
 use crate::{
     domain::{
         call::{Caller, ServerName},

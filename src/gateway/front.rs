@@ -17,6 +17,7 @@ use rmcp::{
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Asked, Gateway, facade, refused, relay::Relay};
+use crate::domain::refusal::RpcError;
 
 /// How long clients may keep the list of tools, in milliseconds.
 const TOOLS_TTL_MS: u64 = 3_600_000;
@@ -24,6 +25,10 @@ const TOOLS_TTL_MS: u64 = 3_600_000;
 /// What a server of this kind answers; a malformed request for one of these is a bad parameter,
 /// not an unknown method.
 const SERVED: [&str; 5] = ["initialize", "server/discover", "ping", "tools/list", "tools/call"];
+
+/// The methods that answer what a caller may still spend; the second is what clients of an older
+/// gateway know.
+const BUDGET_METHODS: [&str; 2] = ["tollgate/budget", "satgate/budget"];
 
 /// The gateway as an MCP server.
 #[derive(Clone, Debug)]
@@ -160,10 +165,11 @@ impl ServerHandler for Handler {
         let answer = relay.during(self.gateway.call_tool(asked, context.ct.clone())).await;
         match answer {
             Answer::Result(result) => put(&context, result),
-            Answer::Refused(refusal) => put(&context, refused(&refusal)),
-            Answer::Error(error) => {
-                return Err(ErrorData::new(ErrorCode(error.code), error.message, error.data));
+            Answer::Refused(refusal) if refusal.is_rpc_error() => {
+                return Err(error_data(refusal.to_rpc_error()));
             }
+            Answer::Refused(refusal) => put(&context, refused(&refusal)),
+            Answer::Error(error) => return Err(error_data(error)),
         }
         Ok(CallToolResponse::Complete(CallToolResult::success(Vec::new())))
     }
@@ -174,6 +180,11 @@ impl ServerHandler for Handler {
         request: CustomRequest,
         _context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
+        if BUDGET_METHODS.contains(&request.method.as_str()) {
+            let params = request.params.unwrap_or_default();
+            let balance = self.gateway.current().budget_method(params).await;
+            return balance.map(CustomResult::new).map_err(error_data);
+        }
         if SERVED.contains(&request.method.as_str()) {
             let message =
                 format!("the params of `{}` are not what the method takes", request.method);
@@ -185,6 +196,10 @@ impl ServerHandler for Handler {
     fn supported_protocol_versions(&self) -> std::borrow::Cow<'static, [ProtocolVersion]> {
         std::borrow::Cow::Borrowed(ProtocolVersion::KNOWN_VERSIONS)
     }
+}
+
+fn error_data(error: RpcError) -> ErrorData {
+    ErrorData::new(ErrorCode(error.code), error.message, error.data)
 }
 
 fn put(context: &RequestContext<RoleServer>, result: Value) {

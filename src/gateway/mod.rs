@@ -3,15 +3,20 @@
 //! - [`snapshot`]: settings and servers that belong together; a call works on one to its end.
 //! - [`facade`]: the three tools as clients see them.
 //! - [`request`]: the path of a call, one line per step. [`resolve`]: which tool it means.
+//! - [`till`]: where calls are paid for. [`forward`]: a call on its way, and what came of it.
+//!   [`entry`]: what records say of it. [`builtin`]: the server that is built in.
 //! - [`discovery`]: `list_servers`, `get_server_tools`. [`context`]: what they cost each agent.
 //! - [`fields`]: arguments of the three tools, read strictly.
 //! - [`front`], [`stdio`]: MCP in and out. [`relay`]: what servers say in the middle of a call.
 //! - [`status`]: the debug tool.
 
+mod builtin;
 mod context;
 mod discovery;
+mod entry;
 pub mod facade;
 mod fields;
+mod forward;
 mod front;
 mod relay;
 mod request;
@@ -19,6 +24,7 @@ mod resolve;
 mod snapshot;
 mod status;
 mod stdio;
+mod till;
 
 use std::{
     path::PathBuf,
@@ -33,18 +39,27 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use context::UsageLog;
 pub use snapshot::Snapshot;
 pub use stdio::serve_stdio;
+pub use till::Undeclared;
+use till::{Terms, Till};
 
 use crate::{
     domain::{
+        keyed::Key,
         readings::Readings,
+        record::Draft,
         refusal::{Refusal, RpcError},
         settings::Settings,
     },
     downstream::{self, Client, Fleet, Launcher, SchemaCache, Server, Succession},
+    store::{self, Ledger},
 };
 
 /// How long calls in flight may still run when the gateway stops.
 const DRAIN: Duration = Duration::from_millis(1_800);
+
+/// How often holds are looked for whose time is over, and how many are ended at a time.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+const MOST_SWEPT: usize = 1_000;
 
 /// How long what is kept may still be written when the gateway stops.
 const WRITE_OUT: Duration = Duration::from_secs(1);
@@ -61,6 +76,7 @@ pub struct Gateway {
     /// Cancelled when calls in flight are to end.
     stopping: CancellationToken,
     usage: Arc<UsageLog>,
+    till: Till,
     launcher: Arc<Launcher>,
     /// Where the tools of servers are kept.
     catalogues: Option<PathBuf>,
@@ -82,6 +98,13 @@ pub struct Places {
     pub cache: Option<PathBuf>,
     /// For what cannot: usage.
     pub state: Option<PathBuf>,
+}
+
+/// Settings whose accounts are open.
+#[derive(Debug)]
+pub struct Prepared {
+    settings: Settings,
+    terms: Arc<Terms>,
 }
 
 /// A `tools/call` as the client made it.
@@ -115,8 +138,12 @@ impl Gateway {
     }
 
     /// A gateway for one call from the shell, which is nobody's context and is not accounted.
-    pub fn for_one_call(settings: Settings, launcher: &Arc<Launcher>, places: Places) -> Arc<Self> {
-        Self::with(settings, launcher, &Places { state: None, ..places }, true)
+    pub fn for_one_call(
+        settings: Settings,
+        launcher: &Arc<Launcher>,
+        places: &Places,
+    ) -> Arc<Self> {
+        Self::with(settings, launcher, places, true)
     }
 
     fn with(
@@ -128,12 +155,25 @@ impl Gateway {
         let catalogues = places.cache.as_ref().map(|dir| dir.join("catalogues"));
         let cache = SchemaCache::new(catalogues.clone(), settings.rules.encoding);
         let fleet = Fleet::new(&settings.servers, launcher, &cache);
-        let usage = places.state.as_ref().map(|dir| dir.join("context.json"));
+        let usage = places.state.as_ref().filter(|_| !one_call);
+        let usage = usage.map(|dir| dir.join("context.json"));
         let usage = Arc::new(UsageLog::new(usage));
         let calls = TaskTracker::new();
         let readings = Mutex::new(Readings::begun(&settings.sources));
-        let snapshot =
-            Snapshot { settings, fleet, usage: usage.clone(), background: calls.clone(), one_call };
+        let till = Till {
+            ledger: store::open(&settings.budgeting.store, places.state.as_deref()),
+            key: Key::new([0; 32]),
+            background: calls.clone(),
+        };
+        let snapshot = Snapshot {
+            terms: Arc::new(Terms::of(&settings)),
+            till: till.clone(),
+            settings,
+            fleet,
+            usage: usage.clone(),
+            background: calls.clone(),
+            one_call,
+        };
         Arc::new(Self {
             current: ArcSwap::from_pointee(snapshot),
             order: Mutex::default(),
@@ -141,9 +181,62 @@ impl Gateway {
             calls,
             stopping: CancellationToken::new(),
             usage,
+            till,
             launcher: launcher.clone(),
             catalogues,
         })
+    }
+
+    /// Brings the accounts in line with the settings, unless they limit nothing: then the first call
+    /// does.
+    ///
+    /// # Errors
+    /// A limit below what is spent, or a store that cannot be used; the next call tries again.
+    pub async fn open_accounts(&self) -> Result<(), Undeclared> {
+        let current = self.current();
+        match current.terms.declaration.is_unlimited() {
+            true => Ok(()),
+            false => current.terms.declare(&self.till).await,
+        }
+    }
+
+    /// Ends holds whose processes are gone, now and again; does not end.
+    pub async fn sweep(&self) {
+        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            match self.till.ledger.sweep(MOST_SWEPT).await {
+                Ok(0) => {}
+                Ok(ended) => tracing::info!(
+                    "ledger: {ended} holds and accounts ended as their time was over"
+                ),
+                Err(unavailable) => tracing::warn!("the ledger cannot be swept: {unavailable}"),
+            }
+        }
+    }
+
+    /// What calls are paid with, and where they are recorded.
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.till.ledger
+    }
+
+    /// Records something that is not a call; a store that cannot be used is worth a line in the log.
+    pub async fn record(&self, draft: Draft) {
+        if let Err(unavailable) = self.till.ledger.record(draft).await {
+            tracing::error!("a record could not be written: {unavailable}");
+        }
+    }
+
+    /// Opens the accounts that other settings ask for, so that these can be put in force.
+    ///
+    /// # Errors
+    /// A limit below what is spent, or a store that cannot be used. Nothing has changed then.
+    pub async fn prepare(&self, settings: Settings) -> Result<Prepared, Undeclared> {
+        let terms = Terms::of(&settings).after(&self.current().terms);
+        if !terms.declaration.is_unlimited() && !self.current().terms.asks_the_same(&terms) {
+            terms.declare(&self.till).await?;
+        }
+        Ok(Prepared { settings, terms: Arc::new(terms) })
     }
 
     /// Starts the servers that are to be started with the gateway.
@@ -154,7 +247,7 @@ impl Gateway {
     /// Puts other settings in force, for all calls that begin from now on. Servers that run the
     /// same are kept; others are stopped when no call of earlier settings needs them any more.
     /// Answers what became of servers; None if the gateway stops, and nothing has changed.
-    pub fn replace(&self, settings: Settings) -> Option<Succession> {
+    pub fn replace(&self, Prepared { settings, terms }: Prepared) -> Option<Succession> {
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         if order.over {
             return None;
@@ -163,7 +256,7 @@ impl Gateway {
         let cache = SchemaCache::new(self.catalogues.clone(), settings.rules.encoding);
         let (fleet, mut succession) =
             before.fleet.succeeded_by(&settings.servers, &self.launcher, &cache);
-        self.current.store(Arc::new(before.with(settings, fleet)));
+        self.current.store(Arc::new(before.with(settings, fleet, terms)));
         order.retired.retain(|server| server.strong_count() > 0);
         for server in succession.left.drain(..) {
             order.retired.push(Arc::downgrade(&server));
@@ -253,6 +346,8 @@ impl Gateway {
         let written = async {
             self.usage.flush().await;
             self.calls.wait().await;
+            // What is on its way to the store arrives there.
+            let _ = self.till.ledger.flush().await;
         };
         // A call that does not end holds nothing up that matters.
         let written = tokio::time::timeout(WRITE_OUT, written);

@@ -7,7 +7,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, Asked, Snapshot, facade, fields::Fields, no_such_tool, resolve::Meant, text_result,
+    Answer, Asked, Snapshot, builtin,
+    entry::Entry,
+    facade,
+    fields::Fields,
+    forward::{Ready, forward, unavailable},
+    no_such_tool,
+    resolve::Meant,
 };
 use crate::{
     domain::{
@@ -16,11 +22,8 @@ use crate::{
         near::near,
         policy::{Denied, Permit, Visit},
         refusal::{Refusal, RpcError},
-        settings::{Elicitation, ServerSpec},
     },
-    downstream::{
-        CallFailure, Client, ELICITATION, Member, Outgoing, Server, Unavailable, blocking,
-    },
+    downstream::{Client, Member, Outgoing, Server, blocking},
 };
 
 /// A call as asked for, with `execute_tool` or by the tool's own name.
@@ -48,15 +51,32 @@ impl Snapshot {
         asked: Asked,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
+        let mut entry = self.new_entry();
+        let answer = self.execute_for(asked, &mut entry, cancel).await;
+        self.note(entry, answer.as_ref().err()).await;
+        answer
+    }
+
+    async fn execute_for(
+        &self,
+        asked: Asked,
+        entry: &mut Entry,
+        cancel: &CancellationToken,
+    ) -> Result<Answer, Refusal> {
         let Asked { arguments, meta, client, .. } = asked;
         let call = Call::parse(arguments)?;
+        entry.asks(call.server.as_deref(), call.tool.as_str(), call.agent_id.as_deref());
         let caller = self.identify(call.agent_id.as_deref())?;
+        entry.calls(&caller);
+        if call.server.as_deref() == Some(builtin::SERVER) {
+            return self.builtin(&caller, &call.tool, call.args).await;
+        }
         let meant = self.resolve(&caller, &call, cancel).await?;
-        self.execute(&caller, meant, call, meta, client, cancel).await
+        self.execute(meant, call, meta, client, entry, cancel).await
     }
 
     /// A call by a name that is not listed: a downstream's own tool, as clients of other gateways
-    /// call it.
+    /// call it, or one of the gateway's own.
     ///
     /// # Errors
     /// A JSON-RPC error, as such clients expect.
@@ -65,6 +85,23 @@ impl Snapshot {
         asked: Asked,
         cancel: &CancellationToken,
     ) -> Result<Answer, RpcError> {
+        let tool = asked.tool.clone();
+        let mut entry = self.new_entry();
+        entry.asks(None, &tool, None);
+        let answer = self.execute_by_name(asked, &mut entry, cancel).await;
+        self.note(entry, answer.as_ref().err()).await;
+        answer.map_err(|refusal| match refusal {
+            Refusal::ServerNotFound { server, .. } if server.is_empty() => no_such_tool(&tool),
+            refusal => self.masked(refusal).to_rpc_error(),
+        })
+    }
+
+    async fn execute_by_name(
+        &self,
+        asked: Asked,
+        entry: &mut Entry,
+        cancel: &CancellationToken,
+    ) -> Result<Answer, Refusal> {
         let Asked { tool, arguments, meta, client } = asked;
         let call = Call {
             agent_id: None,
@@ -74,37 +111,43 @@ impl Snapshot {
             timeout: None,
             begun: Instant::now(),
         };
-        let refused = |refusal| self.masked(refusal).to_rpc_error();
-        let caller = self.identify(None).map_err(refused)?;
-        let meant = self.without_server(&caller, &call.tool).await;
-        let meant = meant.map_err(|several| match several.is_empty() {
-            true => no_such_tool(&tool),
-            false => refused(self.which(&caller, &call.tool, &several)),
-        })?;
-        self.execute(&caller, meant, call, meta, client, cancel).await.map_err(refused)
+        let caller = self.identify(None)?;
+        entry.calls(&caller);
+        match self.without_server(&caller, &call.tool).await {
+            Ok(meant) => self.execute(meant, call, meta, client, entry, cancel).await,
+            Err(several) if !several.is_empty() => Err(self.which(&caller, &call.tool, &several)),
+            Err(_) if builtin::has(&call.tool) => {
+                self.builtin(&caller, &call.tool, call.args).await
+            }
+            // No server is meant, so none can be named.
+            Err(_) => Err(Refusal::ServerNotFound { server: String::new(), near: Vec::new() }),
+        }
     }
 
-    /// Policy → existence → arguments → forward, for a caller who was identified and a tool that was
-    /// found.
+    /// Policy → existence → arguments → price → hold → forward → settle, for a caller who was
+    /// identified and a tool that was found.
     async fn execute(
         &self,
-        caller: &Caller,
         (visit, member, tool): Meant<'_>,
         call: Call,
         meta: Map<String, Value>,
         client: Client,
+        entry: &mut Entry,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
+        entry.means(member.name(), &tool);
         let server = member.server();
         // One use for all its steps, so that the server is not stopped between them.
-        let _in_use = server.in_use();
+        let in_use = server.in_use();
         let patience = call.patience(member);
         let permit = self.authorize(visit, &tool, server, &patience, cancel).await?;
-        self.usage.called(caller.agent());
+        entry.permits(&permit);
+        self.usage.called(permit.caller().agent());
         let catalogue = catalogue(server, patience.left(), cancel).await?;
         let arguments = self.check(&permit, catalogue, call.args).await?;
+        let hold = self.hold(&permit, &arguments, entry).await?;
         let outgoing = Outgoing { tool: permit.tool().clone(), arguments, meta, client };
-        forward(&permit, member, &outgoing, &patience, cancel).await
+        forward(Ready { permit, member, outgoing, hold, patience, in_use }, cancel).await
     }
 
     pub(super) fn identify(&self, agent_id: Option<&str>) -> Result<Caller, Refusal> {
@@ -235,6 +278,11 @@ impl Call {
 }
 
 impl Patience {
+    /// The whole of it, in milliseconds.
+    pub(super) fn whole_ms(&self) -> u64 {
+        u64::try_from(self.whole.as_millis()).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn left(&self) -> Duration {
         self.until.map_or(self.whole, |until| until.saturating_duration_since(Instant::now()))
     }
@@ -252,88 +300,8 @@ pub(super) async fn catalogue(
     }
 }
 
-/// Only a permit gets a call to a server.
-async fn forward(
-    permit: &Permit,
-    member: &Member,
-    outgoing: &Outgoing,
-    patience: &Patience,
-    cancel: &CancellationToken,
-) -> Result<Answer, Refusal> {
-    let outcome = member.server().call(outgoing, patience.left(), cancel).await;
-    let name = permit.server();
-    match outcome {
-        Ok(result) => tool_result(member.spec(), &outgoing.client, result),
-        Err(CallFailure::Rpc(error)) => Ok(Answer::Error(error)),
-        Err(CallFailure::Unavailable(cause)) => Err(unavailable(name, cause)),
-        Err(CallFailure::Broken(mut cause)) => {
-            cause.cause.push_str("; the call may have run");
-            Err(unavailable(name, cause))
-        }
-        Err(CallFailure::Cancelled) => Err(Refusal::Cancelled),
-        Err(CallFailure::Timeout) => Err(Refusal::Timeout {
-            server: name.clone(),
-            tool: permit.tool().clone(),
-            after_ms: u64::try_from(patience.whole.as_millis()).unwrap_or(u64::MAX),
-        }),
-        Err(CallFailure::NotSent) => Err(because(name, "it ended before the call was sent")),
-        Err(CallFailure::Lost) => {
-            Err(because(name, "it ended during the call, which may have run"))
-        }
-        Err(CallFailure::TooLong) => Err(because(name, "its answer was longer than 16 MiB")),
-        Err(CallFailure::Unreadable) => Err(because(
-            name,
-            "its answer could not be read: not JSON in UTF-8, or nested too deeply",
-        )),
-    }
-}
-
-/// A server's result as it came. One that is no object is no tool result; it is kept as text.
-fn tool_result(spec: &ServerSpec, client: &Client, result: Value) -> Result<Answer, Refusal> {
-    if result.get("resultType").and_then(Value::as_str) == Some("input_required") {
-        may_ask(spec, client, &result).map_err(|cause| because(&spec.name, cause))?;
-    }
-    Ok(Answer::Result(match result {
-        Value::Object(_) => result,
-        other => text_result(&other.to_string()),
-    }))
-}
-
-/// Whether a server may ask the user what it asks. Nothing but elicitation is passed on.
-fn may_ask(spec: &ServerSpec, client: &Client, result: &Value) -> Result<(), &'static str> {
-    let method =
-        |question: &Value| question.get("method").and_then(Value::as_str) == Some(ELICITATION);
-    let are_questions = match result.get("inputRequests") {
-        None => true,
-        Some(questions) => questions.as_object().is_some_and(|asked| asked.values().all(method)),
-    };
-    if spec.elicitation == Elicitation::Deny {
-        Err("it asks the user something, which its settings do not allow (`elicitation`)")
-    } else if client.elicitation.is_none() {
-        Err(
-            "it asks the user something, and this client takes no questions in the version it speaks",
-        )
-    } else if !are_questions {
-        Err("it asks for something other than the user's answer, which is not passed on")
-    } else {
-        Ok(())
-    }
-}
-
 fn refused(what: &str, denied: Denied) -> Refusal {
     Refusal::Denied { what: what.to_owned(), subject: denied.subject, rule: denied.rule }
-}
-
-pub(super) fn unavailable(server: &ServerName, cause: Unavailable) -> Refusal {
-    let (server, retry_after_ms) = (server.clone(), cause.retry_after_ms);
-    match cause.needs_login {
-        true => Refusal::AuthRequired { server, cause: cause.cause },
-        false => Refusal::Unavailable { server, cause: cause.cause, retry_after_ms },
-    }
-}
-
-fn because(server: &ServerName, cause: &str) -> Refusal {
-    unavailable(server, Unavailable::because(cause.to_owned()))
 }
 
 fn owned(names: Vec<&str>) -> Vec<String> {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use super::context::UsageLog;
+use super::{
+    context::UsageLog,
+    till::{Terms, Till},
+};
 use crate::{
     domain::{refusal::Refusal, settings::Settings},
     downstream::Fleet,
@@ -16,6 +19,10 @@ use crate::{
 pub struct Snapshot {
     pub(super) settings: Settings,
     pub(super) fleet: Fleet,
+    /// What these settings ask of the ledger.
+    pub(super) terms: Arc<Terms>,
+    /// What calls are paid with.
+    pub(super) till: Till,
     pub(super) usage: Arc<UsageLog>,
     /// For what goes on after an answer, and is waited for when the gateway stops.
     pub(super) background: TaskTracker,
@@ -35,8 +42,10 @@ impl Snapshot {
     }
 
     /// What comes after this, with other settings.
-    pub(super) fn with(&self, settings: Settings, fleet: Fleet) -> Self {
+    pub(super) fn with(&self, settings: Settings, fleet: Fleet, terms: Arc<Terms>) -> Self {
         Self {
+            terms,
+            till: self.till.clone(),
             settings,
             fleet,
             usage: self.usage.clone(),

@@ -30,8 +30,8 @@ pub fn wall_clock() -> Clock {
     })
 }
 
-/// A moment as records tell it.
-pub(super) fn timestamp(now: i64) -> String {
+/// A moment in milliseconds since 1970, as records tell it: UTC, RFC 3339.
+pub fn timestamp(now: i64) -> String {
     let at = DateTime::from_timestamp_millis(now).unwrap_or_default();
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

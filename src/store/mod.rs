@@ -11,6 +11,7 @@ use std::{fmt, path::Path, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
+pub use memory::timestamp;
 pub use steps::{Book, Engine, Failure};
 
 use crate::domain::{

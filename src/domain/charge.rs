@@ -1,0 +1,93 @@
+//! What a call's end means for the credits that were held for it.
+
+use super::{budget::ChargeOn, credits::Credits, ledger::Finish};
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A result.
+    Success,
+    /// The tool's own `isError` result: it ran.
+    ToolError,
+    /// The server asks something before it goes on; the call will come again.
+    Asked,
+    /// The server refused the call as such (JSON-RPC −32601, −32602): the tool did not run.
+    Declined,
+    /// A JSON-RPC error of the server, or an answer that could not be read.
+    ServerError,
+    /// No answer in time.
+    Timeout,
+    /// The client withdrew the call after it was sent.
+    Cancelled,
+    /// The connection went before the answer.
+    Lost,
+    /// The call never left the gateway.
+    NotSent,
+}
+
+impl Outcome {
+    /// The word of records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::ToolError => "tool_error",
+            Self::Asked => "asked",
+            Self::Declined => "declined",
+            Self::ServerError => "server_error",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+            Self::NotSent => "not_sent",
+        }
+    }
+
+    /// What becomes of what was held. Where nobody knows whether the tool ran, the charge is
+    /// flagged.
+    pub fn finish(self, held: Credits, charge_on: &ChargeOn) -> Finish {
+        let (charged, uncertain) = match self {
+            Self::Success => (true, false),
+            Self::ToolError => (charge_on.tool_error, false),
+            Self::ServerError => (charge_on.server_error, false),
+            Self::Timeout => (charge_on.timeout, true),
+            Self::Cancelled => (charge_on.cancelled, true),
+            Self::Lost => (charge_on.lost, true),
+            Self::Asked | Self::Declined | Self::NotSent => (false, false),
+        };
+        match (charged, uncertain) {
+            (true, true) => Finish::Uncertain,
+            (true, false) => Finish::Post(held),
+            (false, _) => Finish::Void,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ChargeOn, Credits, Finish, Outcome};
+
+    #[test]
+    fn what_ran_or_may_have_run_is_charged_unless_the_settings_say_otherwise() {
+        let five = Credits::new(5).unwrap();
+        let never = ChargeOn {
+            tool_error: false,
+            server_error: false,
+            timeout: false,
+            cancelled: false,
+            lost: false,
+        };
+        for (outcome, by_default, if_never) in [
+            (Outcome::Success, Finish::Post(five), Finish::Post(five)),
+            (Outcome::ToolError, Finish::Post(five), Finish::Void),
+            (Outcome::ServerError, Finish::Post(five), Finish::Void),
+            (Outcome::Timeout, Finish::Uncertain, Finish::Void),
+            (Outcome::Cancelled, Finish::Uncertain, Finish::Void),
+            (Outcome::Lost, Finish::Uncertain, Finish::Void),
+            (Outcome::Asked, Finish::Void, Finish::Void),
+            (Outcome::Declined, Finish::Void, Finish::Void),
+            (Outcome::NotSent, Finish::Void, Finish::Void),
+        ] {
+            assert_eq!(outcome.finish(five, &ChargeOn::default()), by_default, "{outcome:?}");
+            assert_eq!(outcome.finish(five, &never), if_never, "{outcome:?}");
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! Where calls are paid for: credits are held before a call goes to its server, and the hold ends
+//! with the call, whatever becomes of it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::{Snapshot, entry::Entry};
+use crate::{
+    domain::{
+        budget::{ChargeOn, Mode},
+        charge::Outcome,
+        credits::Credits,
+        keyed::Key,
+        ledger::{
+            About, Declaration, Finish, Held, HoldId, HoldRefused, HoldRequest, Shortage,
+            Undeclarable, declare::account_of,
+        },
+        policy::Permit,
+        record::{Draft, hex},
+        refusal::Refusal,
+        settings::Settings,
+    },
+    store::{Ledger, Unavailable},
+};
+
+/// How long a hold stays open if this process ends, or does not say that the call goes on.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// How often it says so.
+const EXTEND_EVERY: Duration = Duration::from_secs(20);
+
+/// How often the end of a hold is tried again while the store cannot be used. After its lifetime a
+/// sweep ends it.
+const SETTLE_TRIES: u32 = 8;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// What calls are paid with; the same for all settings.
+#[derive(Clone, Debug)]
+pub(super) struct Till {
+    pub(super) ledger: Arc<dyn Ledger>,
+    /// For digests of arguments.
+    pub(super) key: Key,
+    /// Holds that end after their call was answered.
+    pub(super) background: TaskTracker,
+}
+
+/// What one state of the settings asks of the ledger.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) declaration: Declaration,
+    /// Set once the ledger has it.
+    declared: OnceCell<()>,
+    /// Names rules and prices in records.
+    pub(super) policy: String,
+}
+
+/// Why accounts are not what the settings ask for.
+#[derive(Debug, thiserror::Error)]
+pub enum Undeclared {
+    /// A limit is below what is spent.
+    #[error(transparent)]
+    Undeclarable(#[from] Undeclarable),
+    /// The store cannot be used.
+    #[error("the ledger cannot be used: {0}")]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Terms {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let in_force = format!("{:?}{:?}", settings.rules, settings.budgeting);
+        let mut policy = hex(&Sha256::digest(in_force));
+        policy.truncate(12);
+        let declaration = Declaration::of(&settings.budgeting, &settings.rules);
+        Self { declaration, declared: OnceCell::new(), policy }
+    }
+
+    /// These terms, as they succeed others: what those have declared need not be declared again.
+    pub(super) fn after(mut self, before: &Self) -> Self {
+        if self.asks_the_same(before) && before.declared.initialized() {
+            self.declared = OnceCell::new_with(Some(()));
+        }
+        self
+    }
+
+    pub(super) fn asks_the_same(&self, other: &Self) -> bool {
+        self.declaration == other.declaration
+    }
+
+    /// Brings the accounts in line, once. Terms that were once in force are never declared again,
+    /// so a call that began before a reload does not undo it.
+    pub(super) async fn declare(&self, till: &Till) -> Result<(), Undeclared> {
+        let declare = || async {
+            let draft = Draft { policy: Some(self.policy.clone()), ..Draft::default() };
+            for change in till.ledger.declare(self.declaration.clone(), draft).await?? {
+                tracing::info!("ledger: account {change}");
+            }
+            Ok(())
+        };
+        self.declared.get_or_try_init(declare).await.copied()
+    }
+}
+
+/// Credits that are held for one call. It ends with [`Hold::settle`]; one that is dropped before,
+/// as its task panicked or was taken down, counts as lost.
+#[must_use = "a hold ends with its call"]
+pub(super) struct Hold {
+    till: Till,
+    charge_on: ChargeOn,
+    /// None if nothing is held: beyond a shadow budget.
+    open: Option<HoldId>,
+    cost: Credits,
+    remaining: Option<Credits>,
+    mode: Mode,
+    over: Option<Shortage>,
+    begun: Instant,
+    /// What records of the call have in common.
+    entry: Draft,
+}
+
+/// Shows that a call was paid for as it ended, and with what.
+pub(super) struct Settled {
+    cost: Credits,
+    remaining: Option<Credits>,
+    mode: Mode,
+    over: Option<Shortage>,
+}
+
+impl Snapshot {
+    /// Holds the price of a call. `entry` is what records say of the call.
+    pub(super) async fn hold(
+        &self,
+        permit: &Permit,
+        arguments: &Map<String, Value>,
+        entry: &mut Entry,
+    ) -> Result<Hold, Refusal> {
+        let budgeting = &self.settings.budgeting;
+        if let Err(undeclared) = self.terms.declare(&self.till).await {
+            tracing::error!("no call is made: {undeclared}");
+            return Err(Refusal::LedgerUnavailable);
+        }
+        let id = HoldId(Uuid::now_v7().as_u128());
+        let fingerprint = self.note_arguments(arguments, &mut entry.draft);
+        let request = HoldRequest {
+            id,
+            account: account_of(budgeting, &self.settings.rules, permit.caller().agent()),
+            amount: budgeting.tariff.price(permit.server(), permit.tool()).cost,
+            fingerprint,
+            lifetime: milliseconds(LIFETIME),
+            forced: budgeting.mode == Mode::Soft,
+            charge_if_lost: budgeting.charge_on.lost,
+            about: About {
+                agent: permit.caller().agent().to_string(),
+                server: permit.server().to_string(),
+                tool: permit.tool().to_string(),
+            },
+        };
+        let cost = request.amount;
+        let mut hold = Hold {
+            till: self.till.clone(),
+            charge_on: budgeting.charge_on,
+            open: None,
+            cost,
+            remaining: None,
+            mode: budgeting.mode,
+            over: None,
+            begun: Instant::now(),
+            entry: entry.draft.clone(),
+        };
+        // From here on the steps of the ledger tell of the call.
+        entry.recorded = true;
+        match self.till.ledger.hold(request, entry.draft.clone()).await {
+            Ok(Ok(Held { remaining, over, .. })) => {
+                hold.open = Some(id);
+                hold.remaining = remaining;
+                hold.over = over;
+            }
+            Ok(Err(HoldRefused::Short(short))) => {
+                hold.remaining = Some(short.remaining);
+                hold.over = Some(short);
+            }
+            Ok(Err(refused)) => {
+                tracing::error!("no call is made: {refused}");
+                return Err(Refusal::LedgerUnavailable);
+            }
+            Err(unavailable) => {
+                // If it was held all the same, it goes back as soon as that can be said.
+                hold.open = Some(id);
+                hold.give_up();
+                tracing::error!("no call is made: the ledger cannot be used: {unavailable}");
+                return Err(Refusal::LedgerUnavailable);
+            }
+        }
+        hold.or_refused(permit)
+    }
+
+    /// What records say of a call's arguments; answers what tells this call from others.
+    fn note_arguments(&self, arguments: &Map<String, Value>, entry: &mut Draft) -> [u8; 32] {
+        let text = serde_json::to_string(arguments).unwrap_or_default();
+        let mac = self.till.key.mac(text.as_bytes());
+        entry.args_bytes = u64::try_from(text.len()).ok();
+        entry.args_mac = Some(hex(mac.get(..16).unwrap_or(&mac)));
+        if self.settings.budgeting.full_arguments {
+            entry.args = Some(self.settings.redactor.redact(&text).into_owned());
+        }
+        mac
+    }
+}
+
+impl Hold {
+    /// The hold, unless the budget does not cover the call and its mode is hard.
+    fn or_refused(mut self, permit: &Permit) -> Result<Self, Refusal> {
+        let Some(short) = &self.over else { return Ok(self) };
+        match self.mode {
+            Mode::Hard => {
+                let tool = permit.tool().clone();
+                Err(Refusal::Budget { shortage: short.clone(), tool })
+            }
+            Mode::Soft => {
+                tracing::warn!(agent = %permit.caller().agent(), "over budget, allowed as the mode is soft: {}", warning(short));
+                Ok(self)
+            }
+            Mode::Shadow => {
+                self.open = None;
+                tracing::info!(agent = %permit.caller().agent(), "would be refused if the mode were hard: {}", warning(short));
+                Ok(self)
+            }
+        }
+    }
+
+    /// Runs the call; as long as it runs, the hold is kept open.
+    pub(super) async fn during<T>(&self, call: impl Future<Output = T>) -> T {
+        let keep_open = async {
+            let mut ticks =
+                tokio::time::interval_at(tokio::time::Instant::now() + EXTEND_EVERY, EXTEND_EVERY);
+            loop {
+                ticks.tick().await;
+                if let Some(id) = self.open
+                    && let Err(unavailable) =
+                        self.till.ledger.extend(id, milliseconds(LIFETIME)).await
+                {
+                    tracing::warn!("a hold could not be extended: {unavailable}");
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            done = call => done,
+            () = keep_open => std::future::pending().await,
+        }
+    }
+
+    /// Ends the hold as the call ended. What was not charged is back before this answers; a charge
+    /// need not be waited for, as a sweep would come to the same.
+    pub(super) async fn settle(mut self, outcome: Outcome, result: Option<&Value>) -> Settled {
+        let mut draft = self.entry.clone();
+        draft.status = Some(outcome.as_str().to_owned());
+        draft.latency_us = u64::try_from(self.begun.elapsed().as_micros()).ok();
+        if let Some(result) = result {
+            let digest = Digested::of(result);
+            draft.result_bytes = Some(digest.bytes);
+            draft.result_sha256 = Some(hex(&digest.hash.finalize()));
+        }
+        let finish = outcome.finish(self.cost, &self.charge_on);
+        let charged = finish != Finish::Void;
+        let cost = if charged { self.cost } else { Credits::ZERO };
+        match self.open.take() {
+            Some(id) => {
+                // What the records of the hold say need not be said again.
+                let draft =
+                    Draft { args_mac: None, args: None, args_bytes: None, rule: None, ..draft };
+                let settling = settling(self.till.clone(), id, finish, draft);
+                let settling = self.till.background.spawn(settling);
+                if !charged {
+                    // A panic is in the log, and a sweep ends the hold.
+                    let _ = settling.await;
+                }
+            }
+            None => {
+                let recorded = self.till.ledger.record(draft_of_call(draft));
+                self.till.background.spawn(async move {
+                    if let Err(unavailable) = recorded.await {
+                        tracing::error!("a call was not recorded: {unavailable}");
+                    }
+                });
+            }
+        }
+        Settled {
+            cost,
+            remaining: match (self.remaining, charged) {
+                (Some(left), false) => left.checked_add(self.cost).or(Some(left)),
+                (left, _) => left,
+            },
+            mode: self.mode,
+            over: self.over.take(),
+        }
+    }
+
+    /// The call is not made after all.
+    fn give_up(mut self) {
+        if let Some(id) = self.open.take() {
+            let draft =
+                Draft { status: Some(Outcome::NotSent.as_str().to_owned()), ..self.entry.clone() };
+            self.till.background.spawn(settling(self.till.clone(), id, Finish::Void, draft));
+        }
+    }
+}
+
+/// A call for which nothing was held.
+fn draft_of_call(draft: Draft) -> Draft {
+    Draft { event: crate::domain::record::Event::Call, hold: None, ..draft }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(id) = self.open.take() {
+            let status = Some(Outcome::Lost.as_str().to_owned());
+            let draft = Draft { status, ..self.entry.clone() };
+            let ended = self.till.ledger.finish(id, Finish::Lost, draft);
+            // It is on its way; without a runtime nobody is left to hear of it.
+            drop(ended);
+        }
+    }
+}
+
+/// Ends a hold, and tries again for a while if the store cannot be used.
+async fn settling(till: Till, id: HoldId, finish: Finish, draft: Draft) {
+    let mut pause = FIRST_PAUSE;
+    for _ in 0..SETTLE_TRIES {
+        match till.ledger.finish(id, finish, draft.clone()).await {
+            Ok(_) => return,
+            Err(unavailable) => {
+                tracing::error!("hold {id} could not be ended, it is tried again: {unavailable}");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+        }
+    }
+    tracing::error!("hold {id} was not ended; a sweep will charge it as lost");
+}
+
+impl Settled {
+    /// The result with what it cost.
+    pub(super) fn price(&self, mut result: Value) -> Value {
+        let Value::Object(members) = &mut result else { return result };
+        let meta = members.entry("_meta").or_insert_with(|| Value::Object(Map::new()));
+        // Not an object: a server's own slip, which stays as it is.
+        let Value::Object(meta) = meta else { return result };
+        meta.insert("tollgate/cost".into(), self.cost.amount().into());
+        meta.insert("tollgate/remaining".into(), self.remaining.map(Credits::amount).into());
+        if self.mode == Mode::Shadow {
+            meta.insert("tollgate/mode".into(), self.mode.as_str().into());
+        }
+        if let Some(short) = &self.over {
+            meta.insert("tollgate/warning".into(), warning(short).into());
+        }
+        result
+    }
+}
+
+fn warning(short: &Shortage) -> String {
+    format!(
+        "over budget: it costs {}, and {} are left in account `{}`",
+        short.cost, short.remaining, short.account
+    )
+}
+
+/// A JSON text that is counted and hashed as it is written, and kept nowhere.
+struct Digested {
+    bytes: u64,
+    hash: Sha256,
+}
+
+impl Digested {
+    fn of(value: &Value) -> Self {
+        let mut digested = Self { bytes: 0, hash: Sha256::new() };
+        // Writing to it does not fail.
+        let _ = serde_json::to_writer(&mut digested, value);
+        digested
+    }
+}
+
+impl std::io::Write for Digested {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.bytes += text.len() as u64;
+        self.hash.update(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
