@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     config::{Environment, Options, Watch},
+    domain::settings::{Level, Settings},
     gateway::serve_stdio,
 };
 
@@ -32,12 +33,10 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     let options = Options { act_as: serve.act_as.clone(), debug: serve.debug, ..args.options() };
     let watch = runtime.block_on(async { Watch::new(options.clone(), env.clone()) })?;
     let settings = session::load(&options, &env)?;
-    let secrets =
-        logging::start(if settings.debug { "debug" } else { "info" }, settings.redactor.clone());
-    note(&format!("tollgate {} on stdio", env!("CARGO_PKG_VERSION")));
-    for line in summary::lines(&settings) {
-        note(&line);
-    }
+    let logging = settings.logging;
+    let level = if settings.debug { Level::Debug } else { logging.level.unwrap_or(Level::Info) };
+    let secrets = logging::start(level, logging.json, settings.redactor.clone());
+    introduce(&settings);
     let outcome = runtime.block_on(async {
         let gateway = session::gateway(settings, &env);
         gateway.start_eager();
@@ -49,6 +48,17 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     match outcome {
         Ok(()) => Ok(Exit::Done),
         Err(error) => bail!("the session broke down: {error}"),
+    }
+}
+
+/// Says what is served: to people, or to who reads the log as JSON.
+fn introduce(settings: &Settings) {
+    let title = format!("tollgate {} on stdio", env!("CARGO_PKG_VERSION"));
+    for line in std::iter::once(title).chain(summary::lines(settings)) {
+        match settings.logging.json {
+            true => tracing::info!("{}", line.trim_start()),
+            false => note(&line),
+        }
     }
 }
 

@@ -133,8 +133,17 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Number(number.to_string()))
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+    fn visit_i128<E>(self, number: i128) -> Result<Value, E> {
         Ok(Value::Number(number.to_string()))
+    }
+
+    fn visit_u128<E>(self, number: u128) -> Result<Value, E> {
+        Ok(Value::Number(number.to_string()))
+    }
+
+    /// With its point, so that `1.0` and `1e3` are no whole numbers.
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::Number(format!("{number:?}")))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
