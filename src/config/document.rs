@@ -68,7 +68,10 @@ fn text(path: &Path) -> Result<String, Unreadable> {
 }
 
 fn parse(text: &str) -> Result<Node, Unreadable> {
-    serde_saphyr::from_str::<Spanned<Value>>(text).map(Node::from).map_err(|error| {
+    // `off` and `n` are names like others, as in YAML 1.2.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let parsed = serde_saphyr::from_str_with_options::<Spanned<Value>>(text, options);
+    parsed.map(Node::from).map_err(|error| {
         let position = error.location().map(|place| (place.line(), place.column()));
         (position, format!("cannot be parsed: {}", plain(&error)))
     })

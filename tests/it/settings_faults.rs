@@ -26,7 +26,7 @@ pub fn faults(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 /// One fault, and no other, where `at` stands in the file.
-fn check(file: &str, text: &str, at: &str, says: &str) {
+pub fn check(file: &str, text: &str, at: &str, says: &str) {
     let lines = faults(&[(file, text)]);
     let [line] = lines.as_slice() else { panic!("{text}: {lines:#?}") };
     let place = format!("/{file}:{}: ", position(text, at));
