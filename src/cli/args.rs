@@ -30,9 +30,9 @@ Examples:
   tollgate explain researcher postgres drop_table   which rule decides
   claude mcp add tollgate -- tollgate serve --config-dir DIR
 
-Settings are looked for as .mcp.json and .mcp-gateway-rules.json in the working directory, in
-./config and in ~/.config/tollgate. A gateway that serves reads them again when they change, and at
-SIGHUP.
+Settings are looked for as .mcp.json, .mcp-gateway-rules.json and gateway.yaml in the working
+directory, in ./config and in ~/.config/tollgate. A gateway that serves reads them again when they
+change, and at SIGHUP.
 
 Exit status: 0 done, 1 failed, 2 usage or settings wrong, 3 refused by policy.";
 
@@ -48,7 +48,7 @@ pub(super) struct SettingsArgs {
     /// Who may do what (default: .mcp-gateway-rules.json) [env: GATEWAY_RULES]
     #[arg(long, global = true, value_name = "FILE")]
     rules: Option<PathBuf>,
-    /// How the gateway runs (gateway.yaml; not read by this version) [env: GATEWAY_CONFIG]
+    /// How the gateway runs (default: gateway.yaml) [env: GATEWAY_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print JSON instead of text

@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use super::output::colour;
-use crate::domain::redact::Redactor;
+use crate::domain::{redact::Redactor, settings::Level};
 
 /// This many lines may wait to be written.
 const WAITING_LINES: usize = 1024;
@@ -34,19 +34,21 @@ impl Secrets {
     }
 }
 
-/// Starts the log. `RUST_LOG` overrides the level.
-pub(super) fn start(level: &str, redactor: Redactor) -> Secrets {
+/// Starts the log: text, or a JSON object per line. `RUST_LOG` overrides the level.
+pub(super) fn start(level: Level, json: bool, redactor: Redactor) -> Secrets {
     let secrets = Secrets(Arc::new(ArcSwap::from_pointee(redactor)));
     // rmcp logs whole requests, arguments and tokens included; it stays silent unless asked.
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("off,tollgate={level}")));
+        .unwrap_or_else(|_| EnvFilter::new(format!("off,tollgate={}", level.as_str())));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colour())
-        .with_writer(Masked::new(secrets.clone()))
-        .finish();
+        .with_writer(Masked::new(secrets.clone()));
     // Fails only if a log was started before, which then goes on.
-    let _ = tracing::subscriber::set_global_default(log);
+    let _ = match json {
+        true => tracing::subscriber::set_global_default(log.json().finish()),
+        false => tracing::subscriber::set_global_default(log.finish()),
+    };
     secrets
 }
 

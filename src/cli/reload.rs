@@ -4,11 +4,11 @@ use std::{sync::Arc, time::SystemTime};
 
 use super::logging::Secrets;
 use crate::{
-    config::{Faults, Reload, Watch},
+    config::{Faults, Reload, Watch, following},
     domain::{
         call::ServerName,
         record::{Decision, Draft, Event},
-        settings::{Settings, SettingsFile, Sources},
+        settings::{Settings, SettingsFile},
     },
     downstream::Succession,
     gateway::Gateway,
@@ -19,10 +19,13 @@ pub(super) async fn follow(mut watch: Watch, gateway: Arc<Gateway>, secrets: Sec
     loop {
         let in_use = gateway.current().settings().sources.clone();
         let Reload { files, at, outcome } = watch.next(&in_use).await;
-        match outcome {
+        if let Ok(settings) = &outcome {
+            secrets.learn(&settings.redactor);
+        }
+        let before = gateway.current();
+        match outcome.and_then(|settings| following(before.settings(), settings)) {
             Ok(settings) => {
-                secrets.learn(&settings.redactor);
-                let told = Told::of(&files, gateway.current().settings(), &settings);
+                let told = Told::of(&files, before.settings(), &settings);
                 let sources = settings.sources.clone();
                 let prepared = match gateway.prepare(settings).await {
                     Ok(prepared) => prepared,
@@ -80,20 +83,27 @@ fn lines(faults: &Faults, gateway: &Gateway) -> Vec<(Option<SettingsFile>, Strin
 /// What there is to tell of a reload.
 struct Told {
     files: Vec<&'static str>,
-    rules_changed: bool,
+    /// What changed beside servers.
+    changed: Vec<&'static str>,
     warnings: Vec<String>,
 }
 
 impl Told {
     fn of(files: &[SettingsFile], before: &Settings, after: &Settings) -> Self {
-        let rules_changed = before.rules != after.rules || before.identities != after.identities;
-        let warnings = |Sources { mcp_config, rules }: &Sources| {
-            [mcp_config.warnings.as_slice(), &rules.warnings].concat()
-        };
-        let known = warnings(&before.sources);
-        let mut warnings = warnings(&after.sources);
-        warnings.retain(|warning| !known.contains(warning));
-        Self { files: files.iter().map(|file| file.name()).collect(), rules_changed, warnings }
+        let changed = [
+            ("rules", before.rules != after.rules || before.identities != after.identities),
+            ("prices", before.budgeting.tariff != after.budgeting.tariff),
+            ("budget", before.budgeting.terms() != after.budgeting.terms()),
+            ("routing", before.routing != after.routing),
+        ];
+        let changed = changed.into_iter().filter(|(_, changed)| *changed).map(|(what, _)| what);
+        let known: Vec<&str> = before.warnings().collect();
+        let new = after.warnings().filter(|warning| !known.contains(warning));
+        Self {
+            files: files.iter().map(|file| file.name()).collect(),
+            changed: changed.collect(),
+            warnings: new.map(str::to_owned).collect(),
+        }
     }
 
     fn line(&self, servers: &Succession) -> String {
@@ -108,7 +118,7 @@ impl Told {
             .filter(|(_, names)| !names.is_empty())
             .map(|(what, names)| format!("{what}: {}", list(names)))
             .collect();
-        parts.extend(self.rules_changed.then(|| "rules changed".to_owned()));
+        parts.extend(self.changed.iter().map(|what| format!("{what} changed")));
         if parts.is_empty() {
             parts.push("nothing changed".to_owned());
         }

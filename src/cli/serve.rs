@@ -12,7 +12,11 @@ use super::{
 };
 use crate::{
     config::{Environment, Options, Watch},
-    gateway::{Undeclared, serve_stdio},
+    domain::{
+        ledger::Undeclarable,
+        settings::{Level, Settings},
+    },
+    gateway::{Gateway, Undeclared, serve_stdio},
 };
 
 pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit> {
@@ -32,21 +36,14 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     let options = Options { act_as: serve.act_as.clone(), debug: serve.debug, ..args.options() };
     let watch = runtime.block_on(async { Watch::new(options.clone(), env.clone()) })?;
     let settings = session::load(&options, &env)?;
-    let secrets =
-        logging::start(if settings.debug { "debug" } else { "info" }, settings.redactor.clone());
-    note(&format!("tollgate {} on stdio", env!("CARGO_PKG_VERSION")));
-    for line in summary::lines(&settings) {
-        note(&line);
-    }
+    let logging = settings.logging;
+    let level = if settings.debug { Level::Debug } else { logging.level.unwrap_or(Level::Info) };
+    let secrets = logging::start(level, logging.json, settings.redactor.clone());
+    introduce(&settings);
     let gateway = runtime.block_on(async { session::gateway(settings, &env) });
-    match runtime.block_on(gateway.open_accounts()) {
-        Ok(()) => {}
-        Err(Undeclared::Undeclarable(undeclarable)) => {
-            note(&format!("error: {undeclarable}"));
-            return Ok(Exit::Settings);
-        }
-        // Calls are refused until it can be used.
-        Err(undeclared @ Undeclared::Unavailable(_)) => tracing::error!("{undeclared}"),
+    if let Err(undeclarable) = runtime.block_on(open_accounts(&gateway)) {
+        note(&format!("error: {undeclarable}"));
+        return Ok(Exit::Settings);
     }
     let outcome = runtime.block_on(async {
         let sweeping = gateway.clone();
@@ -61,6 +58,28 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
         Ok(()) => Ok(Exit::Done),
         Err(error) => bail!("the session broke down: {error}"),
     }
+}
+
+/// Says what is served: to people, or to who reads the log as JSON.
+fn introduce(settings: &Settings) {
+    let title = format!("tollgate {} on stdio", env!("CARGO_PKG_VERSION"));
+    for line in std::iter::once(title).chain(summary::lines(settings)) {
+        match settings.logging.json {
+            true => tracing::info!("{}", line.trim_start()),
+            false => note(&line),
+        }
+    }
+}
+
+/// Opens the accounts that the settings ask for.
+async fn open_accounts(gateway: &Gateway) -> Result<(), Undeclarable> {
+    match gateway.open_accounts().await {
+        Err(Undeclared::Undeclarable(undeclarable)) => return Err(undeclarable),
+        // Calls are refused until the store can be used; each of them tries again.
+        Err(undeclared @ Undeclared::Unavailable(_)) => tracing::error!("{undeclared}"),
+        Ok(()) => {}
+    }
+    Ok(())
 }
 
 /// SIGTERM and SIGINT (Ctrl-C elsewhere) end the gateway in good order.

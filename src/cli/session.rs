@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use super::{args::SettingsArgs, logging};
 use crate::{
     config::{self, Environment, Options},
-    domain::settings::Settings,
+    domain::settings::{Level, Settings},
     downstream::{Launcher, child::DEPTH_VARIABLE},
     gateway::{Gateway, Places},
 };
@@ -16,7 +16,7 @@ use crate::{
 /// Loads the settings for a command other than `serve`, and starts a quiet log.
 pub(super) fn settings(args: &SettingsArgs) -> anyhow::Result<Settings> {
     let settings = load(&args.options(), &Environment::of_process())?;
-    logging::start("warn", settings.redactor.clone());
+    logging::start(Level::Warn, settings.logging.json, settings.redactor.clone());
     Ok(settings)
 }
 

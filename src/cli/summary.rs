@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::{
+        budget::Limit,
         identity::Mode,
-        settings::{Settings, Source},
+        settings::{Settings, Source, Sources},
     },
     gateway::facade,
 };
@@ -23,6 +24,7 @@ pub(super) fn lines(settings: &Settings) -> Vec<String> {
         row("policy", &policy(settings)),
         row("tools", &tools(settings).join(", ")),
     ];
+    lines.extend(budget(settings).map(|text| row("budget", &text)));
     lines.extend(settings.warnings().map(|warning| row("warning", warning)));
     lines.iter().map(|line| settings.redactor.redact(line).into_owned()).collect()
 }
@@ -32,13 +34,22 @@ pub(super) fn json(settings: &Settings) -> Value {
     let servers: Vec<&str> = settings.servers.iter().map(|server| server.name.as_str()).collect();
     let agents: Vec<&str> = settings.rules.agents.keys().map(|agent| agent.as_str()).collect();
     let warnings: Vec<&str> = settings.warnings().collect();
+    let budgeting = &settings.budgeting;
     json!({
         "mcp_config": settings.sources.mcp_config.path,
         "rules": settings.sources.rules.path,
+        "gateway": settings.sources.gateway.path,
         "servers": servers,
         "agents": agents,
         "policy": policy(settings),
         "tools": tools(settings),
+        "budget": {
+            "limit": budgeting.limit.map(|limit| limit.credits),
+            "period": budgeting.limit.and_then(|limit| limit.period),
+            "mode": budgeting.mode.as_str(),
+            "prices": budgeting.tariff.entries.len(),
+            "default_cost": budgeting.tariff.default,
+        },
         "warnings": warnings,
     })
 }
@@ -49,11 +60,37 @@ fn row(label: &str, text: &str) -> String {
 
 fn servers(settings: &Settings) -> String {
     let names: Vec<&str> = settings.servers.iter().map(|server| server.name.as_str()).collect();
-    match path(&settings.sources.mcp_config) {
-        Some(path) if names.is_empty() => format!("none in {}", path.display()),
-        Some(path) => format!("{} from {}: {}", names.len(), path.display(), listed(&names)),
+    let Sources { mcp_config, gateway, .. } = &settings.sources;
+    let from = [mcp_config, gateway].into_iter().filter(|source| source.servers > 0);
+    let from: Vec<String> = from.filter_map(|s| Some(path(s)?.display().to_string())).collect();
+    match path(mcp_config) {
+        _ if !names.is_empty() => {
+            format!("{} from {}: {}", names.len(), from.join(" and "), listed(&names))
+        }
+        Some(path) => format!("none in {}", path.display()),
         None => "none: there is no .mcp.json here; write one, or name one with --mcp-config".into(),
     }
+}
+
+/// Nothing where no settings speak of money.
+fn budget(settings: &Settings) -> Option<String> {
+    path(&settings.sources.gateway)?;
+    let budgeting = &settings.budgeting;
+    let limit = match budgeting.limit {
+        Some(Limit { credits, period: Some(period) }) => {
+            format!("{credits} credits every {}, {}", period.as_str(), budgeting.mode.as_str())
+        }
+        Some(Limit { credits, period: None }) => {
+            format!("{credits} credits, {}", budgeting.mode.as_str())
+        }
+        None => "no limit".to_owned(),
+    };
+    let default = budgeting.tariff.default;
+    Some(match budgeting.tariff.entries.len() {
+        0 => format!("{limit}; every call costs {default}"),
+        1 => format!("{limit}; 1 price, default {default}"),
+        count => format!("{limit}; {count} prices, default {default}"),
+    })
 }
 
 fn agents(settings: &Settings) -> String {

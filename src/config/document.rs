@@ -68,7 +68,10 @@ fn text(path: &Path) -> Result<String, Unreadable> {
 }
 
 fn parse(text: &str) -> Result<Node, Unreadable> {
-    serde_saphyr::from_str::<Spanned<Value>>(text).map(Node::from).map_err(|error| {
+    // `off` and `n` are names like others, as in YAML 1.2.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let parsed = serde_saphyr::from_str_with_options::<Spanned<Value>>(text, options);
+    parsed.map(Node::from).map_err(|error| {
         let position = error.location().map(|place| (place.line(), place.column()));
         (position, format!("cannot be parsed: {}", plain(&error)))
     })
@@ -133,8 +136,17 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Number(number.to_string()))
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+    fn visit_i128<E>(self, number: i128) -> Result<Value, E> {
         Ok(Value::Number(number.to_string()))
+    }
+
+    fn visit_u128<E>(self, number: u128) -> Result<Value, E> {
+        Ok(Value::Number(number.to_string()))
+    }
+
+    /// With its point, so that `1.0` and `1e3` are no whole numbers.
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::Number(format!("{number:?}")))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {

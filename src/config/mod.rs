@@ -3,24 +3,34 @@
 //! - [`locate`]: which files.
 //! - [`document`]: a file as a tree in which every value knows its place.
 //! - [`reader`], [`expand`]: values taken out of the tree; every fault is kept, none ends the check.
-//! - [`servers`]: `.mcp.json`. [`rules`]: `.mcp-gateway-rules.json`.
+//! - [`servers`]: `.mcp.json`. [`rules`]: `.mcp-gateway-rules.json`. [`gateway`]: `gateway.yaml`,
+//!   with [`money`] and [`upstreams`].
+//! - [`entry`]: a server, in whichever file it stands. [`book`]: whose accounts are used.
+//! - [`fixed`]: what a reload cannot change.
 //! - [`watch`]: when files change, they are read again. [`trail`]: the ways to them.
 //!
 //! [`load`] reads everything, checks everything, and answers either whole settings or every fault.
 
+mod book;
 mod document;
+mod entry;
 mod expand;
 mod fault;
+mod fixed;
+mod gateway;
 mod locate;
+mod money;
 mod reader;
 mod rules;
 mod servers;
 mod trail;
+mod upstreams;
 mod watch;
 
 use std::{collections::HashMap, path::PathBuf, time::SystemTime};
 
 pub use fault::{Fault, Faults};
+pub use fixed::following;
 pub use watch::{Reload, Watch};
 
 use crate::domain::{
@@ -28,7 +38,6 @@ use crate::domain::{
     call::AgentId,
     identity::{Identities, Mode},
     redact::Redactor,
-    routing::Routing,
     settings::{Settings, SettingsFile, Source, Sources},
 };
 
@@ -93,9 +102,11 @@ impl Environment {
 pub fn reload(options: &Options, env: &Environment, in_use: &Sources) -> Result<Settings, Faults> {
     let outcome = load(options, env);
     let mut gone = Faults::default();
-    for (file, source) in
-        [(SettingsFile::McpConfig, &in_use.mcp_config), (SettingsFile::Rules, &in_use.rules)]
-    {
+    for (file, source) in [
+        (SettingsFile::McpConfig, &in_use.mcp_config),
+        (SettingsFile::Rules, &in_use.rules),
+        (SettingsFile::Gateway, &in_use.gateway),
+    ] {
         let known = outcome.as_ref().is_err_and(|faults| faults.about(file).next().is_some());
         if let (false, Some(path)) = (known, &source.path)
             && !locate::is_there(path)
@@ -123,17 +134,22 @@ pub fn reload(options: &Options, env: &Environment, in_use: &Sources) -> Result<
 pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
     let mut faults = Faults::default();
     refuse_what_is_not_built(env, &mut faults);
-    faults.take(SettingsFile::Gateway, refuse_gateway_file(options, env));
 
     let mut found = Faults::default();
     let mcp_config = locate::locate(SettingsFile::McpConfig, options, env, &mut found);
-    let servers = servers::load(mcp_config.as_deref(), env, &mut found);
+    let mut servers = servers::load(mcp_config.as_deref(), env, &mut found);
+    let complete = found.is_empty() || !servers.entries.is_empty();
     faults.take(SettingsFile::McpConfig, found);
 
     let mut found = Faults::default();
+    let file = locate::locate(SettingsFile::Gateway, options, env, &mut found);
+    let mut gateway = gateway::load(file.as_deref(), &servers, complete, env, &mut found);
+    faults.take(SettingsFile::Gateway, found);
+
+    let mut found = Faults::default();
     let rules_file = locate::locate(SettingsFile::Rules, options, env, &mut found);
-    let names = servers.specs.iter().map(|spec| spec.name.as_str());
-    let known: Vec<&str> = names.chain(servers.disabled.iter().map(String::as_str)).collect();
+    let names = servers.entries.keys().chain(gateway.servers.entries.keys());
+    let known: Vec<&str> = names.map(String::as_str).collect();
     let mut rules = rules::load(rules_file.as_deref(), &known, env, &mut found);
     if let (None, Some(dir)) = (&rules_file, &options.config_dir) {
         rules.warnings.push(format!(
@@ -143,43 +159,76 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
     }
     let identities = identities(options, env, &mut rules, rules_file.is_some(), &mut found);
     faults.take(SettingsFile::Rules, found);
+    rules.fill_up(&gateway);
+
     // Names are told to agents, who give them back; a value that is also a name is no secret.
     let names: Vec<&str> = rules.rules.agents.keys().map(AgentId::as_str).chain(known).collect();
-    let secrets = servers.secrets.into_iter().chain(rules.secrets);
-    let secrets = secrets.filter(|value| !names.contains(&value.as_str()));
-    let redactor = Redactor::new(secrets.collect::<Vec<_>>());
+    let secrets = [&mut servers.secrets, &mut gateway.servers.secrets, &mut rules.secrets];
+    let mut secrets: Vec<String> = secrets.into_iter().flat_map(std::mem::take).collect();
+    secrets.retain(|value| !names.contains(&value.as_str()));
+    let redactor = Redactor::new(secrets);
     if !faults.is_empty() {
         return Err(faults.masked(&redactor));
     }
-    let masked = |warnings: Vec<String>| -> Vec<String> {
-        warnings.iter().map(|warning| redactor.redact(warning).into_owned()).collect()
+    let source = |path: Option<PathBuf>, servers: usize, warnings: &[String]| {
+        let masked = |warning: &String| redactor.redact(warning).into_owned();
+        let warnings = warnings.iter().map(masked).collect();
+        Source { path, read_at: SystemTime::now(), servers, warnings }
     };
+    let book = book::book(file.as_deref(), rules_file.as_deref(), env);
+    let own = gateway.servers;
     Ok(Settings {
-        servers: servers.specs,
+        sources: Sources {
+            mcp_config: source(mcp_config, servers.specs.len(), &servers.warnings),
+            rules: source(rules_file, 0, &rules.warnings),
+            gateway: source(file, own.specs.len(), &own.warnings),
+        },
+        servers: servers.specs.into_iter().chain(own.specs).collect(),
         rules: rules.rules,
         identities,
-        budgeting: Budgeting { book: "main".to_owned(), ..Budgeting::default() },
-        routing: Routing::default(),
-        presented_as: (None, None),
+        budgeting: Budgeting { book, ..gateway.budgeting },
+        routing: gateway.routing,
+        presented_as: gateway.presented_as,
+        logging: gateway.logging,
+        audit_log: env.get("GATEWAY_AUDIT_LOG").map(|path| env.working_dir.join(path)),
         debug: options.debug || env.says_yes("GATEWAY_DEBUG"),
-        sources: Sources {
-            mcp_config: source(mcp_config, masked(servers.warnings)),
-            rules: source(rules_file, masked(rules.warnings)),
-        },
         redactor,
     })
+}
+
+impl Sources {
+    /// Every warning there is, in the order of the files.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        let Self { mcp_config, rules, gateway } = self;
+        let all = [mcp_config, rules, gateway].into_iter().flat_map(|source| &source.warnings);
+        all.map(String::as_str)
+    }
 }
 
 impl Settings {
     /// Every warning there is, in the order of the files.
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
-        let Sources { mcp_config, rules } = &self.sources;
-        mcp_config.warnings.iter().chain(&rules.warnings).map(String::as_str)
+        self.sources.warnings()
     }
 }
 
-fn source(file: Option<PathBuf>, warnings: Vec<String>) -> Source {
-    Source { path: file, read_at: SystemTime::now(), warnings }
+impl rules::Loaded {
+    /// Takes from `gateway.yaml` what the rules leave open, and checks their limits beside its own.
+    fn fill_up(&mut self, gateway: &gateway::Loaded) {
+        self.rules.context = self.rules.context.or(gateway.context);
+        self.rules.encoding = self.encoding.or(gateway.encoding).unwrap_or_default();
+        let Some(of_all) = gateway.budgeting.limit else { return };
+        for (agent, rules) in &self.rules.agents {
+            let Some(own) = rules.budget else { continue };
+            let comparable = of_all.period.is_none() || of_all.period == own.period;
+            if comparable && own.credits > of_all.credits {
+                self.warnings.push(format!(
+                    "agent `{agent}` has a limit of {} credits, which is never reached: all agents together have {}",
+                    own.credits, of_all.credits
+                ));
+            }
+        }
+    }
 }
 
 /// What the contract names and this version cannot do is refused, never passed over in silence.
@@ -188,9 +237,6 @@ fn refuse_what_is_not_built(env: &Environment, faults: &mut Faults) {
         faults.general(format!(
             "GATEWAY_TRANSPORT is `{transport}`; this version serves `stdio` only"
         ));
-    }
-    if env.get("GATEWAY_AUDIT_LOG").is_some() {
-        faults.general("GATEWAY_AUDIT_LOG is set, but this version writes no audit log; unset it");
     }
     for name in ["GATEWAY_HTTP_HOST", "GATEWAY_HTTP_PORT", "GATEWAY_PORT"] {
         if env.get(name).is_some() {
@@ -203,17 +249,6 @@ fn refuse_what_is_not_built(env: &Environment, faults: &mut Faults) {
         faults
             .general(format!("GATEWAY_INIT_STRATEGY is `{strategy}`; it may be `lazy` or `eager`"));
     }
-}
-
-fn refuse_gateway_file(options: &Options, env: &Environment) -> Faults {
-    let mut faults = Faults::default();
-    if let Some(file) = locate::locate(SettingsFile::Gateway, options, env, &mut faults) {
-        faults.general(format!(
-            "{} is there, but this version does not read it yet; move it away",
-            file.display()
-        ));
-    }
-    faults
 }
 
 fn identities(

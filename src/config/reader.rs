@@ -9,7 +9,13 @@ use super::{
     expand::{Expanded, expand},
     fault::{Fault, Faults},
 };
-use crate::domain::near::near;
+use crate::domain::{credits::Credits, near::near};
+
+/// A key or a word that is known and refused, and why.
+pub(super) type Refused = (&'static str, &'static str);
+
+/// Why a key is refused that is part of the contract, but not built yet.
+pub(super) const LATER: &str = "is not supported by this version; remove it";
 
 /// Reads one file.
 pub(super) struct Reader<'a> {
@@ -52,6 +58,16 @@ impl<'d> Object<'d> {
         (!matches!(member.node.value, Value::Null)).then(|| self.at.member(member))
     }
 
+    /// The member of that name, null or not: for what must not be left open by a slip.
+    pub(super) fn even_null(&self, key: &str) -> Option<At<'d>> {
+        self.members().find(|(name, _)| *name == key).map(|(_, at)| at)
+    }
+
+    /// Where the object itself is.
+    pub(super) fn at(&self) -> &At<'d> {
+        &self.at
+    }
+
     /// All members.
     pub(super) fn members(&self) -> impl Iterator<Item = (&'d str, At<'d>)> {
         self.members.iter().map(|member| (member.key.as_str(), self.at.member(member)))
@@ -85,9 +101,13 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn warn(&mut self, at: &At<'_>, message: &str) {
+        self.warnings.push(format!("{} {message}", self.whereabouts(at)));
+    }
+
+    /// Where something stands, in words.
+    pub(super) fn whereabouts(&self, at: &At<'_>) -> String {
         let (line, column) = at.node.position;
-        let file = self.file.display();
-        self.warnings.push(format!("{file}:{line}:{column}: `{}` {message}", at.place));
+        format!("{}:{line}:{column}: `{}`", self.file.display(), at.place)
     }
 
     /// An object whose keys are given by the format: others are faults.
@@ -97,10 +117,21 @@ impl<'a> Reader<'a> {
         known: &[&'static str],
         later: &[&'static str],
     ) -> Option<Object<'d>> {
+        let refused: Vec<Refused> = later.iter().map(|key| (*key, LATER)).collect();
+        self.object_but(at, known, &refused)
+    }
+
+    /// The same, where each key that is refused has words of its own.
+    pub(super) fn object_but<'d>(
+        &mut self,
+        at: &At<'d>,
+        known: &[&'static str],
+        refused: &[Refused],
+    ) -> Option<Object<'d>> {
         let object = self.any_object(at)?;
         for member in object.members {
-            if later.contains(&member.key.as_str()) {
-                self.key_fault(at, member, "is not supported by this version; remove it".into());
+            if let Some((_, why)) = refused.iter().find(|(key, _)| *key == member.key) {
+                self.key_fault(at, member, (*why).into());
             } else if !known.contains(&member.key.as_str()) {
                 self.key_fault(at, member, unknown(&member.key, known));
             }
@@ -171,6 +202,27 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A whole number of credits.
+    pub(super) fn credits(&mut self, at: &At<'_>) -> Option<Credits> {
+        let text = match &at.node.value {
+            Value::Number(number) => Some(number.clone()),
+            Value::Text(text) => self.whole(at, text)?,
+            _ => None,
+        };
+        let Some(text) = text else { return self.wrong(at, &whole_credits()) };
+        let credits = text.parse().ok().and_then(Credits::new);
+        if credits.is_none() {
+            // What is too large for the parser is a number with an exponent here.
+            let why = match text.parse::<f64>() {
+                Ok(number) if number < 0.0 => "below zero",
+                Ok(number) if number > Credits::MAX.signed() as f64 => "too much",
+                _ => "no whole number",
+            };
+            self.fault(at, format!("must be {} (it is {why})", whole_credits()));
+        }
+        credits
+    }
+
     /// A duration: `"30s"`, `"5m"`, or a number of milliseconds; above zero.
     pub(super) fn duration(&mut self, at: &At<'_>) -> Option<Duration> {
         const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -191,12 +243,26 @@ impl<'a> Reader<'a> {
 
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&mut self, at: &At<'_>, choices: &[(&str, T)]) -> Option<T> {
+        self.choice_but(at, choices, &[])
+    }
+
+    /// The same, where each word that is refused has words of its own.
+    pub(super) fn choice_but<T: Copy>(
+        &mut self,
+        at: &At<'_>,
+        choices: &[(&str, T)],
+        refused: &[Refused],
+    ) -> Option<T> {
         let text = self.text(at)?;
         let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
-        if found.is_none() {
-            let words: Vec<String> =
-                choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-            self.fault(at, format!("must be {}", words.join(" or ")));
+        match refused.iter().find(|(word, _)| *word == text) {
+            Some((word, why)) => self.fault(at, format!("is `{word}`, {why}")),
+            None if found.is_none() => {
+                let words: Vec<String> =
+                    choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                self.fault(at, format!("must be {}", words.join(" or ")));
+            }
+            None => {}
         }
         found
     }
@@ -232,6 +298,10 @@ impl<'a> Reader<'a> {
         self.fault(at, format!("must be {wanted} (it is {got})"));
         None
     }
+}
+
+fn whole_credits() -> String {
+    format!("a whole number of credits from 0 to {}", Credits::MAX)
 }
 
 /// What to say of a key that the format does not have.

@@ -4,14 +4,16 @@ use std::path::Path;
 
 use super::{
     Environment, document,
+    entry::worth_hiding,
     fault::Faults,
     reader::{At, Object, Reader},
-    servers::worth_hiding,
 };
 use crate::domain::{
+    budget::Limit,
     call::{AgentId, ServerName},
     fit::Detail,
     pattern::Pattern,
+    period::Period,
     rules::{AgentRules, Context, Entries, Precedence, Rules, ToolsKey},
     tokens::Encoding,
 };
@@ -20,6 +22,8 @@ use crate::domain::{
 pub(super) struct Loaded {
     pub(super) rules: Rules,
     pub(super) deny_on_missing_agent: bool,
+    /// How tokens are counted, if the rules say.
+    pub(super) encoding: Option<Encoding>,
     pub(super) warnings: Vec<String>,
     pub(super) secrets: Vec<String>,
 }
@@ -30,6 +34,7 @@ impl Default for Loaded {
         Self {
             rules: Rules::for_single_user(),
             deny_on_missing_agent: false,
+            encoding: None,
             warnings: Vec::new(),
             secrets: Vec::new(),
         }
@@ -74,20 +79,20 @@ fn agents(at: &At<'_>, servers: &[&str], reader: &mut Reader<'_>, rules: &mut Ru
                 "is not an agent name: 1 to 128 of letters, digits, `_`, `.`, `:`, `-`",
             );
         }
-        let known = ["description", "allow", "deny", "may_act_as", "context"];
-        let Some(agent) = reader.object(&at, &known, &["roles", "budget", "rate"]) else {
+        let known = ["description", "allow", "deny", "may_act_as", "context", "budget"];
+        let Some(agent) = reader.object(&at, &known, &["roles", "rate"]) else {
             continue;
         };
         let side = |key, reader: &mut Reader<'_>| {
             agent.get(key).map(|at| entries(&at, servers, reader)).unwrap_or_default()
         };
         let agent_rules = AgentRules {
-            budget: None,
             allow: side("allow", reader),
             deny: side("deny", reader),
             description: agent.get("description").and_then(|at| reader.text(&at)),
             may_act_as: agent.get("may_act_as").map(|at| names(&at, reader)).unwrap_or_default(),
             context: agent.get("context").map(|at| context(&at, &[], reader).1).unwrap_or_default(),
+            budget: agent.get("budget").and_then(|at| budget(&at, reader)),
         };
         rules.agents.insert(AgentId::from(name), agent_rules);
     }
@@ -134,13 +139,18 @@ fn entries(at: &At<'_>, servers: &[&str], reader: &mut Reader<'_>) -> Entries {
     entries
 }
 
-fn warn_of_unknown(server: &str, at: &At<'_>, servers: &[&str], reader: &mut Reader<'_>) {
+pub(super) fn warn_of_unknown(
+    server: &str,
+    at: &At<'_>,
+    servers: &[&str],
+    reader: &mut Reader<'_>,
+) {
     if !servers.contains(&server) {
         reader.warn(at, &format!("refers to server `{server}`, which is not configured"));
     }
 }
 
-fn patterns(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<Pattern> {
+pub(super) fn patterns(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<Pattern> {
     let items = reader.list(at).unwrap_or_default();
     items
         .iter()
@@ -166,14 +176,32 @@ fn defaults(at: &At<'_>, reader: &mut Reader<'_>, loaded: &mut Loaded) {
         loaded.rules.precedence = precedence;
     }
     if let Some(at) = object.get("context") {
-        let (members, found) = context(&at, &["encoding"], reader);
-        loaded.rules.context = found;
-        let encodings = [Encoding::O200k, Encoding::Cl100k].map(|e| (e.as_str(), e));
-        let encoding = members.and_then(|members| members.get("encoding"));
-        if let Some(encoding) = encoding.and_then(|at| reader.choice(&at, &encodings)) {
-            loaded.rules.encoding = encoding;
-        }
+        (loaded.rules.context, loaded.encoding) = context_of_all(&at, reader);
     }
+}
+
+/// What an agent may spend.
+fn budget(at: &At<'_>, reader: &mut Reader<'_>) -> Option<Limit> {
+    let object = reader.object(at, &["limit", "period"], &[])?;
+    let period = period(&object, reader);
+    let Some(at) = object.even_null("limit") else {
+        reader.fault(at, "has no `limit`; give one, or leave the budget out");
+        return None;
+    };
+    Some(Limit { credits: reader.credits(&at)?, period })
+}
+
+/// How often a limit is counted anew.
+pub(super) fn period(object: &Object<'_>, reader: &mut Reader<'_>) -> Option<Period> {
+    object.get("period").and_then(|at| reader.choice(&at, &Period::WORDS))
+}
+
+/// The `context` of agents that say nothing themselves.
+pub(super) fn context_of_all(at: &At<'_>, reader: &mut Reader<'_>) -> (Context, Option<Encoding>) {
+    let (members, found) = context(at, &["encoding"], reader);
+    let encodings = [Encoding::O200k, Encoding::Cl100k].map(|e| (e.as_str(), e));
+    let encoding = members.and_then(|members| members.get("encoding"));
+    (found, encoding.and_then(|at| reader.choice(&at, &encodings)))
 }
 
 /// What a `context` object says, and its members for what only some of them may say.

@@ -25,6 +25,13 @@ pub struct Budgeting {
     pub book: String,
 }
 
+impl Budgeting {
+    /// All that decides what a priced call does to accounts.
+    pub fn terms(&self) -> (Option<Limit>, Mode, ChargeOn, bool) {
+        (self.limit, self.mode, self.charge_on, self.full_arguments)
+    }
+}
+
 /// A limit on what is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {

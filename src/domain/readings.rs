@@ -41,7 +41,7 @@ impl Readings {
         Self {
             mcp_config: Reading::begun(&sources.mcp_config),
             rules: Reading::begun(&sources.rules),
-            gateway: Reading::default(),
+            gateway: Reading::begun(&sources.gateway),
         }
     }
 
@@ -59,6 +59,7 @@ impl Readings {
         // Those of one file may depend on what another one says.
         self.mcp_config.last_warnings = sources.mcp_config.warnings.clone();
         self.rules.last_warnings = sources.rules.warnings.clone();
+        self.gateway.last_warnings = sources.gateway.warnings.clone();
     }
 
     /// `files` changed, and nothing came into force. `faults` are those of one file, or of none.
@@ -130,9 +131,10 @@ mod tests {
         let source = |path: &str| Source {
             path: Some(path.into()),
             read_at: at(1),
+            servers: 0,
             warnings: vec![format!("{path} is odd")],
         };
-        Sources { mcp_config: source("m"), rules: source("r") }
+        Sources { mcp_config: source("m"), rules: source("r"), gateway: source("g") }
     }
 
     #[test]

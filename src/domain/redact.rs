@@ -15,8 +15,8 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// A redactor for these values, and for each line of those that have several: logs are masked
-    /// line by line.
+    /// A redactor for these values, for each line of those that have several, as logs are masked
+    /// line by line, and for what they look like within JSON.
     pub fn new(values: impl IntoIterator<Item = String>) -> Self {
         let mut secrets: Vec<String> = values
             .into_iter()
@@ -24,6 +24,11 @@ impl Redactor {
             .flat_map(|value| {
                 let lines: Vec<String> = value.lines().map(|line| line.trim().to_owned()).collect();
                 lines.into_iter().chain([value])
+            })
+            .flat_map(|value| {
+                let escaped = serde_json::Value::from(value.as_str()).to_string();
+                let within = escaped.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+                within.map(str::to_owned).into_iter().chain([value.clone()]).collect::<Vec<_>>()
             })
             .filter(|value| value.len() >= SHORTEST)
             .collect();
@@ -78,6 +83,11 @@ mod tests {
             Redactor::new(["first line\n  second line\n".into(), "false".into(), "8080.5".into()]);
         assert_eq!(key.redact("x second line y"), "x [redacted] y");
         assert_eq!(key.redact("false 8080.5"), "false 8080.5");
+        let quoted = Redactor::new(["pass\"word\\".into()]);
+        assert_eq!(
+            quoted.redact(r#"{"m":"pass\"word\\"} pass"word\"#),
+            r#"{"m":"[redacted]"} [redacted]"#
+        );
         let both = redactor.with(&Redactor::new(["more-than-token-and-more".into()]));
         assert_eq!(both.redact("more-than-token-and-more, token"), "[redacted], [redacted]");
         assert_eq!(

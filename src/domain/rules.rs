@@ -51,6 +51,16 @@ pub struct Context {
     pub detail: Option<Detail>,
 }
 
+impl Context {
+    /// This, and the other where it says nothing.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            max_schema_tokens: self.max_schema_tokens.or(other.max_schema_tokens),
+            detail: self.detail.or(other.detail),
+        }
+    }
+}
+
 /// One side (allow or deny) of an agent's rules.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entries {
@@ -119,9 +129,8 @@ impl Rules {
     /// How many tokens of tools, and how much detail, an agent is sent where its call does not say.
     pub fn context_of(&self, agent: &AgentId) -> (usize, Detail) {
         let own = self.agents.get(agent).map(|rules| rules.context).unwrap_or_default();
-        let tokens = own.max_schema_tokens.or(self.context.max_schema_tokens);
-        let detail = own.detail.or(self.context.detail);
-        (tokens.unwrap_or(DEFAULT_MAX_SCHEMA_TOKENS), detail.unwrap_or_default())
+        let Context { max_schema_tokens, detail } = own.or(self.context);
+        (max_schema_tokens.unwrap_or(DEFAULT_MAX_SCHEMA_TOKENS), detail.unwrap_or_default())
     }
 
     /// The rules where there is no rules file: one agent named `default`, who may use everything.

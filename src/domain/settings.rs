@@ -22,7 +22,7 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// One immutable snapshot of all settings. A call works on one snapshot from beginning to end.
 #[derive(Debug)]
 pub struct Settings {
-    /// The servers, in the order of their file.
+    /// The servers, in the order of their files.
     pub servers: Vec<ServerSpec>,
     /// Who may do what.
     pub rules: Rules,
@@ -35,12 +35,62 @@ pub struct Settings {
     /// What the gateway calls itself towards clients, where it has another name than its own
     /// (`server.name`, `server.version`).
     pub presented_as: (Option<String>, Option<String>),
+    /// How the log is written.
+    pub logging: Logging,
+    /// Where records of calls are written as lines of JSON as well (`GATEWAY_AUDIT_LOG`).
+    pub audit_log: Option<PathBuf>,
     /// Whether the debug tool `get_gateway_status` is offered.
     pub debug: bool,
     /// Knows every secret that the settings brought in.
     pub redactor: Redactor,
     /// Where the settings come from.
     pub sources: Sources,
+}
+
+/// How the log is written (`logging`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Logging {
+    /// What is worth a line; None leaves it to the command.
+    pub level: Option<Level>,
+    /// Whether each line is an object of JSON.
+    pub json: bool,
+}
+
+/// What is worth a line of the log: this, and what matters more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// What went wrong.
+    Error,
+    /// What is odd.
+    Warn,
+    /// What changed.
+    Info,
+    /// What happens.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+impl Level {
+    /// All of them, by the words of settings.
+    pub const WORDS: [(&str, Self); 5] = [
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+
+    /// The word of settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }
 
 /// One of the files that settings are read from.
@@ -75,6 +125,8 @@ pub struct Sources {
     pub mcp_config: Source,
     /// `.mcp-gateway-rules.json`.
     pub rules: Source,
+    /// `gateway.yaml`.
+    pub gateway: Source,
 }
 
 /// One settings file.
@@ -84,6 +136,8 @@ pub struct Source {
     pub path: Option<PathBuf>,
     /// When it was read.
     pub read_at: SystemTime,
+    /// How many servers it names, those not counted that are left out.
+    pub servers: usize,
     /// What is odd in it, though not wrong.
     pub warnings: Vec<String>,
 }

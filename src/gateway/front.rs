@@ -129,7 +129,12 @@ fn shaped(mut result: Map<String, Value>, stateless: bool) -> Value {
 
 impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
-        let us = Implementation::new("tollgate", env!("CARGO_PKG_VERSION"));
+        let current = self.gateway.current();
+        let (name, version) = &current.settings().presented_as;
+        let us = Implementation::new(
+            name.as_deref().unwrap_or("tollgate"),
+            version.as_deref().unwrap_or(env!("CARGO_PKG_VERSION")),
+        );
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
             .with_server_info(us)
             .with_instructions(facade::INSTRUCTIONS)

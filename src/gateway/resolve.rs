@@ -34,7 +34,8 @@ impl Snapshot {
         call: &Call,
         cancel: &CancellationToken,
     ) -> Result<Meant<'_>, Refusal> {
-        let Some(server) = &call.server else {
+        let routed = || self.settings.routing.route(&call.tool).map(ServerName::as_str);
+        let Some(server) = call.server.as_deref().or_else(routed) else {
             let meant = self.without_server(caller, &call.tool).await;
             return meant.map_err(|several| self.which(caller, &call.tool, &several));
         };
@@ -53,14 +54,37 @@ impl Snapshot {
         Ok((visit, member, tool))
     }
 
-    /// The one tool of that name, with its server's name in front or without, among the tools that
-    /// are known and that the caller may call. If none is known, the one server whose name is in
-    /// front. Else all that could be meant.
+    /// Where `routing` sends a tool, or the one server that is found to have it, or where
+    /// `defaultUpstream` sends all others. Else all that could be meant.
     pub(super) async fn without_server(
         &self,
         caller: &Caller,
         tool: &ToolName,
     ) -> Result<Meant<'_>, Vec<Meant<'_>>> {
+        let at = |server: &ServerName| {
+            let (visit, member) = self.visit(caller, server.as_str()).ok()?;
+            Some((visit, member, bare(tool, server).unwrap_or_else(|| tool.clone())))
+        };
+        if let Some(server) = self.settings.routing.route(tool) {
+            return at(server).ok_or_else(Vec::new);
+        }
+        let several = match self.by_tool(caller, tool).await {
+            Ok(meant) => return Ok(meant),
+            Err(several) => several,
+        };
+        let Some(meant) = self.settings.routing.default.as_ref().and_then(at) else {
+            return Err(several);
+        };
+        // It is no candidate if it is known not to have what others have.
+        let catalogue = meant.1.server().known_catalogue().await;
+        let has = catalogue.is_none_or(|catalogue| self.sees(&meant.0, &catalogue, &meant.2));
+        if has || several.is_empty() { Ok(meant) } else { Err(several) }
+    }
+
+    /// The one tool of that name, with its server's name in front or without, among the tools that
+    /// are known and that the caller may call. If none is known, the one server whose name is in
+    /// front. Else all that could be meant.
+    async fn by_tool(&self, caller: &Caller, tool: &ToolName) -> Result<Meant<'_>, Vec<Meant<'_>>> {
         let mut known = Vec::new();
         let mut named = Vec::new();
         for member in self.fleet.members() {

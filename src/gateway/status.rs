@@ -40,7 +40,7 @@ pub(super) fn status(
             },
         },
         "available_servers": servers,
-        "config_paths": {"mcp_config": sources.mcp_config.path, "gateway_rules": sources.rules.path},
+        "config_paths": {"mcp_config": sources.mcp_config.path, "gateway_rules": sources.rules.path, "gateway": sources.gateway.path},
         "message": "settings are live: these files are read again when they change, and a change that has a fault changes nothing",
     });
     Ok(Answer::Result(text_result(&status.to_string())))

@@ -18,6 +18,10 @@ mod conformance;
 mod corpus;
 mod downstream;
 mod facade;
+mod gateway_faults;
+mod gateway_file;
+#[cfg(unix)]
+mod gateway_live;
 mod hostile;
 mod http;
 mod http_faults;
@@ -30,6 +34,7 @@ mod meanwhile;
 mod minify_model;
 mod policy;
 mod policy_model;
+mod price_model;
 #[cfg(unix)]
 mod reload;
 #[cfg(unix)]

@@ -328,7 +328,7 @@ fn pinned_agent_that_vanishes_is_a_fault() {
 }
 
 #[test]
-fn file_that_is_not_read_yet_is_a_fault_while_it_is_there() {
+fn file_that_brings_accounts_of_its_own_is_a_fault_while_it_is_there() {
     let setup = setup();
     let path = setup.path().join("config/gateway.yaml");
     let mut client = setup.connect();
@@ -336,7 +336,7 @@ fn file_that_is_not_read_yet_is_a_fault_while_it_is_there() {
         fs::create_dir(path.parent().unwrap()).unwrap();
         fs::write(&path, "server: {}").unwrap();
     };
-    check_refused(&mut client, "gateway", write, &["does not read it yet"]);
+    check_refused(&mut client, "gateway", write, &["brings accounts of its own"]);
     fs::write(setup.path().join(RULES), denying(&["a"]).to_string()).unwrap();
     thread::sleep(Duration::from_millis(300));
     assert!(!is_denied(&mut client, "a"));

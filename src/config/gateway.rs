@@ -1,0 +1,247 @@
+//! `gateway.yaml`: how the gateway runs. [`super::money`] and [`super::upstreams`] read the larger
+//! parts of it.
+
+use std::path::Path;
+
+use super::{
+    Environment,
+    document::{self, Value},
+    entry::{self, worth_hiding},
+    fault::Faults,
+    money,
+    reader::{At, LATER, Object, Reader, Refused},
+    rules::context_of_all,
+    upstreams::{self, Destinations},
+};
+use crate::domain::{
+    budget::{Backend, Budgeting, Durability, StoreSettings},
+    routing::Routing,
+    rules::Context,
+    settings::{Level, Logging},
+    tokens::Encoding,
+};
+
+const KNOWN: [&str; 16] = [
+    "server",
+    "auth",
+    "upstreams",
+    "servers",
+    "defaultUpstream",
+    "routing",
+    "budget",
+    "tools",
+    "enforcement",
+    "audit",
+    "metering",
+    "logging",
+    "allowPrivateUpstreams",
+    "context",
+    "store",
+    "$schema",
+];
+
+/// Who writes these relies on them.
+const NOT_ENFORCED: &str =
+    "is not enforced by this version yet, so the gateway does not start; remove it";
+
+const REFUSED: [Refused; 5] = [
+    ("policies", NOT_ENFORCED),
+    ("rateLimit", NOT_ENFORCED),
+    ("tenants", NOT_ENFORCED),
+    ("ipFilter", NOT_ENFORCED),
+    ("cors", NOT_ENFORCED),
+];
+
+/// What the file says.
+#[derive(Default)]
+pub(super) struct Loaded {
+    /// Its servers; warnings and secrets are those of the whole file.
+    pub(super) servers: entry::Loaded,
+    pub(super) budgeting: Budgeting,
+    pub(super) routing: Routing,
+    pub(super) presented_as: (Option<String>, Option<String>),
+    pub(super) logging: Logging,
+    /// For agents whose rules say nothing.
+    pub(super) context: Context,
+    pub(super) encoding: Option<Encoding>,
+}
+
+/// Reads the file. `others` are the servers of `.mcp.json`, and `complete` says whether those are
+/// all that it names.
+pub(super) fn load(
+    file: Option<&Path>,
+    others: &entry::Loaded,
+    complete: bool,
+    env: &Environment,
+    faults: &mut Faults,
+) -> Loaded {
+    let mut loaded = Loaded::default();
+    let Some(file) = file else { return loaded };
+    let Some(document) = document::read(file, faults) else { return loaded };
+    let mut reader = Reader::new(file.to_owned(), env, faults);
+    let top = At::top(&document);
+    // All of it may be commented out.
+    if let Value::Null = &document.value {
+        return loaded;
+    }
+    if let Some(top) = reader.object_but(&top, &KNOWN, &REFUSED) {
+        loaded.servers = upstreams::servers(&top, others, &mut reader);
+        let known = others.entries.keys().chain(loaded.servers.entries.keys());
+        let known: Vec<&str> = known.map(String::as_str).collect();
+        if let Some(at) = top.get("tools") {
+            loaded.budgeting.tariff = money::tariff(&at, &known, &mut reader);
+        }
+        let destinations = Destinations { others, complete, own: &loaded.servers };
+        loaded.routing = destinations.routing(&top, &mut reader);
+        sections(&top, &mut loaded, &mut reader);
+    }
+    loaded.servers.warnings = reader.warnings;
+    loaded.servers.secrets.extend(worth_hiding(reader.secrets, env));
+    loaded
+}
+
+/// What depends on nothing else.
+fn sections(top: &Object<'_>, loaded: &mut Loaded, reader: &mut Reader<'_>) {
+    if let Some(at) = top.get("server") {
+        loaded.presented_as = server(&at, reader);
+    }
+    if let Some(at) = top.get("auth") {
+        auth(&at, reader);
+    }
+    if let Some(at) = top.get("budget") {
+        money::budget(&at, &mut loaded.budgeting, reader);
+    }
+    if let Some(at) = top.get("enforcement") {
+        loaded.budgeting.mode = money::mode(&at, reader);
+    }
+    if let Some(at) = top.get("audit") {
+        loaded.budgeting.full_arguments = audit(&at, reader);
+    }
+    if let Some(at) = top.get("metering") {
+        metering(&at, reader);
+    }
+    if let Some(at) = top.get("logging") {
+        loaded.logging = logging(&at, reader);
+    }
+    if let Some(at) = top.get("context") {
+        (loaded.context, loaded.encoding) = context_of_all(&at, reader);
+    }
+    if let Some(at) = top.get("store") {
+        store(&at, &mut loaded.budgeting.store, reader);
+    }
+}
+
+/// Under which name and version the gateway presents itself.
+fn server(at: &At<'_>, reader: &mut Reader<'_>) -> (Option<String>, Option<String>) {
+    let known = ["transport", "name", "version", "host", "port"];
+    let Some(object) = reader.object(at, &known, &[]) else { return (None, None) };
+    if let Some(at) = object.get("transport") {
+        let why = "and this version serves `stdio` only";
+        let refused = ["http", "sse", "streamable", "streamable-http"].map(|word| (word, why));
+        reader.choice_but(&at, &[("stdio", ())], &refused);
+    }
+    if let Some(at) = object.get("host") {
+        reader.text(&at);
+        reader.warn(&at, "has no effect on a gateway that serves stdio");
+    }
+    if let Some(at) = object.get("port") {
+        reader.count(&at);
+        reader.warn(&at, "has no effect on a gateway that serves stdio");
+    }
+    let mut named = |key| {
+        let at = object.get(key)?;
+        let text = reader.text(&at)?;
+        if text.trim().is_empty() || text.chars().any(char::is_control) {
+            reader.fault(&at, "must be text in one line");
+        }
+        Some(text)
+    };
+    (named("name"), named("version"))
+}
+
+/// Identity that is asked for is enforced, or the gateway does not start.
+fn auth(at: &At<'_>, reader: &mut Reader<'_>) {
+    const ASKED: [&str; 6] = ["token", "rootKey", "autoMintRoot", "keys", "jwt", "oidc"];
+    let known: Vec<&'static str> = ["mode", "type", "rootToken"].into_iter().chain(ASKED).collect();
+    let Some(object) = reader.object(at, &known, &[]) else { return };
+    let why = "which this version cannot enforce yet, and therefore it does not start; the only mode is `none`";
+    let refused = ["header", "config", "api-key", "jwt", "oidc"].map(|word| (word, why));
+    let modes = ["mode", "type"].into_iter().filter_map(|key| object.get(key));
+    let others = modes.filter(|at| reader.choice_but(at, &[("none", ())], &refused).is_none());
+    // What is said beside another mode is told with that.
+    let none = others.count() == 0;
+    if let Some(at) = object.even_null("rootToken") {
+        reader.fault(&at, "is a token of another system, which cannot be used here; remove it");
+    }
+    for at in ASKED.into_iter().filter_map(|key| object.even_null(key)).filter(|_| none) {
+        reader.fault(&at, "asks for what is not enforced under the mode `none`; remove it");
+    }
+}
+
+/// Whether records hold whole arguments.
+fn audit(at: &At<'_>, reader: &mut Reader<'_>) -> bool {
+    let refused = [
+        (
+            "path",
+            "is not where records are kept: `store.path` names the file of the store, and GATEWAY_AUDIT_LOG one for lines of JSON",
+        ),
+        ("dsn", LATER),
+        ("webhookUrl", LATER),
+        ("retentionDays", LATER),
+        ("export", LATER),
+    ];
+    let known = ["enabled", "hashChain", "storage", "arguments"];
+    let Some(object) = reader.object_but(at, &known, &refused) else { return false };
+    for key in ["enabled", "hashChain"] {
+        always_on(&object, key, "every call is recorded, in a chain of hashes", reader);
+    }
+    if let Some(at) = object.get("storage") {
+        reader.choice(&at, &[("sqlite", ())]);
+    }
+    let full = object.get("arguments");
+    full.and_then(|at| reader.choice(&at, &[("digest", false), ("full", true)])).unwrap_or(false)
+}
+
+fn metering(at: &At<'_>, reader: &mut Reader<'_>) {
+    let known = ["enabled", "dimensions"];
+    let Some(object) = reader.object(at, &known, &["flushIntervalMs"]) else { return };
+    always_on(&object, "enabled", "every call is metered", reader);
+    let dimensions = object.get("dimensions").and_then(|at| reader.list(&at));
+    for at in dimensions.unwrap_or_default() {
+        reader.choice(&at, &["calls", "errors", "latency", "credits", "tokens"].map(|w| (w, ())));
+    }
+}
+
+fn always_on(object: &Object<'_>, key: &str, why: &str, reader: &mut Reader<'_>) {
+    if let Some(at) = object.get(key)
+        && reader.flag(&at) == Some(false)
+    {
+        reader.fault(&at, format!("cannot be false: {why}; leave it out"));
+    }
+}
+
+fn logging(at: &At<'_>, reader: &mut Reader<'_>) -> Logging {
+    let Some(object) = reader.object(at, &["level", "json"], &[]) else {
+        return Logging::default();
+    };
+    let level = object.get("level").and_then(|at| reader.choice(&at, &Level::WORDS));
+    let json = object.get("json").and_then(|at| reader.flag(&at));
+    Logging { level, json: json.unwrap_or(false) }
+}
+
+fn store(at: &At<'_>, settings: &mut StoreSettings, reader: &mut Reader<'_>) {
+    let Some(object) = reader.object(at, &["path", "durability"], &["url"]) else { return };
+    let words = [("process", Durability::Process), ("power", Durability::Power)];
+    let durability = object.get("durability").and_then(|at| reader.choice(&at, &words));
+    settings.durability = durability.unwrap_or_default();
+    let Some(at) = object.get("path") else { return };
+    let Some(path) = reader.text(&at) else { return };
+    if path.is_empty() {
+        reader.fault(&at, "must name a file");
+    }
+    if settings.backend == Backend::Memory {
+        reader.warn(&at, "has no effect beside `budget.backend: memory`");
+    }
+    // Beside the file that names it: the gateway is started from many directories.
+    settings.path = Some(reader.file.parent().unwrap_or(Path::new("")).join(path));
+}
