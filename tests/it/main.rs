@@ -16,6 +16,8 @@ mod cli;
 mod clients;
 mod conformance;
 mod corpus;
+mod credits;
+mod credits_many;
 mod downstream;
 mod facade;
 mod gateway_faults;
