@@ -45,5 +45,6 @@ mod repair;
 mod secrets;
 mod settings;
 mod settings_faults;
+mod store;
 mod supervision;
 mod support;
