@@ -30,6 +30,7 @@ mod meanwhile;
 mod minify_model;
 mod policy;
 mod policy_model;
+mod prices;
 #[cfg(unix)]
 mod reload;
 #[cfg(unix)]
