@@ -84,7 +84,7 @@ pub(super) enum Command {
     Call(CallArgs),
     /// Tell what tools cost in context: per server, and what each agent was sent
     Tokens,
-    /// Tell which rule decides whether an agent may call a tool
+    /// Tell which rule decides whether an agent may call a tool, what a call costs and who pays
     Explain(ExplainArgs),
     /// Run one server and end its whole process tree with the gateway (used by the gateway itself)
     #[command(hide = true)]

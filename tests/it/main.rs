@@ -37,6 +37,7 @@ mod minify_model;
 mod policy;
 mod policy_model;
 mod price_model;
+mod prices;
 #[cfg(unix)]
 mod reload;
 #[cfg(unix)]

@@ -9,7 +9,8 @@ use crate::domain::{
     credits::Credits,
     keyed::Key,
     ledger::{
-        About, Account, AccountId, Ceiling, Funds, Hold, HoldId, HoldState, Kind, Source, TransferId,
+        About, Account, AccountId, Ceiling, Funds, Hold, HoldId, HoldState, Kind, Source,
+        TransferId,
     },
     period::Period,
     record::{Hash, Head, Sealed},
