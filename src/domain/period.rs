@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
+/// As far from 1970 as dates go in JavaScript.
+const FARTHEST: i64 = 100_000_000 * DAY;
 
 /// How often a limit is counted anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +50,8 @@ impl Period {
     pub fn window(self, at: i64) -> Window {
         // 1970-01-01 was a Thursday.
         const FIRST_MONDAY: i64 = 4 * DAY;
+        // Beyond the years that calendars count, a clock is wrong, and all of it is one window.
+        let at = at.clamp(-FARTHEST, FARTHEST);
         let even = |length: i64, from: i64| {
             let begins = (at - from).div_euclid(length) * length + from;
             Window { begins, ends: begins + length }

@@ -37,13 +37,16 @@ pub fn timestamp(now: i64) -> String {
 }
 
 /// A store in memory.
+#[derive(Clone)]
 pub struct Memory {
-    kept: Mutex<Kept>,
+    kept: Arc<Mutex<Kept>>,
     clock: Clock,
 }
 
 struct Kept {
     rows: Rows,
+    /// The chain before the first record that is kept.
+    origin: Head,
     head: Head,
     records: VecDeque<Sealed>,
 }
@@ -58,8 +61,9 @@ impl Memory {
     /// An empty store, whose chain has this name.
     pub fn new(chain: &str, clock: Clock) -> Self {
         let head = Head::genesis(chain);
-        let kept = Kept { rows: Rows::default(), head, records: VecDeque::new() };
-        Self { kept: Mutex::new(kept), clock }
+        let kept =
+            Kept { rows: Rows::default(), origin: head.clone(), head, records: VecDeque::new() };
+        Self { kept: Arc::new(Mutex::new(kept)), clock }
     }
 }
 
@@ -90,8 +94,11 @@ impl Book for Open<'_> {
         let sealed = self.kept.head.seal(draft, timestamp(self.now));
         let sealed = sealed.map_err(|error| Failure(error.to_string()))?;
         self.kept.records.push_back(sealed);
-        if self.kept.records.len() > MOST_RECORDS {
-            self.kept.records.pop_front();
+        if self.kept.records.len() > MOST_RECORDS
+            && let Some(forgotten) = self.kept.records.pop_front()
+        {
+            self.kept.origin.seq = forgotten.seq;
+            self.kept.origin.hash = forgotten.hash;
         }
         Ok(())
     }
@@ -113,6 +120,14 @@ impl Book for Open<'_> {
 
     fn head(&mut self) -> Result<Head, Failure> {
         Ok(self.kept.head.clone())
+    }
+
+    fn origin(&mut self) -> Result<Head, Failure> {
+        Ok(self.kept.origin.clone())
+    }
+
+    fn vouched(&mut self) -> Result<bool, Failure> {
+        Ok(true)
     }
 }
 

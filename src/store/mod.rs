@@ -3,9 +3,13 @@
 //! - [`Ledger`]: what a store does. Every step that moves credits is one transaction with its
 //!   record. [`steps`]: these steps, the same for every store that can run them.
 //! - [`memory`]: one process, forgotten with it. [`sqlite`]: one file, for many processes at once.
+//! - [`keys`]: the secret of an installation. [`verify`]: whether the records are what was written.
 
+pub mod keys;
 pub mod memory;
+pub mod sqlite;
 mod steps;
+pub mod verify;
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -13,9 +17,10 @@ use futures_util::future::BoxFuture;
 
 pub use memory::timestamp;
 pub use steps::{Book, Engine, Failure};
+pub use verify::Verdict;
 
 use crate::domain::{
-    budget::StoreSettings,
+    budget::{Backend, StoreSettings},
     ledger::{
         Account, AccountId, Balance, Closed, Declaration, Finish, Finished, Held, HoldId,
         HoldRefused, HoldRequest, Transfer, TransferId, TransferRefused, Transferred, Undeclarable,
@@ -28,8 +33,22 @@ use crate::domain::{
 /// again. Nothing is opened before the first step, and a store that cannot be opened is tried again
 /// at the next one.
 pub fn open(settings: &StoreSettings, state: Option<&Path>) -> Arc<dyn Ledger> {
-    let _ = (settings, state);
-    Arc::new(memory::Memory::new("memory", memory::wall_clock()))
+    let default = || state.map(|state| state.join("ledger.db"));
+    match (settings.backend, settings.path.clone().or_else(default)) {
+        (Backend::Sqlite, Some(path)) => {
+            // Where there is no directory of the user's, the key lies beside the file that it signs.
+            let keys = state.or(path.parent()).map(Path::to_owned);
+            let place = sqlite::Place { path, keys, durability: settings.durability };
+            Arc::new(sqlite::Sqlite::new(place, memory::wall_clock()))
+        }
+        (Backend::Sqlite, None) => {
+            tracing::warn!(
+                "there is no directory to keep credits and records in: they are forgotten with this process; set `store.path`"
+            );
+            Arc::new(memory::Memory::new("memory", memory::wall_clock()))
+        }
+        (Backend::Memory, _) => Arc::new(memory::Memory::new("memory", memory::wall_clock())),
+    }
 }
 
 /// What a store answers, some time. The step is on its way when the future is made, not when it is
@@ -98,6 +117,10 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 
     /// Recounts everything, and follows the chain of records.
     fn prove(&self) -> Answered<Proof>;
+
+    /// Follows the chain of records from its beginning to the end that the store vouches for. Goes
+    /// on only while it is awaited: the steps of others come between.
+    fn verify(&self) -> Answered<Verdict>;
 
     /// The records after a place, in order, so many at most. A store that forgets may begin later.
     fn records(&self, after: u64, most: usize) -> Answered<Vec<Sealed>>;

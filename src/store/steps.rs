@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Answered, Ledger};
+use super::{Answered, Ledger, Verdict, verify::verify};
 use crate::domain::{
     credits::Credits,
     ledger::{
@@ -51,16 +51,37 @@ pub trait Book: Tables<Error = Failure> {
     /// # Errors
     /// A store that cannot be read.
     fn head(&mut self) -> Result<Head, Failure>;
+
+    /// The chain before the first record that is kept.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn origin(&mut self) -> Result<Head, Failure>;
+
+    /// Whether the end of the chain is one that this store wrote.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn vouched(&mut self) -> Result<bool, Failure>;
 }
 
-/// Runs steps one after the other, each whole or not at all.
-pub trait Engine: fmt::Debug + Send + Sync {
+/// Runs steps one after the other, each whole or not at all. A clone runs them on the same rows.
+pub trait Engine: Clone + fmt::Debug + Send + Sync + 'static {
     /// Runs a step at the present moment of the store's clock, in milliseconds since 1970. Steps are
     /// run in the order in which they were given.
     fn run<T: Send + 'static>(
         &self,
         step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
     ) -> Answered<T>;
+
+    /// Runs a step that writes nothing, in its place among the others. It need not keep other
+    /// processes from writing.
+    fn look<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
+    ) -> Answered<T> {
+        self.run(step)
+    }
 }
 
 impl<E: Engine> Ledger for E {
@@ -157,27 +178,31 @@ impl<E: Engine> Ledger for E {
     }
 
     fn read(&self, account: AccountId) -> Answered<Option<Balance>> {
-        self.run(move |book, now| balance(book, &account, now))
+        self.look(move |book, now| balance(book, &account, now))
     }
 
     fn accounts(&self) -> Answered<Vec<(AccountId, Account)>> {
-        self.run(|book, _| Ok(book.accounts()?))
+        self.look(|book, _| Ok(book.accounts()?))
     }
 
     fn prove(&self) -> Answered<Proof> {
-        self.run(|book, _| prove(book))
+        self.look(|book, _| prove(book))
+    }
+
+    fn verify(&self) -> Answered<Verdict> {
+        verify(self)
     }
 
     fn records(&self, after: u64, most: usize) -> Answered<Vec<Sealed>> {
-        self.run(move |book, _| Ok(book.records(after, most)?))
+        self.look(move |book, _| Ok(book.records(after, most)?))
     }
 
     fn head(&self) -> Answered<Head> {
-        self.run(|book, _| Ok(book.head()?))
+        self.look(|book, _| Ok(book.head()?))
     }
 
     fn flush(&self) -> Answered<()> {
-        self.run(|_, _| Ok(()))
+        self.look(|_, _| Ok(()))
     }
 }
 
@@ -278,10 +303,9 @@ fn prove(book: &mut dyn Book) -> Step<Proof, Failure> {
     let mut recount = Recount::new(book.accounts()?);
     book.each_hold(&mut |id, hold| recount.hold(id, hold))?;
     let end = book.head()?;
-    let first = book.records(0, 1)?.first().map(|sealed| sealed.seq);
-    // A store that forgets its oldest records has no chain to follow from the beginning.
-    if first == Some(1) {
-        let mut head = Head::genesis(&end.chain);
+    let mut head = book.origin()?;
+    // The records of a store that forgets do not tell of every hold.
+    if head.seq == 0 {
         while head.seq < end.seq {
             let page = book.records(head.seq, PAGE)?;
             if page.is_empty() {

@@ -35,6 +35,7 @@ options.add_argument("--stubborn", action="store_true", help="ignore end of inpu
 options.add_argument("--setsid", help="start a descendant behind setsid; write its pid here")
 options.add_argument("--no-list", action="store_true", help="have no tools/list at all")
 options.add_argument("--starts", help="append a line to this file at each start")
+options.add_argument("--calls", help="append the name of each tool that is called to this file")
 options = options.parse_args()
 
 heard = []
@@ -296,6 +297,9 @@ def handle(message):
     elif method == "tools/call":
         heard.append(message)
         name, args = message["params"]["name"], message["params"].get("arguments", {})
+        if options.calls:
+            with open(options.calls, "a") as file:
+                file.write(name + "\n")
         plain = lambda r, a: answer(r, text(json.dumps(a)))
         ACTIONS.get(name, plain)(message, args)
     elif method == "subscriptions/listen":

@@ -57,6 +57,12 @@ impl Setup {
         Self { dir: Arc::new(dir), args: Vec::new(), env: Vec::new() }
     }
 
+    /// With a `gateway.yaml` that says this.
+    pub fn gateway(self, settings: &Value) -> Self {
+        fs::write(self.path().join("gateway.yaml"), settings.to_string()).unwrap();
+        self
+    }
+
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
         self

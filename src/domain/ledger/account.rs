@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Broken, Step};
+use super::{Broken, Leg, Step};
 use crate::domain::{credits::Credits, period::Period};
 
 /// An account, as `book/name`: gateways over different settings keep different books in one store.
@@ -90,6 +90,19 @@ pub struct Funds {
     pub available: i64,
     /// Never refuses.
     pub unlimited: bool,
+    /// Where its credits came from, if another account gave them.
+    pub source: Option<Source>,
+}
+
+/// What an account was given by another, and through which ceilings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The accounts it was drawn through, up to the funded one that gave it and gets back the rest.
+    pub path: Vec<Leg>,
+    /// How much it was.
+    pub given: Credits,
+    /// How much of it has not gone back, and counts as carved on the ceilings of the path.
+    pub owed: Credits,
 }
 
 /// A cap.
@@ -115,7 +128,7 @@ pub struct Balance {
     /// The account's name.
     #[serde(rename = "account")]
     pub name: String,
-    /// What was issued to it, or the cap; None if unlimited.
+    /// What was issued or given to it, or the cap; None if unlimited.
     pub limit: Option<Credits>,
     /// What may still be held, here and in all accounts above that pay; None if unlimited.
     pub remaining: Option<Credits>,
@@ -166,7 +179,11 @@ impl Account {
     pub fn balance(&self, id: &AccountId, least: Option<i64>, now: i64) -> Balance {
         let own = self.headroom(now);
         let (limit, spent, period) = match &self.kind {
-            Kind::Funded(funds) => ((!funds.unlimited).then_some(funds.issued), self.spent, None),
+            Kind::Funded(funds) => {
+                let given = funds.source.as_ref().map_or(Credits::ZERO, |source| source.given);
+                let limit = funds.issued.checked_add(given).unwrap_or(Credits::MAX);
+                ((!funds.unlimited).then_some(limit), self.spent, None)
+            }
             Kind::Ceiling(ceiling) => {
                 let current = ceiling.at(now);
                 let limit = current.limit.checked_add(current.granted).unwrap_or(Credits::MAX);

@@ -217,6 +217,7 @@ fn adjusted<E>(
 ) -> Step<Result<Account, Undeclarable>, E> {
     let undeclarable = |asked, taken| Undeclarable { account: declared.id.clone(), asked, taken };
     account.parent.clone_from(&declared.parent);
+    account.open = true;
     match (&mut account.kind, declared.terms) {
         (Kind::Funded(funds), Terms::Unlimited) if funds.unlimited => {}
         (Kind::Funded(funds), Terms::Funded(limit)) if !funds.unlimited => {

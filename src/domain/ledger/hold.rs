@@ -5,9 +5,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Kind, MOST_LEVELS, Step, Tables,
+    Account, AccountId, Kind, MOST_LEVELS, Step, Tables,
     account::{difference, moved, sum},
+    close::climb,
     inconsistent,
+    staged::{Staged, staged},
 };
 use crate::domain::credits::Credits;
 
@@ -125,7 +127,8 @@ pub struct HoldRequest {
 /// A hold that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// What is left to hold on the same path; None if nothing limits it.
+    /// What is left to hold on the same path; None if nothing limits it, and of one that was there
+    /// already.
     pub remaining: Option<Credits>,
     /// What it lacked, if it was forced.
     pub over: Option<Shortage>,
@@ -218,22 +221,33 @@ pub fn hold<T: Tables + ?Sized>(
             false => Err(HoldRefused::KeyReuse),
         });
     }
-    let path = match path(tables, &request.account, now)? {
-        Ok(path) => path,
-        Err(refused) => return Ok(Err(refused)),
-    };
-    let over = shortage(&path, request.amount, now);
-    if let (Some(shortage), false) = (&over, request.forced) {
-        return Ok(Err(HoldRefused::Short(shortage.clone())));
-    }
+    staged(tables, |rows| {
+        let path = match path(rows, &request.account, now)? {
+            Ok(path) => path,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let over = shortage(&path, request.amount, now);
+        if let (Some(shortage), false) = (&over, request.forced) {
+            return Ok(Err(HoldRefused::Short(shortage.clone())));
+        }
+        reserve(rows, path, request, over, now).map(Ok)
+    })
+}
+
+fn reserve<T: Tables + ?Sized>(
+    rows: &mut Staged<'_, T>,
+    path: Path,
+    request: HoldRequest,
+    over: Option<Shortage>,
+    now: i64,
+) -> Step<Held, T::Error> {
     let mut legs = Vec::with_capacity(path.len());
     let mut remaining: Option<i64> = None;
     for (id, mut account) in path {
         let window = draw(&mut account, request.amount, now)?;
         account.reserved = sum(account.reserved, request.amount)?;
-        let left = account.headroom(now);
-        remaining = [remaining, left].into_iter().flatten().min();
-        tables.put_account(&id, account)?;
+        remaining = [remaining, account.headroom(now)].into_iter().flatten().min();
+        rows.put_account(&id, account);
         legs.push(Leg { account: id, window });
     }
     let hold = Hold {
@@ -246,23 +260,23 @@ pub fn hold<T: Tables + ?Sized>(
         path: legs,
         about: request.about,
     };
-    tables.put_hold(request.id, hold)?;
-    Ok(Ok(Held { remaining: remaining.map(Credits::of_balance), over, replayed: None }))
+    rows.put_hold(request.id, hold);
+    Ok(Held { remaining: remaining.map(Credits::of_balance), over, replayed: None })
 }
 
 /// An account and those above it, up to the first funded one.
-pub(super) type Path = Vec<(AccountId, super::Account)>;
+pub(super) type Path = Vec<(AccountId, Account)>;
 
 /// The accounts that a draw on one goes through.
 pub(super) fn path<T: Tables + ?Sized>(
-    tables: &mut T,
+    rows: &mut Staged<'_, T>,
     leaf: &AccountId,
     now: i64,
 ) -> Step<Result<Path, HoldRefused>, T::Error> {
     let mut found = Vec::new();
     let mut next = leaf.clone();
     for _ in 0..MOST_LEVELS {
-        let Some(account) = tables.account(&next)? else {
+        let Some(account) = rows.account(&next)? else {
             return Ok(Err(HoldRefused::NoAccount(next)));
         };
         if !account.takes_holds(now) {
@@ -292,7 +306,7 @@ pub(super) fn shortage(path: &Path, amount: Credits, now: i64) -> Option<Shortag
 }
 
 /// Takes an amount out of what can be held. Answers the window in which it counts.
-fn draw<E>(account: &mut super::Account, amount: Credits, now: i64) -> Step<i64, E> {
+fn draw<E>(account: &mut Account, amount: Credits, now: i64) -> Step<i64, E> {
     match &mut account.kind {
         Kind::Funded(funds) => {
             funds.available = moved(funds.available, -amount.signed())?;
@@ -319,8 +333,9 @@ pub fn extend<T: Tables + ?Sized>(
 ) -> Step<(), T::Error> {
     if let Some(mut hold) = tables.hold(id)?
         && hold.is_open()
+        && hold.deadline < now.saturating_add(lifetime)
     {
-        hold.deadline = hold.deadline.max(now.saturating_add(lifetime));
+        hold.deadline = now.saturating_add(lifetime);
         tables.put_hold(id, hold)?;
     }
     Ok(())
@@ -335,25 +350,27 @@ pub fn finish<T: Tables + ?Sized>(
     id: HoldId,
     finish: Finish,
 ) -> Step<Option<Finished>, T::Error> {
-    let Some(mut hold) = tables.hold(id)? else { return Ok(None) };
+    staged(tables, |rows| end(rows, id, finish))
+}
+
+/// [`finish`], as part of a step.
+pub(super) fn end<T: Tables + ?Sized>(
+    rows: &mut Staged<'_, T>,
+    id: HoldId,
+    finish: Finish,
+) -> Step<Option<Finished>, T::Error> {
+    let Some(mut hold) = rows.hold(id)? else { return Ok(None) };
     let replayed = !hold.is_open();
     if !replayed {
-        let post =
-            |amount, uncertain| HoldState::Posted { amount, uncertain, refunded: Credits::ZERO };
-        hold.state = match finish {
-            Finish::Post(amount) => post(amount.min(hold.amount), false),
-            Finish::Uncertain => post(hold.amount, true),
-            Finish::Lost if hold.charge_if_lost => post(hold.amount, true),
-            Finish::Void | Finish::Lost => HoldState::Voided,
-        };
+        hold.state = outcome(&hold, finish);
         let posted = match hold.state {
             HoldState::Posted { amount, .. } => amount,
-            _ => Credits::ZERO,
+            HoldState::Voided | HoldState::Open => Credits::ZERO,
         };
         for leg in &hold.path {
-            settle(tables, leg, hold.amount, posted)?;
+            settle(rows, leg, hold.amount, posted)?;
         }
-        tables.put_hold(id, hold.clone())?;
+        rows.put_hold(id, hold.clone());
     }
     let Some(leaf) = hold.path.first() else { return inconsistent("a hold has no account") };
     Ok(Some(Finished {
@@ -365,33 +382,40 @@ pub fn finish<T: Tables + ?Sized>(
     }))
 }
 
+/// What becomes of an open hold.
+fn outcome(hold: &Hold, finish: Finish) -> HoldState {
+    let post = |amount, uncertain| HoldState::Posted { amount, uncertain, refunded: Credits::ZERO };
+    match finish {
+        Finish::Post(amount) => post(amount.min(hold.amount), false),
+        Finish::Uncertain => post(hold.amount, true),
+        Finish::Lost if hold.charge_if_lost => post(hold.amount, true),
+        Finish::Void | Finish::Lost => HoldState::Voided,
+    }
+}
+
 /// Turns what was reserved on one account into what was spent; the rest goes back.
 fn settle<T: Tables + ?Sized>(
-    tables: &mut T,
+    rows: &mut Staged<'_, T>,
     leg: &Leg,
     held: Credits,
     posted: Credits,
 ) -> Step<(), T::Error> {
-    let Some(mut account) = tables.account(&leg.account)? else {
-        return inconsistent(format!("account {:?} of a hold is missing", leg.account));
-    };
+    let mut account = rows.known(&leg.account)?;
     account.reserved = difference(account.reserved, held)?;
     account.spent = sum(account.spent, posted)?;
     let rest = difference(held, posted)?;
-    tables.put_account(&leg.account, account)?;
-    give_back(tables, leg, rest)
+    rows.put_account(&leg.account, account);
+    give_back(rows, leg, rest)
 }
 
 /// Gives back what was drawn on one account: to a ceiling in the same window; of a closed account
 /// to the nearest open one above that owns credits.
 pub(super) fn give_back<T: Tables + ?Sized>(
-    tables: &mut T,
+    rows: &mut Staged<'_, T>,
     leg: &Leg,
     amount: Credits,
 ) -> Step<(), T::Error> {
-    let Some(mut account) = tables.account(&leg.account)? else {
-        return inconsistent(format!("account {:?} is missing", leg.account));
-    };
+    let mut account = rows.known(&leg.account)?;
     match &mut account.kind {
         Kind::Ceiling(ceiling) if ceiling.window == leg.window => {
             ceiling.used = difference(ceiling.used, amount)?;
@@ -402,9 +426,9 @@ pub(super) fn give_back<T: Tables + ?Sized>(
         }
     }
     let closed = !account.open;
-    tables.put_account(&leg.account, account)?;
+    rows.put_account(&leg.account, account);
     if closed {
-        super::transfer::climb(tables, &leg.account)?;
+        climb(rows, &leg.account)?;
     }
     Ok(())
 }

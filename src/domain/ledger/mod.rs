@@ -10,27 +10,34 @@
 //! - Available is never below zero, unless an account is unlimited or a hold was forced.
 //! - Reserved is the sum of the open holds; spent that of what was posted and not refunded.
 //! - A hold has one end, and what is posted is at most what was held.
-//! - A closed account has nothing available, and nothing new is held on it.
-//! - A command that is given twice does what it does once.
+//! - A closed account has nothing available, no debt, and nothing new is held on it.
+//! - What a ceiling counts is what is held and spent through it in its window, and what it let through
+//!   to accounts below that has not gone back.
+//! - A command that is given twice does what it does once, and one that is refused or fails does
+//!   nothing: what a step changes is staged, and written when the step has gone well to its end.
 //!
-//! - [`account`]: accounts. [`hold`]: hold, extend, finish. [`transfer`]: mint, carve, refund, close,
-//!   sweep. [`declare`]: the accounts that settings ask for. [`rows`]: what all this works on.
+//! - [`account`]: accounts. [`hold`]: hold, extend, finish. [`transfer`]: mint, carve, refund.
+//!   [`close`]: close, sweep. [`declare`]: the accounts that settings ask for. [`rows`]: what all
+//!   this works on.
 //! - [`proof`]: a recount of everything, apart from the code that counts.
 
 pub mod account;
+pub mod close;
 pub mod declare;
 pub mod hold;
 pub mod proof;
 pub mod rows;
+mod staged;
 pub mod transfer;
 
-pub use account::{Account, AccountId, Balance, Ceiling, Funds, Kind};
+pub use account::{Account, AccountId, Balance, Ceiling, Funds, Kind, Source};
+pub use close::{Closed, Swept};
 pub use declare::{Declaration, Declared, Undeclarable};
 pub use hold::{
     About, Finish, Finished, Held, Hold, HoldId, HoldRefused, HoldRequest, HoldState, Leg, Shortage,
 };
 pub use rows::{Rows, Tables};
-pub use transfer::{Closed, Swept, Transfer, TransferId, TransferRefused, Transferred};
+pub use transfer::{Transfer, TransferId, TransferRefused, Transferred};
 
 /// Accounts are at most this many below each other, the funding ones included.
 pub const MOST_LEVELS: usize = 8;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Account, AccountId, Hold, HoldId, HoldState, Kind, MOST_LEVELS};
+use super::{Account, AccountId, Ceiling, Funds, Hold, HoldId, HoldState, Kind, MOST_LEVELS};
 use crate::domain::record::{Event, Record};
 
 /// What a recount came to.
@@ -37,6 +37,8 @@ struct Tally {
     forced: i128,
     /// Of the account's present window alone.
     in_window: i128,
+    /// What accounts below were given through it in that window, and have not given back.
+    carved: i128,
 }
 
 /// Recounts. Every hold that there is must be told with [`Recount::hold`], then all is compared.
@@ -64,7 +66,8 @@ impl Recount {
     pub fn new(accounts: impl IntoIterator<Item = (AccountId, Account)>) -> Self {
         let accounts: BTreeMap<_, _> = accounts.into_iter().collect();
         let proof = Proof { accounts: accounts.len(), ..Proof::default() };
-        Self { accounts, tallies: BTreeMap::new(), told: BTreeMap::new(), proof }
+        let tallies = carved(&accounts);
+        Self { accounts, tallies, told: BTreeMap::new(), proof }
     }
 
     /// Counts a hold.
@@ -106,6 +109,25 @@ impl Recount {
             tally.spent += spent;
             tally.forced += if hold.forced { reserved + spent } else { 0 };
             tally.in_window += if leg.window == window { reserved + spent } else { 0 };
+        }
+        if hold.forced {
+            self.debt(hold, reserved + spent);
+        }
+    }
+
+    /// What a closed account is overdrawn by is with those that gave it its credits.
+    fn debt(&mut self, hold: &Hold, amount: i128) {
+        let mut at = hold.path.last().map(|leg| &leg.account);
+        for _ in 0..MOST_LEVELS {
+            let closed = at.and_then(|id| self.accounts.get(id)).filter(|account| !account.open);
+            let Some(Kind::Funded(Funds { source: Some(source), .. })) = closed.map(|it| &it.kind)
+            else {
+                return;
+            };
+            for leg in &source.path {
+                self.tallies.entry(leg.account.clone()).or_default().forced += amount;
+            }
+            at = source.path.last().map(|leg| &leg.account);
         }
     }
 
@@ -170,38 +192,46 @@ impl Recount {
             self.compare(&id, "spent", account.spent.signed().into(), tally.spent);
             match &account.kind {
                 Kind::Funded(funds) => {
-                    let (issued, available) =
-                        (i128::from(funds.issued.signed()), i128::from(funds.available));
-                    let owned = issued + i128::from(funds.net);
-                    let counted = available + tally.reserved + tally.spent;
-                    self.compare(&id, "available + reserved + spent", counted, owned);
-                    if available < 0 && !funds.unlimited && tally.forced < -available {
-                        self.fault(format!("account {id:?} has {available} available"));
-                    }
-                    if !account.open && available != 0 {
-                        self.fault(format!("account {id:?} is closed with {available} available"));
-                    }
                     net += i128::from(funds.net);
-                    self.proof.issued += issued;
-                    self.proof.available += if funds.unlimited { 0 } else { available };
-                    self.proof.reserved += tally.reserved;
-                    self.proof.spent += tally.spent;
+                    self.funded(&id, funds, account.open, tally);
                 }
                 Kind::Ceiling(ceiling) => {
-                    self.compare(&id, "used", ceiling.used.signed().into(), tally.in_window);
-                    let most = ceiling.limit.signed() + ceiling.granted.signed();
-                    let drawn = tally.in_window + i128::from(ceiling.carved.signed());
-                    if drawn > i128::from(most) + tally.forced {
-                        self.fault(format!("account {id:?}: {drawn} drawn of at most {most}"));
-                    }
                     if account.parent.is_none() {
                         self.fault(format!("ceiling {id:?} has nothing above it"));
                     }
+                    self.ceiling(&id, ceiling, tally);
                 }
             }
         }
         self.compare(&AccountId::from("all"), "given − got", net, 0);
         self.proof
+    }
+
+    fn funded(&mut self, id: &AccountId, funds: &Funds, open: bool, tally: Tally) {
+        let (issued, available) = (i128::from(funds.issued.signed()), i128::from(funds.available));
+        let owned = issued + i128::from(funds.net);
+        let counted = available + tally.reserved + tally.spent;
+        self.compare(id, "available + reserved + spent", counted, owned);
+        if available < 0 && !funds.unlimited && tally.forced < -available {
+            self.fault(format!("account {id:?} has {available} available"));
+        }
+        if !open && available != 0 {
+            self.fault(format!("account {id:?} is closed with {available} available"));
+        }
+        self.proof.issued += issued;
+        self.proof.available += if funds.unlimited { 0 } else { available };
+        self.proof.reserved += tally.reserved;
+        self.proof.spent += tally.spent;
+    }
+
+    fn ceiling(&mut self, id: &AccountId, ceiling: &Ceiling, tally: Tally) {
+        self.compare(id, "used", ceiling.used.signed().into(), tally.in_window);
+        self.compare(id, "carved", ceiling.carved.signed().into(), tally.carved);
+        let most = ceiling.limit.signed() + ceiling.granted.signed();
+        let drawn = tally.in_window + tally.carved;
+        if drawn > i128::from(most) + tally.forced {
+            self.fault(format!("account {id:?}: {drawn} drawn of at most {most}"));
+        }
     }
 
     /// Accounts from which no way leads up to a root.
@@ -229,4 +259,20 @@ impl Recount {
     pub fn fault(&mut self, fault: String) {
         self.proof.faults.push(fault);
     }
+}
+
+/// What the accounts say that they were given through each ceiling.
+fn carved(accounts: &BTreeMap<AccountId, Account>) -> BTreeMap<AccountId, Tally> {
+    let mut tallies: BTreeMap<AccountId, Tally> = BTreeMap::new();
+    for account in accounts.values() {
+        let Kind::Funded(Funds { source: Some(source), .. }) = &account.kind else { continue };
+        for leg in &source.path {
+            let through = accounts.get(&leg.account).map(|account| &account.kind);
+            if matches!(through, Some(Kind::Ceiling(ceiling)) if ceiling.window == leg.window) {
+                let tally = tallies.entry(leg.account.clone()).or_default();
+                tally.carved += i128::from(source.owed.signed());
+            }
+        }
+    }
+    tallies
 }

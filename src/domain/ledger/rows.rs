@@ -27,7 +27,7 @@ pub trait Tables {
     /// A store that cannot be read.
     fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, Self::Error>;
 
-    /// Open accounts that expire at a moment or before, the deepest first, so many at most.
+    /// Open accounts that expire at a moment or before, in order of their ids, so many at most.
     ///
     /// # Errors
     /// A store that cannot be read.

@@ -5,13 +5,16 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Account, AccountId, Broken, Finish, Finished, Funds, HoldId, HoldRefused, HoldState, Kind,
-    MOST_LEVELS, Shortage, Step, Tables,
+    Account, AccountId, Broken, Funds, HoldId, HoldRefused, HoldState, Kind, Leg, MOST_LEVELS,
+    Source, Step, Tables,
     account::{difference, moved, sum},
-    hold::{finish, give_back, path, shortage},
+    hold::{Path, give_back, path, shortage},
     inconsistent,
+    staged::{Staged, staged},
 };
 use crate::domain::credits::Credits;
+
+pub use super::close::{close, sweep};
 
 /// Names a transfer; asking twice moves once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -122,31 +125,31 @@ pub fn transfer<T: Tables + ?Sized>(
     now: i64,
 ) -> Step<Result<Transferred, TransferRefused>, T::Error> {
     let fingerprint = transfer.fingerprint()?;
-    let replayed = tables.transfer(id)?;
-    if replayed.is_some_and(|before| before != fingerprint) {
-        return Ok(Err(TransferRefused::KeyReuse));
-    }
-    if replayed.is_some() {
-        return replay(tables, transfer, now).map(Ok);
-    }
-    let outcome = match transfer {
-        Transfer::Mint { account, amount } => mint(tables, account, *amount, now)?,
-        Transfer::Carve { from, to, amount, expires } => {
-            carve(tables, from, to, *amount, *expires, now)?
+    staged(tables, |rows| {
+        match rows.transfer(id)? {
+            Some(before) if before == fingerprint => return replay(rows, transfer, now).map(Ok),
+            Some(_) => return Ok(Err(TransferRefused::KeyReuse)),
+            None => {}
         }
-        Transfer::Refund { hold, amount } => refund(tables, hold, *amount)?,
-    };
-    let (account, amount) = match outcome {
-        Ok(done) => done,
-        Err(refused) => return Ok(Err(refused)),
-    };
-    tables.put_transfer(id, fingerprint)?;
-    let remaining = remaining(tables, &account, now)?;
-    Ok(Ok(Transferred { amount, account, remaining, replayed: false }))
+        let moved = match transfer {
+            Transfer::Mint { account, amount } => mint(rows, account, *amount, now)?,
+            Transfer::Carve { from, to, amount, expires } => {
+                carve(rows, from, to, *amount, *expires, now)?
+            }
+            Transfer::Refund { hold, amount } => refund(rows, hold, *amount)?,
+        };
+        let (account, amount) = match moved {
+            Ok(moved) => moved,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        rows.put_transfer(id, fingerprint);
+        let remaining = remaining(rows, &account, now)?;
+        Ok(Ok(Transferred { amount, account, remaining, replayed: false }))
+    })
 }
 
 fn replay<T: Tables + ?Sized>(
-    tables: &mut T,
+    rows: &mut Staged<'_, T>,
     transfer: &Transfer,
     now: i64,
 ) -> Step<Transferred, T::Error> {
@@ -155,33 +158,38 @@ fn replay<T: Tables + ?Sized>(
         Transfer::Carve { from, amount, .. } => (from.clone(), *amount),
         Transfer::Refund { hold, amount } => {
             let kept = match HoldId::parse(hold) {
-                Some(id) => tables.hold(id)?,
+                Some(id) => rows.hold(id)?,
                 None => None,
             };
-            let Some(leg) = kept.as_ref().and_then(|kept| kept.path.first()) else {
+            let Some((leg, state)) =
+                kept.as_ref().and_then(|kept| Some((kept.path.first()?, kept.state)))
+            else {
                 return inconsistent("a refunded hold is missing");
             };
-            (leg.account.clone(), amount.unwrap_or_default())
+            let all = match state {
+                HoldState::Posted { refunded, .. } => refunded,
+                HoldState::Open | HoldState::Voided => Credits::ZERO,
+            };
+            (leg.account.clone(), amount.unwrap_or(all))
         }
     };
-    let remaining = remaining(tables, &account, now)?;
+    let remaining = remaining(rows, &account, now)?;
     Ok(Transferred { amount, account, remaining, replayed: true })
 }
 
 fn remaining<T: Tables + ?Sized>(
-    tables: &mut T,
+    rows: &mut Staged<'_, T>,
     id: &AccountId,
     now: i64,
 ) -> Step<Option<Credits>, T::Error> {
-    let account = tables.account(id)?;
-    Ok(account.and_then(|account| account.headroom(now)).map(Credits::of_balance))
+    Ok(rows.known(id)?.headroom(now).map(Credits::of_balance))
 }
 
 /// The account that a transfer is about, and how much of it moved.
 type Moved = Result<(AccountId, Credits), TransferRefused>;
 
 fn mint<T: Tables + ?Sized>(
-    tables: &mut T,
+    rows: &mut Staged<'_, T>,
     id: &AccountId,
     amount: Credits,
     now: i64,
@@ -189,7 +197,7 @@ fn mint<T: Tables + ?Sized>(
     if amount == Credits::ZERO {
         return Ok(Err(TransferRefused::Nothing));
     }
-    let Some(mut account) = tables.account(id)? else {
+    let Some(mut account) = rows.account(id)? else {
         return Ok(Err(HoldRefused::NoAccount(id.clone()).into()));
     };
     if !account.takes_holds(now) {
@@ -213,12 +221,12 @@ fn mint<T: Tables + ?Sized>(
             ceiling.granted = granted;
         }
     }
-    tables.put_account(id, account)?;
+    rows.put_account(id, account);
     Ok(Ok((id.clone(), amount)))
 }
 
 fn carve<T: Tables + ?Sized>(
-    tables: &mut T,
+    rows: &mut Staged<'_, T>,
     from: &AccountId,
     to: &AccountId,
     amount: Credits,
@@ -228,61 +236,80 @@ fn carve<T: Tables + ?Sized>(
     if amount == Credits::ZERO {
         return Ok(Err(TransferRefused::Nothing));
     }
-    if tables.account(to)?.is_some() {
+    if rows.account(to)?.is_some() {
         return Ok(Err(TransferRefused::Exists(to.clone())));
     }
-    let through = match path(tables, from, now)? {
+    let through = match path(rows, from, now)? {
         Ok(path) => path,
         Err(refused) => return Ok(Err(refused.into())),
     };
-    if let Some(short @ Shortage { .. }) = shortage(&through, amount, now) {
+    if let Some(short) = shortage(&through, amount, now) {
         return Ok(Err(HoldRefused::Short(short).into()));
     }
-    let Some((_, leaf)) = through.first() else { return inconsistent("a path is empty") };
-    let expires = [expires, leaf.expires].into_iter().flatten().min();
-    if depth(tables, from)? + 1 > MOST_LEVELS {
+    if depth(rows, from)? >= MOST_LEVELS {
         return Ok(Err(TransferRefused::TooDeep));
     }
+    // Who gives credits gives them for no longer than it has them, with ceilings between or not.
+    let above = through.iter().map(|(_, account)| account.expires);
+    let expires = above.chain([expires]).flatten().min();
+    let path = take_out(rows, through, amount, now)?;
+    let funds = Funds {
+        net: amount.signed(),
+        available: amount.signed(),
+        source: Some(Source { path, given: amount, owed: amount }),
+        ..Funds::default()
+    };
+    let child = Account { expires, ..Account::new(Some(from.clone()), Kind::Funded(funds)) };
+    rows.put_account(to, child);
+    Ok(Ok((from.clone(), amount)))
+}
+
+/// Takes what is given to a new account out of those that it comes through.
+fn take_out<T: Tables + ?Sized>(
+    rows: &mut Staged<'_, T>,
+    through: Path,
+    amount: Credits,
+    now: i64,
+) -> Step<Vec<Leg>, T::Error> {
+    let mut legs = Vec::with_capacity(through.len());
     for (id, mut account) in through {
-        match &mut account.kind {
+        let window = match &mut account.kind {
             Kind::Funded(funds) => {
                 funds.available = moved(funds.available, -amount.signed())?;
                 funds.net = moved(funds.net, -amount.signed())?;
+                0
             }
             Kind::Ceiling(ceiling) => {
                 *ceiling = ceiling.at(now);
                 ceiling.carved = sum(ceiling.carved, amount)?;
+                ceiling.window
             }
-        }
-        tables.put_account(&id, account)?;
+        };
+        rows.put_account(&id, account);
+        legs.push(Leg { account: id, window });
     }
-    let funds = Funds { net: amount.signed(), available: amount.signed(), ..Funds::default() };
-    let child = Account { expires, ..Account::new(Some(from.clone()), Kind::Funded(funds)) };
-    tables.put_account(to, child)?;
-    Ok(Ok((from.clone(), amount)))
+    Ok(legs)
 }
 
-fn depth<T: Tables + ?Sized>(tables: &mut T, id: &AccountId) -> Step<usize, T::Error> {
+/// How many levels there are down to an account, its own included.
+fn depth<T: Tables + ?Sized>(rows: &mut Staged<'_, T>, id: &AccountId) -> Step<usize, T::Error> {
     let mut levels = 0;
     let mut next = Some(id.clone());
-    while let Some(id) = next {
+    while let Some(id) = next.filter(|_| levels < MOST_LEVELS) {
         levels += 1;
-        next = tables.account(&id)?.and_then(|account| account.parent);
-        if levels > MOST_LEVELS {
-            break;
-        }
+        next = rows.known(&id)?.parent;
     }
     Ok(levels)
 }
 
 fn refund<T: Tables + ?Sized>(
-    tables: &mut T,
+    rows: &mut Staged<'_, T>,
     text: &str,
     amount: Option<Credits>,
 ) -> Step<Moved, T::Error> {
     let no_hold = || Ok(Err(TransferRefused::NoHold(text.to_owned())));
     let Some(id) = HoldId::parse(text) else { return no_hold() };
-    let Some(mut hold) = tables.hold(id)? else { return no_hold() };
+    let Some(mut hold) = rows.hold(id)? else { return no_hold() };
     let HoldState::Posted { amount: posted, uncertain, refunded } = hold.state else {
         return Ok(Err(TransferRefused::NothingPosted(text.to_owned())));
     };
@@ -299,125 +326,15 @@ fn refund<T: Tables + ?Sized>(
         return Ok(Err(TransferRefused::BeyondPosted { hold, left, asked }));
     }
     for leg in &hold.path {
-        let Some(mut account) = tables.account(&leg.account)? else {
-            return inconsistent(format!("account {:?} of a hold is missing", leg.account));
-        };
+        let mut account = rows.known(&leg.account)?;
         account.spent = difference(account.spent, asked)?;
-        tables.put_account(&leg.account, account)?;
-        give_back(tables, leg, asked)?;
+        rows.put_account(&leg.account, account);
+        give_back(rows, leg, asked)?;
     }
     let Some(leaf) = hold.path.first().map(|leg| leg.account.clone()) else {
         return inconsistent("a hold has no account");
     };
     hold.state = HoldState::Posted { amount: posted, uncertain, refunded: sum(refunded, asked)? };
-    tables.put_hold(id, hold)?;
+    rows.put_hold(id, hold);
     Ok(Ok((leaf, asked)))
-}
-
-/// An account that was closed, and what it had left, which went up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closed {
-    /// The account.
-    pub account: AccountId,
-    /// What it had left, with what those below it gave up before.
-    pub returned: Credits,
-}
-
-/// Closes an account and all below it. What they have available goes up to the nearest open account
-/// that owns credits; their open holds live on, and what these do not spend follows. Answers what
-/// was closed, the lowest first; nothing of what was closed before.
-///
-/// # Errors
-/// What is stored cannot be read, written, or true.
-pub fn close<T: Tables + ?Sized>(
-    tables: &mut T,
-    id: &AccountId,
-) -> Step<Result<Vec<Closed>, HoldRefused>, T::Error> {
-    let Some(account) = tables.account(id)? else {
-        return Ok(Err(HoldRefused::NoAccount(id.clone())));
-    };
-    if account.parent.is_none() {
-        return inconsistent("a root account cannot be closed");
-    }
-    let mut closed = Vec::new();
-    if !account.open {
-        return Ok(Ok(closed));
-    }
-    for child in tables.children(id)? {
-        match close(tables, &child)? {
-            Ok(below) => closed.extend(below),
-            Err(refused) => return inconsistent(refused.to_string()),
-        }
-    }
-    // What its children gave up is with it by now.
-    let Some(account) = tables.account(id)? else { return inconsistent("an account vanished") };
-    tables.put_account(id, Account { open: false, ..account })?;
-    let returned = climb(tables, id)?;
-    closed.push(Closed { account: id.clone(), returned });
-    Ok(Ok(closed))
-}
-
-/// Moves what a closed account has available up to the nearest open one that owns credits.
-pub(super) fn climb<T: Tables + ?Sized>(tables: &mut T, id: &AccountId) -> Step<Credits, T::Error> {
-    let Some(mut account) = tables.account(id)? else { return inconsistent("no such account") };
-    let Kind::Funded(funds) = &mut account.kind else { return Ok(Credits::ZERO) };
-    let rest = Credits::of_balance(funds.available);
-    if rest == Credits::ZERO {
-        return Ok(rest);
-    }
-    funds.available = 0;
-    funds.net = moved(funds.net, -rest.signed())?;
-    let mut above = account.parent.clone();
-    tables.put_account(id, account)?;
-    while let Some(id) = above {
-        let Some(mut account) = tables.account(&id)? else { return inconsistent("no such parent") };
-        above = account.parent.clone();
-        let open = account.open;
-        let arrived = match &mut account.kind {
-            Kind::Funded(funds) if open => {
-                funds.available = moved(funds.available, rest.signed())?;
-                funds.net = moved(funds.net, rest.signed())?;
-                true
-            }
-            // Of a window that may be another by now, nothing is given back.
-            Kind::Ceiling(ceiling) if ceiling.period.is_none() => {
-                ceiling.carved = ceiling.carved.saturating_sub(rest);
-                false
-            }
-            _ => false,
-        };
-        tables.put_account(&id, account)?;
-        if arrived {
-            return Ok(rest);
-        }
-    }
-    inconsistent("no account is left that could take credits back")
-}
-
-/// What a sweep ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Holds.
-    pub ended: Vec<(HoldId, Finished)>,
-    /// Accounts.
-    pub closed: Vec<Closed>,
-}
-
-/// Ends holds and accounts whose time is over, so many of each at most. Answers which.
-///
-/// # Errors
-/// What is stored cannot be read, written, or true.
-pub fn sweep<T: Tables + ?Sized>(tables: &mut T, now: i64, most: usize) -> Step<Swept, T::Error> {
-    let mut swept = Swept::default();
-    for id in tables.overdue(now, most)? {
-        if let Some(finished) = finish(tables, id, Finish::Lost)? {
-            swept.ended.push((id, finished));
-        }
-    }
-    for id in tables.expired(now, most)? {
-        if let Ok(closed) = close(tables, &id)? {
-            swept.closed.extend(closed);
-        }
-    }
-    Ok(swept)
 }

@@ -1,0 +1,150 @@
+//! What ends by a command or by time: accounts that are closed, holds that nobody ends.
+
+use super::{
+    Account, AccountId, Finish, Finished, HoldId, HoldRefused, Kind, Leg, Source, Step, Tables,
+    account::{difference, moved, sum},
+    hold::end,
+    inconsistent,
+    staged::{Staged, staged},
+};
+use crate::domain::credits::Credits;
+
+/// An account that was closed, and what it had left, which went up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The account.
+    pub account: AccountId,
+    /// What it had left, with what those below it gave up before.
+    pub returned: Credits,
+}
+
+/// Closes an account and all below it. What they have available, or are overdrawn by, goes up to the
+/// nearest open account of those that gave it; their open holds live on, and what these do not spend
+/// follows. Answers what was closed, the lowest first; nothing of what was closed before.
+///
+/// # Errors
+/// What is stored cannot be read, written, or true.
+pub fn close<T: Tables + ?Sized>(
+    tables: &mut T,
+    id: &AccountId,
+) -> Step<Result<Vec<Closed>, HoldRefused>, T::Error> {
+    staged(tables, |rows| {
+        let Some(account) = rows.account(id)? else {
+            return Ok(Err(HoldRefused::NoAccount(id.clone())));
+        };
+        if account.parent.is_none() {
+            return inconsistent("a root account cannot be closed");
+        }
+        let mut closed = Vec::new();
+        shut(rows, id, &mut closed)?;
+        Ok(Ok(closed))
+    })
+}
+
+/// [`close`], as part of a step.
+fn shut<T: Tables + ?Sized>(
+    rows: &mut Staged<'_, T>,
+    id: &AccountId,
+    closed: &mut Vec<Closed>,
+) -> Step<(), T::Error> {
+    if !rows.known(id)?.open {
+        return Ok(());
+    }
+    for child in rows.children(id)? {
+        shut(rows, &child, closed)?;
+    }
+    // What its children gave up is with it by now.
+    let account = rows.known(id)?;
+    rows.put_account(id, Account { open: false, ..account });
+    let returned = climb(rows, id)?;
+    closed.push(Closed { account: id.clone(), returned });
+    Ok(())
+}
+
+/// Moves what a closed account has available, or is overdrawn by, to the account that gave it its
+/// credits, and on from there while that one is closed too. Answers what there was.
+pub(super) fn climb<T: Tables + ?Sized>(
+    rows: &mut Staged<'_, T>,
+    id: &AccountId,
+) -> Step<Credits, T::Error> {
+    let Kind::Funded(funds) = rows.known(id)?.kind else { return Ok(Credits::ZERO) };
+    let rest = funds.available;
+    let mut from = id.clone();
+    while rest != 0 && !rows.known(&from)?.open {
+        from = hand_up(rows, &from, rest)?;
+    }
+    Ok(Credits::of_balance(rest))
+}
+
+/// Moves credits, or a debt, from a carved account to the one that gave it its credits. On the
+/// ceilings between, no more comes free than was let through. Answers who gave.
+fn hand_up<T: Tables + ?Sized>(
+    rows: &mut Staged<'_, T>,
+    id: &AccountId,
+    rest: i64,
+) -> Step<AccountId, T::Error> {
+    let mut account = rows.known(id)?;
+    let Kind::Funded(funds) = &mut account.kind else { return inconsistent("a ceiling gave") };
+    let Some(Source { path, owed, .. }) = &mut funds.source else {
+        return inconsistent(format!("account {id:?} is closed, and got its credits from nobody"));
+    };
+    let (freed, debt) = (Credits::of_balance(rest).min(*owed), Credits::of_balance(-rest));
+    *owed = sum(difference(*owed, freed)?, debt)?;
+    let Some((Leg { account: giver, .. }, ceilings)) = path.split_last() else {
+        return inconsistent(format!("nobody gave account {id:?} its credits"));
+    };
+    let (giver, ceilings) = (giver.clone(), ceilings.to_vec());
+    add(&mut account, -rest)?;
+    rows.put_account(id, account);
+    for Leg { account: id, window } in ceilings {
+        let mut account = rows.known(&id)?;
+        if let Kind::Ceiling(ceiling) = &mut account.kind
+            && ceiling.window == window
+        {
+            ceiling.carved = sum(difference(ceiling.carved, freed)?, debt)?;
+        }
+        rows.put_account(&id, account);
+    }
+    let mut account = rows.known(&giver)?;
+    add(&mut account, rest)?;
+    rows.put_account(&giver, account);
+    Ok(giver)
+}
+
+/// Gives so much to a funded account, or takes it.
+fn add<E>(account: &mut Account, amount: i64) -> Step<(), E> {
+    let Kind::Funded(funds) = &mut account.kind else { return inconsistent("a ceiling was given") };
+    funds.available = moved(funds.available, amount)?;
+    funds.net = moved(funds.net, amount)?;
+    Ok(())
+}
+
+/// What a sweep ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Holds.
+    pub ended: Vec<(HoldId, Finished)>,
+    /// Accounts.
+    pub closed: Vec<Closed>,
+}
+
+/// Ends holds and accounts whose time is over, so many of each at most. Answers which.
+///
+/// # Errors
+/// What is stored cannot be read, written, or true.
+pub fn sweep<T: Tables + ?Sized>(tables: &mut T, now: i64, most: usize) -> Step<Swept, T::Error> {
+    let (overdue, expired) = (tables.overdue(now, most)?, tables.expired(now, most)?);
+    staged(tables, |rows| {
+        let mut swept = Swept::default();
+        for id in overdue {
+            let Some(finished) = end(rows, id, Finish::Lost)? else {
+                return inconsistent(format!("hold {id} is overdue, and is missing"));
+            };
+            swept.ended.push((id, finished));
+        }
+        for id in expired {
+            shut(rows, &id, &mut swept.closed)?;
+        }
+        Ok(swept)
+    })
+}

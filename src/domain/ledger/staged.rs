@@ -1,0 +1,80 @@
+//! What a step is about to change, kept apart from the rows until the step has gone well to its end.
+
+use std::collections::BTreeMap;
+
+use super::{Account, AccountId, Hold, HoldId, Step, Tables, TransferId, inconsistent};
+
+/// Rows as a step means to leave them.
+pub(super) struct Staged<'a, T: ?Sized> {
+    tables: &'a mut T,
+    accounts: BTreeMap<AccountId, Account>,
+    holds: BTreeMap<HoldId, Hold>,
+    transfer: Option<(TransferId, [u8; 32])>,
+}
+
+/// Takes a step whole or not at all: of one that fails halfway nothing is written, whether or not
+/// the store can take back what was.
+pub(super) fn staged<T: Tables + ?Sized, R>(
+    tables: &mut T,
+    step: impl FnOnce(&mut Staged<'_, T>) -> Step<R, T::Error>,
+) -> Step<R, T::Error> {
+    let (accounts, holds) = (BTreeMap::new(), BTreeMap::new());
+    let mut rows = Staged { tables, accounts, holds, transfer: None };
+    let outcome = step(&mut rows)?;
+    let Staged { tables, accounts, holds, transfer } = rows;
+    for (id, account) in accounts {
+        tables.put_account(&id, account)?;
+    }
+    for (id, hold) in holds {
+        tables.put_hold(id, hold)?;
+    }
+    if let Some((id, fingerprint)) = transfer {
+        tables.put_transfer(id, fingerprint)?;
+    }
+    Ok(outcome)
+}
+
+impl<T: Tables + ?Sized> Staged<'_, T> {
+    pub(super) fn account(&mut self, id: &AccountId) -> Result<Option<Account>, T::Error> {
+        match self.accounts.get(id) {
+            Some(account) => Ok(Some(account.clone())),
+            None => self.tables.account(id),
+        }
+    }
+
+    /// An account that others speak of, and that must be there for that.
+    pub(super) fn known(&mut self, id: &AccountId) -> Step<Account, T::Error> {
+        match self.account(id)? {
+            Some(account) => Ok(account),
+            None => inconsistent(format!("account {id:?} is missing")),
+        }
+    }
+
+    pub(super) fn put_account(&mut self, id: &AccountId, account: Account) {
+        self.accounts.insert(id.clone(), account);
+    }
+
+    /// Those that were there when the step began.
+    pub(super) fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, T::Error> {
+        self.tables.children(id)
+    }
+
+    pub(super) fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, T::Error> {
+        match self.holds.get(&id) {
+            Some(hold) => Ok(Some(hold.clone())),
+            None => self.tables.hold(id),
+        }
+    }
+
+    pub(super) fn put_hold(&mut self, id: HoldId, hold: Hold) {
+        self.holds.insert(id, hold);
+    }
+
+    pub(super) fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, T::Error> {
+        self.tables.transfer(id)
+    }
+
+    pub(super) fn put_transfer(&mut self, id: TransferId, fingerprint: [u8; 32]) {
+        self.transfer = Some((id, fingerprint));
+    }
+}

@@ -1,0 +1,321 @@
+//! The file: opened and checked, and every way in which it fails told in words.
+
+use std::{
+    cell::Cell,
+    fs,
+    hash::{BuildHasher, RandomState},
+    io,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, Error, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::{Place, Unavailable, schema};
+use crate::{
+    domain::{
+        budget::Durability,
+        keyed::Key,
+        ledger::Broken,
+        record::{Head, hex},
+    },
+    store::{Failure, keys},
+};
+
+/// Versions before this one can damage a file that several connections write (3.51.3, "WAL-reset").
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// So long a step waits for other processes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Statements that are kept prepared: more than there are.
+const STATEMENTS: usize = 64;
+
+/// Processes lock the file by its inode, and lose their locks when they close any handle to it. The
+/// handle that makes the file must be closed before it is opened in earnest.
+static OPENING: Mutex<()> = Mutex::new(());
+
+pub(super) struct File {
+    pub(super) db: Connection,
+    /// Signs the end of the chain.
+    pub(super) key: Key,
+    place: Place,
+    identity: Option<Identity>,
+    /// Set when reading failed, though the transaction went on.
+    sour: Cell<bool>,
+}
+
+/// Tells a file from another one of the same name.
+type Identity = (u64, u64);
+
+impl File {
+    /// Opens the file, and makes it if it is not there.
+    pub(super) fn open(place: &Place) -> Result<Self, Unavailable> {
+        let key = keys::key(place.keys.as_deref())?.derive("record head");
+        let path = &place.path;
+        let opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        make(path)?;
+        // An absolute path is never taken for a URI.
+        let absolute = std::path::absolute(path).map_err(|error| unmade(path, &error))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(absolute, flags).map_err(|e| told(path, &e))?;
+        drop(opening);
+        let identity = identity(path);
+        let place = place.clone();
+        let mut file = Self { db, key, place, identity, sour: Cell::new(false) };
+        file.prepare()?;
+        Ok(file)
+    }
+
+    /// Whether the file is still the one that has its name.
+    pub(super) fn is_in_place(&self, place: &Place) -> bool {
+        identity(&place.path) == self.identity
+    }
+
+    pub(super) fn begin(&self, looks: bool) -> Result<(), Unavailable> {
+        self.execute(if looks { "BEGIN" } else { "BEGIN IMMEDIATE" })
+    }
+
+    pub(super) fn commit(&self) -> Result<(), Unavailable> {
+        self.execute("COMMIT")
+    }
+
+    /// Some failures roll back by themselves; what is written after is not part of a transaction.
+    pub(super) fn still_begun(&self) -> Result<(), Unavailable> {
+        match self.db.is_autocommit() {
+            false => Ok(()),
+            true => Err(unavailable(format!(
+                "`{}`: a failure ended the transaction",
+                self.place.path.display()
+            ))),
+        }
+    }
+
+    pub(super) fn roll_back(&self) {
+        if !self.db.is_autocommit() {
+            // A connection that cannot even do this is closed, which does it.
+            let _ = self.execute("ROLLBACK");
+        }
+    }
+
+    pub(super) fn execute(&self, sql: &str) -> Result<(), Unavailable> {
+        let done = self.db.prepare_cached(sql).and_then(|mut sql| sql.execute([]));
+        done.map(|_| ()).map_err(|error| told(&self.place.path, &error))
+    }
+
+    /// Whether the file should be opened anew.
+    pub(super) fn is_sour(&self) -> bool {
+        self.sour.get()
+    }
+
+    /// What a read failed with. Only this step fails, unless the transaction is over.
+    pub(super) fn unread(&self, error: &Error) -> Failure {
+        if matches!(error, Error::SqliteFailure(..)) {
+            self.sour.set(true);
+        }
+        Failure(told(&self.place.path, error).cause)
+    }
+
+    /// What a write failed with.
+    pub(super) fn unwritten(&self, error: &Error) -> Unavailable {
+        told(&self.place.path, error)
+    }
+
+    /// What failed a step alone.
+    pub(super) fn contradicts(&self, broken: &Broken<Failure>) -> Unavailable {
+        unavailable(match broken {
+            Broken::Tables(failure) => failure.to_string(),
+            Broken::Inconsistent(_) => format!("`{}`: {broken}", self.place.path.display()),
+        })
+    }
+
+    /// Why no record is bound to an end of the chain that somebody else wrote.
+    pub(super) fn not_vouched(&self) -> Failure {
+        let key = match &self.place.keys {
+            Some(keys) => format!("the key `{}`", keys.join("key").display()),
+            None => "the key of this process".to_owned(),
+        };
+        Failure(format!(
+            "the records in `{}` do not end as they were left with {key}: restore both, or move both away to begin anew (`tollgate audit verify` says more)",
+            self.place.path.display()
+        ))
+    }
+
+    fn prepare(&mut self) -> Result<(), Unavailable> {
+        let path = self.place.path.clone();
+        let wrong = |error: Error| told(&path, &error);
+        if rusqlite::version_number() < OLDEST_SQLITE {
+            let version = rusqlite::version();
+            return Err(unavailable(format!("SQLite {version} is too old: 3.51.3 is needed")));
+        }
+        self.db.busy_handler(Some(patience())).map_err(wrong)?;
+        self.db.set_prepared_statement_cache_capacity(STATEMENTS);
+        ours(&self.db, &path)?;
+        if self.db.is_readonly(rusqlite::MAIN_DB).map_err(wrong)? {
+            return Err(told(&path, &plain(rusqlite::ffi::SQLITE_READONLY)));
+        }
+        let mode = patiently(|| {
+            self.db.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
+        });
+        let mode: String = mode.map_err(wrong)?;
+        if mode != "wal" {
+            return Err(unavailable(format!(
+                "`{}` is on a file system that processes cannot share (`journal_mode` is {mode}); set `store.path` to a local disk",
+                path.display()
+            )));
+        }
+        let synchronous = match self.place.durability {
+            Durability::Process => "NORMAL",
+            Durability::Power => "FULL",
+        };
+        self.db.pragma_update(None, "synchronous", synchronous).map_err(wrong)?;
+        self.db.pragma_update(None, "trusted_schema", false).map_err(wrong)?;
+        self.create()
+    }
+
+    /// Makes the tables, unless they are there or another process was faster.
+    fn create(&mut self) -> Result<(), Unavailable> {
+        let path = self.place.path.clone();
+        let wrong = |error: Error| told(&path, &error);
+        if ours(&self.db, &path)? {
+            return Ok(());
+        }
+        let tx =
+            self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
+        if !ours(&tx, &path)? {
+            let chain = hex(&keys::random::<16>()?);
+            tx.execute_batch(schema::CREATE).map_err(wrong)?;
+            tx.pragma_update(None, "application_id", schema::APPLICATION).map_err(wrong)?;
+            tx.pragma_update(None, "user_version", schema::VERSION).map_err(wrong)?;
+            super::rows::put_head(&tx, &self.key, &Head::genesis(&chain)).map_err(wrong)?;
+        }
+        tx.commit().map_err(wrong)
+    }
+}
+
+/// Whether the tables are there. False of an empty file.
+fn ours(db: &Connection, path: &Path) -> Result<bool, Unavailable> {
+    let pragma = |name| patiently(|| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0)));
+    let tables =
+        || patiently(|| db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)));
+    let wrong = |error: Error| told(path, &error);
+    let application = pragma("application_id").map_err(wrong)?;
+    let version = pragma("user_version").map_err(wrong)?;
+    let tables: i64 = tables().map_err(wrong)?;
+    let shown = path.display();
+    match (application, version) {
+        (schema::APPLICATION, schema::VERSION) => Ok(true),
+        (schema::APPLICATION, _) => Err(unavailable(format!(
+            "`{shown}` was written by another version of tollgate (its tables are version {version}, not {}); use the newest tollgate, or move the file away",
+            schema::VERSION
+        ))),
+        (0, 0) if tables == 0 => Ok(false),
+        _ => Err(unavailable(format!(
+            "`{shown}` is the database of another application; set `store.path` to another file"
+        ))),
+    }
+}
+
+fn make(path: &Path) -> Result<(), Unavailable> {
+    if path.is_dir() {
+        return Err(unavailable(format!(
+            "`{}` is a directory; set `store.path` to a file",
+            path.display()
+        )));
+    }
+    if let Some(dir) = path.parent() {
+        keys::make_private(dir).map_err(|error| unmade(path, &error))?;
+    }
+    match keys::create_private(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unmade(path, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn unmade(path: &Path, error: &io::Error) -> Unavailable {
+    unavailable(format!(
+        "`{}` cannot be made: {error}; make its directory writable, or set `store.path`",
+        path.display()
+    ))
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<Identity> {
+    fs::metadata(path).ok().map(|_| (0, 0))
+}
+
+/// Waits while other processes write: short pauses of random length, so that none is always late.
+/// SQLite's own grow to 100 ms, and let one process starve beside busy ones.
+fn patience() -> impl FnMut(i32) -> bool + Send + 'static {
+    let mut since = Instant::now();
+    let random = RandomState::new();
+    move |tries| {
+        if tries == 0 {
+            since = Instant::now();
+        }
+        let pause = 200 + random.hash_one((tries, since)) % 2_800;
+        thread::sleep(Duration::from_micros(pause));
+        since.elapsed() < PATIENCE
+    }
+}
+
+/// Tries again what SQLite answers to be busy without asking [`patience`].
+fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let since = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if is_busy(&error) && since.elapsed() < PATIENCE => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_busy(error: &Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+fn plain(code: i32) -> Error {
+    Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
+}
+
+/// A failure in words: what, where, what to do.
+fn told(path: &Path, error: &Error) -> Unavailable {
+    let shown = path.display();
+    unavailable(match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
+            "`{shown}` was locked by another process for {} s; end what holds it",
+            PATIENCE.as_secs()
+        ),
+        Some(ErrorCode::DiskFull) => format!("the disk of `{shown}` is full; free some space"),
+        Some(ErrorCode::ReadOnly) => format!(
+            "`{shown}` cannot be written; make it and its directory writable, or set `store.path`"
+        ),
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => format!(
+            "`{shown}` cannot be opened ({error}); check the permissions of it and of its directory"
+        ),
+        Some(ErrorCode::NotADatabase) => format!(
+            "`{shown}` is not a database; move it away, or set `store.path` to another file"
+        ),
+        Some(ErrorCode::DatabaseCorrupt) => {
+            format!("`{shown}` is damaged ({error}); restore it, or move it away to begin anew")
+        }
+        Some(ErrorCode::SystemIoFailure) => {
+            format!("`{shown}` cannot be read or written ({error}); check its disk")
+        }
+        _ => format!("`{shown}`: {error}"),
+    })
+}
+
+fn unavailable(cause: String) -> Unavailable {
+    Unavailable { cause, maybe_applied: false }
+}

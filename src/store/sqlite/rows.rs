@@ -1,0 +1,279 @@
+//! Rows as SQL.
+
+use rusqlite::{
+    Connection, Error, OptionalExtension, Row, params,
+    types::{Type, ValueRef},
+};
+
+use crate::domain::{
+    credits::Credits,
+    keyed::Key,
+    ledger::{
+        About, Account, AccountId, Ceiling, Funds, Hold, HoldId, HoldState, Kind, TransferId,
+    },
+    period::Period,
+    record::{Hash, Head, Sealed},
+};
+
+/// The accounts below one.
+pub(super) const CHILDREN: &str = "SELECT id FROM account WHERE parent = ?1 ORDER BY id";
+/// Accounts whose time is over.
+pub(super) const EXPIRED: &str = "SELECT id FROM account WHERE open AND expires IS NOT NULL AND expires <= ?1 ORDER BY id LIMIT ?2";
+/// All accounts.
+pub(super) const ACCOUNTS: &str = "SELECT * FROM account ORDER BY id";
+/// Holds whose time is over.
+pub(super) const OVERDUE: &str =
+    "SELECT id FROM hold WHERE state = 0 AND deadline <= ?1 ORDER BY deadline, id LIMIT ?2";
+/// All holds.
+pub(super) const HOLDS: &str = "SELECT * FROM hold";
+/// Some records.
+pub(super) const RECORDS: &str =
+    "SELECT seq, line, hash FROM record WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+
+type Read<T> = rusqlite::Result<T>;
+
+pub(super) fn account(db: &Connection, id: &AccountId) -> Read<Option<Account>> {
+    let mut sql = db.prepare_cached("SELECT * FROM account WHERE id = ?1")?;
+    sql.query_row([id.as_str()], |row| account_row(row).map(|(_, account)| account)).optional()
+}
+
+pub(super) fn account_id(row: &Row<'_>) -> Read<AccountId> {
+    Ok(AccountId::from(text(row, 0)?))
+}
+
+/// In the order of the columns.
+pub(super) fn account_row(row: &Row<'_>) -> Read<(AccountId, Account)> {
+    let kind = match text(row, 6)? {
+        "funded" => Kind::Funded(Funds {
+            issued: credits(row, 7)?,
+            declared: credits(row, 8)?,
+            net: row.get(9)?,
+            available: row.get(10)?,
+            unlimited: row.get(11)?,
+        }),
+        _ => Kind::Ceiling(Ceiling {
+            limit: credits(row, 12)?,
+            period: period(row, 13)?,
+            window: row.get(14)?,
+            used: credits(row, 15)?,
+            carved: credits(row, 16)?,
+            granted: credits(row, 17)?,
+        }),
+    };
+    let parent: Option<String> = row.get(1)?;
+    let account = Account {
+        parent: parent.map(|parent| AccountId::from(parent.as_str())),
+        kind,
+        open: row.get(2)?,
+        reserved: credits(row, 3)?,
+        spent: credits(row, 4)?,
+        expires: row.get(5)?,
+    };
+    Ok((account_id(row)?, account))
+}
+
+pub(super) fn put_account(db: &Connection, id: &AccountId, account: &Account) -> Read<()> {
+    const PUT: &str = "INSERT OR REPLACE INTO account VALUES
+        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
+    let (funds, ceiling) = match &account.kind {
+        Kind::Funded(funds) => (Some(funds), None),
+        Kind::Ceiling(ceiling) => (None, Some(ceiling)),
+    };
+    db.prepare_cached(PUT)?.execute(params![
+        id.as_str(),
+        account.parent.as_ref().map(AccountId::as_str),
+        account.open,
+        account.reserved.signed(),
+        account.spent.signed(),
+        account.expires,
+        if funds.is_some() { "funded" } else { "ceiling" },
+        funds.map(|funds| funds.issued.signed()),
+        funds.map(|funds| funds.declared.signed()),
+        funds.map(|funds| funds.net),
+        funds.map(|funds| funds.available),
+        funds.map(|funds| funds.unlimited),
+        ceiling.map(|ceiling| ceiling.limit.signed()),
+        ceiling.and_then(|ceiling| ceiling.period).map(Period::as_str),
+        ceiling.map(|ceiling| ceiling.window),
+        ceiling.map(|ceiling| ceiling.used.signed()),
+        ceiling.map(|ceiling| ceiling.carved.signed()),
+        ceiling.map(|ceiling| ceiling.granted.signed()),
+    ])?;
+    Ok(())
+}
+
+pub(super) fn hold(db: &Connection, id: HoldId) -> Read<Option<Hold>> {
+    let mut sql = db.prepare_cached("SELECT * FROM hold WHERE id = ?1")?;
+    sql.query_row([id.0.to_be_bytes()], hold_row).optional()
+}
+
+pub(super) fn hold_id(row: &Row<'_>) -> Read<HoldId> {
+    row.get(0).map(|id| HoldId(u128::from_be_bytes(id)))
+}
+
+/// In the order of the columns.
+pub(super) fn hold_row(row: &Row<'_>) -> Read<Hold> {
+    let state = match row.get(2)? {
+        0 => HoldState::Open,
+        1 => HoldState::Posted {
+            amount: credits(row, 3)?,
+            uncertain: row.get(4)?,
+            refunded: credits(row, 5)?,
+        },
+        _ => HoldState::Voided,
+    };
+    let path = serde_json::from_str(text(row, 10)?);
+    Ok(Hold {
+        amount: credits(row, 1)?,
+        state,
+        forced: row.get(6)?,
+        charge_if_lost: row.get(7)?,
+        fingerprint: row.get(8)?,
+        deadline: row.get(9)?,
+        path: path.map_err(|error| unreadable(10, Type::Text, error))?,
+        about: About { agent: row.get(11)?, server: row.get(12)?, tool: row.get(13)? },
+    })
+}
+
+pub(super) fn put_hold(db: &Connection, id: HoldId, hold: &Hold) -> Read<()> {
+    const PUT: &str = "INSERT INTO hold VALUES
+        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+    let path = serde_json::to_string(&hold.path);
+    let path = path.map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
+    let (state, posted, uncertain, refunded) = ended(hold.state);
+    db.prepare_cached(PUT)?.execute(params![
+        id.0.to_be_bytes(),
+        hold.amount.signed(),
+        state,
+        posted,
+        uncertain,
+        refunded,
+        hold.forced,
+        hold.charge_if_lost,
+        hold.fingerprint,
+        hold.deadline,
+        path,
+        hold.about.agent,
+        hold.about.server,
+        hold.about.tool,
+    ])?;
+    Ok(())
+}
+
+/// What can change of a hold.
+pub(super) fn change_hold(db: &Connection, id: HoldId, hold: &Hold) -> Read<()> {
+    const CHANGE: &str = "UPDATE hold
+        SET state = ?2, posted = ?3, uncertain = ?4, refunded = ?5, deadline = ?6 WHERE id = ?1";
+    let (state, posted, uncertain, refunded) = ended(hold.state);
+    let id = id.0.to_be_bytes();
+    let params = params![id, state, posted, uncertain, refunded, hold.deadline];
+    db.prepare_cached(CHANGE)?.execute(params)?;
+    Ok(())
+}
+
+/// State, posted, uncertain, refunded.
+fn ended(state: HoldState) -> (i64, i64, bool, i64) {
+    match state {
+        HoldState::Open => (0, 0, false, 0),
+        HoldState::Posted { amount, uncertain, refunded } => {
+            (1, amount.signed(), uncertain, refunded.signed())
+        }
+        HoldState::Voided => (2, 0, false, 0),
+    }
+}
+
+pub(super) fn transfer(db: &Connection, id: TransferId) -> Read<Option<[u8; 32]>> {
+    let mut sql = db.prepare_cached("SELECT fingerprint FROM transfer WHERE id = ?1")?;
+    sql.query_row([id.0.to_be_bytes()], |row| row.get(0)).optional()
+}
+
+pub(super) fn put_transfer(db: &Connection, id: TransferId, fingerprint: &[u8; 32]) -> Read<()> {
+    let mut sql = db.prepare_cached("INSERT INTO transfer VALUES (?1, ?2)")?;
+    sql.execute((id.0.to_be_bytes(), fingerprint)).map(|_| ())
+}
+
+pub(super) fn put_record(db: &Connection, sealed: &Sealed) -> Read<()> {
+    let mut sql = db.prepare_cached("INSERT INTO record VALUES (?1, ?2, ?3)")?;
+    sql.execute((signed(sealed.seq), &sealed.line, sealed.hash)).map(|_| ())
+}
+
+/// A record as it is kept, whatever that is: what cannot be one is never what its hash is of.
+pub(super) fn record(row: &Row<'_>) -> Read<Sealed> {
+    let line = match row.get_ref(1)? {
+        ValueRef::Text(bytes) => match str::from_utf8(bytes) {
+            Ok(line) => line.to_owned(),
+            // Not the text with replacement characters, which might be what once was there.
+            Err(_) => format!("not UTF-8: {}", String::from_utf8_lossy(bytes)),
+        },
+        other => format!("not a text, but {}", other.data_type()),
+    };
+    Ok(Sealed { seq: unsigned(row, 0)?, line, hash: hash(row, 2)?.unwrap_or_default() })
+}
+
+/// The end of the chain, whatever is kept of it, and whether it was signed with this key.
+pub(super) fn head(db: &Connection, key: &Key) -> Read<(Head, bool)> {
+    let mut sql = db.prepare_cached("SELECT chain, seq, hash, mac FROM head WHERE one = 1")?;
+    let found = sql.query_row([], |row| {
+        let chain = match row.get_ref(0)? {
+            ValueRef::Text(chain) => String::from_utf8_lossy(chain).into_owned(),
+            _ => String::new(),
+        };
+        let hash = hash(row, 2)?;
+        let head = Head { chain, seq: unsigned(row, 1)?, hash: hash.unwrap_or_default() };
+        let mac = self::hash(row, 3)?;
+        let vouched = mac.is_some_and(|mac| key.verifies(&signature_text(&head), &mac));
+        Ok((head, vouched && hash.is_some()))
+    });
+    let nothing = || (Head { chain: String::new(), seq: 0, hash: [0; 32] }, false);
+    found.optional().map(|found| found.unwrap_or_else(nothing))
+}
+
+pub(super) fn put_head(db: &Connection, key: &Key, head: &Head) -> Read<()> {
+    let mac = key.mac(&signature_text(head));
+    let mut sql = db.prepare_cached("INSERT OR REPLACE INTO head VALUES (1, ?1, ?2, ?3, ?4)")?;
+    sql.execute((&head.chain, signed(head.seq), head.hash, mac)).map(|_| ())
+}
+
+/// Of fixed length up to the chain's name, so that no two heads have the same.
+fn signature_text(head: &Head) -> Vec<u8> {
+    [&head.seq.to_be_bytes()[..], &head.hash, head.chain.as_bytes()].concat()
+}
+
+fn text<'a>(row: &'a Row<'_>, column: usize) -> Read<&'a str> {
+    Ok(row.get_ref(column)?.as_str()?)
+}
+
+fn hash(row: &Row<'_>, column: usize) -> Read<Option<Hash>> {
+    Ok(row.get_ref(column)?.as_blob().ok().and_then(|bytes| bytes.try_into().ok()))
+}
+
+fn credits(row: &Row<'_>, column: usize) -> Read<Credits> {
+    let number: i64 = row.get(column)?;
+    let credits = u64::try_from(number).ok().and_then(Credits::new);
+    credits.ok_or(Error::IntegralValueOutOfRange(column, number))
+}
+
+fn period(row: &Row<'_>, column: usize) -> Read<Option<Period>> {
+    let Some(word) = row.get_ref(column)?.as_str_or_null()? else { return Ok(None) };
+    let period = Period::WORDS.into_iter().find(|(known, _)| *known == word);
+    let unknown = || unreadable(column, Type::Text, format!("`{word}` is no period"));
+    period.map(|(_, period)| Some(period)).ok_or_else(unknown)
+}
+
+fn unreadable(
+    column: usize,
+    of: Type,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::FromSqlConversionFailure(column, of, error.into())
+}
+
+/// A place in the chain; one that cannot be is 0, where nothing is.
+fn unsigned(row: &Row<'_>, column: usize) -> Read<u64> {
+    let number = row.get_ref(column)?.as_i64().unwrap_or_default();
+    Ok(u64::try_from(number).unwrap_or_default())
+}
+
+fn signed(place: u64) -> i64 {
+    i64::try_from(place).unwrap_or(i64::MAX)
+}
