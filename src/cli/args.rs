@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::Exit;
+use super::{Exit, audit::AuditArgs, budget::BudgetArgs, usage::UsageArgs};
 use crate::config::Options;
 
 /// The gateway between AI agents and their MCP servers.
@@ -34,7 +34,8 @@ Settings are looked for as .mcp.json, .mcp-gateway-rules.json and gateway.yaml i
 directory, in ./config and in ~/.config/tollgate. A gateway that serves reads them again when they
 change, and at SIGHUP.
 
-Exit status: 0 done, 1 failed, 2 usage or settings wrong, 3 refused by policy.";
+Exit status: 0 done, 1 failed, 2 usage or settings wrong, 3 refused by policy or
+budget, 4 records altered, 5 records missing.";
 
 /// Where the settings are.
 #[derive(Clone, Debug, Args)]
@@ -86,6 +87,14 @@ pub(super) enum Command {
     Tokens,
     /// Tell which rule decides whether an agent may call a tool, what a call costs and who pays
     Explain(ExplainArgs),
+    /// See the credits of accounts; give them, give them back, recount them
+    #[command(subcommand)]
+    Budget(BudgetArgs),
+    /// Tell what calls came to: how many, how long, how many credits
+    Usage(UsageArgs),
+    /// Read the records of what was decided and what moved, and verify them
+    #[command(subcommand)]
+    Audit(AuditArgs),
     /// Run one server and end its whole process tree with the gateway (used by the gateway itself)
     #[command(hide = true)]
     Supervise(SuperviseArgs),

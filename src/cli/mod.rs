@@ -1,17 +1,21 @@
 //! Floor 4: one file per command; wires everything together.
 
 mod args;
+mod audit;
+mod budget;
 mod call;
 mod check;
 mod demo;
 mod explain;
 mod logging;
 mod output;
+mod records;
 mod reload;
 mod serve;
 mod session;
 mod summary;
 mod tokens;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -31,6 +35,10 @@ pub enum Exit {
     Settings,
     /// 3: policy or budget refused.
     Refused,
+    /// 4: the chain of records is broken.
+    Broken,
+    /// 5: records are missing at the end of their chain.
+    Incomplete,
     /// The exit status of a supervised server.
     Server(u8),
 }
@@ -42,6 +50,8 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Settings => 2,
             Exit::Refused => 3,
+            Exit::Broken => 4,
+            Exit::Incomplete => 5,
             Exit::Server(status) => status,
         })
     }
@@ -60,6 +70,9 @@ pub fn main() -> Exit {
         Some(Command::Call(call)) => call::call(&cli.settings, &call, &output),
         Some(Command::Tokens) => tokens::run(&cli.settings, &output),
         Some(Command::Explain(explain)) => explain::run(&cli.settings, &explain, &output),
+        Some(Command::Budget(budget)) => budget::run(&cli.settings, &budget, &output),
+        Some(Command::Usage(usage)) => usage::run(&cli.settings, &usage, &output),
+        Some(Command::Audit(audit)) => audit::run(&cli.settings, &audit, &output),
         Some(Command::Demo) => demo::run(&output),
         Some(Command::Supervise(supervise)) => Ok(supervise.run()),
     };

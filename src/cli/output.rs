@@ -22,6 +22,11 @@ impl Output {
         let _ = writeln!(io::stdout(), "{text}");
     }
 
+    /// A line of a result without an end; answers whether anybody reads on.
+    pub(super) fn goes_on(&self, text: &str) -> bool {
+        writeln!(io::stdout(), "{text}").is_ok()
+    }
+
     /// A result as JSON: indented for people, one line for programs.
     pub(super) fn value(&self, value: &Value) {
         match io::stdout().is_terminal() {
@@ -53,6 +58,12 @@ impl Output {
 pub(super) fn note(text: &str) {
     // As for `line`.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// A line for people on standard error that the next one replaces.
+pub(super) fn passing(text: &str) {
+    // As for `line`.
+    let _ = write!(io::stderr(), "{text}\r");
 }
 
 /// Whether people watch standard error.

@@ -8,7 +8,7 @@ use super::{
     args::{ServeArgs, SettingsArgs},
     logging,
     output::note,
-    reload, session, summary,
+    records, reload, session, summary,
 };
 use crate::{
     config::{Environment, Options, Watch},
@@ -17,6 +17,7 @@ use crate::{
         settings::{Level, Settings},
     },
     gateway::{Gateway, Undeclared, serve_stdio},
+    journal::mirror::Mirror,
 };
 
 pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit> {
@@ -40,17 +41,32 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     let level = if settings.debug { Level::Debug } else { logging.level.unwrap_or(Level::Info) };
     let secrets = logging::start(level, logging.json, settings.redactor.clone());
     introduce(&settings);
+    let audit_log = settings.audit_log.clone();
     let gateway = runtime.block_on(async { session::gateway(settings, &env) });
     if let Err(undeclarable) = runtime.block_on(open_accounts(&gateway)) {
         note(&format!("error: {undeclarable}"));
         return Ok(Exit::Settings);
     }
+    let mirror = audit_log.map(|path| {
+        runtime.block_on(async { Mirror::start(path, records::source(gateway.ledger())) })
+    });
+    let mirror = match mirror.transpose() {
+        Ok(mirror) => mirror,
+        Err(cause) => {
+            note(&format!("error: GATEWAY_AUDIT_LOG: {cause}"));
+            return Ok(Exit::Settings);
+        }
+    };
     let outcome = runtime.block_on(async {
         let sweeping = gateway.clone();
         tokio::spawn(async move { sweeping.sweep().await });
         gateway.start_eager();
         tokio::spawn(reload::follow(watch, gateway.clone(), secrets));
-        serve_stdio(gateway, shutdown).await
+        let outcome = serve_stdio(gateway, shutdown).await;
+        if let Some(mirror) = mirror {
+            mirror.stop().await;
+        }
+        outcome
     });
     // A read of standard input may still hang in a thread of the runtime.
     runtime.shutdown_background();

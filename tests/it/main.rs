@@ -32,6 +32,7 @@ mod http_limits;
 mod http_meanwhile;
 mod http_server;
 mod identity;
+mod journal;
 mod meanwhile;
 mod minify_model;
 mod policy;

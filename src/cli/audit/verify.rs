@@ -1,0 +1,116 @@
+//! `tollgate audit verify`.
+
+use std::{fs::File, io::BufReader, path::Path};
+
+use anyhow::Context;
+use serde_json::json;
+
+use crate::{
+    cli::{
+        Exit,
+        args::SettingsArgs,
+        output::{Output, note, passing, watched},
+        records, session,
+    },
+    domain::record::Head,
+    journal::verify,
+};
+
+/// People are told how far it is every so many records.
+const STEP: u64 = 50_000;
+
+/// What following the records came to.
+struct Verdict {
+    records: u64,
+    broken: Option<(u64, String)>,
+    incomplete: Option<String>,
+    /// What was not verified, though nothing is wrong.
+    note: Option<String>,
+}
+
+pub(super) fn store(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
+    let settings = session::settings(args)?;
+    let ledger = records::ledger(&settings)?;
+    let verdict = session::runtime()?.block_on(async {
+        let head = records::answer(ledger.head()).await?;
+        if watched() && head.seq > STEP {
+            note(&format!("following {} records…", head.seq));
+        }
+        let source = records::source(&ledger);
+        let mut at = Head::genesis(&head.chain);
+        let mut verdict = Verdict { records: 0, broken: None, incomplete: None, note: None };
+        while at.seq < head.seq {
+            let page = source.after(at.seq).await.map_err(records::unusable)?;
+            if page.is_empty() {
+                let missing = format!("records end at {} of {}", at.seq, head.seq);
+                verdict.incomplete = Some(missing);
+                break;
+            }
+            for sealed in page {
+                if let Err(unlinked) = at.follow(&sealed) {
+                    verdict.broken = Some((at.seq + 1, unlinked.to_string()));
+                    return Ok(verdict);
+                }
+                verdict.records += 1;
+            }
+        }
+        anyhow::Ok(verdict)
+    })?;
+    Ok(told(&verdict, output))
+}
+
+pub(super) fn file(path: &Path, output: &Output) -> anyhow::Result<Exit> {
+    let place = || path.display().to_string();
+    let file = File::open(path).with_context(place)?;
+    let followed = verify::follow(BufReader::with_capacity(1 << 20, file), progress);
+    let followed = followed.with_context(place)?;
+    let mut notes = Vec::new();
+    if let Some((first, _)) = followed.places.filter(|(first, _)| *first > 1) {
+        notes.push(format!(
+            "the file begins at record {first}: what was before, and the text of that record, cannot be verified here"
+        ));
+    }
+    if followed.chains > 1 {
+        notes.push(format!("the records are of {} chains", followed.chains));
+    }
+    let verdict = Verdict {
+        records: followed.records,
+        broken: followed.broken,
+        incomplete: followed.incomplete,
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
+    };
+    Ok(told(&verdict, output))
+}
+
+fn progress(records: u64) {
+    if records.is_multiple_of(STEP) && watched() {
+        passing(&format!("{records} records followed"));
+    }
+}
+
+fn told(verdict: &Verdict, output: &Output) -> Exit {
+    let Verdict { records, broken, incomplete, note } = verdict;
+    let (word, exit) = match (broken, incomplete) {
+        (Some(_), _) => ("broken", Exit::Broken),
+        (None, Some(_)) => ("incomplete", Exit::Incomplete),
+        (None, None) => ("ok", Exit::Done),
+    };
+    let cause = broken.as_ref().map(|(_, cause)| cause).or(incomplete.as_ref());
+    if output.json {
+        output.value(&json!({
+            "verdict": word,
+            "records": records,
+            "first_bad": broken.as_ref().map(|(seq, _)| seq),
+            "cause": cause,
+            "note": note,
+        }));
+        return exit;
+    }
+    let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+    output.line(&format!("{word}{cause}"));
+    output.line(&format!("  {records} records are what they were"));
+    if let Some(note) = note {
+        output.line(&format!("  {note}"));
+    }
+    exit
+}

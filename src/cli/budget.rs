@@ -1,0 +1,287 @@
+//! `tollgate budget`: the credits of accounts.
+
+mod holds;
+
+use std::sync::Arc;
+
+use anyhow::bail;
+use chrono::{DateTime, SecondsFormat};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    Exit,
+    args::SettingsArgs,
+    output::{Output, note},
+    records::{self, answer, plain},
+    session,
+};
+use crate::{
+    domain::{
+        credits::Credits,
+        ledger::{
+            Account, AccountId, Balance, Declaration, Transfer, TransferId, TransferRefused,
+            Transferred,
+        },
+        near::near,
+        record::Draft,
+        settings::Settings,
+    },
+    store::Ledger,
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BudgetArgs {
+    /// Show what accounts have left, hold and have spent
+    Show(ShowArgs),
+    /// Give credits to an account; to one that is counted anew by period, for its present period
+    Grant(GrantArgs),
+    /// Give back what a call was charged
+    Refund(RefundArgs),
+    /// Recount all accounts, holds and records. Exit status 1 if anything does not hold
+    Prove,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// The account, as it is shown here: root, agent/researcher/day
+    account: Option<String>,
+    /// Those of all settings that share the store, and closed ones
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GrantArgs {
+    /// The account, as `budget show` names it
+    account: String,
+    /// How many credits
+    #[arg(value_parser = credits)]
+    credits: Credits,
+    /// Why; kept in the record
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RefundArgs {
+    /// The call's hold, as `audit log` shows it; its first digits are enough, eight at least
+    hold: String,
+    /// How many credits (default: all that the call was charged)
+    #[arg(value_parser = credits)]
+    credits: Option<Credits>,
+    /// Why; kept in the record
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+}
+
+fn credits(text: &str) -> Result<Credits, String> {
+    let amount = text.parse::<u64>().ok().filter(|amount| *amount > 0);
+    let amount = amount.ok_or_else(|| "credits are a whole number from 1 on".to_owned())?;
+    Credits::try_from(amount)
+}
+
+pub(super) fn run(
+    args: &SettingsArgs,
+    asked: &BudgetArgs,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let settings = session::settings(args)?;
+    let ledger = records::ledger(&settings)?;
+    session::runtime()?.block_on(async {
+        declare(&settings, &ledger).await?;
+        let desk = Desk { settings: &settings, ledger: &ledger, output };
+        match asked {
+            BudgetArgs::Show(asked) => desk.show(asked).await,
+            BudgetArgs::Grant(asked) => desk.grant(asked).await,
+            BudgetArgs::Refund(asked) => desk.refund(asked).await,
+            BudgetArgs::Prove => desk.prove().await,
+        }
+    })
+}
+
+/// Brings accounts in line with the settings, as a gateway does when it starts: so they are there
+/// before the first call. Calls whose gateway is gone are ended.
+async fn declare(settings: &Settings, ledger: &Arc<dyn Ledger>) -> anyhow::Result<()> {
+    const AT_A_TIME: usize = 1_000;
+    let declaration = Declaration::of(&settings.budgeting, &settings.rules);
+    if let Err(undeclarable) = answer(ledger.declare(declaration, Draft::default())).await? {
+        note(&format!("warning: {undeclarable}"));
+    }
+    while answer(ledger.sweep(AT_A_TIME)).await? > 0 {}
+    Ok(())
+}
+
+/// What the commands work with.
+struct Desk<'a> {
+    settings: &'a Settings,
+    ledger: &'a Arc<dyn Ledger>,
+    output: &'a Output,
+}
+
+impl Desk<'_> {
+    async fn show(&self, asked: &ShowArgs) -> anyhow::Result<Exit> {
+        let accounts = match &asked.account {
+            Some(account) => vec![self.account(account).await?],
+            None => {
+                let mut accounts = answer(self.ledger.accounts()).await?;
+                accounts.retain(|(id, account)| asked.all || self.is_own(id) && account.open);
+                accounts
+            }
+        };
+        let mut shown = Vec::new();
+        for (id, account) in accounts {
+            if let Some(balance) = answer(self.ledger.read(id.clone())).await? {
+                shown.push((self.name(&id), account.open, balance));
+            }
+        }
+        match self.output.json {
+            true => self.output.value(&shown.iter().map(json).collect()),
+            false => self.table(&shown),
+        }
+        Ok(Exit::Done)
+    }
+
+    fn is_own(&self, id: &AccountId) -> bool {
+        id.book() == self.settings.budgeting.book
+    }
+
+    /// The name under which an account is shown: that of another book with it.
+    fn name(&self, id: &AccountId) -> String {
+        if self.is_own(id) { id.name() } else { id.as_str() }.to_owned()
+    }
+
+    /// The account of a name.
+    async fn account(&self, name: &str) -> anyhow::Result<(AccountId, Account)> {
+        let accounts = answer(self.ledger.accounts()).await?;
+        let known: Vec<String> = accounts.iter().map(|(id, _)| self.name(id)).collect();
+        let wanted = |(id, _): &(AccountId, Account)| self.name(id) == name || id.as_str() == name;
+        if let Some(found) = accounts.into_iter().find(wanted) {
+            return Ok(found);
+        }
+        match near(name, known.iter().map(String::as_str)).join("`, `") {
+            near if near.is_empty() => {
+                bail!("there is no account `{name}`; `tollgate budget show` lists those there are")
+            }
+            near => bail!("there is no account `{name}`; there is `{near}`"),
+        }
+    }
+
+    async fn grant(&self, asked: &GrantArgs) -> anyhow::Result<Exit> {
+        let (account, _) = self.account(&asked.account).await?;
+        let transfer = Transfer::Mint { account: account.clone(), amount: asked.credits };
+        let draft = Draft { note: asked.note.clone(), ..Draft::default() };
+        let done = self.transfer(transfer, draft).await?;
+        self.tell(done, |done| format!("{} credits given to {}", done.amount, self.name(&account)))
+    }
+
+    async fn refund(&self, asked: &RefundArgs) -> anyhow::Result<Exit> {
+        let source = records::source(self.ledger);
+        let found = holds::find(&source, &asked.hold).await?;
+        let transfer = Transfer::Refund { hold: found.id.clone(), amount: asked.credits };
+        let draft = Draft { note: asked.note.clone(), ..found.draft };
+        let done = self.transfer(transfer, draft).await?;
+        self.tell(done, |done| {
+            format!("{} credits given back to {}", done.amount, self.name(&done.account))
+        })
+    }
+
+    async fn transfer(
+        &self,
+        transfer: Transfer,
+        draft: Draft,
+    ) -> anyhow::Result<Result<Transferred, TransferRefused>> {
+        let id = TransferId(uuid::Uuid::now_v7().as_u128());
+        match self.ledger.transfer(id, transfer.clone(), draft.clone()).await {
+            // Under the same id, nothing moves twice.
+            Err(unavailable) if unavailable.maybe_applied => {
+                answer(self.ledger.transfer(id, transfer, draft)).await
+            }
+            other => answer(Box::pin(std::future::ready(other))).await,
+        }
+    }
+
+    fn tell(
+        &self,
+        done: Result<Transferred, TransferRefused>,
+        words: impl Fn(&Transferred) -> String,
+    ) -> anyhow::Result<Exit> {
+        let done = match done {
+            Ok(done) => done,
+            Err(refused) => bail!("{refused}"),
+        };
+        if self.output.json {
+            self.output.value(&json!({
+                "account": self.name(&done.account),
+                "credits": done.amount,
+                "remaining": done.remaining,
+            }));
+        } else {
+            let left = done.remaining.map(|left| format!("; it has {left} left"));
+            self.output.line(&format!("{}{}", words(&done), left.unwrap_or_default()));
+        }
+        Ok(Exit::Done)
+    }
+
+    async fn prove(&self) -> anyhow::Result<Exit> {
+        let proof = answer(self.ledger.prove()).await?;
+        if self.output.json {
+            self.output.value(&serde_json::to_value(&proof)?);
+        } else {
+            let row = |label: &str, text: String| self.output.line(&format!("{label:<10} {text}"));
+            row("accounts", proof.accounts.to_string());
+            row("holds", format!("{}, of which {} open", proof.holds, proof.open));
+            row("issued", proof.issued.to_string());
+            row("available", proof.available.to_string());
+            row("reserved", proof.reserved.to_string());
+            row("spent", proof.spent.to_string());
+            match proof.faults.len() {
+                0 => self.output.line("everything adds up"),
+                1 => self.output.line("1 fault:"),
+                faults => self.output.line(&format!("{faults} faults:")),
+            }
+            proof.faults.iter().for_each(|fault| self.output.line(&format!("  {}", plain(fault))));
+        }
+        Ok(if proof.faults.is_empty() { Exit::Done } else { Exit::Failed })
+    }
+
+    fn table(&self, shown: &[(String, bool, Balance)]) {
+        let overdrawn = shown.iter().any(|(_, _, balance)| balance.overdrawn > Credits::ZERO);
+        let mut header =
+            vec!["ACCOUNT", "LIMIT", "REMAINING", "RESERVED", "SPENT", "PERIOD", "RESETS AT"];
+        header.extend(overdrawn.then_some("OVERDRAWN"));
+        let or = |credits: Option<Credits>, none: &str| {
+            credits.map_or_else(|| none.to_owned(), |credits| credits.to_string())
+        };
+        let row = |(name, open, balance): &(String, bool, Balance)| {
+            let name = if *open { plain(name) } else { format!("{} (closed)", plain(name)) };
+            let mut row = vec![
+                name,
+                or(balance.limit, "none"),
+                or(balance.remaining, "unlimited"),
+                balance.reserved.to_string(),
+                balance.spent.to_string(),
+                balance.period.map_or("-", |period| period.as_str()).to_owned(),
+                resets_at(balance).unwrap_or_else(|| "-".to_owned()),
+            ];
+            row.extend(overdrawn.then(|| balance.overdrawn.to_string()));
+            row
+        };
+        self.output.table(&header, shown.iter().map(row).collect());
+    }
+}
+
+fn json((name, open, balance): &(String, bool, Balance)) -> Value {
+    let mut value = json!(balance);
+    if let Value::Object(members) = &mut value {
+        members.insert("account".to_owned(), json!(name));
+        members.insert("resets_at".to_owned(), json!(resets_at(balance)));
+        members.insert("open".to_owned(), json!(open));
+    }
+    value
+}
+
+fn resets_at(balance: &Balance) -> Option<String> {
+    let at = DateTime::from_timestamp_millis(balance.resets_at?)?;
+    Some(at.to_rfc3339_opts(SecondsFormat::Secs, true))
+}

@@ -1,0 +1,85 @@
+//! What commands that read accounts and records share: the store, and its records as the journal
+//! reads them.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, anyhow, bail};
+use futures_util::{FutureExt, TryFutureExt};
+
+use super::{output::note, session};
+use crate::{
+    config::Environment,
+    domain::{budget::Backend, render::revealed, settings::Settings},
+    journal::source::{Entry, Fetched, NewestFirst, Source},
+    store::{self, Answered, Ledger},
+};
+
+/// The store of these settings, as far as it can be seen from another process than the gateway.
+pub(super) fn ledger(settings: &Settings) -> anyhow::Result<Arc<dyn Ledger>> {
+    let store = &settings.budgeting.store;
+    let state = session::places(&Environment::of_process()).state;
+    if store.backend == Backend::Memory {
+        bail!(
+            "accounts and records are in the memory of each gateway (`budget.backend: memory`): there is nothing to see from another process"
+        );
+    }
+    if store.path.is_none() && state.is_none() {
+        bail!("there is no place for accounts and records: set HOME, or `store.path`");
+    }
+    Ok(store::open(store, state.as_deref().map(Path::new)))
+}
+
+/// The records of a store.
+pub(super) fn source(ledger: &Arc<dyn Ledger>) -> Source {
+    fn fetched<T: 'static>(answered: Answered<T>) -> Fetched<T> {
+        answered.map_err(|unavailable| unavailable.cause).boxed()
+    }
+    let (head, page) = (ledger.clone(), ledger.clone());
+    Source::new(move || fetched(head.head()), move |after, most| fetched(page.records(after, most)))
+}
+
+/// What a store answers, for a command.
+pub(super) async fn answer<T>(answered: Answered<T>) -> anyhow::Result<T> {
+    answered.await.context("the store of accounts and records cannot be used")
+}
+
+/// Shows every record to `each`, the newest first, until it answers that it has seen enough. Says how
+/// many cannot be read.
+pub(super) async fn walk(
+    mut records: NewestFirst,
+    mut each: impl FnMut(Entry) -> bool,
+) -> anyhow::Result<()> {
+    let mut unreadable = 0;
+    let mut more = true;
+    while more {
+        let Some(batch) = records.next().await.map_err(unusable)? else { break };
+        unreadable += batch.unreadable.len();
+        more = batch.entries.into_iter().all(&mut each);
+    }
+    if unreadable > 0 {
+        note(&format!(
+            "warning: {unreadable} records cannot be read and are left out; see `tollgate audit verify`"
+        ));
+    }
+    Ok(())
+}
+
+/// A store that cannot be used, for people.
+pub(super) fn unusable(cause: String) -> anyhow::Error {
+    anyhow!(cause).context("the store of accounts and records cannot be used")
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Text of records for a terminal: agents choose some of it, and nothing of it may act there.
+pub(super) fn plain(text: &str) -> String {
+    revealed(text).replace(['\n', '\r', '\t'], " ")
+}

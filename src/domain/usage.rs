@@ -1,0 +1,163 @@
+//! What calls came to, by agent, server, tool or day: counted from records, in any order.
+
+use std::collections::BTreeMap;
+
+use super::{
+    charge::Outcome,
+    histogram::Histogram,
+    record::{Decision, Draft, Event, Record},
+};
+
+/// Stands where a record names nothing.
+const NONE: &str = "-";
+
+/// What usage is told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// The agent whose rules applied.
+    Agent,
+    /// The server.
+    Server,
+    /// The tool.
+    Tool,
+    /// The day, in UTC.
+    Day,
+}
+
+impl Key {
+    /// All of them, by their words.
+    pub const WORDS: [(&str, Self); 4] = [
+        ("agent", Self::Agent),
+        ("server", Self::Server),
+        ("tool", Self::Tool),
+        ("day", Self::Day),
+    ];
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, key)| *key == self).map_or("", |(word, _)| word)
+    }
+
+    /// Several, separated by commas.
+    ///
+    /// # Errors
+    /// Says which word is none.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+        let key = |word: &str| {
+            let known = Self::WORDS.iter().find(|(known, _)| *known == word.trim());
+            known.map(|(_, key)| *key).ok_or_else(|| {
+                format!("`{word}` is none of agent, server, tool, day (separated by commas)")
+            })
+        };
+        text.split(',').map(key).collect()
+    }
+
+    /// What a record says under this key.
+    fn of(self, record: &Record) -> String {
+        let Draft { agent, server, tool, .. } = &record.draft;
+        let said = match self {
+            Self::Agent => agent.as_deref(),
+            Self::Server => server.as_deref(),
+            Self::Tool => tool.as_deref(),
+            Self::Day => record.at.split_once('T').map(|(day, _)| day),
+        };
+        said.unwrap_or(NONE).to_owned()
+    }
+}
+
+/// What some calls came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Calls that went their way to an end, whatever it was.
+    pub calls: u64,
+    /// Those of them that did not end well.
+    pub errors: u64,
+    /// Calls that were refused.
+    pub refusals: u64,
+    /// Calls that a budget would have refused, had it not been a shadow.
+    pub would_refuse: u64,
+    /// Calls that were charged though nobody knows whether the tool ran.
+    pub uncertain: u64,
+    /// Credits charged, less those given back. Below zero if the charge itself is not counted here.
+    pub credits: i128,
+    /// Bytes of results.
+    pub bytes: u64,
+    /// How long calls took, in microseconds.
+    pub latencies: Histogram,
+}
+
+impl Tally {
+    /// Whether a record of this kind is about usage at all.
+    fn counts(event: Event) -> bool {
+        matches!(event, Event::Post | Event::Void | Event::Call | Event::Refusal | Event::Refund)
+    }
+
+    fn add(&mut self, draft: &Draft) {
+        let cost = i128::from(draft.cost.unwrap_or_default());
+        match draft.event {
+            Event::Refusal if draft.decision == Some(Decision::WouldRefuse) => {
+                self.would_refuse += 1;
+            }
+            Event::Refusal => self.refusals += 1,
+            Event::Refund => self.credits -= cost,
+            Event::Post => {
+                self.credits += cost;
+                self.call(draft);
+            }
+            _ => self.call(draft),
+        }
+    }
+
+    fn call(&mut self, draft: &Draft) {
+        self.calls += 1;
+        // A server that asks for more first has not failed.
+        let well = [Outcome::Success, Outcome::Asked].map(Outcome::as_str);
+        let failed = draft.status.as_deref().is_some_and(|status| !well.contains(&status));
+        self.errors += u64::from(failed);
+        self.uncertain += u64::from(draft.uncertain);
+        self.bytes = self.bytes.saturating_add(draft.result_bytes.unwrap_or_default());
+        if let Some(took) = draft.latency_us {
+            self.latencies.add(took);
+        }
+    }
+}
+
+/// What calls came to, by the chosen keys.
+#[derive(Clone, Debug)]
+pub struct Usage {
+    keys: Vec<Key>,
+    groups: BTreeMap<Vec<String>, Tally>,
+    total: Tally,
+}
+
+impl Usage {
+    /// Nothing yet.
+    pub fn by(keys: Vec<Key>) -> Self {
+        Self { keys, groups: BTreeMap::new(), total: Tally::default() }
+    }
+
+    /// Counts a record.
+    pub fn add(&mut self, record: &Record) {
+        if !Tally::counts(record.draft.event) {
+            return;
+        }
+        let group = self.keys.iter().map(|key| key.of(record)).collect();
+        self.groups.entry(group).or_default().add(&record.draft);
+        self.total.add(&record.draft);
+    }
+
+    /// What it is told apart by.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// Each group, by what it has under the keys, in that order.
+    pub fn groups(&self) -> impl Iterator<Item = (&[String], &Tally)> {
+        self.groups.iter().map(|(group, tally)| (group.as_slice(), tally))
+    }
+
+    /// All groups together.
+    pub fn total(&self) -> &Tally {
+        &self.total
+    }
+}

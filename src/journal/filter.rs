@@ -1,0 +1,138 @@
+//! Which records are meant.
+
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, SecondsFormat};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::source::Moment;
+use crate::domain::{
+    pattern::Pattern,
+    record::{Decision, Event, Record},
+};
+
+/// What a record must have; what is None may be anything.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// The agent; `*` and `?` are wildcards, here and below.
+    pub agent: Option<Pattern>,
+    /// The server.
+    pub server: Option<Pattern>,
+    /// The tool.
+    pub tool: Option<Pattern>,
+    /// What it tells of.
+    pub event: Option<Event>,
+    /// How a call was decided.
+    pub decision: Option<Decision>,
+}
+
+impl Filter {
+    /// Whether a record is meant.
+    pub fn takes(&self, record: &Record) -> bool {
+        let draft = &record.draft;
+        let fits = |wanted: &Option<Pattern>, said: &Option<String>| {
+            let fits = |wanted: &Pattern| said.as_deref().is_some_and(|said| wanted.matches(said));
+            wanted.as_ref().is_none_or(fits)
+        };
+        fits(&self.agent, &draft.agent)
+            && fits(&self.server, &draft.server)
+            && fits(&self.tool, &draft.tool)
+            && self.event.is_none_or(|event| event == draft.event)
+            && self.decision.is_none_or(|decision| Some(decision) == draft.decision)
+    }
+}
+
+/// All events, for those who mistype one.
+const EVENTS: [Event; 11] = [
+    Event::Hold,
+    Event::Refusal,
+    Event::Post,
+    Event::Void,
+    Event::Call,
+    Event::Declare,
+    Event::Grant,
+    Event::Delegate,
+    Event::Refund,
+    Event::Close,
+    Event::Reload,
+];
+
+const DECISIONS: [Decision; 4] =
+    [Decision::Allowed, Decision::Refused, Decision::OverBudget, Decision::WouldRefuse];
+
+/// The word that records have for an event or a decision.
+pub fn word(of: &impl Serialize) -> String {
+    let word = serde_json::to_value(of).ok();
+    word.as_ref().and_then(|word| word.as_str()).unwrap_or_default().to_owned()
+}
+
+/// An event by its word.
+///
+/// # Errors
+/// Names the words there are.
+pub fn event(text: &str) -> Result<Event, String> {
+    parse(text, &EVENTS)
+}
+
+/// A decision by its word.
+///
+/// # Errors
+/// As [`event`].
+pub fn decision(text: &str) -> Result<Decision, String> {
+    parse(text, &DECISIONS)
+}
+
+fn parse<T: Serialize + DeserializeOwned>(text: &str, all: &[T]) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|_| {
+        let words: Vec<String> = all.iter().map(word).collect();
+        format!("`{text}` is none of {}", words.join(", "))
+    })
+}
+
+/// The beginning of what is meant: a time, a day (UTC), or how long ago. `now` in milliseconds since
+/// 1970.
+///
+/// # Errors
+/// Says what can be written.
+pub fn since(text: &str, now: i64) -> Result<Moment, String> {
+    let ago =
+        |ago: Duration| now.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX));
+    let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis());
+    let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
+    let millis = time
+        .or_else(|| Some(day()?.and_utc().timestamp_millis()))
+        .or_else(|| humantime::parse_duration(text).ok().map(ago));
+    let moment = millis.map(|millis| DateTime::from_timestamp_millis(millis).unwrap_or_default());
+    let moment = moment.ok_or_else(|| {
+        format!("`{text}` is no time; write 90m, 7d, 2026-11-20 or 2026-11-20T08:00:00Z")
+    })?;
+    Ok(Moment(moment.to_rfc3339_opts(SecondsFormat::Millis, true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, event, since};
+
+    #[test]
+    fn a_beginning_is_a_time_a_day_or_a_while_ago() {
+        let now = 1_795_219_200_000; // 2026-11-21T00:00:00Z
+        let check = |text: &str, expected: &str| {
+            assert_eq!(since(text, now).unwrap().0, expected, "{text}");
+        };
+        check("2026-11-20T08:00:00Z", "2026-11-20T08:00:00.000Z");
+        check("2026-11-20T08:00:00+02:00", "2026-11-20T06:00:00.000Z");
+        check("2026-11-20", "2026-11-20T00:00:00.000Z");
+        check("90m", "2026-11-20T22:30:00.000Z");
+        check("1d 2h", "2026-11-19T22:00:00.000Z");
+        check("1000000years", "1970-01-01T00:00:00.000Z");
+        for wrong in ["", "yesterday", "2026-13-01", "-5m"] {
+            assert!(since(wrong, now).unwrap_err().contains("is no time"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_none_is_answered_with_those_there_are() {
+        assert_eq!(event("post"), Ok(Event::Post));
+        assert!(event("pots").unwrap_err().contains("hold, refusal, post, void"));
+    }
+}

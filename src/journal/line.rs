@@ -1,0 +1,102 @@
+//! A record and its hash as one line: the record's own JSON, `hash` added as its last member, so that
+//! the text that was hashed can be had back byte for byte.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::domain::record::{Hash, Sealed, hex};
+
+/// How every line begins.
+pub const START: &str = r#"{"v":"#;
+
+const BEFORE_HASH: &str = r#","hash":""#;
+const AFTER_HASH: &str = r#""}"#;
+/// Hexadecimal digits of a hash.
+const DIGITS: usize = 64;
+
+/// Where a record stands, by its own text.
+#[derive(Debug, Deserialize)]
+struct Place {
+    chain: String,
+    seq: u64,
+}
+
+/// A line as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The chain that it says it is part of.
+    pub chain: String,
+    /// The record.
+    pub sealed: Sealed,
+}
+
+/// The line of a record, without a line break. A record whose text was altered so that it does not
+/// fit into one is quoted whole; such a line does not verify, as the record does not.
+pub fn write(chain: &str, sealed: &Sealed) -> String {
+    let hash = hex(&sealed.hash);
+    let whole = sealed.line.starts_with(START) && !sealed.line.contains('\n');
+    let place = if whole { serde_json::from_str::<Place>(&sealed.line).ok() } else { None };
+    match (place, sealed.line.strip_suffix('}')) {
+        (Some(place), Some(open)) if place.seq == sealed.seq && place.chain == chain => {
+            format!("{open}{BEFORE_HASH}{hash}{AFTER_HASH}")
+        }
+        _ => {
+            let (seq, text) = (sealed.seq, &sealed.line);
+            json!({"v": 0, "chain": chain, "seq": seq, "altered": text, "hash": hash}).to_string()
+        }
+    }
+}
+
+/// What [`write`] wrote; None if it is anything else.
+pub fn read(line: &str) -> Option<Line> {
+    let rest = line.strip_suffix(AFTER_HASH)?;
+    let (rest, digits) = rest.split_at_checked(rest.len().checked_sub(DIGITS)?)?;
+    let hash = unhex(digits)?;
+    let line = format!("{}}}", rest.strip_suffix(BEFORE_HASH)?);
+    let place: Place = serde_json::from_str(&line).ok()?;
+    Some(Line { chain: place.chain, sealed: Sealed { seq: place.seq, line, hash } })
+}
+
+/// Only the digits that [`hex`] writes: no other text may stand for the same hash.
+fn unhex(digits: &str) -> Option<Hash> {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    let bytes = pairs.iter().map(|[high, low]| Some(value(*high)? << 4 | value(*low)?));
+    let bytes: Vec<u8> = bytes.collect::<Option<_>>()?;
+    if rest.is_empty() { bytes.try_into().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Line, read, write};
+    use crate::domain::record::{Draft, Head, Sealed};
+
+    #[test]
+    fn the_text_that_was_hashed_is_had_back() {
+        let mut head = Head::genesis("c");
+        let note = Some("a } \" \n ü ,\"hash\":\"00\"}".to_owned());
+        let sealed = head.seal(Draft { note, ..Draft::default() }, String::new()).unwrap();
+        let line = write("c", &sealed);
+        assert_eq!(read(&line), Some(Line { chain: "c".to_owned(), sealed: sealed.clone() }));
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&value["seq"], value["hash"].as_str().map(str::len)), (&1.into(), Some(64)));
+        assert_eq!(read(&line.to_uppercase()), None);
+        assert_eq!(read(&sealed.line), None);
+        assert_eq!(read(""), None);
+    }
+
+    #[test]
+    fn a_text_that_was_altered_beyond_reading_is_one_line_all_the_same() {
+        for text in ["", "}", "{\"v\":1}\n{\"v\":1}", "{\"v\":1,\"chain\":\"c\",\"seq\":8}"] {
+            let sealed = Sealed { seq: 7, line: text.to_owned(), hash: [1; 32] };
+            let line = write("c", &sealed);
+            assert!(!line.contains('\n'), "{line}");
+            let Line { chain, sealed } = read(&line).unwrap();
+            assert_eq!((chain.as_str(), sealed.seq, sealed.hash), ("c", 7, [1; 32]));
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A file that follows the records of a store: every record once, in order, in whole lines, however
+//! many processes write to it and however they end. The store is the truth; where to go on is read
+//! from the file itself, under a lock, so nothing else need be remembered.
+
+mod file;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::file::Held;
+use super::source::Source;
+use crate::domain::record::{Hash, Head, Sealed};
+
+/// The store is asked this often while records are made, and less and less often while none are.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Another process may have the lock for this long before that is a failure.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// The last records may take this long at the end.
+const STOP_PATIENCE: Duration = Duration::from_millis(900);
+
+/// A file that follows the records of a store, as long as this lives.
+#[derive(Debug)]
+pub struct Mirror {
+    stopping: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Mirror {
+    /// Begins to follow. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// A file that cannot be written, or that holds something else: says which and why.
+    pub fn start(path: PathBuf, source: Source) -> Result<Self, String> {
+        match Held::open(&path).and_then(|held| held.map_or(Ok(None), |held| held.end(None))) {
+            Ok(_) => {}
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        }
+        let stopping = CancellationToken::new();
+        let task = tokio::spawn(follow(path, source, stopping.clone()));
+        Ok(Self { stopping, task })
+    }
+
+    /// Writes the records made so far, and ends.
+    pub async fn stop(self) {
+        self.stopping.cancel();
+        // What is not written by then is written by the next process that follows this store.
+        if timeout(STOP_PATIENCE, self.task).await.is_err() {
+            tracing::warn!("the last records were not copied to the audit log");
+        }
+    }
+}
+
+async fn follow(path: PathBuf, source: Source, stopping: CancellationToken) {
+    let mut known: Option<Hash> = None;
+    let mut failed: Option<String> = None;
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        let last = stopping.is_cancelled();
+        match catch_up(&path, &source, known).await {
+            Ok(end) => {
+                if failed.take().is_some() {
+                    tracing::info!("{} follows the records again", path.display());
+                }
+                pause =
+                    if known == Some(end) { LONGEST_PAUSE.min(pause * 2) } else { SHORTEST_PAUSE };
+                known = Some(end);
+            }
+            Err(cause) => {
+                if failed.as_ref() != Some(&cause) {
+                    tracing::error!("{} does not follow the records: {cause}", path.display());
+                }
+                failed = Some(cause);
+                pause = LONGEST_PAUSE;
+            }
+        }
+        if last {
+            return;
+        }
+        tokio::select! { () = sleep(pause) => {}, () = stopping.cancelled() => {} }
+    }
+}
+
+/// Writes what the store has and the file has not, unless the store still ends where it is known to.
+/// Answers where it ended.
+async fn catch_up(path: &Path, source: &Source, known: Option<Hash>) -> Result<Hash, String> {
+    let head = source.head().await?;
+    if known == Some(head.hash) {
+        return Ok(head.hash);
+    }
+    let held = lock(path).await?;
+    // Others may have written meanwhile.
+    let head = source.head().await?;
+    let chain = head.chain.clone();
+    let (mut held, end) = blocking(held, move |held| held.end(Some(&chain))).await?;
+    let mut page = rest(source, &head, end).await?;
+    while let Some(last) = page.last().map(|sealed| sealed.seq) {
+        let chain = head.chain.clone();
+        (held, ()) = blocking(held, move |held| held.append(&chain, &page)).await?;
+        page = if last < head.seq { source.after(last).await? } else { Vec::new() };
+    }
+    Ok(head.hash)
+}
+
+/// The first of the records that come after the last one in the file.
+async fn rest(source: &Source, head: &Head, end: Option<Sealed>) -> Result<Vec<Sealed>, String> {
+    let Some(end) = end else { return source.after(0).await };
+    let mut page = source.after(end.seq.saturating_sub(1)).await?;
+    match page.first() {
+        Some(first) if first.seq == end.seq && first.hash == end.hash => {
+            page.remove(0);
+            match page.is_empty() {
+                true => source.after(end.seq).await,
+                false => Ok(page),
+            }
+        }
+        Some(first) if first.seq > end.seq => {
+            if first.seq > end.seq + 1 {
+                tracing::warn!("records {} to {} are forgotten", end.seq + 1, first.seq - 1);
+            }
+            Ok(page)
+        }
+        _ => Err(format!(
+            "it holds record {} of the chain, of which the store has {} and others; if the store was replaced by an older copy, move the file away",
+            end.seq, head.seq
+        )),
+    }
+}
+
+async fn lock(path: &Path) -> Result<Held, String> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let begun = Instant::now();
+    loop {
+        let path = path.to_owned();
+        let held = spawn_blocking(move || Held::open(&path)).await.map_err(|e| e.to_string())?;
+        match held.map_err(|error| error.to_string())? {
+            Some(held) => return Ok(held),
+            None if begun.elapsed() > LOCK_PATIENCE => {
+                return Err("another process keeps it locked".to_owned());
+            }
+            None => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Works on the file where it may block.
+async fn blocking<T: Send + 'static>(
+    held: Held,
+    work: impl FnOnce(&Held) -> std::io::Result<T> + Send + 'static,
+) -> Result<(Held, T), String> {
+    let done = spawn_blocking(move || work(&held).map(|done| (held, done))).await;
+    done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
