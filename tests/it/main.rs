@@ -48,5 +48,9 @@ mod secrets;
 mod settings;
 mod settings_faults;
 mod store;
+#[cfg(unix)]
+mod store_faults;
+#[cfg(unix)]
+mod store_processes;
 mod supervision;
 mod support;

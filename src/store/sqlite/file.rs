@@ -101,7 +101,7 @@ impl File {
     }
 
     pub(super) fn execute(&self, sql: &str) -> Result<(), Unavailable> {
-        let done = self.db.prepare_cached(sql).and_then(|mut sql| sql.execute([]));
+        let done = patiently(|| self.db.prepare_cached(sql)?.execute([]));
         done.map(|_| ()).map_err(|error| told(&self.place.path, &error))
     }
 
@@ -269,19 +269,24 @@ fn patience() -> impl FnMut(i32) -> bool + Send + 'static {
 
 /// Tries again what SQLite answers to be busy without asking [`patience`].
 fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    const BUSY: [ErrorCode; 3] = [
+        ErrorCode::DatabaseBusy,
+        ErrorCode::DatabaseLocked,
+        // Too many processes at once found the shared memory changing.
+        ErrorCode::FileLockingProtocolFailed,
+    ];
     let since = Instant::now();
     loop {
         match attempt() {
-            Err(error) if is_busy(&error) && since.elapsed() < PATIENCE => {
+            Err(error)
+                if error.sqlite_error_code().is_some_and(|code| BUSY.contains(&code))
+                    && since.elapsed() < PATIENCE =>
+            {
                 thread::sleep(Duration::from_millis(2));
             }
             outcome => return outcome,
         }
     }
-}
-
-fn is_busy(error: &Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 fn plain(code: i32) -> Error {
