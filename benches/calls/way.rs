@@ -17,6 +17,10 @@ pub(super) const SERVERS: usize = 70;
 
 const AGENTS: usize = 20;
 
+/// Settings with credits and records in a file, as they are by default, and in memory.
+const IN_SQLITE: &str = "sqlite.yaml";
+const IN_MEMORY: &str = "memory.yaml";
+
 /// Who calls; one in the middle of the rules.
 const AGENT: &str = "agent-11";
 
@@ -31,7 +35,7 @@ pub(super) struct Way {
 enum Kind {
     Direct,
     Pass { threads: bool },
-    Tollgate { binary: String },
+    Tollgate { binary: String, settings: &'static str },
     Rival { program: PathBuf },
 }
 
@@ -44,12 +48,19 @@ impl Way {
             pass(false, "pass-through"),
             pass(true, "pass-through, a thread per core"),
             Self::tollgate(OURS),
+            // What the store's file costs, beside accounts and records themselves.
+            Self::over("tollgate, ledger in memory", OURS, IN_MEMORY),
         ]
     }
 
     pub(super) fn tollgate(binary: &str) -> Self {
         let name = if binary == OURS { "tollgate".into() } else { format!("`{binary}`") };
-        Self { name, kind: Kind::Tollgate { binary: binary.to_owned() } }
+        Self::over(&name, binary, IN_SQLITE)
+    }
+
+    fn over(name: &str, binary: &str, settings: &'static str) -> Self {
+        let kind = Kind::Tollgate { binary: binary.to_owned(), settings };
+        Self { name: name.to_owned(), kind }
     }
 
     /// The command that serves MCP, with its settings below `home`.
@@ -61,10 +72,13 @@ impl Way {
             Kind::Pass { threads: true } => {
                 with(this, &[pass::ROLE, era.argument(), pass::THREADS])
             }
-            Kind::Tollgate { binary } => with(binary.into(), &["serve"]),
+            Kind::Tollgate { binary, .. } => with(binary.into(), &["serve"]),
             Kind::Rival { program } => with(program.clone(), &[]),
         };
         settle(&mut command, home);
+        if let Kind::Tollgate { settings, .. } = &self.kind {
+            command.env("GATEWAY_CONFIG", home.join(settings));
+        }
         command
     }
 
@@ -89,8 +103,13 @@ fn with(program: PathBuf, arguments: &[&str]) -> Command {
 /// Settings from `home` and nothing of the user's.
 fn settle(command: &mut Command, home: &Path) {
     command.current_dir(home).env("HOME", home);
-    for variable in ["XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "GATEWAY_DEFAULT_AGENT"]
-    {
+    for variable in [
+        "GATEWAY_AUDIT_LOG",
+        "XDG_CACHE_HOME",
+        "XDG_STATE_HOME",
+        "XDG_CONFIG_HOME",
+        "GATEWAY_DEFAULT_AGENT",
+    ] {
         command.env_remove(variable);
     }
     command.env("GATEWAY_MCP_CONFIG", home.join(".mcp.json"));
@@ -109,10 +128,22 @@ pub(super) fn write_settings(home: &Path, era: Era, more: Map<String, Value>, co
     }
     write(home, ".mcp.json", &json!({"mcpServers": servers}));
     write(home, ".mcp-gateway-rules.json", &rules());
+    write(home, IN_SQLITE, &gateway("sqlite"));
+    write(home, IN_MEMORY, &gateway("memory"));
 }
 
 fn write(home: &Path, name: &str, value: &Value) {
     fs::write(home.join(name), value.to_string()).unwrap();
+}
+
+/// A budget that lasts, and a price list to look through.
+fn gateway(backend: &str) -> Value {
+    let costs: Map<_, _> = (0..30).map(|i| (format!("tool_{i}_*"), json!(i))).collect();
+    json!({
+        "budget": {"limit": 1_000_000_000_000_u64, "backend": backend},
+        "tools": {"defaultCost": 2, "costs": costs},
+        "enforcement": {"mode": "hard"},
+    })
 }
 
 /// Twenty agents with allow and deny entries, explicit and with wildcards.
@@ -128,6 +159,7 @@ fn rules() -> Value {
                 "servers": [format!("server-{}", i + AGENTS)],
                 "tools": {"echo": ["delete_*", "drop"], "*": ["*_secret"]},
             },
+            "budget": {"limit": 1_000_000_000_u64, "period": "day"},
         });
         (format!("agent-{i}"), rules)
     };

@@ -44,6 +44,7 @@ mod reload;
 #[cfg(unix)]
 mod reload_servers;
 mod repair;
+mod satgate;
 mod secrets;
 mod settings;
 mod settings_faults;
