@@ -20,9 +20,15 @@ pub(super) const SERVER: &str = "gateway";
 const PING: &str = "ping";
 const BUDGET: &str = "budget";
 
-/// Whether the built-in server has such a tool.
-pub(super) fn has(tool: &ToolName) -> bool {
-    [PING, BUDGET].contains(&tool.as_str())
+/// The built-in tool of that bare name.
+pub(super) fn bare(tool: &ToolName) -> Option<ToolName> {
+    [PING, BUDGET].contains(&tool.as_str()).then(|| tool.clone())
+}
+
+/// The built-in tool that a name with the server's in front means.
+pub(super) fn qualified(tool: &ToolName) -> Option<ToolName> {
+    let rest = tool.as_str().strip_prefix(SERVER)?;
+    rest.strip_prefix("__").or_else(|| rest.strip_prefix('/')).map(ToolName::from)
 }
 
 impl Snapshot {

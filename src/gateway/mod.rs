@@ -57,6 +57,7 @@ use crate::{
 const DRAIN: Duration = Duration::from_millis(1_800);
 
 /// How often holds are looked for whose time is over, and how many are ended at a time.
+const FIRST_SWEEP: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 const MOST_SWEPT: usize = 1_000;
 
@@ -197,7 +198,9 @@ impl Gateway {
 
     /// Ends holds whose processes are gone, now and again; does not end.
     pub async fn sweep(&self) {
-        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        // Not at once: a start has more urgent things to do.
+        let first = tokio::time::Instant::now() + FIRST_SWEEP;
+        let mut ticks = tokio::time::interval_at(first, SWEEP_EVERY);
         loop {
             ticks.tick().await;
             match self.till.ledger.sweep(MOST_SWEPT).await {
@@ -306,10 +309,15 @@ impl Gateway {
         asked: Asked,
         cancel: &CancellationToken,
     ) -> Answer {
-        let outcome = match asked.tool.as_str() {
+        let tool = asked.tool.clone();
+        let outcome = match tool.as_str() {
             facade::LIST_SERVERS => snapshot.list_servers(asked.arguments),
             facade::GET_SERVER_TOOLS => snapshot.get_server_tools(asked.arguments, cancel).await,
-            facade::EXECUTE_TOOL => snapshot.execute_tool(asked, cancel).await,
+            // Which records its own refusals.
+            facade::EXECUTE_TOOL => {
+                let outcome = snapshot.execute_tool(asked, cancel).await;
+                return snapshot.answered(outcome);
+            }
             facade::GET_GATEWAY_STATUS if snapshot.settings.debug => {
                 status::status(snapshot, &self.readings(), asked.arguments)
             }
@@ -318,7 +326,14 @@ impl Gateway {
                 return direct.unwrap_or_else(Answer::Error);
             }
         };
-        outcome.unwrap_or_else(|refusal| Answer::Refused(snapshot.masked(refusal)))
+        if let Err(refusal) = &outcome
+            && refusal.is_denial()
+        {
+            let mut entry = snapshot.new_entry();
+            entry.asks(None, &tool, None);
+            snapshot.note(entry, Some(refusal)).await;
+        }
+        snapshot.answered(outcome)
     }
 
     /// Waits for calls in flight, then cancels those that are left, then stops all servers.

@@ -68,8 +68,15 @@ impl Snapshot {
         entry.asks(call.server.as_deref(), call.tool.as_str(), call.agent_id.as_deref());
         let caller = self.identify(call.agent_id.as_deref())?;
         entry.calls(&caller);
-        if call.server.as_deref() == Some(builtin::SERVER) {
-            return self.builtin(&caller, &call.tool, call.args).await;
+        let builtin = match call.server.as_deref() {
+            Some(builtin::SERVER) => {
+                Some(builtin::qualified(&call.tool).unwrap_or_else(|| call.tool.clone()))
+            }
+            Some(_) => None,
+            None => builtin::qualified(&call.tool),
+        };
+        if let Some(tool) = builtin {
+            return self.builtin(&caller, &tool, call.args).await;
         }
         let meant = self.resolve(&caller, &call, cancel).await?;
         self.execute(meant, call, meta, client, entry, cancel).await
@@ -113,14 +120,17 @@ impl Snapshot {
         };
         let caller = self.identify(None)?;
         entry.calls(&caller);
+        if let Some(tool) = builtin::qualified(&call.tool) {
+            return self.builtin(&caller, &tool, call.args).await;
+        }
         match self.without_server(&caller, &call.tool).await {
             Ok(meant) => self.execute(meant, call, meta, client, entry, cancel).await,
             Err(several) if !several.is_empty() => Err(self.which(&caller, &call.tool, &several)),
-            Err(_) if builtin::has(&call.tool) => {
-                self.builtin(&caller, &call.tool, call.args).await
-            }
-            // No server is meant, so none can be named.
-            Err(_) => Err(Refusal::ServerNotFound { server: String::new(), near: Vec::new() }),
+            Err(_) => match builtin::bare(&call.tool) {
+                Some(tool) => self.builtin(&caller, &tool, call.args).await,
+                // No server is meant, so none can be named.
+                None => Err(Refusal::ServerNotFound { server: String::new(), near: Vec::new() }),
+            },
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use super::{
+    Answer,
     context::UsageLog,
     till::{Terms, Till},
 };
@@ -52,6 +53,11 @@ impl Snapshot {
             background: self.background.clone(),
             one_call: self.one_call,
         }
+    }
+
+    /// What leaves the gateway for a call.
+    pub(super) fn answered(&self, outcome: Result<Answer, Refusal>) -> Answer {
+        outcome.unwrap_or_else(|refusal| Answer::Refused(self.masked(refusal)))
     }
 
     /// A refusal that may leave the gateway: secrets are masked where a server's own words are

@@ -42,6 +42,8 @@ const EXTEND_EVERY: Duration = Duration::from_secs(20);
 /// How often the end of a hold is tried again while the store cannot be used. After its lifetime a
 /// sweep ends it.
 const SETTLE_TRIES: u32 = 8;
+/// How long an answer waits until what it gave back is there to be spent again.
+const VOID_DEADLINE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What calls are paid with; the same for all settings.
@@ -214,7 +216,7 @@ impl Snapshot {
             }
             Err(unavailable) => {
                 // If it was held all the same, it goes back as soon as that can be said.
-                hold.open = Some(id);
+                hold.open = unavailable.maybe_applied.then_some(id);
                 hold.give_up();
                 return Err(unusable(unavailable));
             }
@@ -310,8 +312,8 @@ impl Hold {
                 let settling = settling(self.till.clone(), id, finish, draft);
                 let settling = self.till.background.spawn(settling);
                 if !charged {
-                    // A panic is in the log, and a sweep ends the hold.
-                    let _ = settling.await;
+                    // A store that cannot be used for so long is in the log; the task goes on.
+                    let _ = tokio::time::timeout(VOID_DEADLINE, settling).await;
                 }
             }
             None => {
