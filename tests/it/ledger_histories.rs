@@ -22,7 +22,7 @@ const LENGTH: usize = 160;
 #[test]
 fn random_histories_do_as_the_naive_ledger_does() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let operations = number("TOLLGATE_OPERATIONS").unwrap_or(100_000);
+    let operations = number("TOLLGATE_OPERATIONS").unwrap_or(200_000);
     let first = number("TOLLGATE_SEED").unwrap_or(0x7011_6a7e);
     let histories = operations.div_ceil(LENGTH as u64);
     let began = Instant::now();
