@@ -134,7 +134,8 @@ fn shelf(server: &str, tools: &[Value]) -> Shelf {
 }
 
 fn candidates(shelf: &Shelf) -> Vec<Candidate<'_>> {
-    shelf.entries().iter().map(|entry| Candidate { entry, server: shelf.server() }).collect()
+    let server = shelf.server();
+    shelf.entries().iter().map(|entry| Candidate { entry, server, price: None }).collect()
 }
 
 /// Tokens of whole servers: raw, and at each level of ours.

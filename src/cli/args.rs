@@ -85,7 +85,7 @@ pub(super) enum Command {
     Call(CallArgs),
     /// Tell what tools cost in context: per server, and what each agent was sent
     Tokens,
-    /// Tell which rule decides whether an agent may call a tool
+    /// Tell which rule decides whether an agent may call a tool, what a call costs and who pays
     Explain(ExplainArgs),
     /// See the credits of accounts; give them, give them back, recount them
     #[command(subcommand)]

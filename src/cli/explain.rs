@@ -1,6 +1,7 @@
-//! `tollgate explain`: which rule decides, without contacting any server.
+//! `tollgate explain`: which rule decides, what a call costs and who pays, without contacting any
+//! server.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Exit,
@@ -9,8 +10,17 @@ use super::{
     session,
 };
 use crate::domain::{
-    call::{ServerName, ToolName},
+    budget::Mode,
+    call::{Caller, ServerName, ToolName},
+    credits::Credits,
+    identity::Unidentified,
+    ledger::{
+        AccountId, Declaration, Declared,
+        declare::{Terms, account_of},
+    },
+    period::Period,
     policy::Rule,
+    price::Price,
     settings::Settings,
 };
 
@@ -20,34 +30,22 @@ pub(super) fn run(
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let settings = session::settings(args)?;
-    let verdict = decide(&settings, explain);
-    let configured = settings.servers.iter().any(|s| s.name.as_str() == explain.server);
-    if output.json {
-        output.value(&json!({
-            "allowed": verdict.allowed,
-            "reason": verdict.reason,
-            "rule": verdict.rule.as_ref().map(|rule| &rule.pointer),
-            "says": verdict.rule.as_ref().map(|rule| &rule.says),
-            "server_configured": configured,
-        }));
-    } else {
-        let word = if verdict.allowed { "allowed" } else { "denied" };
-        output.line(&format!(
-            "{word}: `{}` may {}call `{}` on `{}`",
-            explain.agent,
-            if verdict.allowed { "" } else { "not " },
-            explain.tool,
-            explain.server,
-        ));
-        output.line(&format!("  because  {}", verdict.reason));
-        if let Some(rule) = &verdict.rule {
-            output.line(&format!("  rule     {} ({})", rule.pointer, rule.says));
-        }
-        if !configured {
-            output.line(&format!("  note     server `{}` is not configured", explain.server));
-        }
+    let explained = Explained::of(&settings, explain);
+    match output.json {
+        true => output.value(&explained.json()),
+        false => explained.lines(explain).iter().for_each(|line| output.line(line)),
     }
-    Ok(if verdict.allowed { Exit::Done } else { Exit::Refused })
+    Ok(if explained.verdict.allowed { Exit::Done } else { Exit::Refused })
+}
+
+/// All that can be said of a call before it is made.
+struct Explained<'a> {
+    verdict: Verdict,
+    configured: bool,
+    price: Price<'a>,
+    /// The accounts that pay, from the caller's up; none if nobody is identified.
+    accounts: Vec<Declared>,
+    mode: Mode,
 }
 
 struct Verdict {
@@ -56,19 +54,123 @@ struct Verdict {
     rule: Option<Rule>,
 }
 
-fn decide(settings: &Settings, explain: &ExplainArgs) -> Verdict {
+impl<'a> Explained<'a> {
+    fn of(settings: &'a Settings, explain: &ExplainArgs) -> Self {
+        let server = ServerName::from(explain.server.as_str());
+        let tool = ToolName::from(explain.tool.as_str());
+        let caller = settings.identities.identify(Some(&explain.agent), &settings.rules);
+        let accounts = caller.as_ref().map(|caller| paying(settings, caller));
+        Self {
+            accounts: accounts.unwrap_or_default(),
+            configured: settings.servers.iter().any(|spec| spec.name == server),
+            price: settings.budgeting.tariff.price(&server, &tool),
+            mode: settings.budgeting.mode,
+            verdict: decide(settings, caller, &server, &tool),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let Self { verdict, price, .. } = self;
+        let accounts: Vec<Value> = self
+            .accounts
+            .iter()
+            .map(|declared| {
+                let (limit, period) = limit_of(declared.terms);
+                json!({
+                    "account": declared.id.name(),
+                    "limit": limit,
+                    "period": period.map(Period::as_str),
+                })
+            })
+            .collect();
+        json!({
+            "allowed": verdict.allowed,
+            "reason": verdict.reason,
+            "rule": verdict.rule.as_ref().map(|rule| &rule.pointer),
+            "says": verdict.rule.as_ref().map(|rule| &rule.says),
+            "server_configured": self.configured,
+            "price": {"credits": price.cost, "entry": price.entry.map(|entry| entry.key())},
+            "accounts": accounts,
+            "mode": self.mode.as_str(),
+        })
+    }
+
+    fn lines(&self, explain: &ExplainArgs) -> Vec<String> {
+        let Self { verdict, price, .. } = self;
+        let ExplainArgs { agent, server, tool } = explain;
+        let (word, not) = if verdict.allowed { ("allowed", "") } else { ("denied", "not ") };
+        let mut lines = vec![
+            format!("{word}: `{agent}` may {not}call `{tool}` on `{server}`"),
+            format!("  because  {}", verdict.reason),
+        ];
+        if let Some(rule) = &verdict.rule {
+            lines.push(format!("  rule     {} ({})", rule.pointer, rule.says));
+        }
+        let unit = if price.cost == Credits::ONE { "credit" } else { "credits" };
+        let place = match price.entry {
+            Some(entry) => format!("tools.costs `{}`", entry.key()),
+            None => "tools.defaultCost".to_owned(),
+        };
+        lines.push(format!("  price    {} {unit} ({place})", price.cost));
+        let mut label = "paid by";
+        for declared in &self.accounts {
+            lines.push(format!("  {label:7}  {} ({})", declared.id, declared.terms));
+            label = "within";
+        }
+        lines.push(format!("  mode     {} ({})", self.mode.as_str(), beyond(self.mode)));
+        if !self.configured {
+            lines.push(format!("  note     server `{server}` is not configured"));
+        }
+        lines
+    }
+}
+
+/// The account of the caller, and those above it.
+fn paying(settings: &Settings, caller: &Caller) -> Vec<Declared> {
+    let (budgeting, rules) = (&settings.budgeting, &settings.rules);
+    let declaration = Declaration::of(budgeting, rules);
+    let find = |id: &AccountId| declaration.accounts().iter().find(|declared| declared.id == *id);
+    let own = find(&account_of(budgeting, rules, caller.agent()));
+    std::iter::successors(own, |declared| find(declared.parent.as_ref()?)).cloned().collect()
+}
+
+fn limit_of(terms: Terms) -> (Option<Credits>, Option<Period>) {
+    match terms {
+        Terms::Unlimited => (None, None),
+        Terms::Funded(limit) => (Some(limit), None),
+        Terms::Ceiling(limit, period) => (Some(limit), period),
+    }
+}
+
+/// What happens to a call that costs more than is left.
+fn beyond(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Hard => "a call that the budget does not cover is refused",
+        Mode::Soft => "a call that the budget does not cover is allowed, with a warning",
+        Mode::Shadow => {
+            "a call that the budget does not cover is allowed; credits are counted apart"
+        }
+    }
+}
+
+fn decide(
+    settings: &Settings,
+    caller: Result<Caller, Unidentified>,
+    server: &ServerName,
+    tool: &ToolName,
+) -> Verdict {
     let rules = &settings.rules;
     let refused = |reason: String, rule| Verdict { allowed: false, reason, rule };
-    let caller = match settings.identities.identify(Some(&explain.agent), rules) {
+    let caller = match caller {
         Ok(caller) => caller,
         Err(error) => return refused(error.to_string(), None),
     };
-    let visit = match rules.visit(&caller, &ServerName::from(explain.server.as_str())) {
+    let visit = match rules.visit(&caller, server) {
         Ok(visit) => visit,
         Err(denied) => return refused("the server is refused".into(), Some(denied.rule)),
     };
     let of_server = visit.rule().clone();
-    match rules.authorize(visit, &ToolName::from(explain.tool.as_str())) {
+    match rules.authorize(visit, tool) {
         Ok(permit) if *permit.rule() == of_server => Verdict {
             allowed: true,
             reason: "the server is granted and no tool rule narrows it".into(),
@@ -80,5 +182,117 @@ fn decide(settings: &Settings, explain: &ExplainArgs) -> Verdict {
             rule: Some(permit.rule().clone()),
         },
         Err(denied) => refused("the tool is refused".into(), Some(denied.rule)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::{Value, json};
+
+    use super::{Credits, ExplainArgs, Explained, Mode, Period, Settings};
+    use crate::{
+        config::{self, Environment, Options},
+        domain::{budget::Limit, pattern::Pattern, price::PriceEntry},
+    };
+
+    /// One server `db`, an agent `clerk` who may spend 10 a day, and one without a limit.
+    fn settings(limit: Option<Limit>, mode: Mode) -> Settings {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: Value| {
+            fs::write(dir.path().join(name), text.to_string()).unwrap();
+        };
+        write(".mcp.json", json!({"mcpServers": {"db": {"command": "true"}}}));
+        let all = json!({"allow": {"servers": ["*"]}});
+        write(".mcp-gateway-rules.json", json!({"agents": {"clerk": all, "boss": all}}));
+        let options = Options { config_dir: Some(dir.path().to_owned()), ..Options::default() };
+        let mut settings = config::load(&options, &Environment::default()).unwrap();
+        let daily = Limit { credits: credits(10), period: Some(Period::Day) };
+        settings.rules.agents.get_mut("clerk").unwrap().budget = Some(daily);
+        let entry = |server: Option<&str>, tool: &str, cost: u64| PriceEntry {
+            server: server.map(|server| Pattern::parse(server).unwrap()),
+            tool: Pattern::parse(tool).unwrap(),
+            cost: credits(cost),
+        };
+        settings.budgeting.tariff.entries =
+            vec![entry(Some("db"), "write_*", 5), entry(None, "ping", 0)];
+        settings.budgeting.limit = limit;
+        settings.budgeting.mode = mode;
+        settings
+    }
+
+    fn credits(amount: u64) -> Credits {
+        Credits::new(amount).unwrap()
+    }
+
+    fn asked(agent: &str, tool: &str) -> ExplainArgs {
+        ExplainArgs { agent: agent.into(), server: "db".into(), tool: tool.into() }
+    }
+
+    #[test]
+    fn the_entry_that_decides_the_price_is_named() {
+        let settings = settings(None, Mode::Hard);
+        let check = |tool: &str, price: Value, line: &str| {
+            let explain = asked("boss", tool);
+            let explained = Explained::of(&settings, &explain);
+            assert_eq!(explained.json()["price"], price);
+            let lines = explained.lines(&explain);
+            assert!(lines.iter().any(|found| found == line), "{lines:#?}");
+        };
+        let written = json!({"credits": 5, "entry": "db/write_*"});
+        check("write_row", written, "  price    5 credits (tools.costs `db/write_*`)");
+        let free = json!({"credits": 0, "entry": "ping"});
+        check("ping", free, "  price    0 credits (tools.costs `ping`)");
+        let default = json!({"credits": 1, "entry": null});
+        check("read_row", default, "  price    1 credit (tools.defaultCost)");
+    }
+
+    /// The accounts as JSON, and how they read.
+    #[track_caller]
+    fn check(settings: &Settings, agent: &str, accounts: &Value, lines: &[&str]) {
+        let explain = asked(agent, "ping");
+        let explained = Explained::of(settings, &explain);
+        assert_eq!(&explained.json()["accounts"], accounts);
+        let found = explained.lines(&explain);
+        let paid = |line: &&String| line.starts_with("  paid by") || line.starts_with("  within");
+        assert_eq!(found.iter().filter(paid).collect::<Vec<_>>(), lines);
+    }
+
+    #[test]
+    fn the_accounts_that_pay_are_named_from_the_callers_up() {
+        let monthly = Limit { credits: credits(1_000), period: Some(Period::Month) };
+        let metered = settings(Some(monthly), Mode::Soft);
+        let clerk = json!({"account": "agent/clerk/day", "limit": 10, "period": "day"});
+        let root = json!({"account": "root/month", "limit": 1_000, "period": "month"});
+        let unmetered = json!({"account": "unmetered", "limit": null, "period": null});
+        let above =
+            ["  within   root/month (1000 credits per month)", "  within   unmetered (unlimited)"];
+        let clerks = "  paid by  agent/clerk/day (10 credits per day)";
+        let lines = [clerks, above[0], above[1]];
+        check(&metered, "clerk", &json!([clerk, root, unmetered]), &lines);
+        let lines = ["  paid by  root/month (1000 credits per month)", above[1]];
+        check(&metered, "boss", &json!([root, unmetered]), &lines);
+        check(&metered, "ghost", &json!([]), &[]);
+        let once = settings(Some(Limit { period: None, ..monthly }), Mode::Hard);
+        let root = json!({"account": "root", "limit": 1_000, "period": null});
+        check(&once, "boss", &json!([root]), &["  paid by  root (1000 credits)"]);
+        let free = settings(None, Mode::Hard);
+        check(&free, "boss", &json!([unmetered]), &["  paid by  unmetered (unlimited)"]);
+        let lines = [clerks, "  within   unmetered (unlimited)"];
+        check(&free, "clerk", &json!([clerk, unmetered]), &lines);
+    }
+
+    #[test]
+    fn the_mode_says_what_happens_when_the_budget_is_used_up() {
+        for (word, mode) in Mode::WORDS {
+            let settings = settings(None, mode);
+            let explain = asked("boss", "ping");
+            let explained = Explained::of(&settings, &explain);
+            assert_eq!(explained.json()["mode"], word);
+            let lines = explained.lines(&explain);
+            let line = lines.iter().find(|line| line.starts_with("  mode ")).unwrap();
+            assert!(line.contains(&format!("{word} (a call that the budget does not")), "{line}");
+        }
     }
 }

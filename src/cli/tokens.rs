@@ -15,6 +15,7 @@ use crate::{
     config::Environment,
     domain::{
         fit::{Candidate, Detail, fit},
+        price::Tariff,
         shelf::{Level, Shelf, assemble},
         tokens::Encoding,
     },
@@ -29,6 +30,7 @@ const PARALLEL_STARTS: usize = 4;
 pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
     let settings = session::settings(args)?;
     let encoding = settings.rules.encoding;
+    let tariff = settings.budgeting.tariff.clone();
     let env = Environment::of_process();
     let usage = match session::places(&env).state {
         Some(dir) => context::read(&dir.join("context.json"))?,
@@ -47,7 +49,7 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
     runtime.shutdown_background();
     let report = Report {
         facade: encoding.count(&facade::tools_json(false)),
-        servers: servers.into_iter().map(|(name, shelf)| Sizes::of(name, shelf)).collect(),
+        servers: servers.into_iter().map(|(name, shelf)| Sizes::of(name, shelf, &tariff)).collect(),
         usage,
     };
     if output.json {
@@ -97,11 +99,11 @@ const COLUMNS: [(&str, Option<Level>); 4] = [
 ];
 
 impl Sizes {
-    fn of(server: String, shelf: Result<Arc<Shelf>, String>) -> Self {
+    fn of(server: String, shelf: Result<Arc<Shelf>, String>, tariff: &Tariff) -> Self {
         let sizes = shelf.map(|shelf| {
             let tokens = COLUMNS.map(|(_, level)| match level {
                 None => shelf.entries().iter().map(|entry| entry.kept().raw as usize).sum(),
-                Some(level) => tokens_at(&shelf, level),
+                Some(level) => tokens_at(&shelf, level, tariff),
             });
             (shelf.entries().len(), tokens)
         });
@@ -110,10 +112,12 @@ impl Sizes {
 }
 
 /// The tokens of all tools at one level, without a budget.
-fn tokens_at(shelf: &Shelf, level: Level) -> usize {
+fn tokens_at(shelf: &Shelf, level: Level, tariff: &Tariff) -> usize {
     let server = shelf.server();
-    let candidates: Vec<Candidate<'_>> =
-        shelf.entries().iter().map(|entry| Candidate { entry, server }).collect();
+    let entries = shelf.entries().iter();
+    let candidates: Vec<Candidate<'_>> = entries
+        .map(|entry| Candidate { entry, server, price: tariff.own_price(server, entry.name()) })
+        .collect();
     let placed = fit(&candidates, Detail::AtMost(level), usize::MAX, false);
     let (text, tokens) = assemble(&placed, false);
     tokens.unwrap_or_else(|| shelf.encoding().count(&text))

@@ -9,6 +9,7 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 use super::{
     call::ServerName,
+    credits::Credits,
     shelf::{Entry, Form, LARGEST_FRAME, Level, Placed},
 };
 
@@ -41,6 +42,14 @@ pub struct Candidate<'a> {
     pub entry: &'a Entry,
     /// Its server.
     pub server: &'a ServerName,
+    /// The price to tell with its signature; None where it is the default.
+    pub price: Option<Credits>,
+}
+
+impl Candidate<'_> {
+    fn bound(&self, level: Level, form: Form) -> Option<usize> {
+        self.entry.bound(level, self.price, form)
+    }
 }
 
 /// What a tool is worth to an agent at each level: known, chosen, called, understood.
@@ -100,7 +109,8 @@ pub fn fit_one<'a>(
 }
 
 fn place<'a>(candidate: &Candidate<'a>, level: Level) -> Placed<'a> {
-    Placed { entry: candidate.entry, server: candidate.server, level }
+    let &Candidate { entry, server, price } = candidate;
+    Placed { entry, server, level, price }
 }
 
 /// All tools as objects, if that fits; counted exactly, as nothing else can be in the answer.
@@ -112,14 +122,14 @@ fn all_whole<'a>(
     let mut left = cap.checked_sub(LARGEST_FRAME)?;
     for (index, candidate) in candidates.iter().enumerate() {
         let next = (index + 1 < candidates.len()).then_some(Level::Full);
-        left = left.checked_sub(candidate.entry.tokens(Level::Full, next, prefixed)?)?;
+        left = left.checked_sub(candidate.entry.tokens(Level::Full, None, next, prefixed)?)?;
     }
     Some(candidates.iter().map(|candidate| place(candidate, Level::Full)).collect())
 }
 
 /// What is left of the budget when every tool has a line with its name; None if it is not enough.
 fn floor(candidates: &[Candidate<'_>], budget: usize, form: Form) -> Option<usize> {
-    let costs = candidates.iter().map(|one| one.entry.bound(Level::Names, form));
+    let costs = candidates.iter().map(|one| one.bound(Level::Names, form));
     costs.into_iter().try_fold(budget, |left, cost| left.checked_sub(cost?))
 }
 
@@ -134,7 +144,7 @@ fn mentions(candidates: &[Candidate<'_>], budget: usize, form: Form) -> Vec<Opti
         .enumerate()
         .filter_map(|(index, one)| match one.entry.mention_bound(form.prefixed) {
             Some(cost) => Some((cost, index, Level::Mention)),
-            None => Some((one.entry.bound(Level::Names, form)?, index, Level::Names)),
+            None => Some((one.bound(Level::Names, form)?, index, Level::Names)),
         })
         .collect();
     costs.sort_unstable();
@@ -166,8 +176,8 @@ fn refine(
     form: Form,
 ) {
     let steps = |index: usize, from: Level| {
-        let entry = candidates.get(index).map(|candidate| candidate.entry);
-        entry.into_iter().flat_map(move |entry| steps_from(entry, index, from, most, form))
+        let candidate = candidates.get(index).into_iter();
+        candidate.flat_map(move |candidate| steps_from(candidate, index, from, most, form))
     };
     let shown = levels.iter().enumerate();
     let mut heap: BinaryHeap<Step> = shown
@@ -177,7 +187,7 @@ fn refine(
     while let Some(step) = heap.pop() {
         let Some(Some(level)) = levels.get_mut(step.index) else { continue };
         // A step from a level that was left in the meantime is void; its tool has new ones.
-        let paid = candidates.get(step.index).and_then(|c| c.entry.bound(*level, form));
+        let paid = candidates.get(step.index).and_then(|c| c.bound(*level, form));
         let Some(more) = paid.map(|paid| step.cost.saturating_sub(paid)) else { continue };
         if step.level <= *level || more > budget {
             continue;
@@ -189,18 +199,18 @@ fn refine(
 }
 
 fn steps_from(
-    entry: &Entry,
+    candidate: &Candidate<'_>,
     index: usize,
     from: Level,
     most: Level,
     form: Form,
 ) -> impl Iterator<Item = Step> {
-    let paid = entry.bound(from, form);
+    let paid = candidate.bound(from, form);
     let worth = |level: Level| WORTH.iter().find(|(l, _)| *l == level).map_or(0.0, |(_, w)| *w);
     let have = worth(from);
     Level::ALL.into_iter().filter(move |level| *level > from && *level <= most).filter_map(
         move |level| {
-            let cost = entry.bound(level, form)?;
+            let cost = candidate.bound(level, form)?;
             let more = cost.saturating_sub(paid?).max(1);
             // A fraction of two small numbers; exactness does not matter for an order.
             let gain = (worth(level) - have) / f64::from(u32::try_from(more).unwrap_or(u32::MAX));

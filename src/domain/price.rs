@@ -81,6 +81,11 @@ impl Tariff {
         let entry = covering.max_by_key(|entry| entry.weight());
         Price { cost: entry.map_or(self.default, |entry| entry.cost), entry }
     }
+
+    /// The price of a tool where it is not the default: what agents are told with its signature.
+    pub fn own_price(&self, server: &ServerName, tool: &ToolName) -> Option<Credits> {
+        Some(self.price(server, tool).cost).filter(|cost| *cost != self.default)
+    }
 }
 
 #[cfg(test)]
@@ -125,5 +130,13 @@ mod tests {
         check(&[("*", 1), ("db/*", 2)], "x", 2);
         // A tool's name may hold a slash.
         check(&[("db/a/b", 7)], "a/b", 7);
+    }
+
+    #[test]
+    fn a_price_is_told_where_it_is_not_the_default() {
+        let tariff = tariff(&[("free", 0), ("dear", 5), ("same", 1)]);
+        let told = |tool: &str| tariff.own_price(&"db".into(), &tool.into()).map(Credits::amount);
+        assert_eq!([told("free"), told("dear")], [Some(0), Some(5)]);
+        assert_eq!([told("same"), told("other")], [None, None]);
     }
 }

@@ -7,6 +7,10 @@
 //! up to the next item's name. Hence nine numbers per tool and form replace the tokenizer: three
 //! item shapes may follow (a line, an object, nothing).
 //! Names that begin otherwise are counted with the finished array.
+//!
+//! A price may stand behind a signature. It changes with the settings, so it is no part of what is
+//! counted. Tokenizers cut before a space that a word or mark precedes, so the tokens of the
+//! signature up to there are one more number, and those of the price follow from its digits.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,6 +20,7 @@ use serde_json::Value;
 use super::{
     call::{ServerName, ToolName},
     catalog::{Catalogue, Tool},
+    credits::Credits,
     render,
     tokens::Encoding,
 };
@@ -73,6 +78,11 @@ impl Shape {
         }
     }
 
+    /// The tokens of a line's closing quote with the separator, the same in all encodings here.
+    fn closing(self) -> usize {
+        if self == Self::Object { 2 } else { 1 }
+    }
+
     fn index(self) -> usize {
         match self {
             Self::Line => 0,
@@ -109,6 +119,10 @@ pub struct Kept {
     pub plain: Costs,
     /// In an answer about several, where names begin with the server's.
     pub prefixed: Costs,
+    /// The signature up to where a price may follow, in an answer about one server.
+    pub unpriced: u32,
+    /// The same in an answer about several.
+    pub prefixed_unpriced: u32,
     /// In a line of names: as the first, and behind another.
     pub mention: [u32; 2],
     /// The same with the server's name before it.
@@ -179,13 +193,12 @@ impl Entry {
         &self.costs
     }
 
-    /// An upper bound of the item's tokens in an answer whose items have at most the level `most`;
-    /// None if the level is not offered.
-    pub(super) fn bound(&self, level: Level, form: Form) -> Option<usize> {
-        let costs = self.costs(form.prefixed).get(level.index())?;
-        let [line, object, end] = *costs;
-        let bound = if form.objects { line.max(object) } else { line }.max(end);
-        (bound != NOT_OFFERED).then_some(bound as usize)
+    /// An upper bound of the item's tokens in an answer of that form; None if the level is not
+    /// offered.
+    pub(super) fn bound(&self, level: Level, price: Option<Credits>, form: Form) -> Option<usize> {
+        let shapes = Shape::ALL.into_iter().filter(|next| form.objects || *next != Shape::Object);
+        let mut costs = shapes.map(|next| self.cost(level, price, next, form.prefixed));
+        costs.try_fold(0, |most, cost| Some(most.max(cost?)))
     }
 
     /// An upper bound of the name's tokens in a line of names; None if it cannot stand in one.
@@ -207,12 +220,32 @@ impl Entry {
     pub(super) fn tokens(
         &self,
         level: Level,
+        price: Option<Credits>,
         next: Option<Level>,
         prefixed: bool,
     ) -> Option<usize> {
-        let next = next.map_or(Shape::End, Level::shape);
+        self.cost(level, price, next.map_or(Shape::End, Level::shape), prefixed)
+    }
+
+    fn cost(
+        &self,
+        level: Level,
+        price: Option<Credits>,
+        next: Shape,
+        prefixed: bool,
+    ) -> Option<usize> {
         let cost = *self.costs(prefixed).get(level.index())?.get(next.index())?;
-        (cost != NOT_OFFERED).then_some(cost as usize)
+        if cost == NOT_OFFERED {
+            return None;
+        }
+        Some(match price.filter(|_| level == Level::Signature) {
+            Some(price) => {
+                let kept = &self.costs;
+                let unpriced = if prefixed { kept.prefixed_unpriced } else { kept.unpriced };
+                unpriced as usize + render::price_tag_tokens(price) + next.closing()
+            }
+            None => cost as usize,
+        })
     }
 
     fn item(&self, level: Level) -> &str {
@@ -240,6 +273,8 @@ pub struct Placed<'a> {
     pub server: &'a ServerName,
     /// How much of it is shown.
     pub level: Level,
+    /// The price to tell with the signature; None where it is the default.
+    pub price: Option<Credits>,
 }
 
 /// The `tools` array as sent, and its tokens, or None if they must be counted. With `prefixed`,
@@ -256,10 +291,10 @@ pub fn assemble(placed: &[Placed<'_>], prefixed: bool) -> (String, Option<usize>
         text.push_str(opening(tool.level));
         let begin = text.len();
         push_server(&mut text, tool.server, prefixed);
-        text.push_str(tool.entry.item(tool.level));
+        push_item(&mut text, tool);
         additive &= begins_plainly(text.get(begin..).unwrap_or_default(), tool.level);
         let next = items.get(index + 1).map(|next| next.level).or(behind);
-        tokens += tool.entry.tokens(tool.level, next, prefixed).unwrap_or_default();
+        tokens += tool.entry.tokens(tool.level, tool.price, next, prefixed).unwrap_or_default();
     }
     if !mentioned.is_empty() {
         text.push_str(if items.is_empty() { "\"" } else { ",\"" });
@@ -276,6 +311,24 @@ fn push_server(text: &mut String, server: &ServerName, prefixed: bool) {
         text.push_str(&escaped(server.as_str()));
         text.push('/');
     }
+}
+
+fn push_item(text: &mut String, tool: &Placed<'_>) {
+    let item = tool.entry.item(tool.level);
+    match tool.price.filter(|_| tool.level == Level::Signature) {
+        Some(price) => {
+            text.push_str(unclosed(item));
+            text.push_str(&render::price_tag(price));
+            text.push('"');
+        }
+        None => text.push_str(item),
+    }
+}
+
+/// A line's item, or its end, without the closing quote; the tokens of what follows a space would
+/// depend on that space.
+fn unclosed(item: &str) -> &str {
+    item.strip_suffix('"').unwrap_or(item).trim_end()
 }
 
 /// A line of names; answers its tokens, its end and the bracket behind it included.
@@ -339,6 +392,7 @@ fn count(server: &ServerName, tool: &Tool, encoding: Encoding) -> Kept {
     let prefix = format!("{}/", escaped(server.as_str()));
     let mut plain = [[NOT_OFFERED; 3]; 4];
     let mut prefixed = plain;
+    let (mut unpriced, mut prefixed_unpriced) = (NOT_OFFERED, NOT_OFFERED);
     for level in Level::ALL {
         let item = item_of(tool, level);
         if item.len() > LARGEST_ITEM && level > Level::Names {
@@ -348,16 +402,18 @@ fn count(server: &ServerName, tool: &Tool, encoding: Encoding) -> Kept {
         let before = if level == Level::Full { "name\":\"" } else { "" };
         let (start, middle, end) = parts(&item);
         let rest = (!end.is_empty()).then(|| number(middle));
-        for (prefix, costs) in [("", &mut plain), (&*prefix, &mut prefixed)] {
+        for (prefix, costs, unpriced) in
+            [("", &mut plain, &mut unpriced), (&*prefix, &mut prefixed, &mut prefixed_unpriced)]
+        {
             let start = format!("{before}{prefix}{start}");
             let rest = rest.map(|middle| middle.saturating_add(number(&start)));
+            let (counted, end) = rest.map_or((0, &*start), |rest| (rest, end));
             let Some(costs) = costs.get_mut(level.index()) else { continue };
             for (shape, cost) in Shape::ALL.into_iter().zip(costs) {
-                let separator = shape.separator();
-                *cost = match rest {
-                    Some(rest) => rest.saturating_add(number(&format!("{end}{separator}"))),
-                    None => number(&format!("{start}{separator}")),
-                };
+                *cost = counted.saturating_add(number(&format!("{end}{}", shape.separator())));
+            }
+            if level == Level::Signature {
+                *unpriced = counted.saturating_add(number(unclosed(end)));
             }
         }
     }
@@ -375,6 +431,8 @@ fn count(server: &ServerName, tool: &Tool, encoding: Encoding) -> Kept {
     Kept {
         plain,
         prefixed,
+        unpriced,
+        prefixed_unpriced,
         mention: mention(name),
         prefixed_mention: mention(&format!("{server}/{name}")),
         raw,
@@ -413,3 +471,6 @@ fn escaped(text: &str) -> String {
     let quoted = Value::from(text).to_string();
     quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,16 +133,19 @@ impl Snapshot {
         let mut total = 0;
         let mut raw = Vec::new();
         let mut candidates = Vec::new();
+        let tariff = &self.settings.budgeting.tariff;
         for (visit, shelf) in &found.shelves {
+            let server = shelf.server();
             let mut raw_tokens = 0;
             for entry in shelf.entries().iter().filter(|entry| self.may_call(visit, entry.tool())) {
                 total += 1;
                 raw_tokens += u64::from(entry.kept().raw);
                 if query.selects(entry.tool(), visit.server()) {
-                    candidates.push(Candidate { entry, server: shelf.server() });
+                    let price = tariff.own_price(server, entry.name());
+                    candidates.push(Candidate { entry, server, price });
                 }
             }
-            raw.push((shelf.server().clone(), raw_tokens));
+            raw.push((server.clone(), raw_tokens));
         }
         let placed = match candidates.as_slice() {
             [one] if query.names.is_some() => fit_one(one, detail, cap, found.everywhere),

@@ -44,14 +44,13 @@ use till::{Terms, Till};
 
 use crate::{
     domain::{
-        keyed::Key,
         readings::Readings,
         record::Draft,
         refusal::{Refusal, RpcError},
         settings::Settings,
     },
     downstream::{self, Client, Fleet, Launcher, SchemaCache, Server, Succession},
-    store::{self, Ledger},
+    store::Ledger,
 };
 
 /// How long calls in flight may still run when the gateway stops.
@@ -160,11 +159,7 @@ impl Gateway {
         let usage = Arc::new(UsageLog::new(usage));
         let calls = TaskTracker::new();
         let readings = Mutex::new(Readings::begun(&settings.sources));
-        let till = Till {
-            ledger: store::open(&settings.budgeting.store, places.state.as_deref()),
-            key: Key::new([0; 32]),
-            background: calls.clone(),
-        };
+        let till = Till::new(&settings, places.state.as_deref(), &calls);
         let snapshot = Snapshot {
             terms: Arc::new(Terms::of(&settings)),
             till: till.clone(),

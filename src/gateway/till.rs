@@ -2,7 +2,9 @@
 //! with the call, whatever becomes of it.
 
 use std::{
-    sync::Arc,
+    fmt::Display,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -28,7 +30,7 @@ use crate::{
         refusal::Refusal,
         settings::Settings,
     },
-    store::{Ledger, Unavailable},
+    store::{self, Ledger, Unavailable},
 };
 
 /// How long a hold stays open if this process ends, or does not say that the call goes on.
@@ -46,8 +48,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub(super) struct Till {
     pub(super) ledger: Arc<dyn Ledger>,
-    /// For digests of arguments.
-    pub(super) key: Key,
+    /// Where the installation's key is.
+    state: Option<PathBuf>,
+    /// For digests of arguments; read when it is first needed.
+    key: Arc<OnceLock<Key>>,
     /// Holds that end after their call was answered.
     pub(super) background: TaskTracker,
 }
@@ -71,6 +75,28 @@ pub enum Undeclared {
     /// The store cannot be used.
     #[error("the ledger cannot be used: {0}")]
     Unavailable(#[from] Unavailable),
+}
+
+impl Till {
+    /// What these settings ask to pay with; `state` is the user's directory for what cannot be made
+    /// again.
+    pub(super) fn new(settings: &Settings, state: Option<&Path>, background: &TaskTracker) -> Self {
+        Self {
+            ledger: store::open(&settings.budgeting.store, state),
+            state: state.map(Path::to_owned),
+            key: Arc::default(),
+            background: background.clone(),
+        }
+    }
+
+    /// The key for digests of arguments.
+    fn key(&self) -> Result<&Key, Unavailable> {
+        if let Some(key) = self.key.get() {
+            return Ok(key);
+        }
+        let key = store::keys::key(self.state.as_deref())?.derive("arguments");
+        Ok(self.key.get_or_init(|| key))
+    }
 }
 
 impl Terms {
@@ -142,12 +168,9 @@ impl Snapshot {
         entry: &mut Entry,
     ) -> Result<Hold, Refusal> {
         let budgeting = &self.settings.budgeting;
-        if let Err(undeclared) = self.terms.declare(&self.till).await {
-            tracing::error!("no call is made: {undeclared}");
-            return Err(Refusal::LedgerUnavailable);
-        }
+        self.terms.declare(&self.till).await.map_err(unusable)?;
         let id = HoldId(Uuid::now_v7().as_u128());
-        let fingerprint = self.note_arguments(arguments, &mut entry.draft);
+        let fingerprint = self.note_arguments(arguments, &mut entry.draft).map_err(unusable)?;
         let request = HoldRequest {
             id,
             account: account_of(budgeting, &self.settings.rules, permit.caller().agent()),
@@ -187,31 +210,39 @@ impl Snapshot {
                 hold.over = Some(short);
             }
             Ok(Err(refused)) => {
-                tracing::error!("no call is made: {refused}");
-                return Err(Refusal::LedgerUnavailable);
+                return Err(unusable(refused));
             }
             Err(unavailable) => {
                 // If it was held all the same, it goes back as soon as that can be said.
                 hold.open = Some(id);
                 hold.give_up();
-                tracing::error!("no call is made: the ledger cannot be used: {unavailable}");
-                return Err(Refusal::LedgerUnavailable);
+                return Err(unusable(unavailable));
             }
         }
         hold.or_refused(permit)
     }
 
     /// What records say of a call's arguments; answers what tells this call from others.
-    fn note_arguments(&self, arguments: &Map<String, Value>, entry: &mut Draft) -> [u8; 32] {
+    fn note_arguments(
+        &self,
+        arguments: &Map<String, Value>,
+        entry: &mut Draft,
+    ) -> Result<[u8; 32], Unavailable> {
         let text = serde_json::to_string(arguments).unwrap_or_default();
-        let mac = self.till.key.mac(text.as_bytes());
+        let mac = self.till.key()?.mac(text.as_bytes());
         entry.args_bytes = u64::try_from(text.len()).ok();
         entry.args_mac = Some(hex(mac.get(..16).unwrap_or(&mac)));
         if self.settings.budgeting.full_arguments {
             entry.args = Some(self.settings.redactor.redact(&text).into_owned());
         }
-        mac
+        Ok(mac)
     }
+}
+
+/// Calls that cannot be paid for are not made; the log says why.
+fn unusable(cause: impl Display) -> Refusal {
+    tracing::error!("no call is made, as the ledger cannot be used: {cause}");
+    Refusal::LedgerUnavailable
 }
 
 impl Hold {

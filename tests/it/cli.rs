@@ -77,6 +77,9 @@ fn explain_names_the_deciding_rule() {
     let (_, out, _) = setup.run(&["explain", "reader", "s", "write_it", "--json"]);
     let verdict: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&verdict["allowed"], &verdict["server_configured"]), (&json!(false), &json!(true)));
+    assert_eq!(verdict["price"], json!({"credits": 1, "entry": null}));
+    let unmetered = json!([{"account": "unmetered", "limit": null, "period": null}]);
+    assert_eq!((&verdict["accounts"], &verdict["mode"]), (&unmetered, &json!("hard")));
 }
 
 #[test]

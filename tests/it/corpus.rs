@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use tollgate::domain::{
     call::ServerName,
     catalog::{Catalogue, Tool},
+    credits::Credits,
     fit::{Candidate, Detail, fit},
     render,
     shelf::{Level, Placed, Shelf, assemble},
@@ -41,7 +42,18 @@ fn shelf(server: &str, tools: &[Value]) -> Shelf {
 }
 
 fn candidates(shelf: &Shelf) -> Vec<Candidate<'_>> {
-    shelf.entries().iter().map(|entry| Candidate { entry, server: shelf.server() }).collect()
+    let server = shelf.server();
+    shelf.entries().iter().map(|entry| Candidate { entry, server, price: None }).collect()
+}
+
+/// The same with a price on every third tool: 0, 1, 11, 111, …, of up to sixteen digits.
+fn priced(shelf: &Shelf) -> Vec<Candidate<'_>> {
+    let mut candidates = candidates(shelf);
+    for (index, candidate) in candidates.iter_mut().step_by(3).enumerate() {
+        let digits = u32::try_from(index % 17).unwrap();
+        candidate.price = Credits::new(10_u64.pow(digits) / 9);
+    }
+    candidates
 }
 
 /// The older rule: whole JSON tools in order, until the budget is exceeded.
@@ -126,10 +138,49 @@ fn other_encodings_add_up_as_well() {
         let name = ServerName::from(server.as_str());
         let shelf = Shelf::new(&name, catalogue(&definitions), Encoding::Cl100k, |_| None);
         for cap in [500, 4000, 12_000] {
-            let (text, tokens) = assemble(&fit(&candidates(&shelf), Detail::Auto, cap, true), true);
-            assert_eq!(tokens, Some(Encoding::Cl100k.count(&text)), "{server} at {cap}");
+            for candidates in [candidates(&shelf), priced(&shelf)] {
+                let (text, tokens) = assemble(&fit(&candidates, Detail::Auto, cap, true), true);
+                assert_eq!(tokens, Some(Encoding::Cl100k.count(&text)), "{server} at {cap}");
+            }
         }
     }
+}
+
+#[test]
+fn signatures_with_prices_add_up_as_well() {
+    let mut told = 0;
+    for (server, definitions) in corpus() {
+        let shelf = shelf(&server, &definitions);
+        for cap in [200, 1000, 4000, 12_000] {
+            for (prefixed, level) in
+                [(false, Level::Signature), (true, Level::Signature), (false, Level::Full)]
+            {
+                let placed = fit(&priced(&shelf), Detail::AtMost(level), cap, prefixed);
+                let (text, tokens) = assemble(&placed, prefixed);
+                assert_eq!(tokens, Some(count(&text)), "{server} at {cap}, prefixed {prefixed}");
+                assert!(count(&text) <= cap, "{server} at {cap}");
+                told += check_prices(&placed, &text);
+            }
+        }
+    }
+    assert!(told > 1_000 || corpus().is_empty(), "only {told} prices were told");
+}
+
+/// Every signature of a tool with a price ends in it, and no other line does; answers how many did.
+fn check_prices(placed: &[Placed<'_>], text: &str) -> usize {
+    let array: Vec<Value> = serde_json::from_str(text).unwrap();
+    let own = placed.iter().filter(|placed| placed.level != Level::Mention);
+    let mut told = 0;
+    for (placed, item) in own.zip(&array) {
+        let shown = placed.price.filter(|_| placed.level == Level::Signature);
+        let line = item.as_str().unwrap_or_default();
+        match shown {
+            Some(price) => assert!(line.ends_with(&render::price_tag(price)), "{line}"),
+            None => assert!(!line.ends_with(" credits"), "{line}"),
+        }
+        told += usize::from(shown.is_some());
+    }
+    told
 }
 
 #[test]

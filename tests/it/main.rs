@@ -39,6 +39,7 @@ mod minify_model;
 mod policy;
 mod policy_model;
 mod price_model;
+mod prices;
 #[cfg(unix)]
 mod reload;
 #[cfg(unix)]

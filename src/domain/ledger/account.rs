@@ -206,6 +206,14 @@ impl Account {
         }
     }
 
+    /// Where its credits came from, if they were carved out of another's.
+    pub fn source(&self) -> Option<&Source> {
+        match &self.kind {
+            Kind::Funded(funds) => funds.source.as_ref(),
+            Kind::Ceiling(_) => None,
+        }
+    }
+
     /// Whether it takes holds at a moment.
     pub fn takes_holds(&self, now: i64) -> bool {
         self.open && self.expires.is_none_or(|at| now < at)

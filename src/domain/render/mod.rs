@@ -2,6 +2,7 @@
 //! invisible characters are taken out, and its size is bounded.
 //!
 //! - [`signature`]: `name(required: type, optional?: type = default) — First sentence.`
+//! - [`price_tag`]: ` — 5 credits`, behind the signature of a tool that has a price of its own.
 //! - [`summary`]: `name — First sentence, at most 80 characters.`
 //! - [`full`]: `{"name","description","inputSchema"}`, the schema minified without loss of meaning.
 
@@ -9,11 +10,13 @@ mod bounds;
 mod minify;
 mod sentence;
 mod signature;
+mod tag;
 mod visible;
 
 use serde_json::{Value, json};
 
 pub use sentence::first_sentence;
+pub use tag::{price_tag, price_tag_tokens};
 pub use visible::{is_plain_name, revealed, visible};
 
 /// Characters of a description in a signature line.
@@ -23,7 +26,7 @@ const SIGNATURE_SENTENCE: usize = 160;
 const SUMMARY_SENTENCE: usize = 80;
 
 /// The version of everything that is rendered here; kept texts and counts of another are void.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The parameters alone: `name(a: string, b?: integer = 5)`.
 pub fn parameters(name: &str, schema: &Value) -> String {

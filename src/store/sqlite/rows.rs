@@ -9,7 +9,8 @@ use crate::domain::{
     credits::Credits,
     keyed::Key,
     ledger::{
-        About, Account, AccountId, Ceiling, Funds, Hold, HoldId, HoldState, Kind, TransferId,
+        About, Account, AccountId, Ceiling, Funds, Hold, HoldId, HoldState, Kind, Source,
+        TransferId,
     },
     period::Period,
     record::{Hash, Head, Sealed},
@@ -50,6 +51,7 @@ pub(super) fn account_row(row: &Row<'_>) -> Read<(AccountId, Account)> {
             net: row.get(9)?,
             available: row.get(10)?,
             unlimited: row.get(11)?,
+            source: source(row, 18)?,
         }),
         _ => Kind::Ceiling(Ceiling {
             limit: credits(row, 12)?,
@@ -74,7 +76,9 @@ pub(super) fn account_row(row: &Row<'_>) -> Read<(AccountId, Account)> {
 
 pub(super) fn put_account(db: &Connection, id: &AccountId, account: &Account) -> Read<()> {
     const PUT: &str = "INSERT OR REPLACE INTO account VALUES
-        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
+        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+    let source = account.source().map(serde_json::to_string).transpose();
+    let source = source.map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
     let (funds, ceiling) = match &account.kind {
         Kind::Funded(funds) => (Some(funds), None),
         Kind::Ceiling(ceiling) => (None, Some(ceiling)),
@@ -98,8 +102,16 @@ pub(super) fn put_account(db: &Connection, id: &AccountId, account: &Account) ->
         ceiling.map(|ceiling| ceiling.used.signed()),
         ceiling.map(|ceiling| ceiling.carved.signed()),
         ceiling.map(|ceiling| ceiling.granted.signed()),
+        source,
     ])?;
     Ok(())
+}
+
+/// Where credits that were carved out came from.
+fn source(row: &Row<'_>, column: usize) -> Read<Option<Source>> {
+    let text: Option<String> = row.get(column)?;
+    let source = text.map(|text| serde_json::from_str(&text)).transpose();
+    source.map_err(|error| unreadable(column, Type::Text, error))
 }
 
 pub(super) fn hold(db: &Connection, id: HoldId) -> Read<Option<Hold>> {

@@ -28,6 +28,7 @@ CREATE TABLE account (
     used INTEGER CHECK (used >= 0),
     carved INTEGER CHECK (carved >= 0),
     granted INTEGER CHECK (granted >= 0),
+    source TEXT,
     CHECK (kind = 'ceiling' OR (issued IS NOT NULL AND declared IS NOT NULL AND net IS NOT NULL
         AND available IS NOT NULL AND unlimited IS NOT NULL)),
     CHECK (kind = 'funded' OR (parent IS NOT NULL AND cap IS NOT NULL AND window IS NOT NULL

@@ -1,0 +1,179 @@
+//! Signatures with prices: how they read, and that their tokens add up.
+
+use std::sync::Arc;
+
+use proptest::{
+    prelude::*,
+    sample::select,
+    test_runner::{RngSeed, TestCaseError},
+};
+use serde_json::json;
+
+use super::*;
+use crate::domain::fit::{Candidate, Detail, fit};
+
+const ENCODINGS: [Encoding; 2] = [Encoding::O200k, Encoding::Cl100k];
+
+fn shelf(tools: &[Value], encoding: Encoding) -> Shelf {
+    let tools = tools.iter().map(|tool| Tool::parse(tool.clone()).unwrap());
+    let counted = Shelf::new(&"db".into(), Arc::new(Catalogue::new(tools)), encoding, |_| None);
+    // What was kept is all that a warm gateway has.
+    let known = |tool: &Tool| {
+        let mut entries = counted.entries().iter();
+        let kept = entries.find(|entry| entry.name() == tool.name())?.kept();
+        serde_json::from_value(serde_json::to_value(kept).unwrap()).unwrap()
+    };
+    Shelf::new(&"db".into(), counted.catalogue().clone(), encoding, known)
+}
+
+fn placed<'a>(
+    shelf: &'a Shelf,
+    levels: &[Level],
+    prices: &'a [Option<Credits>],
+) -> Vec<Placed<'a>> {
+    let server = shelf.server();
+    let shown = shelf.entries().iter().zip(levels).zip(prices);
+    shown.map(|((entry, &level), &price)| Placed { entry, server, level, price }).collect()
+}
+
+/// One tool, priced, as it is shown.
+#[track_caller]
+fn check(tool: Value, level: Level, prefixed: bool, expected: &str) {
+    for encoding in ENCODINGS {
+        let shelf = shelf(std::slice::from_ref(&tool), encoding);
+        let prices = [Credits::new(5)];
+        let (text, tokens) = assemble(&placed(&shelf, &[level], &prices), prefixed);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()[0].as_str(), Some(expected));
+        assert_eq!(tokens, Some(encoding.count(&text)), "{text}");
+    }
+}
+
+#[test]
+fn a_price_stands_behind_the_signature_and_nowhere_else() {
+    let tool = json!({
+        "name": "find",
+        "description": "Finds things. And more.",
+        "inputSchema": {"type": "object", "properties": {"n": {"type": "integer"}}},
+    });
+    let signature = "find(n?: integer) — Finds things. — 5 credits";
+    check(tool.clone(), Level::Signature, false, signature);
+    check(tool.clone(), Level::Signature, true, &format!("db/{signature}"));
+    check(tool.clone(), Level::Summary, false, "find — Finds things.");
+    check(tool.clone(), Level::Names, false, "find");
+    check(tool.clone(), Level::Mention, false, "find");
+    let shelf = shelf(&[tool], Encoding::O200k);
+    let whole = |price| assemble(&placed(&shelf, &[Level::Full], &[price]), false);
+    assert_eq!(whole(Some(Credits::ZERO)), whole(None));
+}
+
+#[test]
+fn a_price_behind_a_signature_that_ends_in_a_space_is_counted_right() {
+    let schema = json!({
+        "type": "object",
+        "properties": {"n": {"$ref": "#/$defs/z"}},
+        "$defs": {
+            "a ": {"type": "object", "properties": {"x": {"$ref": "#/$defs/a "}}},
+            "z": {"anyOf": [{"$ref": "#/$defs/z"}, {"$ref": "#/$defs/a "}]},
+        },
+    });
+    let plain = render::signature("f", "", &schema);
+    assert!(plain.ends_with("z = z|a "), "{plain:?}");
+    let tool = json!({"name": "f", "inputSchema": schema});
+    check(tool, Level::Signature, false, &format!("{} — 5 credits", plain.trim_end()));
+}
+
+#[test]
+fn what_follows_a_price_adds_up_as_well() {
+    let amounts = (0..=1_000).chain((0..=53).map(|bits| (1 << bits) - 1));
+    for price in amounts.filter_map(Credits::new) {
+        for (encoding, next) in ENCODINGS.into_iter().flat_map(|e| Shape::ALL.map(|s| (e, s))) {
+            let text = format!("{}\"{}", render::price_tag(price), next.separator());
+            let tokens = render::price_tag_tokens(price) + next.closing();
+            assert_eq!(tokens, encoding.count(&text), "{text}, {encoding:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 500,
+        rng_seed: RngSeed::Fixed(0x7011_6a7e),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_tokens_of_an_answer_with_prices_are_its_true_count(
+        tools in prop::collection::vec(tool(), 1..6),
+        levels in prop::collection::vec(select(&LEVELS), 6),
+        prices in prop::collection::vec(price(), 6),
+        cap in 1..400_usize,
+        detail in select(&Detail::WORDS).prop_map(|(_, detail)| detail),
+        prefixed: bool,
+    ) {
+        for encoding in ENCODINGS {
+            let shelf = shelf(&tools, encoding);
+            check_count(&placed(&shelf, &levels, &prices), prefixed, encoding)?;
+            let server = shelf.server();
+            let candidates = shelf.entries().iter().zip(&prices);
+            let candidates: Vec<Candidate<'_>> = candidates
+                .map(|(entry, &price)| Candidate { entry, server, price })
+                .collect();
+            let fitted = fit(&candidates, detail, cap, prefixed);
+            let tokens = check_count(&fitted, prefixed, encoding)?;
+            prop_assert!(tokens <= cap, "{} tokens at {}", tokens, cap);
+        }
+    }
+}
+
+const LEVELS: [Level; 5] =
+    [Level::Mention, Level::Names, Level::Summary, Level::Signature, Level::Full];
+
+fn check_count(
+    placed: &[Placed<'_>],
+    prefixed: bool,
+    encoding: Encoding,
+) -> Result<usize, TestCaseError> {
+    let (text, tokens) = assemble(placed, prefixed);
+    let independent = if placed.is_empty() { 0 } else { encoding.count(&text) };
+    prop_assert_eq!(tokens, Some(independent), "{:?}: {}", encoding, text);
+    Ok(independent)
+}
+
+fn price() -> impl Strategy<Value = Option<Credits>> {
+    let amounts = prop_oneof![0..12_u64, 0..2_000_u64, 0..=Credits::MAX.amount()];
+    prop::option::weighted(0.7, amounts.prop_map(|amount| Credits::new(amount).unwrap()))
+}
+
+/// Tools whose signatures end in all kinds of text.
+fn tool() -> impl Strategy<Value = Value> {
+    const ENDS: [&str; 12] = [
+        "",
+        ".",
+        " It's",
+        "'s",
+        "/",
+        "—",
+        "句子。",
+        " 12",
+        "\u{a0}",
+        "\n",
+        "\"",
+        "\u{200b}e\u{301}",
+    ];
+    const KEYS: [&str; 6] = ["path", "a ", "größe", "x/y", "\u{2028}", "n1"];
+    let text = || ("[a-zA-Z0-9 .,'\"/-]{0,24}", select(&ENDS)).prop_map(|(text, end)| text + end);
+    let name = "[a-zA-Z0-9][a-zA-Z0-9_./-]{0,12}[a-zA-Z0-9]";
+    let properties = prop::collection::hash_map(select(&KEYS), text(), 0..4);
+    (name, text(), properties).prop_map(|(name, description, properties)| {
+        let parameters: serde_json::Map<String, Value> = properties
+            .into_iter()
+            .map(|(key, default)| (key.to_owned(), json!({"enum": [default], "default": default})))
+            .collect();
+        json!({
+            "name": name,
+            "description": description,
+            "inputSchema": {"type": "object", "properties": parameters},
+        })
+    })
+}

@@ -1,0 +1,108 @@
+//! Prices in the answers of `get_server_tools`.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tollgate::{
+    config::{self, Environment, Options},
+    domain::{
+        credits::Credits,
+        pattern::Pattern,
+        price::{PriceEntry, Tariff},
+        settings::Settings,
+        tokens::count,
+    },
+    downstream::{Client, Launcher},
+    gateway::{Answer, Asked, Gateway, Places},
+};
+
+use crate::support::{Setup, scripted_with, text, tollgate};
+
+/// Two servers with the same tools, and prices for some of them.
+fn settings(setup: &Setup) -> Settings {
+    let options = Options { config_dir: Some(setup.path().to_owned()), ..Options::default() };
+    // What the developer's own gateway is told is none of the test's.
+    let path = ("PATH".to_owned(), std::env::var("PATH").unwrap());
+    let env = Environment { variables: [path].into(), ..Environment::default() };
+    let mut settings = config::load(&options, &env).unwrap();
+    let entry = |server: Option<&str>, tool: &str, cost: u64| PriceEntry {
+        server: server.map(|server| Pattern::parse(server).unwrap()),
+        tool: Pattern::parse(tool).unwrap(),
+        cost: Credits::new(cost).unwrap(),
+    };
+    settings.budgeting.tariff = Tariff {
+        default: Credits::new(2).unwrap(),
+        entries: vec![
+            entry(None, "free", 0),
+            entry(None, "dear*", 1_500),
+            entry(Some("b"), "dear", 1),
+            entry(None, "same", 2),
+        ],
+    };
+    settings
+}
+
+async fn ask(gateway: &Arc<Gateway>, arguments: Value) -> Value {
+    let Value::Object(arguments) = arguments else { panic!("arguments") };
+    let asked = Asked {
+        tool: "get_server_tools".into(),
+        arguments,
+        meta: serde_json::Map::new(),
+        client: Client::absent(),
+    };
+    match gateway.call_tool(asked, CancellationToken::new()).await {
+        Answer::Result(result) => serde_json::from_str(text(&result)).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signature_tells_the_price_of_its_server_where_it_is_not_the_default() {
+    let offered = scripted_with(&["free", "dear", "same", "other"]);
+    let setup = Setup::new(json!({"a": offered, "b": offered}), None);
+    let launcher = Arc::new(Launcher::new(PathBuf::from(tollgate()), 0));
+    let cache = Places { cache: Some(setup.path().join("cache")), state: None };
+    // The second gateway knows the tools and their counts from the disk.
+    for _ in ["cold", "warm"] {
+        let gateway = Gateway::new(settings(&setup), &launcher, &cache);
+        for (arguments, expected) in cases() {
+            let answer = ask(&gateway, arguments.clone()).await;
+            assert_eq!(answer["tools"], expected, "{arguments}");
+            let counted = count(&answer["tools"].to_string());
+            assert_eq!(answer["tokens_used"], counted, "{arguments}: {answer}");
+        }
+        gateway.stop().await;
+    }
+}
+
+fn cases() -> [(Value, Value); 4] {
+    [
+        (
+            json!({"server": "a", "detail": "signature"}),
+            json!([
+                "free() — Scripted. — 0 credits",
+                "dear() — Scripted. — 1500 credits",
+                "same() — Scripted.",
+                "other() — Scripted."
+            ]),
+        ),
+        (
+            json!({"server": "b", "detail": "signature", "names": "dear"}),
+            json!(["dear() — Scripted. — 1 credit"]),
+        ),
+        (
+            json!({"server": "*", "detail": "signature", "pattern": "dear"}),
+            json!(["a/dear() — Scripted. — 1500 credits", "b/dear() — Scripted. — 1 credit"]),
+        ),
+        (
+            json!({"server": "a", "detail": "summary"}),
+            json!([
+                "free — Scripted.",
+                "dear — Scripted.",
+                "same — Scripted.",
+                "other — Scripted."
+            ]),
+        ),
+    ]
+}
