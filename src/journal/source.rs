@@ -54,6 +54,19 @@ impl Source {
         (self.page)(seq, usize::from(PAGE)).await
     }
 
+    /// The place of the last record, which is at `most` or before, whatever the head says.
+    async fn end(&self, mut most: u64) -> Result<u64, String> {
+        let mut least = 0;
+        while least < most {
+            let middle = least.midpoint(most);
+            match (self.page)(middle, 1).await?.first() {
+                Some(later) => least = later.seq.clamp(middle + 1, most),
+                None => most = middle,
+            }
+        }
+        Ok(least)
+    }
+
     /// All records there are now, the newest first; with `since`, those after that moment.
     ///
     /// # Errors
@@ -120,6 +133,9 @@ impl NewestFirst {
         let newest = self.left;
         self.left = newest.saturating_sub(PAGE.into());
         let page = self.source.after(self.left).await?;
+        if page.is_empty() {
+            self.left = self.source.end(self.left).await?;
+        }
         // A store that has forgotten these records answers later ones.
         let mut batch = Batch::default();
         let mut old = 0;

@@ -45,10 +45,16 @@ pub fn open(settings: &StoreSettings, state: Option<&Path>) -> Arc<dyn Ledger> {
             tracing::warn!(
                 "there is no directory to keep credits and records in: they are forgotten with this process; set `store.path`"
             );
-            Arc::new(memory::Memory::new("memory", memory::wall_clock()))
+            Arc::new(in_memory())
         }
-        (Backend::Memory, _) => Arc::new(memory::Memory::new("memory", memory::wall_clock())),
+        (Backend::Memory, _) => Arc::new(in_memory()),
     }
+}
+
+/// Every such store has a chain of its own, so that copies of its records tell it from others.
+fn in_memory() -> memory::Memory {
+    let chain = format!("memory-{}", uuid::Uuid::now_v7().simple());
+    memory::Memory::new(&chain, memory::wall_clock())
 }
 
 /// What a store answers, some time. The step is on its way when the future is made, not when it is

@@ -33,6 +33,7 @@ mod http_meanwhile;
 mod http_server;
 mod identity;
 mod journal;
+mod journal_cli;
 mod ledger;
 mod ledger_histories;
 mod ledger_model;

@@ -7,7 +7,10 @@ use tokio::time::sleep;
 use super::LogArgs;
 use crate::{
     cli::{Exit, args::SettingsArgs, output::Output, records, session, usage::millis},
-    domain::record::{Decision, Record, Sealed},
+    domain::{
+        ledger::AccountId,
+        record::{Decision, Record, Sealed},
+    },
     journal::{
         filter::{Filter, word},
         line,
@@ -119,13 +122,14 @@ fn row(record: &Record) -> [String; 9] {
         _ if draft.uncertain => event.push_str(" uncertain"),
         _ => {}
     }
+    let account = || draft.account.as_deref().map(|id| AccountId::from(id).name().to_owned());
     let hold = draft.hold.as_deref().map(|id| id.chars().take(HOLD_DIGITS).collect());
     let said = [&draft.status, &draft.code, &draft.note];
     let status = said.into_iter().flatten().next().cloned();
     [
         record.at.clone(),
         or_none(draft.agent.clone()),
-        or_none(tool(record).or_else(|| draft.account.clone())),
+        or_none(tool(record).or_else(account)),
         event,
         number(draft.cost),
         number(draft.remaining),

@@ -12,21 +12,12 @@ use crate::{
         output::{Output, note, passing, watched},
         records, session,
     },
-    domain::record::Head,
     journal::verify,
+    store::Verdict,
 };
 
 /// People are told how far it is every so many records.
 const STEP: u64 = 50_000;
-
-/// What following the records came to.
-struct Verdict {
-    records: u64,
-    broken: Option<(u64, String)>,
-    incomplete: Option<String>,
-    /// What was not verified, though nothing is wrong.
-    note: Option<String>,
-}
 
 pub(super) fn store(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
     let settings = session::settings(args)?;
@@ -36,27 +27,9 @@ pub(super) fn store(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit
         if watched() && head.seq > STEP {
             note(&format!("following {} records…", head.seq));
         }
-        let source = records::source(&ledger);
-        let mut at = Head::genesis(&head.chain);
-        let mut verdict = Verdict { records: 0, broken: None, incomplete: None, note: None };
-        while at.seq < head.seq {
-            let page = source.after(at.seq).await.map_err(records::unusable)?;
-            if page.is_empty() {
-                let missing = format!("records end at {} of {}", at.seq, head.seq);
-                verdict.incomplete = Some(missing);
-                break;
-            }
-            for sealed in page {
-                if let Err(unlinked) = at.follow(&sealed) {
-                    verdict.broken = Some((at.seq + 1, unlinked.to_string()));
-                    return Ok(verdict);
-                }
-                verdict.records += 1;
-            }
-        }
-        anyhow::Ok(verdict)
+        records::answer(ledger.verify()).await
     })?;
-    Ok(told(&verdict, output))
+    Ok(told(&verdict, None, output))
 }
 
 pub(super) fn file(path: &Path, output: &Output) -> anyhow::Result<Exit> {
@@ -77,9 +50,9 @@ pub(super) fn file(path: &Path, output: &Output) -> anyhow::Result<Exit> {
         records: followed.records,
         broken: followed.broken,
         incomplete: followed.incomplete,
-        note: (!notes.is_empty()).then(|| notes.join("; ")),
     };
-    Ok(told(&verdict, output))
+    let note = (!notes.is_empty()).then(|| notes.join("; "));
+    Ok(told(&verdict, note.as_deref(), output))
 }
 
 fn progress(records: u64) {
@@ -88,8 +61,9 @@ fn progress(records: u64) {
     }
 }
 
-fn told(verdict: &Verdict, output: &Output) -> Exit {
-    let Verdict { records, broken, incomplete, note } = verdict;
+/// Tells what following the records came to; `note` is what was not verified though nothing is wrong.
+fn told(verdict: &Verdict, note: Option<&str>, output: &Output) -> Exit {
+    let Verdict { records, broken, incomplete } = verdict;
     let (word, exit) = match (broken, incomplete) {
         (Some(_), _) => ("broken", Exit::Broken),
         (None, Some(_)) => ("incomplete", Exit::Incomplete),
