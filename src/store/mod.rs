@@ -93,7 +93,8 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// Keeps an open hold from being swept for so many milliseconds from now. Not recorded.
     fn extend(&self, hold: HoldId, lifetime: i64) -> Answered<()>;
 
-    /// Ends a hold; None if there is none of that id.
+    /// Ends a hold; None if there is none of that id. A charge may be taken some milliseconds later,
+    /// with the next step, since a sweep would come to the same; what goes back goes at once.
     fn finish(&self, hold: HoldId, finish: Finish, draft: Draft) -> Answered<Option<Finished>>;
 
     /// Moves credits. Refusals are not recorded.

@@ -74,6 +74,14 @@ pub trait Engine: Clone + fmt::Debug + Send + Sync + 'static {
         step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
     ) -> Answered<T>;
 
+    /// Runs a step in its place among the others, within a few milliseconds: nobody waits for it.
+    fn run_soon<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
+    ) -> Answered<T> {
+        self.run(step)
+    }
+
     /// Runs a step that writes nothing, in its place among the others. It need not keep other
     /// processes from writing.
     fn look<T: Send + 'static>(
@@ -120,13 +128,18 @@ impl<E: Engine> Ledger for E {
     }
 
     fn finish(&self, id: HoldId, finish: Finish, draft: Draft) -> Answered<Option<Finished>> {
-        self.run(move |book, _| {
+        let step = move |book: &mut dyn Book, _| {
             let finished = hold::finish(book, id, finish)?;
             if let Some(finished) = finished.as_ref().filter(|finished| !finished.replayed) {
                 book.append(finished_record(id, finished, draft))?;
             }
             Ok(finished)
-        })
+        };
+        match finish {
+            // What goes back is there to be spent when this answers.
+            Finish::Void => self.run(step),
+            Finish::Post(_) | Finish::Uncertain | Finish::Lost => self.run_soon(step),
+        }
     }
 
     fn transfer(

@@ -66,7 +66,10 @@ impl Sheet {
 
     fn write(&mut self, file: &File) -> rusqlite::Result<()> {
         let db = &file.db;
-        unwritten(&mut self.accounts, |id, account, _| rows::put_account(db, id, account))?;
+        unwritten(&mut self.accounts, |id, account, stored| match stored {
+            true => rows::change_account(db, id, account),
+            false => rows::put_account(db, id, account),
+        })?;
         unwritten(&mut self.holds, |id, hold, stored| match stored {
             true => rows::change_hold(db, *id, hold),
             false => rows::put_hold(db, *id, hold),
@@ -218,7 +221,9 @@ impl Tables for Desk<'_> {
     }
 
     fn put_account(&mut self, id: &AccountId, account: Account) -> Result<(), Failure> {
-        self.step.accounts.insert(id.clone(), Entry::written(account, false));
+        let before = known(&self.step.accounts, &self.kept.accounts, id);
+        let stored = before.is_some_and(|entry| entry.stored);
+        self.step.accounts.insert(id.clone(), Entry::written(account, stored));
         Ok(())
     }
 

@@ -3,12 +3,13 @@
 //! One thread per handle owns the connection; steps reach it through a queue, in the order in which
 //! they were given, and are answered after their transaction was committed.
 //!
-//! - [`writer`]: the thread: takes what waits into one transaction. [`file`]: the file: opened,
+//! - [`queue`]: what waits for the thread. [`writer`]: the thread: takes what waits into one transaction. [`file`]: the file: opened,
 //!   checked, opened anew. [`desk`]: rows and records within one transaction, written at its end.
 //!   [`rows`]: rows as SQL. [`schema`]: the tables.
 
 mod desk;
 mod file;
+mod queue;
 mod rows;
 mod schema;
 mod writer;
@@ -16,7 +17,7 @@ mod writer;
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
@@ -28,6 +29,7 @@ use crate::domain::{
     budget::Durability,
     ledger::{Broken, Step},
 };
+use queue::Queue;
 use writer::{Job, Writer};
 
 /// Where a store is.
@@ -50,24 +52,31 @@ pub struct Sqlite {
 struct Shared {
     place: Place,
     clock: Clock,
-    /// Leads to the thread, which begins with the first step; locked so that steps are queued in
-    /// the order in which they were given.
-    queue: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
+    queue: Arc<Queue>,
+    /// Whether the thread runs, which begins with the first step.
+    runs: Mutex<bool>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
 }
 
 impl Sqlite {
     /// The store in that file, which is opened at the first step and need not be there.
     pub fn new(place: Place, clock: Clock) -> Self {
-        Self { shared: Arc::new(Shared { place, clock, queue: Mutex::new(None) }) }
+        let (queue, runs) = (Arc::default(), Mutex::new(false));
+        Self { shared: Arc::new(Shared { place, clock, queue, runs }) }
     }
 
     fn enqueue<T: Send + 'static>(
         &self,
-        looks: bool,
+        kind: StepKind,
         step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
     ) -> Answered<T> {
         let (to, answer) = oneshot::channel();
-        self.shared.send(Box::new(Pending { looks, step: Some(step), outcome: None, to }));
+        self.shared.send(Box::new(Pending { kind, step: Some(step), outcome: None, to }));
         answer.map(|answer| answer.unwrap_or_else(|_| Err(ended()))).boxed()
     }
 }
@@ -83,14 +92,21 @@ impl Engine for Sqlite {
         &self,
         step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
     ) -> Answered<T> {
-        self.enqueue(false, step)
+        self.enqueue(StepKind::Urgent, step)
+    }
+
+    fn run_soon<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
+    ) -> Answered<T> {
+        self.enqueue(StepKind::Leisurely, step)
     }
 
     fn look<T: Send + 'static>(
         &self,
         step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
     ) -> Answered<T> {
-        self.enqueue(true, step)
+        self.enqueue(StepKind::Look, step)
     }
 }
 
@@ -100,32 +116,38 @@ fn ended() -> Unavailable {
 }
 
 impl Shared {
-    /// Queues a step. The first begins the thread, and so does one after a thread that has ended.
+    /// Queues a step. The first begins the thread.
     fn send(&self, job: Box<dyn Job>) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let unsent = match &*queue {
-            Some(running) => running.send(job).err().map(|mpsc::SendError(job)| job),
-            None => Some(job),
-        };
-        let Some(job) = unsent else { return };
-        let (to, jobs) = mpsc::channel();
-        let mut writer = Writer::new(self.place.clone(), self.clock.clone());
-        let thread = thread::Builder::new().name("store".to_owned());
-        match thread.spawn(move || writer.serve(&jobs)) {
-            // A thread that has just begun takes what it is sent.
-            Ok(_) => drop(to.send(job)),
-            Err(error) => {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*runs {
+            let queue = self.queue.clone();
+            let mut writer = Writer::new(self.place.clone(), self.clock.clone());
+            let thread = thread::Builder::new().name("store".to_owned());
+            if let Err(error) = thread.spawn(move || writer.serve(&queue)) {
                 let cause = format!("no thread can be started for the store: {error}");
                 return job.answer(Some(Unavailable { cause, maybe_applied: false }));
             }
+            *runs = true;
         }
-        *queue = Some(to);
+        drop(runs);
+        self.queue.push(job);
     }
+}
+
+/// How a step is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StepKind {
+    /// At once.
+    Urgent,
+    /// With what comes next.
+    Leisurely,
+    /// At once; it writes nothing.
+    Look,
 }
 
 /// A step on its way, and who waits for its answer.
 struct Pending<T, F> {
-    looks: bool,
+    kind: StepKind,
     step: Option<F>,
     outcome: Option<T>,
     to: oneshot::Sender<Result<T, Unavailable>>,
@@ -137,7 +159,11 @@ where
     F: FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send,
 {
     fn looks(&self) -> bool {
-        self.looks
+        self.kind == StepKind::Look
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.kind != StepKind::Leisurely
     }
 
     fn take(&mut self, book: &mut dyn Book, now: i64) -> Result<(), Broken<Failure>> {

@@ -74,16 +74,35 @@ pub(super) fn account_row(row: &Row<'_>) -> Read<(AccountId, Account)> {
     Ok((account_id(row)?, account))
 }
 
+/// Writes an account whole.
 pub(super) fn put_account(db: &Connection, id: &AccountId, account: &Account) -> Read<()> {
     const PUT: &str = "INSERT OR REPLACE INTO account VALUES
         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+    write_account(db, PUT, id, account).map(|_| ())
+}
+
+/// Writes an account that is there. Mostly nothing changes that the indexes look at, and then they
+/// need not be written.
+pub(super) fn change_account(db: &Connection, id: &AccountId, account: &Account) -> Read<()> {
+    const CHANGE: &str = "UPDATE account SET reserved = ?4, spent = ?5, issued = ?8, declared = ?9,
+        net = ?10, available = ?11, cap = ?13, window = ?15, used = ?16, carved = ?17,
+        granted = ?18, source = ?19
+        WHERE id = ?1 AND parent IS ?2 AND open = ?3 AND expires IS ?6 AND kind = ?7
+        AND unlimited IS ?12 AND period IS ?14";
+    match write_account(db, CHANGE, id, account)? {
+        0 => put_account(db, id, account),
+        _ => Ok(()),
+    }
+}
+
+fn write_account(db: &Connection, sql: &str, id: &AccountId, account: &Account) -> Read<usize> {
     let source = account.source().map(serde_json::to_string).transpose();
     let source = source.map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
     let (funds, ceiling) = match &account.kind {
         Kind::Funded(funds) => (Some(funds), None),
         Kind::Ceiling(ceiling) => (None, Some(ceiling)),
     };
-    db.prepare_cached(PUT)?.execute(params![
+    db.prepare_cached(sql)?.execute(params![
         id.as_str(),
         account.parent.as_ref().map(AccountId::as_str),
         account.open,
@@ -103,8 +122,7 @@ pub(super) fn put_account(db: &Connection, id: &AccountId, account: &Account) ->
         ceiling.map(|ceiling| ceiling.carved.signed()),
         ceiling.map(|ceiling| ceiling.granted.signed()),
         source,
-    ])?;
-    Ok(())
+    ])
 }
 
 /// Where credits that were carved out came from.

@@ -3,12 +3,11 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::mpsc::Receiver,
     thread,
     time::{Duration, Instant},
 };
 
-use super::{Place, Unavailable, desk::Desk, file::File};
+use super::{Place, Unavailable, desk::Desk, file::File, queue::Queue};
 use crate::{
     domain::ledger::Broken,
     store::{Book, Failure, memory::Clock},
@@ -27,6 +26,9 @@ const REST: Duration = Duration::from_micros(3_200);
 pub(super) trait Job: Send {
     /// Whether it writes nothing.
     fn looks(&self) -> bool;
+
+    /// Whether somebody waits for it to be taken.
+    fn is_urgent(&self) -> bool;
 
     /// Takes the step, and keeps what it answers.
     fn take(&mut self, book: &mut dyn Book, now: i64) -> Result<(), Broken<Failure>>;
@@ -51,18 +53,18 @@ impl Writer {
     }
 
     /// Takes steps until nobody can give any more: a lone one at once, together what waits.
-    pub(super) fn serve(&mut self, queue: &Receiver<Box<dyn Job>>) {
+    pub(super) fn serve(&mut self, queue: &Queue) {
         let mut since = Instant::now();
         loop {
-            let mut jobs: Vec<_> = queue.try_iter().take(MOST_STEPS).collect();
-            if jobs.is_empty() {
-                let Ok(job) = queue.recv() else { return };
-                jobs.push(job);
-                jobs.extend(queue.try_iter().take(MOST_STEPS - 1));
+            if queue.is_quiet() {
                 since = Instant::now();
             } else if since.elapsed() > TURN {
                 thread::sleep(REST);
                 since = Instant::now();
+            }
+            let mut jobs = queue.take(MOST_STEPS);
+            if jobs.is_empty() {
+                return;
             }
             let done = catch_unwind(AssertUnwindSafe(|| self.transact(&mut jobs)));
             let done = done.unwrap_or_else(|panic| {
