@@ -4,6 +4,8 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::Receiver,
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::{Place, Unavailable, desk::Desk, file::File};
@@ -15,6 +17,11 @@ use crate::{
 /// So many steps are taken into one transaction at most: more gain nothing, and would keep other
 /// processes waiting.
 const MOST_STEPS: usize = 128;
+
+/// After so long without a moment's rest it is the turn of other processes.
+const TURN: Duration = Duration::from_millis(40);
+/// Who waits for the file looks at least once in this time (`file::patience`).
+const REST: Duration = Duration::from_micros(3_200);
 
 /// A step of any type.
 pub(super) trait Job: Send {
@@ -43,11 +50,20 @@ impl Writer {
         Self { place, clock, file: None }
     }
 
-    /// Takes steps until nobody can give any more.
+    /// Takes steps until nobody can give any more: a lone one at once, together what waits.
     pub(super) fn serve(&mut self, queue: &Receiver<Box<dyn Job>>) {
-        while let Ok(first) = queue.recv() {
-            let mut jobs = vec![first];
-            jobs.extend(queue.try_iter().take(MOST_STEPS - 1));
+        let mut since = Instant::now();
+        loop {
+            let mut jobs: Vec<_> = queue.try_iter().take(MOST_STEPS).collect();
+            if jobs.is_empty() {
+                let Ok(job) = queue.recv() else { return };
+                jobs.push(job);
+                jobs.extend(queue.try_iter().take(MOST_STEPS - 1));
+                since = Instant::now();
+            } else if since.elapsed() > TURN {
+                thread::sleep(REST);
+                since = Instant::now();
+            }
             let done = catch_unwind(AssertUnwindSafe(|| self.transact(&mut jobs)));
             let done = done.unwrap_or_else(|panic| {
                 self.file = None;
@@ -74,11 +90,8 @@ impl Writer {
             None => File::open(&self.place)?,
         };
         let file = self.file.insert(file);
-        file.begin(looks)?;
-        let taken = take(file, jobs, &self.clock).and_then(|failures| {
-            file.commit()?;
-            Ok(failures)
-        });
+        let taken = file.begin(looks).and_then(|()| take(file, jobs, &self.clock));
+        let taken = taken.and_then(|failures| file.commit().map(|()| failures));
         if taken.is_err() {
             file.roll_back();
         }
