@@ -7,6 +7,8 @@ use std::{
     process::{Command, Output},
 };
 
+use serde_json::Value;
+
 use crate::support::tollgate;
 
 const README: &str = include_str!("../../README.md");
@@ -33,6 +35,15 @@ fn run(line: &str, root: &Path) -> Output {
     command.output().unwrap()
 }
 
+/// Downloads what the examples start, so that no call waits for it.
+fn install_servers(root: &Path) {
+    let settings = fs::read_to_string(root.join("config/.mcp.json")).unwrap();
+    let settings: Value = serde_json::from_str(&settings).unwrap();
+    let package = settings["mcpServers"]["everything"]["args"][1].as_str().unwrap();
+    let out = run(&format!("npx -y -p {package} -- node -e 0"), root);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
 #[test]
 fn the_commands_about_credits_show_a_budget_a_refusal_and_records() {
     let root = tempfile::tempdir().unwrap();
@@ -46,6 +57,7 @@ fn the_commands_about_credits_show_a_budget_a_refusal_and_records() {
         (0, "insufficient_budget"),
         (0, "ok"),
     ];
+    install_servers(root.path());
     let commands = commands("credits.yaml");
     assert_eq!(commands.len(), expected.len(), "{commands:#?}");
     for (line, (status, part)) in commands.into_iter().zip(expected) {
