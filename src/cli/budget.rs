@@ -5,7 +5,6 @@ mod holds;
 use std::sync::Arc;
 
 use anyhow::bail;
-use chrono::{DateTime, SecondsFormat};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -24,6 +23,7 @@ use crate::{
             Transferred,
         },
         near::near,
+        period::timestamp,
         record::Draft,
         settings::Settings,
     },
@@ -282,6 +282,5 @@ fn json((name, open, balance): &(String, bool, Balance)) -> Value {
 }
 
 fn resets_at(balance: &Balance) -> Option<String> {
-    let at = DateTime::from_timestamp_millis(balance.resets_at?)?;
-    Some(at.to_rfc3339_opts(SecondsFormat::Secs, true))
+    balance.resets_at.map(timestamp)
 }

@@ -1,6 +1,6 @@
 //! Windows of time in which a limit is counted anew, in UTC.
 
-use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 const HOUR: i64 = 3_600_000;
@@ -63,6 +63,12 @@ impl Period {
             Self::Month => month(at).unwrap_or_else(|| even(30 * DAY, 0)),
         }
     }
+}
+
+/// A moment in milliseconds since 1970 as text: UTC, RFC 3339, to the millisecond.
+pub fn timestamp(at: i64) -> String {
+    let at = DateTime::from_timestamp_millis(at).unwrap_or_default();
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// None outside the years that the calendar knows, which are more than 200,000.

@@ -10,6 +10,7 @@ use super::{
     credits::Credits,
     identity::Unidentified,
     ledger::Shortage,
+    period::timestamp,
     policy::{Rule, Subject},
 };
 
@@ -89,12 +90,7 @@ pub enum Refusal {
         signature: Option<String>,
     },
     /// The budget does not cover the call.
-    #[error(
-        "Budget exhausted: `{tool}` costs {} credits, and {} are left in account `{}`",
-        shortage.cost,
-        shortage.remaining,
-        shortage.account
-    )]
+    #[error("Budget exhausted: {}", exhausted(shortage, tool))]
     Budget {
         /// The account that is short, and of how much.
         shortage: Shortage,
@@ -215,16 +211,31 @@ impl Refusal {
     }
 }
 
-/// What a refusal by budget says to programs.
+/// What a refusal by budget says to whoever reads it.
+fn exhausted(shortage: &Shortage, tool: &ToolName) -> String {
+    let Shortage { account, remaining, cost, resets_at } = shortage;
+    let words =
+        format!("`{tool}` costs {cost} credits, and {remaining} are left in account `{account}`");
+    match resets_at {
+        Some(at) => format!("{words}, which is counted anew at {}", timestamp(*at)),
+        None => words,
+    }
+}
+
+/// What it says to programs.
 fn shortage_data(shortage: &Shortage, tool: &ToolName) -> Value {
     let nothing_left = shortage.remaining == Credits::ZERO;
-    json!({
+    let mut data = json!({
         "error": if nothing_left { "budget_exhausted" } else { "insufficient_budget" },
         "remaining_credits": shortage.remaining,
         "cost_credits": shortage.cost,
         "tool": tool.as_str(),
         "account": shortage.account.name(),
-    })
+    });
+    if let (Value::Object(data), Some(at)) = (&mut data, shortage.resets_at) {
+        data.insert("resets_at".into(), timestamp(at).into());
+    }
+    data
 }
 
 fn one_of(names: &[String]) -> String {

@@ -8,6 +8,7 @@ use crate::{
     domain::{
         call::{Caller, ServerName, ToolName},
         ledger::{Balance, declare::account_of},
+        period::timestamp,
         policy::Denied,
         refusal::{Refusal, RpcError},
     },
@@ -108,7 +109,7 @@ fn budget_json(balance: &Balance) -> Value {
         "period": balance.period,
     });
     if let (Value::Object(answer), Some(at)) = (&mut answer, balance.resets_at) {
-        answer.insert("resets_at".into(), store::timestamp(at).into());
+        answer.insert("resets_at".into(), timestamp(at).into());
     }
     answer
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, SecondsFormat};
+use chrono::{DateTime, NaiveDate};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::source::Moment;
 use crate::domain::{
     pattern::Pattern,
+    period::timestamp,
     record::{Decision, Event, Record},
 };
 
@@ -102,11 +103,10 @@ pub fn since(text: &str, now: i64) -> Result<Moment, String> {
     let millis = time
         .or_else(|| Some(day()?.and_utc().timestamp_millis()))
         .or_else(|| humantime::parse_duration(text).ok().map(ago));
-    let moment = millis.map(|millis| DateTime::from_timestamp_millis(millis).unwrap_or_default());
-    let moment = moment.ok_or_else(|| {
+    let moment = millis.ok_or_else(|| {
         format!("`{text}` is no time; write 90m, 7d, 2026-11-20 or 2026-11-20T08:00:00Z")
     })?;
-    Ok(Moment(moment.to_rfc3339_opts(SecondsFormat::Millis, true)))
+    Ok(Moment(timestamp(moment)))
 }
 
 #[cfg(test)]

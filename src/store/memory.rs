@@ -7,12 +7,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use chrono::{DateTime, SecondsFormat};
 use futures_util::FutureExt;
 
 use super::{Answered, Book, Engine, Failure, Unavailable};
 use crate::domain::{
     ledger::{Account, AccountId, Hold, HoldId, Rows, Step, Tables, TransferId},
+    period::timestamp,
     record::{Draft, Head, Sealed},
 };
 
@@ -28,12 +28,6 @@ pub fn wall_clock() -> Clock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     })
-}
-
-/// A moment in milliseconds since 1970, as records tell it: UTC, RFC 3339.
-pub fn timestamp(now: i64) -> String {
-    let at = DateTime::from_timestamp_millis(now).unwrap_or_default();
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// A store in memory.

@@ -15,7 +15,6 @@ use std::{fmt, path::Path, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-pub use memory::timestamp;
 pub use steps::{Book, Engine, Failure};
 pub use verify::Verdict;
 

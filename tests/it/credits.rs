@@ -222,7 +222,11 @@ fn agents_have_limits_of_their_own_within_what_all_may_spend() {
     };
     assert_eq!(ask("small")["result"]["_meta"]["tollgate/remaining"], 1);
     assert_eq!(ask("small")["result"]["_meta"]["tollgate/remaining"], 0);
-    refused(&ask("small"), "budget_exhausted", 0, 1, "agent/small/day");
+    let short = ask("small");
+    refused(&short, "budget_exhausted", 0, 1, "agent/small/day");
+    let resets_at = short["error"]["data"]["resets_at"].as_str().unwrap();
+    assert!(resets_at.ends_with("T00:00:00.000Z"), "{short}");
+    assert!(short["error"]["message"].as_str().unwrap().ends_with(resets_at), "{short}");
     assert_eq!(ask("large")["result"]["_meta"]["tollgate/remaining"], 2, "the root has 2 left");
     assert_eq!(ask("free")["result"]["_meta"]["tollgate/remaining"], 1);
     ask("large");

@@ -202,7 +202,7 @@ impl Account {
             spent,
             overdrawn: own.map_or(Credits::ZERO, |own| Credits::of_balance(-own)),
             period,
-            resets_at: period.map(|period| period.window(now).ends),
+            resets_at: self.resets_at(now),
         }
     }
 
@@ -211,6 +211,14 @@ impl Account {
         match &self.kind {
             Kind::Funded(funds) => funds.source.as_ref(),
             Kind::Ceiling(_) => None,
+        }
+    }
+
+    /// When it is counted anew, if it has a period.
+    pub fn resets_at(&self, now: i64) -> Option<i64> {
+        match &self.kind {
+            Kind::Funded(_) => None,
+            Kind::Ceiling(ceiling) => ceiling.period.map(|period| period.window(now).ends),
         }
     }
 

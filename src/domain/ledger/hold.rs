@@ -145,6 +145,8 @@ pub struct Shortage {
     pub remaining: Credits,
     /// What was asked for.
     pub cost: Credits,
+    /// When the account is counted anew, in milliseconds since 1970, if it has a period.
+    pub resets_at: Option<i64>,
 }
 
 /// Why nothing was held.
@@ -296,10 +298,11 @@ pub(super) fn path<T: Tables + ?Sized>(
 
 /// What an amount lacks on a path. Nothing can lack nothing.
 pub(super) fn shortage(path: &Path, amount: Credits, now: i64) -> Option<Shortage> {
-    let left = path.iter().filter_map(|(id, account)| Some((account.headroom(now)?, id)));
-    let (least, account) = left.min_by_key(|(left, _)| *left)?;
+    let left = path.iter().filter_map(|(id, it)| Some((it.headroom(now)?, id, it)));
+    let (least, id, account) = left.min_by_key(|(left, ..)| *left)?;
     (amount > Credits::ZERO && least < amount.signed()).then(|| Shortage {
-        account: account.clone(),
+        account: id.clone(),
+        resets_at: account.resets_at(now),
         remaining: Credits::of_balance(least),
         cost: amount,
     })

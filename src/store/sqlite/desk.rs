@@ -9,9 +9,10 @@ use super::{Failure, Unavailable, file::File, rows};
 use crate::{
     domain::{
         ledger::{Account, AccountId, Hold, HoldId, Tables, TransferId},
+        period::timestamp,
         record::{Draft, Head, Sealed},
     },
-    store::{Book, memory::timestamp},
+    store::Book,
 };
 
 pub(super) struct Desk<'f> {
