@@ -27,15 +27,39 @@ const EXAMPLES: &str = "\
 Examples:
   tollgate demo                                     see it work, over real servers
   tollgate check                                    what is wrong with the settings, if anything
-  tollgate explain researcher postgres drop_table   which rule decides
+  tollgate explain researcher postgres drop_table   which rule decides, what it costs, who pays
+  tollgate budget show                              what is left of the credits
+  tollgate usage --by agent,tool --since 7d         what calls came to
+  tollgate audit log --since 1h                     what was decided, and what moved
   claude mcp add tollgate -- tollgate serve --config-dir DIR
 
 Settings are looked for as .mcp.json, .mcp-gateway-rules.json and gateway.yaml in the working
 directory, in ./config and in ~/.config/tollgate. A gateway that serves reads them again when they
 change, and at SIGHUP.
 
-Exit status: 0 done, 1 failed, 2 usage or settings wrong, 3 refused by policy or
-budget, 4 records altered, 5 records missing.";
+Exit status: 0 done, 1 failed, 2 usage or settings wrong, 3 refused by policy or budget,
+4 records altered, 5 records missing at the end.";
+
+const OF_BUDGET: &str = "\
+An account is named as `budget show` names it: `root` is what all may spend, `agent/NAME` a limit of
+one agent's, `/day` and the like count anew in UTC, `shadow/` counts what `enforcement.mode: shadow`
+would take. Which of them pays for a call: `tollgate explain AGENT SERVER TOOL`.
+
+Examples:
+  tollgate budget grant agent/researcher/day 50 --note 'release week'
+  tollgate audit log --event post --since 1d | grep uncertain    calls that may not have run
+  tollgate budget refund 01a1fb32c00771deaf46                    the HOLD of one of those";
+
+const OF_AUDIT: &str = "\
+A call has two records: `hold` when it is let through, and `post` (charged) or `void` (not charged)
+at its end. What is refused has one, `refusal`. The records are those of all gateways that share the
+store, whatever their settings.
+
+Examples:
+  tollgate audit log --decision refused --since 1d    what was refused today
+  tollgate audit log --agent researcher --follow      what one agent does, as it does it
+  tollgate audit log --json --limit 1000000           everything, for programs
+  tollgate audit verify && echo whole                 for scripts";
 
 /// Where the settings are.
 #[derive(Clone, Debug, Args)]
@@ -88,12 +112,12 @@ pub(super) enum Command {
     /// Tell which rule decides whether an agent may call a tool, what a call costs and who pays
     Explain(ExplainArgs),
     /// See the credits of accounts; give them, give them back, recount them
-    #[command(subcommand)]
+    #[command(subcommand, after_help = OF_BUDGET)]
     Budget(BudgetArgs),
     /// Tell what calls came to: how many, how long, how many credits
     Usage(UsageArgs),
     /// Read the records of what was decided and what moved, and verify them
-    #[command(subcommand)]
+    #[command(subcommand, after_help = OF_AUDIT)]
     Audit(AuditArgs),
     /// Run one server and end its whole process tree with the gateway (used by the gateway itself)
     #[command(hide = true)]

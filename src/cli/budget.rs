@@ -32,7 +32,7 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BudgetArgs {
-    /// Show what accounts have left, hold and have spent
+    /// Show what accounts have left, hold and have spent, those of earlier settings among them
     Show(ShowArgs),
     /// Give credits to an account; to one that is counted anew by period, for its present period
     Grant(GrantArgs),

@@ -194,13 +194,23 @@ fn the_demo_plays_a_whole_session_over_real_servers() {
         "The sum of 2 and 3 is 5",
         "DENIED_BY_POLICY",
         "agents.researcher.deny.tools.filesystem[0]",
+        "Returns the sum of two numbers — 5 credits",
+        "5 credits, 2 left",
+        "Budget exhausted: `get-sum` costs 5 credits, and 2 are left in account `root`",
+        r#""remaining":2,"reserved":0,"spent":6"#,
+        "records, as they were written",
         "claude mcp add tollgate -- ",
         "\"alwaysLoad\": true",
     ] {
         assert!(told.contains(expected), "{expected} is not in {told}");
     }
+    // Every demo has all of its credits, and those of the user are others.
     let report: Value = serde_json::from_str(&run(&["demo", "--json"])).unwrap();
+    assert!(!home.path().join(".local").exists(), "the user's state was touched");
     let tokens = |key: &str| report["tokens"][key].as_u64().unwrap();
     assert!(tokens("through_tollgate") < tokens("up_front"), "{report}");
-    assert_eq!(report["steps"].as_array().unwrap().len(), 7);
+    assert_eq!(report["steps"].as_array().unwrap().len(), 10);
+    let credits: u64 =
+        report["steps"].as_array().unwrap().iter().filter_map(|s| s["credits"].as_u64()).sum();
+    assert_eq!(credits, 6);
 }

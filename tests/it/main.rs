@@ -44,6 +44,8 @@ mod policy_model;
 mod price_model;
 mod prices;
 #[cfg(unix)]
+mod readme;
+#[cfg(unix)]
 mod reload;
 #[cfg(unix)]
 mod reload_servers;

@@ -6,7 +6,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Stdio},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 
 use super::workspace::Workspace;
@@ -20,11 +20,19 @@ pub(super) struct Client {
     log: String,
 }
 
+/// What a call came to.
+pub(super) struct Answer {
+    /// The text of the result, or the JSON-RPC error, as the agent sees it.
+    pub(super) text: String,
+    /// What it cost, and what is left, where it was paid for.
+    pub(super) paid: Option<(u64, u64)>,
+}
+
 impl Client {
     /// Starts the gateway and completes the handshake.
     pub(super) fn start(workspace: &Workspace) -> anyhow::Result<Self> {
         let log = workspace.dir.join("serve.log");
-        let mut command = workspace.command("serve");
+        let mut command = workspace.command(&["serve"]);
         let stderr = File::create(&log).context("cannot write the demo's log")?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
         let mut process = command.spawn().context("cannot start the gateway")?;
@@ -47,15 +55,28 @@ impl Client {
         Ok(result.get("tools").cloned().unwrap_or_default())
     }
 
-    /// Calls a tool; answers the text of the result, as the agent sees it.
-    pub(super) fn call(&mut self, tool: &str, arguments: &Value) -> anyhow::Result<String> {
-        let result = self.request("tools/call", json!({"name": tool, "arguments": arguments}))?;
+    /// Calls a tool.
+    pub(super) fn call(&mut self, tool: &str, arguments: &Value) -> anyhow::Result<Answer> {
+        let asked = json!({"name": tool, "arguments": arguments});
+        let result = match self.ask("tools/call", asked)? {
+            Ok(result) => result,
+            Err(error) => return Ok(Answer { text: error.to_string(), paid: None }),
+        };
         let blocks = result.get("content").and_then(Value::as_array).into_iter().flatten();
         let texts = blocks.filter_map(|block| block.get("text").and_then(Value::as_str));
-        Ok(texts.collect::<Vec<_>>().join("\n"))
+        let of_meta = |key: &str| result.get("_meta")?.get(key)?.as_u64();
+        Ok(Answer {
+            text: texts.collect::<Vec<_>>().join("\n"),
+            paid: of_meta("tollgate/cost").zip(of_meta("tollgate/remaining")),
+        })
     }
 
     fn request(&mut self, method: &str, params: Value) -> anyhow::Result<Value> {
+        self.ask(method, params)?.map_err(|error| anyhow!("{method} failed: {error}"))
+    }
+
+    /// The result of a request, or the JSON-RPC error.
+    fn ask(&mut self, method: &str, params: Value) -> anyhow::Result<Result<Value, Value>> {
         self.last_id += 1;
         let id = self.last_id;
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))?;
@@ -68,10 +89,10 @@ impl Client {
             if message.get("id").and_then(Value::as_u64) != Some(id) {
                 continue;
             }
-            return match (message.get("result"), message.get("error")) {
-                (Some(result), _) => Ok(result.clone()),
-                (None, error) => bail!("{method} failed: {}", error.cloned().unwrap_or_default()),
-            };
+            return Ok(match message.get("result") {
+                Some(result) => Ok(result.clone()),
+                None => Err(message.get("error").cloned().unwrap_or_default()),
+            });
         }
     }
 

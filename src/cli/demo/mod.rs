@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Exit, output::Output};
 use crate::{domain::tokens, gateway::facade};
-use client::Client;
+use client::{Answer, Client};
 use workspace::Workspace;
 
 pub(super) fn run(output: &Output) -> anyhow::Result<Exit> {
@@ -27,6 +27,10 @@ pub(super) fn run(output: &Output) -> anyhow::Result<Exit> {
     let Story { client, steps, seen, .. } = story;
     client.finish()?;
     let up_front = workspace.tokens_up_front()?;
+    let records = workspace.records()?;
+
+    say("Every call and refusal is on record, in a chain of hashes:");
+    say(&format!("  {records} records, as they were written (`tollgate audit verify`)\n"));
 
     say("What the agent paid for tools and answers, in o200k tokens:");
     say(&format!("  {up_front:>6}  all tools of both servers, loaded up front as most clients do"));
@@ -43,6 +47,7 @@ pub(super) fn run(output: &Output) -> anyhow::Result<Exit> {
         output.value(&json!({
             "steps": steps,
             "tokens": {"up_front": up_front, "through_tollgate": seen},
+            "records": records,
             "config_dir": workspace.dir,
             "connect": workspace.claude_command(),
         }));
@@ -85,7 +90,12 @@ impl Story<'_> {
             json!({"server": "filesystem", "tool": "read_text_file", "args": {"path": "notes.txt"}}),
         )?;
         self.step(
-            "It calls another server, with a wrong argument: nothing runs, and the answer teaches.",
+            "A sum has a price: calls cost credits, and this session may spend 8 of them.",
+            facade::GET_SERVER_TOOLS,
+            json!({"server": "everything", "names": "get-sum", "detail": "signature"}),
+        )?;
+        self.step(
+            "It calls that, with a wrong argument: nothing runs or is paid, and the answer teaches.",
             facade::EXECUTE_TOOL,
             json!({"server": "everything", "tool": "get-sum", "args": {"a": 2, "b": "three"}}),
         )?;
@@ -95,10 +105,20 @@ impl Story<'_> {
             json!({"server": "everything", "tool": "get-sum", "args": {"a": 2, "b": 3}}),
         )?;
         self.step(
-            "It tries to write, which the rules forbid: the server never hears of it.",
+            "A second sum would cost more than is left: the server never hears of it.",
+            facade::EXECUTE_TOOL,
+            json!({"server": "everything", "tool": "get-sum", "args": {"a": 5, "b": 8}}),
+        )?;
+        self.step(
+            "It tries to write, which the rules forbid.",
             facade::EXECUTE_TOOL,
             json!({"server": "filesystem", "tool": "write_file",
                 "args": {"path": "notes.txt", "content": "gone"}}),
+        )?;
+        self.step(
+            "What was spent? Asking is free, and so is what was refused.",
+            facade::EXECUTE_TOOL,
+            json!({"server": "gateway", "tool": "budget", "args": {}}),
         )?;
         Ok(())
     }
@@ -110,11 +130,16 @@ impl Story<'_> {
         }
         (self.say)(title);
         (self.say)(&format!("  → {tool} {arguments}"));
-        let answer = self.client.call(tool, &arguments)?;
-        let cost = self.spend(&answer);
-        (self.say)(&format!("  ← {}  ({cost} tokens)\n", shortened(&answer)));
-        self.steps
-            .push(json!({"tool": tool, "arguments": arguments, "answer": answer, "tokens": cost}));
+        let Answer { text, paid } = self.client.call(tool, &arguments)?;
+        let cost = self.spend(&text);
+        let credits = paid.map(|(credits, left)| match credits {
+            1 => format!(", 1 credit, {left} left"),
+            _ => format!(", {credits} credits, {left} left"),
+        });
+        let credits = credits.unwrap_or_default();
+        (self.say)(&format!("  ← {}  ({cost} tokens{credits})\n", shortened(&text)));
+        self.steps.push(json!({"tool": tool, "arguments": arguments, "answer": text,
+            "tokens": cost, "credits": paid.map(|(credits, _)| credits)}));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Where the demo lives: servers from npm, settings, a file to read.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
@@ -20,6 +20,10 @@ const SERVERS: [(&str, &str); 2] = [
 
 const NOTES: &str =
     "Agents read this file through Tollgate.\nThe rules decide whether they may change it.\n";
+
+/// What the session may spend. Named for the demo alone: a client that is connected to these settings
+/// looks for `gateway.yaml`, and has no limit.
+const CREDITS: &str = "demo.yaml";
 
 pub(super) struct Workspace {
     /// Settings, servers and files; kept, so that the next demo starts at once.
@@ -41,7 +45,28 @@ impl Workspace {
         workspace.write(".mcp.json", &servers(&workspace.dir), true)?;
         // Rules are there to be edited, and then stay as they were edited.
         workspace.write(".mcp-gateway-rules.json", &rules(), false)?;
+        workspace.write(CREDITS, &credits(), true)?;
+        workspace.forget_credits()?;
         Ok(workspace)
+    }
+
+    /// Every demo begins with all of its credits.
+    fn forget_credits(&self) -> anyhow::Result<()> {
+        for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+            let path = self.state().join("tollgate").join(file);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the demo's own accounts and records are.
+    fn state(&self) -> PathBuf {
+        self.dir.join("state")
     }
 
     fn write(&self, name: &str, value: &Value, replace: bool) -> anyhow::Result<()> {
@@ -54,27 +79,41 @@ impl Workspace {
     }
 
     /// A command of this binary over the demo's settings. What the user's own gateway is told is
-    /// none of the demo's, and the demo's usage is none of the user's.
-    pub(super) fn command(&self, name: &str) -> Command {
+    /// none of the demo's, and the demo's usage, accounts and records are none of the user's.
+    pub(super) fn command(&self, name: &[&str]) -> Command {
         let mut command = Command::new(&self.tollgate);
-        command.arg(name).arg("--config-dir").arg(&self.dir);
+        command.args(name).arg("--config-dir").arg(&self.dir);
+        command.arg("--config").arg(self.dir.join(CREDITS));
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("GATEWAY_")) {
                 command.env_remove(name);
             }
         }
         command.env_remove("MCP_GATEWAY_CONFIG").env_remove(DEPTH_VARIABLE);
-        command.env("XDG_STATE_HOME", self.dir.join("state"));
+        command.env("XDG_STATE_HOME", self.state());
         command
     }
 
     /// What all tools of the servers cost a client that loads them as they are sent.
     pub(super) fn tokens_up_front(&self) -> anyhow::Result<u64> {
-        let report =
-            self.command("tokens").arg("--json").output().context("cannot count tokens")?;
-        let report: Value =
-            serde_json::from_slice(&report.stdout).context("the count of tokens is no JSON")?;
+        let report = self.report(&["tokens"])?;
         report.get("raw").and_then(Value::as_u64).context("the count of tokens is missing")
+    }
+
+    /// How many records the demo made, if they are what was written.
+    pub(super) fn records(&self) -> anyhow::Result<u64> {
+        let report = self.report(&["audit", "verify"])?;
+        if report.get("verdict").and_then(Value::as_str) != Some("ok") {
+            bail!("the records are not what was written: {report}");
+        }
+        report.get("records").and_then(Value::as_u64).context("the count of records is missing")
+    }
+
+    /// What a command says as JSON.
+    fn report(&self, name: &[&str]) -> anyhow::Result<Value> {
+        let what = || format!("`tollgate {}` said no JSON", name.join(" "));
+        let report = self.command(name).arg("--json").output().with_context(what)?;
+        serde_json::from_slice(&report.stdout).with_context(what)
     }
 
     /// The line that connects Claude Code.
@@ -132,6 +171,14 @@ fn rules() -> Value {
             "default": reads("calls without an agent_id"),
         },
         "defaults": {"deny_on_missing_agent": false},
+    })
+}
+
+/// Enough for what the story does, but for one call.
+fn credits() -> Value {
+    json!({
+        "budget": {"limit": 8},
+        "tools": {"costs": {"everything/get-sum": 5}},
     })
 }
 
