@@ -1,14 +1,26 @@
 //! Mishaps of who pays: stores that hang, are locked or replaced, rules of several projects, what
 //! servers say of money.
 
-use std::fs;
+use std::{fs, path::PathBuf, time::Duration};
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::{
     credits::paid,
-    support::{Client, json_in},
+    support::{Client, PATIENCE, Setup, json_in, within},
 };
+
+fn ledger(setup: &Setup) -> PathBuf {
+    setup.path().join(".local/state/tollgate/ledger.db")
+}
+
+/// Another process that keeps the store locked until this is dropped.
+fn locked(setup: &Setup) -> Connection {
+    let db = Connection::open(ledger(setup)).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    db
+}
 
 fn dev(budget: &Value, deny: &Value) -> Value {
     let allow = json!({"servers": ["*"]});
@@ -46,4 +58,18 @@ fn agents_of_one_name_in_two_projects_have_limits_of_their_own() {
         json!({"server": "gateway", "tool": "budget", "args": {}, "agent_id": "dev"}),
     ));
     assert_eq!(root["remaining"], 47, "what all may spend is shared: {root}");
+}
+
+#[test]
+fn rules_do_not_wait_for_a_store_that_is_locked() {
+    let setup = paid(&["echo"], &json!({}), Some(&dev(&json!({"limit": 9}), &json!({}))));
+    let mut client = setup.connect();
+    assert!(as_dev(&mut client).get("result").is_some());
+    let lock = locked(&setup);
+    let rules = dev(&json!({"limit": 5}), &json!({"s": ["echo"]}));
+    fs::write(setup.path().join(".mcp-gateway-rules.json"), rules.to_string()).unwrap();
+    // Longer than a step waits for other processes.
+    std::thread::sleep(Duration::from_secs(7));
+    drop(lock);
+    assert!(within(PATIENCE, || as_dev(&mut client)["result"]["isError"] == true));
 }
