@@ -1,7 +1,7 @@
 //! Mishaps of who pays: stores that hang, are locked or replaced, rules of several projects, what
 //! servers say of money.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -72,4 +72,15 @@ fn rules_do_not_wait_for_a_store_that_is_locked() {
     std::thread::sleep(Duration::from_secs(7));
     drop(lock);
     assert!(within(PATIENCE, || as_dev(&mut client)["result"]["isError"] == true));
+}
+
+#[test]
+fn a_store_that_hangs_does_not_keep_the_gateway_from_serving() {
+    let setup = paid(&["echo"], &json!({"budget": {"limit": 5}}), None);
+    let state = setup.path().join(".local/state/tollgate");
+    fs::create_dir_all(&state).unwrap();
+    // Reading it never ends.
+    assert!(Command::new("mkfifo").arg(state.join("key")).status().unwrap().success());
+    let mut client = setup.connect();
+    assert_eq!(json_in(&client.call("list_servers", json!({})))[0]["name"], "s");
 }
