@@ -7,8 +7,8 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::{
-    credits::paid,
-    support::{Client, PATIENCE, Setup, json_in, within},
+    credits::{paid, reached},
+    support::{Client, PATIENCE, Setup, json_in, refusal, within},
 };
 
 fn ledger(setup: &Setup) -> PathBuf {
@@ -83,4 +83,21 @@ fn a_store_that_hangs_does_not_keep_the_gateway_from_serving() {
     assert!(Command::new("mkfifo").arg(state.join("key")).status().unwrap().success());
     let mut client = setup.connect();
     assert_eq!(json_in(&client.call("list_servers", json!({})))[0]["name"], "s");
+}
+
+#[test]
+fn a_call_whose_time_is_over_before_it_is_paid_is_not_sent() {
+    let setup = paid(&["echo"], &json!({"budget": {"limit": 5}}), None);
+    let mut client = setup.connect();
+    client.execute("s", "echo", json!({}));
+    let lock = locked(&setup);
+    let arguments = json!({"server": "s", "tool": "echo", "args": {}, "timeout_ms": 200});
+    let id = client.begin("execute_tool", arguments);
+    std::thread::sleep(Duration::from_millis(1_000));
+    drop(lock);
+    let answer = client.response(id);
+    assert_eq!(refusal(&answer["result"])["code"], "SERVER_UNAVAILABLE", "{answer}");
+    assert_eq!(reached(&setup), 1);
+    let budget = json_in(&client.execute("gateway", "budget", json!({})));
+    assert_eq!((&budget["spent"], &budget["reserved"]), (&json!(1), &json!(0)), "{budget}");
 }
