@@ -101,3 +101,56 @@ fn a_call_whose_time_is_over_before_it_is_paid_is_not_sent() {
     let budget = json_in(&client.execute("gateway", "budget", json!({})));
     assert_eq!((&budget["spent"], &budget["reserved"]), (&json!(1), &json!(0)), "{budget}");
 }
+
+#[test]
+fn a_call_over_budget_that_is_not_charged_leaves_what_there_was() {
+    for mode in ["soft", "shadow"] {
+        let settings = json!({
+            "budget": {"limit": 3, "chargeOn": {"toolError": false}},
+            "tools": {"defaultCost": 2}, "enforcement": {"mode": mode},
+        });
+        let setup = paid(&["raw"], &settings, None);
+        let mut client = setup.connect();
+        client.execute("s", "raw", json!({"json": "{\"content\":[]}"}));
+        let failed = json!({"json": "{\"content\":[],\"isError\":true}"});
+        let result = client.execute("s", "raw", failed);
+        let budget = json_in(&client.execute("gateway", "budget", json!({})));
+        let told = &result["_meta"];
+        assert_eq!(
+            (&told["tollgate/cost"], &budget["remaining"]),
+            (&json!(0), &json!(1)),
+            "{mode}"
+        );
+        assert_eq!(told["tollgate/remaining"], 1, "{mode}: {told}");
+    }
+}
+
+#[test]
+fn a_call_that_outlives_its_hold_or_its_store_is_told_in_the_log() {
+    let setup = paid(&["slow"], &json!({"budget": {"limit": 5}}), None);
+    let mut client = setup.connect();
+    let slow = json!({"server": "s", "tool": "slow", "args": {"ms": 4000}});
+    let held = || {
+        let open = "SELECT count(*) FROM hold WHERE state = 0";
+        let count = || Connection::open(ledger(&setup))?.query_row(open, [], |row| row.get(0));
+        assert!(within(PATIENCE, || count().is_ok_and(|open: i64| open == 1)));
+    };
+    let id = client.begin("execute_tool", slow.clone());
+    held();
+    // As after a sleep of the machine, when another process is the first to wake.
+    let db = Connection::open(ledger(&setup)).unwrap();
+    db.execute("UPDATE hold SET deadline = 0", []).unwrap();
+    drop(db);
+    assert_eq!(setup.run(&["budget", "show"]).0, 0);
+    client.response(id);
+    let id = client.begin("execute_tool", slow);
+    held();
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{end}", ledger(&setup).display()));
+    }
+    client.response(id);
+    client.close_stdin();
+    let (_, _, log) = client.ended();
+    assert!(log.contains("was swept while its call ran"), "{log}");
+    assert!(log.contains("is not recorded: the store does not know it"), "{log}");
+}
