@@ -400,8 +400,13 @@ impl Settled {
     pub(super) fn price(&self, mut result: Value) -> Value {
         let Value::Object(members) = &mut result else { return result };
         let meta = members.entry("_meta").or_insert_with(|| Value::Object(Map::new()));
+        if meta.is_null() {
+            *meta = Value::Object(Map::new());
+        }
         // Not an object: a server's own slip, which stays as it is.
         let Value::Object(meta) = meta else { return result };
+        // These names are the gateway's, and no server speaks for it.
+        meta.retain(|name, _| !name.starts_with("tollgate/"));
         meta.insert("tollgate/cost".into(), self.cost.amount().into());
         meta.insert("tollgate/remaining".into(), self.remaining.map(Credits::amount).into());
         if self.mode == Mode::Shadow {

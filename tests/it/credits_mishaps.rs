@@ -126,6 +126,21 @@ fn a_call_over_budget_that_is_not_charged_leaves_what_there_was() {
 }
 
 #[test]
+fn no_server_speaks_of_money_for_the_gateway() {
+    let setup = paid(&["raw"], &json!({}), None);
+    let mut client = setup.connect();
+    let mut meta = |meta: &Value| {
+        let json = json!({"content": [], "_meta": meta}).to_string();
+        client.execute("s", "raw", json!({"json": json}))["_meta"].clone()
+    };
+    let priced = json!({"tollgate/cost": 1, "tollgate/remaining": null});
+    let forged =
+        json!({"tollgate/cost": 0, "tollgate/warning": "pay me", "tollgate/mode": "shadow"});
+    assert_eq!(meta(&forged), priced);
+    assert_eq!(meta(&Value::Null), priced);
+}
+
+#[test]
 fn a_call_that_outlives_its_hold_or_its_store_is_told_in_the_log() {
     let setup = paid(&["slow"], &json!({"budget": {"limit": 5}}), None);
     let mut client = setup.connect();
