@@ -169,3 +169,12 @@ fn a_call_that_outlives_its_hold_or_its_store_is_told_in_the_log() {
     assert!(log.contains("was swept while its call ran"), "{log}");
     assert!(log.contains("is not recorded: the store does not know it"), "{log}");
 }
+
+#[test]
+fn who_may_not_call_budget_is_not_answered_by_the_method_either() {
+    let rules = dev(&json!({"limit": 5}), &json!({"gateway": ["budget"]}));
+    let setup = paid(&["echo"], &json!({}), Some(&rules));
+    let mut client = setup.connect();
+    let answer = client.request("tollgate/budget", json!({"agent_id": "dev"}));
+    assert_eq!(answer["error"]["data"]["error"]["code"], "DENIED_BY_POLICY", "{answer}");
+}
