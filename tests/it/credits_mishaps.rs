@@ -171,6 +171,13 @@ fn a_call_that_outlives_its_hold_or_its_store_is_told_in_the_log() {
 }
 
 #[test]
+fn a_budget_without_its_value_is_a_slip() {
+    let setup = paid(&["echo"], &json!({}), Some(&dev(&Value::Null, &json!({}))));
+    let (code, out, err) = setup.run(&["check"]);
+    assert!(code == 2 && format!("{out}{err}").contains("agents.dev.budget"), "{out}{err}");
+}
+
+#[test]
 fn who_may_not_call_budget_is_not_answered_by_the_method_either() {
     let rules = dev(&json!({"limit": 5}), &json!({"gateway": ["budget"]}));
     let setup = paid(&["echo"], &json!({}), Some(&rules));
