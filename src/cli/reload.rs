@@ -29,8 +29,8 @@ pub(super) async fn follow(mut watch: Watch, gateway: Arc<Gateway>, secrets: Sec
                 let sources = settings.sources.clone();
                 let prepared = match gateway.prepare(settings).await {
                     Ok(prepared) => prepared,
-                    Err(undeclared) => {
-                        refuse(&gateway, &files, at, &[(None, undeclared.to_string())]).await;
+                    Err(undeclarable) => {
+                        refuse(&gateway, &files, at, &[(None, undeclarable.to_string())]).await;
                         continue;
                     }
                 };

@@ -1,5 +1,7 @@
 //! `tollgate serve`: runs the gateway on stdio. Standard output carries protocol only.
 
+use std::time::Duration;
+
 use anyhow::bail;
 use tokio_util::sync::CancellationToken;
 
@@ -87,9 +89,20 @@ fn introduce(settings: &Settings) {
     }
 }
 
+/// A client waits for the handshake meanwhile.
+const OPENING_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Opens the accounts that the settings ask for.
 async fn open_accounts(gateway: &Gateway) -> Result<(), Undeclarable> {
-    match gateway.open_accounts().await {
+    let opening = tokio::time::timeout(OPENING_PATIENCE, gateway.open_accounts());
+    let Ok(opened) = opening.await else {
+        tracing::error!(
+            "the ledger did not open the accounts within {} s; the first call tries again",
+            OPENING_PATIENCE.as_secs()
+        );
+        return Ok(());
+    };
+    match opened {
         Err(Undeclared::Undeclarable(undeclarable)) => return Err(undeclarable),
         // Calls are refused until the store can be used; each of them tries again.
         Err(undeclared @ Undeclared::Unavailable(_)) => tracing::error!("{undeclared}"),

@@ -31,6 +31,18 @@ pub(super) fn book(gateway: Option<&Path>, rules: Option<&Path>, env: &Environme
     }
 }
 
+/// Whose the agents' own limits are, where `gateway.yaml` and the rules are in different places: one
+/// `gateway.yaml` may serve projects whose rules know agents of the same name.
+pub(super) fn of_agents(
+    gateway: Option<&Path>,
+    rules: Option<&Path>,
+    env: &Environment,
+) -> Option<String> {
+    let dir = |file: &Path| normal(&env.working_dir.join(file)).parent().map(Path::to_owned);
+    let (gateway, rules) = (gateway?, rules?);
+    (dir(gateway) != dir(rules)).then(|| book(None, Some(rules), env))
+}
+
 /// The path without `.` and `..`. Links stay: where one leads may change, and the accounts of who
 /// comes by it would with it.
 fn normal(path: &Path) -> PathBuf {
@@ -61,7 +73,7 @@ fn digest(path: &Path) -> String {
 mod tests {
     use std::path::Path;
 
-    use super::{Environment, book};
+    use super::{Environment, book, of_agents};
 
     #[test]
     fn projects_have_accounts_of_their_own_and_a_user_has_one_set() {
@@ -82,5 +94,13 @@ mod tests {
         assert_eq!(of(Some("/work/./p/../p/gateway.yaml"), None), of(Some("gateway.yaml"), None));
         assert_ne!(of(Some("gateway.yaml"), None), of(None, Some(".mcp-gateway-rules.json")));
         assert_ne!(of(Some(&format!("{home}/other.yaml")), None), "main");
+        let agents = |gateway: &str, rules: &str| {
+            of_agents(Some(Path::new(gateway)), Some(Path::new(rules)), &env)
+        };
+        assert_eq!(agents("gateway.yaml", "./rules"), None);
+        assert_eq!(agents(&format!("{home}/gateway.yaml"), &format!("{home}/rules")), None);
+        let (home, rules) = (format!("{home}/gateway.yaml"), "/work/p/rules");
+        assert_eq!(agents(&home, rules), Some(of(None, Some(rules))));
+        assert_ne!(agents(&home, rules), agents(&home, "/work/q/rules"));
     }
 }

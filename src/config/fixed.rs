@@ -32,7 +32,10 @@ pub fn following(before: &Settings, mut after: Settings) -> Result<Settings, Fau
             "brings accounts of its own, which takes a restart of the gateway",
         ));
     }
-    after.budgeting.book.clone_from(&before.budgeting.book);
+    let decided = std::mem::replace(&mut after.budgeting.book, before.budgeting.book.clone());
+    if decided != after.budgeting.book {
+        after.budgeting.agents.get_or_insert(decided);
+    }
     if faults.is_empty() { Ok(after) } else { Err(faults) }
 }
 

@@ -176,6 +176,7 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
         Source { path, read_at: SystemTime::now(), servers, warnings }
     };
     let book = book::book(file.as_deref(), rules_file.as_deref(), env);
+    let agents = book::of_agents(file.as_deref(), rules_file.as_deref(), env);
     let own = gateway.servers;
     Ok(Settings {
         sources: Sources {
@@ -186,7 +187,7 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
         servers: servers.specs.into_iter().chain(own.specs).collect(),
         rules: rules.rules,
         identities,
-        budgeting: Budgeting { book, ..gateway.budgeting },
+        budgeting: Budgeting { book, agents, ..gateway.budgeting },
         routing: gateway.routing,
         presented_as: gateway.presented_as,
         logging: gateway.logging,

@@ -92,7 +92,8 @@ fn agents(at: &At<'_>, servers: &[&str], reader: &mut Reader<'_>, rules: &mut Ru
             description: agent.get("description").and_then(|at| reader.text(&at)),
             may_act_as: agent.get("may_act_as").map(|at| names(&at, reader)).unwrap_or_default(),
             context: agent.get("context").map(|at| context(&at, &[], reader).1).unwrap_or_default(),
-            budget: agent.get("budget").and_then(|at| budget(&at, reader)),
+            // Without its value it would be no limit.
+            budget: agent.even_null("budget").and_then(|at| budget(&at, reader)),
         };
         rules.agents.insert(AgentId::from(name), agent_rules);
     }

@@ -27,8 +27,7 @@ pub enum Event {
     Post,
     /// A call was not charged; what was reserved went back.
     Void,
-    /// A call was answered for which nothing was held: the gateway's own tools, and calls beyond a
-    /// shadow budget.
+    /// A call was answered for which nothing was held, as it was beyond a shadow budget.
     Call,
     /// Accounts were opened or changed as the settings ask.
     Declare,

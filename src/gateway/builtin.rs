@@ -40,23 +40,11 @@ impl Snapshot {
         tool: &ToolName,
         args: Map<String, Value>,
     ) -> Result<Answer, Refusal> {
-        let unknown = || Refusal::ToolNotFound {
-            server: ServerName::from(SERVER),
-            tool: tool.clone(),
-            near: vec![PING.to_owned(), BUDGET.to_owned()],
-        };
-        let rules = &self.settings.rules;
-        if let Err(Denied { rule, subject }) = rules.builtin(caller, &SERVER.into(), tool) {
-            let what = format!("tool `{tool}` on server `{SERVER}`");
-            return Err(match rules.explain_denials {
-                true => Refusal::Denied { what, subject, rule },
-                false => unknown(),
-            });
-        }
+        self.open_to(caller, tool)?;
         let answer = match tool.as_str() {
             PING => json!({"ok": true}),
             BUDGET => self.budget(caller).await?,
-            _ => return Err(unknown()),
+            _ => return Err(unknown(tool)),
         };
         if let Some(name) = args.keys().next() {
             let message = format!("{SERVER}/{tool} takes no arguments, not `{name}`");
@@ -65,7 +53,19 @@ impl Snapshot {
         Ok(Answer::Result(text_result(&answer.to_string())))
     }
 
-    /// The same as a JSON-RPC method; `agent_id` may say who asks.
+    /// Whether rules deny a built-in tool by name.
+    fn open_to(&self, caller: &Caller, tool: &ToolName) -> Result<(), Refusal> {
+        let rules = &self.settings.rules;
+        rules.builtin(caller, &SERVER.into(), tool).map_err(|Denied { rule, subject }| {
+            let what = format!("tool `{tool}` on server `{SERVER}`");
+            match rules.explain_denials {
+                true => Refusal::Denied { what, subject, rule },
+                false => unknown(tool),
+            }
+        })
+    }
+
+    /// The same as a JSON-RPC method, denied where the tool is; `agent_id` may say who asks.
     pub(super) async fn budget_method(&self, params: Value) -> Result<Value, RpcError> {
         let agent = match params.get("agent_id") {
             None | Some(Value::Null) => None,
@@ -75,7 +75,11 @@ impl Snapshot {
                 return Err(refusal.to_rpc_error());
             }
         };
-        let budget = async { self.budget(&self.identify(agent)?).await };
+        let budget = async {
+            let caller = self.identify(agent)?;
+            self.open_to(&caller, &BUDGET.into())?;
+            self.budget(&caller).await
+        };
         budget.await.map_err(|refusal: Refusal| self.masked(refusal).to_rpc_error())
     }
 
@@ -94,6 +98,14 @@ impl Snapshot {
             return Err(unavailable("the account is missing".to_owned()));
         };
         Ok(budget_json(&balance))
+    }
+}
+
+fn unknown(tool: &ToolName) -> Refusal {
+    Refusal::ToolNotFound {
+        server: ServerName::from(SERVER),
+        tool: tool.clone(),
+        near: vec![PING.to_owned(), BUDGET.to_owned()],
     }
 }
 

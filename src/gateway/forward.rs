@@ -37,8 +37,14 @@ pub(super) async fn forward(
     cancel: &CancellationToken,
 ) -> Result<Answer, Refusal> {
     let Ready { permit, member, outgoing, hold, patience, in_use } = ready;
-    let call = member.server().call(&outgoing, patience.left(), cancel);
-    let came = hold.during(call).await;
+    let left = patience.left();
+    let came = match left.is_zero() {
+        // The steps before took all of it: what is sent now would run, and nobody would hear of it.
+        true => Err(CallFailure::Unavailable(Unavailable::because(
+            "the time of the call was over before it was sent".to_owned(),
+        ))),
+        false => hold.during(member.server().call(&outgoing, left, cancel)).await,
+    };
     let settled = hold.settle(outcome_of(&came), came.as_ref().ok()).await;
     drop(in_use);
     answer_of(&permit, member.spec(), &outgoing.client, &patience, came, &settled)

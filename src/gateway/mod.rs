@@ -44,6 +44,7 @@ use till::{Terms, Till};
 
 use crate::{
     domain::{
+        ledger::Undeclarable,
         readings::Readings,
         record::Draft,
         refusal::{Refusal, RpcError},
@@ -227,12 +228,19 @@ impl Gateway {
 
     /// Opens the accounts that other settings ask for, so that these can be put in force.
     ///
+    /// A store that cannot be used holds nothing up: rules may forbid what was allowed. Calls are
+    /// refused until it can be used, as after a start.
+    ///
     /// # Errors
-    /// A limit below what is spent, or a store that cannot be used. Nothing has changed then.
-    pub async fn prepare(&self, settings: Settings) -> Result<Prepared, Undeclared> {
+    /// A limit below what is spent. Nothing has changed then.
+    pub async fn prepare(&self, settings: Settings) -> Result<Prepared, Undeclarable> {
         let terms = Terms::of(&settings).after(&self.current().terms);
         if !terms.declaration.is_unlimited() && !self.current().terms.asks_the_same(&terms) {
-            terms.declare(&self.till).await?;
+            match terms.declare(&self.till).await {
+                Err(Undeclared::Undeclarable(undeclarable)) => return Err(undeclarable),
+                Err(undeclared @ Undeclared::Unavailable(_)) => tracing::error!("{undeclared}"),
+                Ok(()) => {}
+            }
         }
         Ok(Prepared { settings, terms: Arc::new(terms) })
     }

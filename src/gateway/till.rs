@@ -22,8 +22,8 @@ use crate::{
         credits::Credits,
         keyed::Key,
         ledger::{
-            About, Declaration, Finish, Held, HoldId, HoldRefused, HoldRequest, Shortage,
-            Undeclarable, declare::account_of,
+            About, Declaration, Finish, Finished, Held, HoldId, HoldRefused, HoldRequest,
+            HoldState, Shortage, Undeclarable, declare::account_of,
         },
         policy::Permit,
         record::{Draft, hex},
@@ -302,8 +302,7 @@ impl Hold {
             draft.result_sha256 = Some(hex(&digest.hash.finalize()));
         }
         let finish = outcome.finish(self.cost, &self.charge_on);
-        let charged = finish != Finish::Void;
-        let cost = if charged { self.cost } else { Credits::ZERO };
+        let mut charged = finish != Finish::Void;
         match self.open.take() {
             Some(id) => {
                 // What the records of the hold say need not be said again.
@@ -313,7 +312,9 @@ impl Hold {
                 let settling = self.till.background.spawn(settling);
                 if !charged {
                     // A store that cannot be used for so long is in the log; the task goes on.
-                    let _ = tokio::time::timeout(VOID_DEADLINE, settling).await;
+                    let ended = tokio::time::timeout(VOID_DEADLINE, settling).await;
+                    // A sweep may have been there before, and then it is charged all the same.
+                    charged = matches!(ended, Ok(Ok(Some(HoldState::Posted { .. }))));
                 }
             }
             None => {
@@ -326,9 +327,11 @@ impl Hold {
             }
         }
         Settled {
-            cost,
-            remaining: match (self.remaining, charged) {
-                (Some(left), false) => left.checked_add(self.cost).or(Some(left)),
+            cost: if charged { self.cost } else { Credits::ZERO },
+            remaining: match (self.remaining, &self.over) {
+                // What there was before the call is there again.
+                (Some(_), Some(short)) if !charged => Some(short.remaining),
+                (Some(left), None) if !charged => left.checked_add(self.cost).or(Some(left)),
                 (left, _) => left,
             },
             mode: self.mode,
@@ -363,12 +366,24 @@ impl Drop for Hold {
     }
 }
 
-/// Ends a hold, and tries again for a while if the store cannot be used.
-async fn settling(till: Till, id: HoldId, finish: Finish, draft: Draft) {
+/// Ends a hold, and tries again for a while if the store cannot be used. Answers what became of it.
+async fn settling(till: Till, id: HoldId, finish: Finish, draft: Draft) -> Option<HoldState> {
     let mut pause = FIRST_PAUSE;
     for _ in 0..SETTLE_TRIES {
         match till.ledger.finish(id, finish, draft.clone()).await {
-            Ok(_) => return,
+            Ok(Some(Finished { state, replayed, .. })) => {
+                if replayed {
+                    let status = draft.status.as_deref().unwrap_or_default();
+                    tracing::warn!(
+                        "hold {id} was swept while its call ran, which ended with `{status}`: it stays as recorded"
+                    );
+                }
+                return Some(state);
+            }
+            Ok(None) => {
+                tracing::error!("the end of hold {id} is not recorded: the store does not know it");
+                return None;
+            }
             Err(unavailable) => {
                 tracing::error!("hold {id} could not be ended, it is tried again: {unavailable}");
                 tokio::time::sleep(pause).await;
@@ -377,6 +392,7 @@ async fn settling(till: Till, id: HoldId, finish: Finish, draft: Draft) {
         }
     }
     tracing::error!("hold {id} was not ended; a sweep will charge it as lost");
+    None
 }
 
 impl Settled {
@@ -384,8 +400,13 @@ impl Settled {
     pub(super) fn price(&self, mut result: Value) -> Value {
         let Value::Object(members) = &mut result else { return result };
         let meta = members.entry("_meta").or_insert_with(|| Value::Object(Map::new()));
+        if meta.is_null() {
+            *meta = Value::Object(Map::new());
+        }
         // Not an object: a server's own slip, which stays as it is.
         let Value::Object(meta) = meta else { return result };
+        // These names are the gateway's, and no server speaks for it.
+        meta.retain(|name, _| !name.starts_with("tollgate/"));
         meta.insert("tollgate/cost".into(), self.cost.amount().into());
         meta.insert("tollgate/remaining".into(), self.remaining.map(Credits::amount).into());
         if self.mode == Mode::Shadow {

@@ -18,6 +18,8 @@ mod conformance;
 mod corpus;
 mod credits;
 mod credits_many;
+#[cfg(unix)]
+mod credits_mishaps;
 mod downstream;
 mod facade;
 mod gateway_faults;

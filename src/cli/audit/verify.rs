@@ -29,7 +29,16 @@ pub(super) fn store(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit
         }
         records::answer(ledger.verify()).await
     })?;
-    Ok(told(&verdict, None, output))
+    Ok(told(&not_empty(verdict), None, output))
+}
+
+/// A store that has gone is made anew, and must not be taken for one that was never altered.
+fn not_empty(verdict: Verdict) -> Verdict {
+    let Verdict { records, broken, incomplete } = verdict;
+    let nothing = || "the store holds no record; it is new, or was removed".to_owned();
+    let empty = records == 0 && broken.is_none();
+    let incomplete = incomplete.or_else(|| empty.then(nothing));
+    Verdict { records, broken, incomplete }
 }
 
 pub(super) fn file(path: &Path, output: &Output) -> anyhow::Result<Exit> {
@@ -45,6 +54,12 @@ pub(super) fn file(path: &Path, output: &Output) -> anyhow::Result<Exit> {
     }
     if followed.chains > 1 {
         notes.push(format!("the records are of {} chains", followed.chains));
+    }
+    if followed.broken.is_none() && followed.incomplete.is_none() {
+        notes.push(
+            "whether there were more records is not in the file: without `--file`, the store is asked"
+                .to_owned(),
+        );
     }
     let verdict = Verdict {
         records: followed.records,

@@ -91,7 +91,7 @@ impl Declaration {
         for (agent, rules) in &rules.agents {
             let Some(limit) = rules.budget else { continue };
             accounts.push(Declared {
-                id: id(agent_name(agent, limit)),
+                id: id(agent_name(budgeting, agent, limit)),
                 parent: Some(root.clone()),
                 terms: Terms::Ceiling(limit.credits, limit.period),
             });
@@ -113,7 +113,8 @@ impl Declaration {
 /// The account that pays for an agent's calls.
 pub fn account_of(budgeting: &Budgeting, rules: &Rules, agent: &AgentId) -> AccountId {
     let limit = rules.agents.get(agent).and_then(|rules| rules.budget);
-    let name = limit.map_or_else(|| root_name(budgeting), |limit| agent_name(agent, limit));
+    let name =
+        limit.map_or_else(|| root_name(budgeting), |limit| agent_name(budgeting, agent, limit));
     account_id(budgeting, &name)
 }
 
@@ -129,8 +130,13 @@ fn root_name(budgeting: &Budgeting) -> String {
     budgeting.limit.map_or_else(|| UNMETERED.to_owned(), |limit| with_period(ROOT, limit.period))
 }
 
-fn agent_name(agent: &AgentId, limit: Limit) -> String {
-    with_period(&format!("agent/{agent}"), limit.period)
+/// No agent's name holds an `@`.
+fn agent_name(budgeting: &Budgeting, agent: &AgentId, limit: Limit) -> String {
+    let name = match &budgeting.agents {
+        Some(book) => format!("agent/{agent}@{book}"),
+        None => format!("agent/{agent}"),
+    };
+    with_period(&name, limit.period)
 }
 
 /// A limit that is counted otherwise is another account.
