@@ -12,8 +12,8 @@ use crate::{
         output::{Output, note, passing, watched},
         records, session,
     },
-    domain::record::Head,
     journal::verify,
+    store as stores,
 };
 
 /// People are told how far it is every so many records.
@@ -36,27 +36,10 @@ pub(super) fn store(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit
         if watched() && head.seq > STEP {
             note(&format!("following {} records…", head.seq));
         }
-        let source = records::source(&ledger);
-        let mut at = Head::genesis(&head.chain);
-        let mut verdict = Verdict { records: 0, broken: None, incomplete: None, note: None };
-        while at.seq < head.seq {
-            let page = source.after(at.seq).await.map_err(records::unusable)?;
-            if page.is_empty() {
-                let missing = format!("records end at {} of {}", at.seq, head.seq);
-                verdict.incomplete = Some(missing);
-                break;
-            }
-            for sealed in page {
-                if let Err(unlinked) = at.follow(&sealed) {
-                    verdict.broken = Some((at.seq + 1, unlinked.to_string()));
-                    return Ok(verdict);
-                }
-                verdict.records += 1;
-            }
-        }
-        anyhow::Ok(verdict)
+        records::answer(ledger.verify()).await
     })?;
-    Ok(told(&verdict, output))
+    let stores::Verdict { records, broken, incomplete } = verdict;
+    Ok(told(&Verdict { records, broken, incomplete, note: None }, output))
 }
 
 pub(super) fn file(path: &Path, output: &Output) -> anyhow::Result<Exit> {
