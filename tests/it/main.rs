@@ -10,14 +10,18 @@
 )]
 
 mod architecture;
+mod audit;
 mod catalogue;
 mod catalogue_kept;
 mod cli;
 mod clients;
 mod conformance;
 mod corpus;
+#[cfg(target_os = "linux")]
+mod crash;
 mod credits;
 mod credits_many;
+mod credits_modes;
 mod downstream;
 mod facade;
 mod gateway_faults;
@@ -33,6 +37,7 @@ mod http_meanwhile;
 mod http_server;
 mod identity;
 mod journal;
+mod ledger_unavailable;
 mod meanwhile;
 mod minify_model;
 mod policy;
