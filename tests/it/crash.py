@@ -25,7 +25,7 @@ from crash_ledger import PRICES, Ledger, check, reached, store  # noqa: E402
 WEIGHTS = {"t1": 25, "t3": 20, "t7": 15, "slow": 20, "declined": 6, "free": 5, "d1": 5, "die": 1}
 BUDGET_WEIGHT = 3
 IN_FLIGHT = 16
-LIMITS = [300, 20_000, 1_000_000]
+LIMITS = [300, 5_000, 1_000_000, 1_000_000]
 # Kills come this soon after load begins, in seconds.
 SOON = 0.3
 # Nothing that a killed gateway started lives longer.
@@ -50,7 +50,8 @@ def tollgate(binary, dir, *args):
 def write_settings(dir, limit):
     def server(*tools):
         own = [{"name": t, "description": t, "inputSchema": {"type": "object"}} for t in tools]
-        args = ["-E", "-S", SCRIPTED, "--calls", os.path.join(dir, "calls"), "--tools", json.dumps(own)]
+        # One that would live on after its gateway.
+        args = ["-E", "-S", SCRIPTED, "--stubborn", "--calls", os.path.join(dir, "calls"), "--tools", json.dumps(own)]
         # Marks every process that a gateway starts, and tells whose it is.
         return {"command": os.path.realpath(sys.executable), "args": args, "env": {"CRASH_ID": "${CRASH_ID}"}}
     servers = {"s": server("t1", "t3", "t7", "slow", "rpc_error", "free"), "d": server("d1", "die")}

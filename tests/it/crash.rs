@@ -11,7 +11,7 @@ use serde_json::Value;
 use tollgate::store::{Ledger, Verdict, memory};
 
 use crate::{
-    store::{done, sqlite},
+    store::{done, sqlite, wait},
     support::tollgate,
 };
 
@@ -65,4 +65,23 @@ fn a_gateway_that_is_killed_again_and_again_loses_no_credit_and_no_record() {
 #[test]
 fn gateways_that_share_a_store_survive_each_other() {
     check("3", "20");
+}
+
+#[test]
+fn a_store_that_many_make_at_once_is_made_once() {
+    for round in 0..40 {
+        let home = tempfile::tempdir().unwrap();
+        let begun: Vec<_> = (0..8)
+            .map(|_| {
+                let ledger = sqlite(home.path(), memory::wall_clock());
+                std::thread::spawn(move || wait(ledger.head()).map(|head| head.chain))
+            })
+            .collect();
+        let chains: Vec<_> = begun.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let first = chains[0].as_ref();
+        assert!(
+            first.is_ok() && chains.iter().all(|chain| chain.as_ref() == first),
+            "{round}: {chains:?}"
+        );
+    }
 }
