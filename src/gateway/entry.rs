@@ -23,9 +23,9 @@ pub(super) struct Entry {
 impl Entry {
     /// What the call asks for, as it was written.
     pub(super) fn asks(&mut self, server: Option<&str>, tool: &str, agent: Option<&str>) {
-        self.draft.server = server.map(short);
-        self.draft.tool = Some(short(tool));
-        self.draft.agent = agent.map(short);
+        self.draft.server = server.map(str::to_owned);
+        self.draft.tool = Some(tool.to_owned());
+        self.draft.agent = agent.map(str::to_owned);
     }
 
     /// Who calls.
@@ -37,7 +37,7 @@ impl Entry {
     /// What it means.
     pub(super) fn means(&mut self, server: &ServerName, tool: &ToolName) {
         self.draft.server = Some(server.to_string());
-        self.draft.tool = Some(short(tool.as_str()));
+        self.draft.tool = Some(tool.to_string());
     }
 
     /// By which rule it may be made.
@@ -65,7 +65,8 @@ impl Snapshot {
         if *refusal == Refusal::LedgerUnavailable {
             return;
         }
-        let masked = |text: String| self.settings.redactor.redact(&text).into_owned();
+        // Masked before it is cut: of a secret, not even the beginning stays.
+        let masked = |text: String| short(&self.settings.redactor.redact(&text));
         let Draft { server, tool, agent, rule, .. } = entry.draft;
         let denied = match refusal {
             Refusal::Denied { rule, .. } => Some(rule.pointer.clone()),

@@ -231,7 +231,7 @@ impl Snapshot {
         entry: &mut Draft,
     ) -> Result<[u8; 32], Unavailable> {
         let text = serde_json::to_string(arguments).unwrap_or_default();
-        let mac = self.till.key()?.mac(text.as_bytes());
+        let mac = self.till.key()?.mac(ordered(arguments).as_bytes());
         entry.args_bytes = u64::try_from(text.len()).ok();
         entry.args_mac = Some(hex(mac.get(..16).unwrap_or(&mac)));
         if self.settings.budgeting.full_arguments {
@@ -239,6 +239,13 @@ impl Snapshot {
         }
         Ok(mac)
     }
+}
+
+/// Arguments as text in which the order of names means nothing, so that equal ones are equal.
+fn ordered(arguments: &Map<String, Value>) -> String {
+    let mut arguments = Value::Object(arguments.clone());
+    arguments.sort_all_objects();
+    arguments.to_string()
 }
 
 /// Calls that cannot be paid for are not made; the log says why.

@@ -118,6 +118,8 @@ fn a_timeout_and_a_cancelled_call_are_charged_unless_the_settings_say_otherwise(
         let settings = json!({"budget": {"limit": 10, "chargeOn": charge}});
         let setup = paid(&["hang", "echo"], &settings, None);
         let mut client = setup.connect();
+        // The time of a call includes the start of its server.
+        client.call("get_server_tools", json!({"server": "s"}));
         let arguments = json!({"server": "s", "tool": "hang", "args": {}, "timeout_ms": 300});
         assert_eq!(refusal(&client.call("execute_tool", arguments))["code"], "TIMEOUT");
         let begun = setup.path().join("begun");

@@ -10,16 +10,20 @@
 )]
 
 mod architecture;
+mod audit;
 mod catalogue;
 mod catalogue_kept;
 mod cli;
 mod clients;
 mod conformance;
 mod corpus;
+#[cfg(target_os = "linux")]
+mod crash;
 mod credits;
 mod credits_many;
 #[cfg(unix)]
 mod credits_mishaps;
+mod credits_modes;
 mod downstream;
 mod facade;
 mod gateway_faults;
@@ -39,6 +43,7 @@ mod journal_cli;
 mod ledger;
 mod ledger_histories;
 mod ledger_model;
+mod ledger_unavailable;
 mod meanwhile;
 mod minify_model;
 mod policy;

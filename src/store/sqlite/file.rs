@@ -202,6 +202,16 @@ impl File {
 
 /// Whether the tables are there. False of an empty file.
 fn ours(db: &Connection, path: &Path) -> Result<bool, Unavailable> {
+    // What is asked is answered of one moment: another process may be making the tables.
+    let look = |sql| patiently(|| db.execute_batch(sql)).map_err(|error| told(path, &error));
+    look("SAVEPOINT look")?;
+    let ours = looks_ours(db, path);
+    let released = look("RELEASE look");
+    // What went wrong first says more.
+    ours.and_then(|ours| released.map(|()| ours))
+}
+
+fn looks_ours(db: &Connection, path: &Path) -> Result<bool, Unavailable> {
     let pragma = |name| patiently(|| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0)));
     let tables =
         || patiently(|| db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)));

@@ -1,0 +1,87 @@
+//! Gateways that are killed with -9 while calls are in flight. `crash.py` kills them and checks the
+//! store from outside; `scripts/soak-crash` does the same thousands of times.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use serde_json::Value;
+use tollgate::store::{Ledger, Verdict, memory};
+
+use crate::{
+    store::{done, sqlite, wait},
+    support::tollgate,
+};
+
+/// How long a hold stays open whose gateway is gone, in milliseconds.
+const LIFETIME: i64 = 60_000;
+
+/// What the driver told, in which nothing may be amiss.
+fn driver(what: &str, dir: &Path, args: &[&str]) -> Value {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/crash.py");
+    let out = Command::new("python3")
+        .args([script, what, dir.to_str().unwrap(), "--binary", tollgate()])
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    let told: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{stderr}"));
+    eprintln!("{told}");
+    assert_eq!(told["faults"].as_array().map(Vec::len), Some(0), "{stderr}{told:#}");
+    told
+}
+
+/// Kills gateways on one store, then ends what they left open, once its time is over.
+fn check(gateways: &str, kills: &str) {
+    let home = tempfile::tempdir().unwrap();
+    let told = driver("run", home.path(), &["--gateways", gateways, "--kills", kills]);
+    assert!(told["paid"].as_u64() > Some(0), "{told}");
+    let state = home.path().join(".local/state/tollgate");
+    let open = told["open"].as_u64().unwrap();
+
+    let now = memory::wall_clock()();
+    let young = sqlite(&state, memory::wall_clock());
+    let before = done(young.prove());
+    assert_eq!(before.open as u64, open, "what is open is what the records do not end");
+    let old = sqlite(&state, Arc::new(move || now + LIFETIME + 1_000));
+    assert_eq!(done(old.sweep(usize::MAX)) as u64, open);
+    let after = done(old.prove());
+    assert_eq!((after.open, after.reserved), (0, 0));
+    assert_eq!(after.spent, before.spent + before.reserved, "what is lost is charged");
+    assert_eq!(after.faults, Vec::<String>::new());
+    let Verdict { broken, incomplete, .. } = done(old.verify());
+    assert_eq!((broken, incomplete), (None, None));
+    driver("settle", home.path(), &[]);
+}
+
+#[test]
+fn a_gateway_that_is_killed_again_and_again_loses_no_credit_and_no_record() {
+    check("1", "16");
+}
+
+#[test]
+fn gateways_that_share_a_store_survive_each_other() {
+    check("3", "20");
+}
+
+#[test]
+fn a_store_that_many_make_at_once_is_made_once() {
+    for round in 0..40 {
+        let home = tempfile::tempdir().unwrap();
+        let begun: Vec<_> = (0..8)
+            .map(|_| {
+                let ledger = sqlite(home.path(), memory::wall_clock());
+                std::thread::spawn(move || wait(ledger.head()).map(|head| head.chain))
+            })
+            .collect();
+        let chains: Vec<_> = begun.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let first = chains[0].as_ref();
+        assert!(
+            first.is_ok() && chains.iter().all(|chain| chain.as_ref() == first),
+            "{round}: {chains:?}"
+        );
+    }
+}
