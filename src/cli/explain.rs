@@ -38,10 +38,15 @@ pub(super) fn run(
     Ok(if explained.verdict.allowed { Exit::Done } else { Exit::Refused })
 }
 
+/// The server that is built in.
+const BUILT_IN: &str = "gateway";
+
 /// All that can be said of a call before it is made.
 struct Explained<'a> {
     verdict: Verdict,
     configured: bool,
+    /// The server is the gateway's own, which is free.
+    built_in: bool,
     price: Price<'a>,
     /// The accounts that pay, from the caller's up; none if nobody is identified.
     accounts: Vec<Declared>,
@@ -59,11 +64,17 @@ impl<'a> Explained<'a> {
         let server = ServerName::from(explain.server.as_str());
         let tool = ToolName::from(explain.tool.as_str());
         let caller = settings.identities.identify(Some(&explain.agent), &settings.rules);
-        let accounts = caller.as_ref().map(|caller| paying(settings, caller));
+        let built_in = server.as_str() == BUILT_IN;
+        let accounts = caller.as_ref().ok().filter(|_| !built_in);
+        let accounts = accounts.map(|caller| paying(settings, caller));
         Self {
             accounts: accounts.unwrap_or_default(),
-            configured: settings.servers.iter().any(|spec| spec.name == server),
-            price: settings.budgeting.tariff.price(&server, &tool),
+            configured: built_in || settings.servers.iter().any(|spec| spec.name == server),
+            price: match built_in {
+                true => Price { cost: Credits::ZERO, entry: None },
+                false => settings.budgeting.tariff.price(&server, &tool),
+            },
+            built_in,
             mode: settings.budgeting.mode,
             verdict: decide(settings, caller, &server, &tool),
         }
@@ -109,6 +120,7 @@ impl<'a> Explained<'a> {
         let unit = if price.cost == Credits::ONE { "credit" } else { "credits" };
         let place = match price.entry {
             Some(entry) => format!("tools.costs `{}`", entry.key()),
+            None if self.built_in => "built in".to_owned(),
             None => "tools.defaultCost".to_owned(),
         };
         lines.push(format!("  price    {} {unit} ({place})", price.cost));
@@ -165,6 +177,16 @@ fn decide(
         Ok(caller) => caller,
         Err(error) => return refused(error.to_string(), None),
     };
+    if server.as_str() == BUILT_IN {
+        return match rules.builtin(&caller, server, tool) {
+            Ok(()) => Verdict {
+                allowed: true,
+                reason: "the server is built in, and nothing denies the tool".into(),
+                rule: None,
+            },
+            Err(denied) => refused("the tool is refused".into(), Some(denied.rule)),
+        };
+    }
     let visit = match rules.visit(&caller, server) {
         Ok(visit) => visit,
         Err(denied) => return refused("the server is refused".into(), Some(denied.rule)),

@@ -146,7 +146,8 @@ pub(super) fn warn_of_unknown(
     servers: &[&str],
     reader: &mut Reader<'_>,
 ) {
-    if !servers.contains(&server) {
+    // The built-in server is always there.
+    if !servers.contains(&server) && server != "gateway" {
         reader.warn(at, &format!("refers to server `{server}`, which is not configured"));
     }
 }

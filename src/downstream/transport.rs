@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use rmcp::{
     RoleClient,
-    model::JsonRpcMessage,
+    model::{ClientRequest, JsonRpcMessage, RequestId},
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
@@ -33,6 +33,9 @@ pub(super) struct Pipes {
     pen: Arc<Pen>,
     /// How the next result is handed up.
     answers: Answers,
+    /// The request that opens the session, while it waits for its answer. A server that was slow to
+    /// start still answers the question before it, which nobody waits for any more.
+    opening: Option<RequestId>,
     /// While there is no room for another question, the server is not read from.
     questions: Arc<Questions>,
 }
@@ -45,7 +48,8 @@ impl Pipes {
         stdout: ChildStdout,
     ) -> Self {
         let lines = Lines::new(stdout, MAX_MESSAGE_BYTES);
-        Self { server, wire, lines, pen, answers: Answers::Raw, questions: Questions::new() }
+        let (answers, questions) = (Answers::Raw, Questions::new());
+        Self { server, wire, lines, pen, answers, opening: None, questions }
     }
 
     fn message(&self, frame: Frame) -> Option<RxJsonRpcMessage<RoleClient>> {
@@ -65,6 +69,23 @@ impl Pipes {
         }
     }
 
+    /// Whether it answers what was asked before the session was opened.
+    fn comes_too_late(&mut self, message: &RxJsonRpcMessage<RoleClient>) -> bool {
+        let id = match message {
+            JsonRpcMessage::Response(response) => Some(&response.id),
+            JsonRpcMessage::Error(error) => error.id.as_ref(),
+            _ => None,
+        };
+        match (&self.opening, id) {
+            (Some(opening), Some(id)) if opening == id => {
+                self.opening = None;
+                false
+            }
+            (Some(_), Some(_)) => true,
+            _ => false,
+        }
+    }
+
     fn noise(&self, line: &[u8]) {
         let start = line.get(..line.len().min(200)).unwrap_or_default();
         tracing::debug!(server = %self.server, "not a message: {}", printable(start));
@@ -81,6 +102,9 @@ impl Transport<RoleClient> for Pipes {
         let (pen, questions) = (self.pen.clone(), self.questions.clone());
         if let JsonRpcMessage::Request(request) = &message {
             self.answers = Answers::to(&request.id, &request.request);
+            if matches!(request.request, ClientRequest::InitializeRequest(_)) {
+                self.opening = Some(request.id.clone());
+            }
         }
         let answers = answered_by(&message);
         async move {
@@ -115,7 +139,8 @@ impl Transport<RoleClient> for Pipes {
                 self.wire.flights.end();
                 return None;
             };
-            if let Some(message) = self.message(frame) {
+            let message = self.message(frame).filter(|message| !self.comes_too_late(message));
+            if let Some(message) = message {
                 self.questions.heard(&message, Some(room));
                 return Some(message);
             }

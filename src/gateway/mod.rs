@@ -29,11 +29,12 @@ mod till;
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value, json};
+use tokio::time::MissedTickBehavior;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use context::UsageLog;
@@ -202,8 +203,23 @@ impl Gateway {
         // Not at once: a start has more urgent things to do.
         let first = tokio::time::Instant::now() + FIRST_SWEEP;
         let mut ticks = tokio::time::interval_at(first, SWEEP_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pauses = 0;
+        let mut before = (tokio::time::Instant::now(), SystemTime::now());
         loop {
             ticks.tick().await;
+            let now = (tokio::time::Instant::now(), SystemTime::now());
+            let awake = now.0 - before.0;
+            let passed = now.1.duration_since(before.1).unwrap_or_default();
+            before = now;
+            // The machine slept, or its clock was set. Calls that go on have to say so first.
+            if passed > awake + SWEEP_EVERY {
+                pauses = till::EXTEND_EVERY.as_secs().div_ceil(SWEEP_EVERY.as_secs()) + 1;
+            }
+            if pauses > 0 {
+                pauses -= 1;
+                continue;
+            }
             match self.till.ledger.sweep(MOST_SWEPT).await {
                 Ok(0) => {}
                 Ok(ended) => tracing::info!(

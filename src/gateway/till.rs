@@ -37,7 +37,7 @@ use crate::{
 const LIFETIME: Duration = Duration::from_secs(60);
 
 /// How often it says so.
-const EXTEND_EVERY: Duration = Duration::from_secs(20);
+pub(super) const EXTEND_EVERY: Duration = Duration::from_secs(20);
 
 /// How often the end of a hold is tried again while the store cannot be used. After its lifetime a
 /// sweep ends it.
@@ -201,7 +201,7 @@ impl Snapshot {
         };
         // From here on the steps of the ledger tell of the call.
         entry.recorded = true;
-        match self.till.ledger.hold(request, entry.draft.clone()).await {
+        match self.held(request, &entry.draft).await {
             Ok(Ok(Held { remaining, over, .. })) => {
                 hold.open = Some(id);
                 hold.remaining = remaining;
@@ -222,6 +222,23 @@ impl Snapshot {
             }
         }
         hold.or_refused(permit)
+    }
+
+    /// Asks the ledger for a hold. A store that has no such account was put in place of another since
+    /// the accounts were opened; they are opened in it as well.
+    async fn held(
+        &self,
+        request: HoldRequest,
+        draft: &Draft,
+    ) -> Result<Result<Held, HoldRefused>, Unavailable> {
+        let held = self.till.ledger.hold(request.clone(), draft.clone()).await?;
+        let Err(HoldRefused::NoAccount(account)) = &held else { return Ok(held) };
+        tracing::warn!("the store has no account `{account}`: its accounts are opened anew");
+        let opening = Draft { policy: Some(self.terms.policy.clone()), ..Draft::default() };
+        match self.till.ledger.declare(self.terms.declaration.clone(), opening).await? {
+            Ok(_) => self.till.ledger.hold(request, draft.clone()).await,
+            Err(_) => Ok(held),
+        }
     }
 
     /// What records say of a call's arguments; answers what tells this call from others.
@@ -264,12 +281,12 @@ impl Hold {
                 Err(Refusal::Budget { shortage: short.clone(), tool })
             }
             Mode::Soft => {
-                tracing::warn!(agent = %permit.caller().agent(), "over budget, allowed as the mode is soft: {}", warning(short));
+                tracing::warn!(agent = %permit.caller().agent(), "allowed as the mode is soft, though {}", warning(short));
                 Ok(self)
             }
             Mode::Shadow => {
                 self.open = None;
-                tracing::info!(agent = %permit.caller().agent(), "would be refused if the mode were hard: {}", warning(short));
+                tracing::info!(agent = %permit.caller().agent(), "would be refused if the mode were hard, as it is {}", warning(short));
                 Ok(self)
             }
         }

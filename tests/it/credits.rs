@@ -245,15 +245,18 @@ fn limits_and_prices_are_live_and_a_limit_below_what_is_spent_changes_nothing() 
     call(&mut client, "echo", json!({}));
     call(&mut client, "echo", json!({}));
     refused(&call(&mut client, "echo", json!({})), "budget_exhausted", 0, 2, "root");
-    let setup = setup.gateway(&settings(10, 3));
-    assert!(within(PATIENCE, || call(&mut client, "echo", json!({})).get("result").is_some()));
-    assert!(within(PATIENCE, || budget(&mut client) == (json!(3), json!(0), json!(7))));
+    let setup = setup.gateway(&settings(30, 3));
+    // The limit is raised before the prices change, so a call in between costs what it did.
+    let mut cost =
+        || call(&mut client, "echo", json!({}))["result"]["_meta"]["tollgate/cost"].clone();
+    assert!(within(PATIENCE, || cost() == 3));
     // Neither the limit nor the price of these comes into force.
     let setup = setup.gateway(&settings(6, 1));
     std::thread::sleep(Duration::from_millis(1_500));
-    assert_eq!(budget(&mut client).0, 3);
     let last = call(&mut client, "echo", json!({}));
     assert_eq!(last["result"]["_meta"]["tollgate/cost"], 3, "{last}");
+    let (left, _, spent) = budget(&mut client);
+    assert_eq!(left.as_u64().unwrap() + spent.as_u64().unwrap(), 30);
     client.close_stdin();
     let (_, _, log) = client.ended();
     assert!(log.contains("cannot be 6") && log.contains("root"), "{log}");
@@ -282,4 +285,33 @@ fn the_built_in_server_is_open_to_all_and_can_be_denied_by_name() {
     assert_eq!(unknown["code"], "TOOL_NOT_FOUND", "{unknown}");
     let listed = json_in(&client.call("list_servers", json!({"agent_id": "two"})));
     assert_eq!(listed, json!([{"name": "s", "description": ""}]));
+}
+
+#[test]
+fn a_store_that_is_put_in_place_of_another_gets_its_accounts() {
+    let setup = paid(&["echo"], &json!({"budget": {"limit": 10}}), None);
+    let mut client = setup.connect();
+    assert_eq!(call(&mut client, "echo", json!({}))["result"]["_meta"]["tollgate/remaining"], 9);
+    let state = setup.path().join(".local/state/tollgate");
+    for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        // The last two are there or not.
+        let _ = fs::remove_file(state.join(file));
+    }
+    let answer = call(&mut client, "echo", json!({}));
+    assert_eq!(answer["result"]["_meta"]["tollgate/remaining"], 9, "{answer}");
+    let (status, out, _) = setup.run(&["audit", "verify"]);
+    assert_eq!(status, 0, "{out}");
+}
+
+#[test]
+fn explain_knows_the_built_in_server() {
+    let rules = json!({"agents": {"one": {"deny": {"tools": {"gateway": ["ping"]}}}}});
+    let setup = paid(&["echo"], &json!({"tools": {"defaultCost": 7}}), Some(&rules));
+    let (status, out, _) = setup.run(&["explain", "one", "gateway", "budget"]);
+    assert_eq!(status, 0, "{out}");
+    assert!(out.contains("0 credits (built in)") && !out.contains("paid by"), "{out}");
+    let (status, out, _) = setup.run(&["explain", "one", "gateway", "ping"]);
+    assert_eq!(status, 3, "{out}");
+    let (_, out, err) = setup.run(&["check"]);
+    assert!(!(out + &err).contains("refers to server"), "the built-in server needs no entry");
 }

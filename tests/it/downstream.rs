@@ -416,3 +416,12 @@ fn answers_in_flight_are_written_before_the_gateway_ends() {
     assert_eq!(text(&client.response(id)["result"]), "slow");
     assert_eq!(client.ended().0.code(), Some(0));
 }
+
+#[test]
+fn a_server_that_is_slow_to_start_answers_in_the_end() {
+    // Longer than rmcp waits for the answer to its question for the newest version.
+    let server = scripted(&["--era", "legacy", "--drowsy", "10.5"]);
+    let setup = Setup::new(json!({ "s": server }), None);
+    let mut client = setup.connect();
+    assert_eq!(text(&client.execute("s", "echo", json!({"x": 1}))), r#"{"x": 1}"#);
+}

@@ -35,6 +35,7 @@ options.add_argument("--stubborn", action="store_true", help="ignore end of inpu
 options.add_argument("--setsid", help="start a descendant behind setsid; write its pid here")
 options.add_argument("--no-list", action="store_true", help="have no tools/list at all")
 options.add_argument("--starts", help="append a line to this file at each start")
+options.add_argument("--drowsy", type=float, help="read nothing for that many seconds")
 options.add_argument("--calls", help="append the name of each tool that is called to this file")
 options = options.parse_args()
 
@@ -329,6 +330,8 @@ for i in range(options.flood_stderr):
     print(f"stderr {i}", file=sys.stderr)
 while options.held_file and os.path.exists(options.held_file):
     time.sleep(0.01)
+if options.drowsy:
+    time.sleep(options.drowsy)
 for line in sys.stdin:
     silent = options.silent or (options.silent_file and os.path.exists(options.silent_file))
     if not silent:

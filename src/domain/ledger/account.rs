@@ -218,7 +218,10 @@ impl Account {
     pub fn resets_at(&self, now: i64) -> Option<i64> {
         match &self.kind {
             Kind::Funded(_) => None,
-            Kind::Ceiling(ceiling) => ceiling.period.map(|period| period.window(now).ends),
+            // A window that a clock ran ahead into lasts until it is over.
+            Kind::Ceiling(ceiling) => {
+                ceiling.period.map(|period| period.window(now.max(ceiling.window)).ends)
+            }
         }
     }
 
