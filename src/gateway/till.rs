@@ -173,26 +173,12 @@ impl Snapshot {
         self.terms.declare(&self.till).await.map_err(unusable)?;
         let id = HoldId(Uuid::now_v7().as_u128());
         let fingerprint = self.note_arguments(arguments, &mut entry.draft).map_err(unusable)?;
-        let request = HoldRequest {
-            id,
-            account: account_of(budgeting, &self.settings.rules, permit.caller().agent()),
-            amount: budgeting.tariff.price(permit.server(), permit.tool()).cost,
-            fingerprint,
-            lifetime: milliseconds(LIFETIME),
-            forced: budgeting.mode == Mode::Soft,
-            charge_if_lost: budgeting.charge_on.lost,
-            about: About {
-                agent: permit.caller().agent().to_string(),
-                server: permit.server().to_string(),
-                tool: permit.tool().to_string(),
-            },
-        };
-        let cost = request.amount;
+        let request = self.request(permit, id, fingerprint);
         let mut hold = Hold {
             till: self.till.clone(),
             charge_on: budgeting.charge_on,
             open: None,
-            cost,
+            cost: request.amount,
             remaining: None,
             mode: budgeting.mode,
             over: None,
@@ -211,9 +197,7 @@ impl Snapshot {
                 hold.remaining = Some(short.remaining);
                 hold.over = Some(short);
             }
-            Ok(Err(refused)) => {
-                return Err(unusable(refused));
-            }
+            Ok(Err(refused)) => return Err(unusable(refused)),
             Err(unavailable) => {
                 // If it was held all the same, it goes back as soon as that can be said.
                 hold.open = unavailable.maybe_applied.then_some(id);
@@ -222,6 +206,25 @@ impl Snapshot {
             }
         }
         hold.or_refused(permit)
+    }
+
+    fn request(&self, permit: &Permit, id: HoldId, fingerprint: [u8; 32]) -> HoldRequest {
+        let budgeting = &self.settings.budgeting;
+        let agent = permit.caller().agent();
+        HoldRequest {
+            id,
+            account: account_of(budgeting, &self.settings.rules, agent),
+            amount: budgeting.tariff.price(permit.server(), permit.tool()).cost,
+            fingerprint,
+            lifetime: milliseconds(LIFETIME),
+            forced: budgeting.mode == Mode::Soft,
+            charge_if_lost: budgeting.charge_on.lost,
+            about: About {
+                agent: agent.to_string(),
+                server: permit.server().to_string(),
+                tool: permit.tool().to_string(),
+            },
+        }
     }
 
     /// Asks the ledger for a hold. A store that has no such account was put in place of another since
