@@ -155,7 +155,7 @@ fn what_was_answered_survives_kill_9() {
         })?;
         Ok(holds)
     }));
-    assert!(answered.len() > 100, "only {} answers: are the children at work?", answered.len());
+    assert!(answered.len() > 20, "only {} answers: are the children at work?", answered.len());
     for line in &answered {
         let (what, id) = line.split_once(' ').unwrap();
         // The last line may have been cut by the kill.
