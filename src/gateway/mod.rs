@@ -4,7 +4,7 @@
 //! - [`facade`]: the three tools as clients see them.
 //! - [`request`]: the path of a call, one line per step. [`resolve`]: which tool it means.
 //! - [`till`]: where calls are paid for. [`forward`]: a call on its way, and what came of it.
-//!   [`entry`]: what records say of it. [`builtin`]: the server that is built in.
+//!   [`settling`]: how holds end in the store. [`entry`]: what records say of a call. [`builtin`]: the server that is built in.
 //! - [`discovery`]: `list_servers`, `get_server_tools`. [`context`]: what they cost each agent.
 //! - [`fields`]: arguments of the three tools, read strictly.
 //! - [`front`], [`stdio`]: MCP in and out. [`relay`]: what servers say in the middle of a call.
@@ -21,6 +21,7 @@ mod front;
 mod relay;
 mod request;
 mod resolve;
+mod settling;
 mod snapshot;
 mod status;
 mod stdio;
@@ -208,6 +209,7 @@ impl Gateway {
         let mut before = (tokio::time::Instant::now(), SystemTime::now());
         loop {
             ticks.tick().await;
+            self.till.look_back();
             let now = (tokio::time::Instant::now(), SystemTime::now());
             let awake = now.0 - before.0;
             let passed = now.1.duration_since(before.1).unwrap_or_default();
@@ -381,6 +383,7 @@ impl Gateway {
             self.usage.flush().await;
             self.calls.wait().await;
             // What is on its way to the store arrives there.
+            self.till.settle_up().await;
             let _ = self.till.ledger.flush().await;
         };
         // A call that does not end holds nothing up that matters.

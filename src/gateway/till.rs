@@ -14,7 +14,11 @@ use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::{Snapshot, entry::Entry};
+use super::{
+    Snapshot,
+    entry::Entry,
+    settling::{Charges, End},
+};
 use crate::{
     domain::{
         budget::{ChargeOn, Mode},
@@ -22,8 +26,8 @@ use crate::{
         credits::Credits,
         keyed::Key,
         ledger::{
-            About, Declaration, Finish, Finished, Held, HoldId, HoldRefused, HoldRequest,
-            HoldState, Shortage, Undeclarable, declare::account_of,
+            About, Declaration, Finish, Held, HoldId, HoldRefused, HoldRequest, HoldState,
+            Shortage, Undeclarable, declare::account_of,
         },
         policy::Permit,
         record::{Draft, hex},
@@ -39,12 +43,8 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// How often it says so.
 pub(super) const EXTEND_EVERY: Duration = Duration::from_secs(20);
 
-/// How often the end of a hold is tried again while the store cannot be used. After its lifetime a
-/// sweep ends it.
-const SETTLE_TRIES: u32 = 8;
 /// How long an answer waits until what it gave back is there to be spent again.
 const VOID_DEADLINE: Duration = Duration::from_secs(5);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What calls are paid with; the same for all settings.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub(super) struct Till {
     key: Arc<OnceLock<Key>>,
     /// Holds that end after their call was answered.
     pub(super) background: TaskTracker,
+    /// Charges that nobody waits for.
+    pub(super) charges: Arc<Charges>,
 }
 
 /// What one state of the settings asks of the ledger.
@@ -88,6 +90,7 @@ impl Till {
             state: state.map(Path::to_owned),
             key: Arc::default(),
             background: background.clone(),
+            charges: Arc::default(),
         }
     }
 
@@ -335,13 +338,11 @@ impl Hold {
                 // What the records of the hold say need not be said again.
                 let draft =
                     Draft { args_mac: None, args: None, args_bytes: None, rule: None, ..draft };
-                let settling = settling(self.till.clone(), id, finish, draft);
-                let settling = self.till.background.spawn(settling);
-                if !charged {
-                    // A store that cannot be used for so long is in the log; the task goes on.
-                    let ended = tokio::time::timeout(VOID_DEADLINE, settling).await;
+                let end = End { id, finish, draft };
+                match charged {
+                    true => self.till.charge(end),
                     // A sweep may have been there before, and then it is charged all the same.
-                    charged = matches!(ended, Ok(Ok(Some(HoldState::Posted { .. }))));
+                    false => charged = self.give_back(end).await,
                 }
             }
             None => {
@@ -366,12 +367,22 @@ impl Hold {
         }
     }
 
+    /// Ends a hold that is not charged. Answers whether it was charged before.
+    async fn give_back(&self, end: End) -> bool {
+        let till = self.till.clone();
+        let ended = self.till.background.spawn(async move { till.settle(end).await });
+        // A store that cannot be used for so long is in the log; the task goes on.
+        let ended = tokio::time::timeout(VOID_DEADLINE, ended).await;
+        matches!(ended, Ok(Ok(Some(HoldState::Posted { .. }))))
+    }
+
     /// The call is not made after all.
     fn give_up(mut self) {
         if let Some(id) = self.open.take() {
             let draft =
                 Draft { status: Some(Outcome::NotSent.as_str().to_owned()), ..self.entry.clone() };
-            self.till.background.spawn(settling(self.till.clone(), id, Finish::Void, draft));
+            let (till, end) = (self.till.clone(), End { id, finish: Finish::Void, draft });
+            self.till.background.spawn(async move { till.settle(end).await });
         }
     }
 }
@@ -391,35 +402,6 @@ impl Drop for Hold {
             drop(ended);
         }
     }
-}
-
-/// Ends a hold, and tries again for a while if the store cannot be used. Answers what became of it.
-async fn settling(till: Till, id: HoldId, finish: Finish, draft: Draft) -> Option<HoldState> {
-    let mut pause = FIRST_PAUSE;
-    for _ in 0..SETTLE_TRIES {
-        match till.ledger.finish(id, finish, draft.clone()).await {
-            Ok(Some(Finished { state, replayed, .. })) => {
-                if replayed {
-                    let status = draft.status.as_deref().unwrap_or_default();
-                    tracing::warn!(
-                        "hold {id} was swept while its call ran, which ended with `{status}`: it stays as recorded"
-                    );
-                }
-                return Some(state);
-            }
-            Ok(None) => {
-                tracing::error!("the end of hold {id} is not recorded: the store does not know it");
-                return None;
-            }
-            Err(unavailable) => {
-                tracing::error!("hold {id} could not be ended, it is tried again: {unavailable}");
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-        }
-    }
-    tracing::error!("hold {id} was not ended; a sweep will charge it as lost");
-    None
 }
 
 impl Settled {

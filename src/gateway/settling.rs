@@ -1,0 +1,130 @@
+//! How holds end in the store, which may take a while.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+
+use super::till::Till;
+use crate::{
+    domain::{
+        ledger::{Finish, Finished, HoldId, HoldState},
+        record::Draft,
+    },
+    store::{Answered, Unavailable},
+};
+
+/// How often the end of a hold is tried again while the store cannot be used. After its lifetime a
+/// sweep ends it.
+const TRIES: u32 = 8;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a hold is to end.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) id: HoldId,
+    pub(super) finish: Finish,
+    pub(super) draft: Draft,
+}
+
+/// Charges that are on their way to the store. Nobody waits for them; whether they arrived is seen
+/// when the next one leaves.
+#[derive(Default)]
+pub(super) struct Charges(Mutex<VecDeque<(End, Answered<Option<Finished>>)>>);
+
+impl std::fmt::Debug for Charges {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Charges")
+    }
+}
+
+impl Till {
+    /// Charges for a call that was answered.
+    pub(super) fn charge(&self, end: End) {
+        let taken = self.ledger.finish(end.id, end.finish, end.draft.clone());
+        self.on_their_way().push_back((end, taken));
+        self.look_back();
+    }
+
+    /// Sees which charges have arrived; those that did not are tried again.
+    pub(super) fn look_back(&self) {
+        let mut charges = self.on_their_way();
+        // They arrive in the order in which they left.
+        while let Some((_, taken)) = charges.front_mut() {
+            let Some(outcome) = taken.now_or_never() else { return };
+            let Some((end, _)) = charges.pop_front() else { return };
+            self.arrived(end, outcome);
+        }
+    }
+
+    /// Waits until all charges have arrived, or are tried again.
+    pub(super) async fn settle_up(&self) {
+        let charges = std::mem::take(&mut *self.on_their_way());
+        for (end, taken) in charges {
+            let outcome = taken.await;
+            self.arrived(end, outcome);
+        }
+    }
+
+    fn arrived(&self, end: End, outcome: Result<Option<Finished>, Unavailable>) {
+        if end.became(outcome).is_err() {
+            let till = self.clone();
+            self.background.spawn(async move { till.settle(end).await });
+        }
+    }
+
+    /// Ends a hold, and tries again for a while if the store cannot be used. Answers what became of
+    /// it.
+    pub(super) async fn settle(&self, end: End) -> Option<HoldState> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..TRIES {
+            let outcome = self.ledger.finish(end.id, end.finish, end.draft.clone()).await;
+            if let Ok(state) = end.became(outcome) {
+                return state;
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        tracing::error!("hold {} was not ended; a sweep will charge it as lost", end.id);
+        None
+    }
+
+    fn on_their_way(
+        &self,
+    ) -> std::sync::MutexGuard<'_, VecDeque<(End, Answered<Option<Finished>>)>> {
+        self.charges.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl End {
+    /// What became of the hold; an error if the store could not say.
+    fn became(
+        &self,
+        outcome: Result<Option<Finished>, Unavailable>,
+    ) -> Result<Option<HoldState>, ()> {
+        let id = self.id;
+        match outcome {
+            Ok(Some(Finished { state, replayed, .. })) => {
+                if replayed {
+                    let status = self.draft.status.as_deref().unwrap_or_default();
+                    tracing::warn!(
+                        "hold {id} was swept while its call ran, which ended with `{status}`: it stays as recorded"
+                    );
+                }
+                Ok(Some(state))
+            }
+            Ok(None) => {
+                tracing::error!("the end of hold {id} is not recorded: the store does not know it");
+                Ok(None)
+            }
+            Err(unavailable) => {
+                tracing::error!("hold {id} could not be ended, it is tried again: {unavailable}");
+                Err(())
+            }
+        }
+    }
+}
