@@ -337,7 +337,7 @@ for line in sys.stdin:
     if not silent:
         handle(json.loads(line))
 if options.farewell:
-    time.sleep(0.3)
+    time.sleep(0.1)
     with open(options.farewell, "w") as file:
         file.write("ended in good order")
 while options.stubborn:
