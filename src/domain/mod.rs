@@ -3,11 +3,14 @@
 //! Nothing here reads a clock, a file, the environment or a socket, and nothing is async: time,
 //! randomness and input come in as arguments. `tests/it/architecture.rs` keeps it so.
 
+pub mod auth;
 pub mod budget;
 pub mod call;
 pub mod catalog;
+pub mod caveat;
 pub mod charge;
 pub mod credits;
+pub mod delegation;
 pub mod fit;
 pub mod frame;
 pub mod histogram;
@@ -26,8 +29,11 @@ pub mod refusal;
 pub mod render;
 pub mod routing;
 pub mod rules;
+pub mod scope;
 pub mod settings;
 pub mod shelf;
+pub mod stamp;
 pub mod supervision;
+pub mod token;
 pub mod tokens;
 pub mod usage;

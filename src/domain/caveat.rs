@@ -1,0 +1,127 @@
+//! What narrows a credential. A call must satisfy every caveat; none ever widens what another
+//! allows, whatever their order.
+
+use super::{
+    call::{AgentId, ServerName, ToolName},
+    credits::Credits,
+    scope::Scope,
+};
+
+/// One restriction.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Caveat {
+    /// Valid before this moment, in milliseconds since 1970.
+    Expires(i64),
+    /// Reaches servers that one of these patterns matches, as `a,b_*`.
+    Servers(Scope),
+    /// Reaches these tools.
+    Tools(Scope),
+    /// Does not reach these tools.
+    Except(Scope),
+    /// Acts as this agent, whose rules must allow every call.
+    Agent(AgentId),
+    /// No call may cost more.
+    MostCost(Credits),
+    /// May be delegated so many levels further.
+    Depth(u8),
+    /// No delegation may be given more.
+    MostDelegated(Credits),
+    /// All calls together may cost no more than this, of a token that has an account of its own.
+    Ceiling(Credits),
+    /// Belongs to this tenant.
+    Tenant(String),
+}
+
+/// The first caveat that refuses, by its place.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Refusing<'a> {
+    /// Its place in the list, from 0.
+    pub index: usize,
+    /// What it says.
+    pub caveat: &'a Caveat,
+}
+
+/// Caveats that all hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Caveats(pub Vec<Caveat>);
+
+impl Caveats {
+    fn refusing(&self, refuses: impl Fn(&Caveat) -> bool) -> Option<Refusing<'_>> {
+        let found = self.0.iter().enumerate().find(|(_, caveat)| refuses(caveat));
+        found.map(|(index, caveat)| Refusing { index, caveat })
+    }
+
+    /// The caveat under which a server cannot be reached at all.
+    pub fn refuses_server(&self, server: &ServerName) -> Option<Refusing<'_>> {
+        self.refusing(|caveat| match caveat {
+            // Servers are kept as patterns of tools whose name is the server's.
+            Caveat::Servers(servers) => !servers.covers(server, &server.as_str().into()),
+            Caveat::Tools(tools) => !tools.may_cover(server),
+            _ => false,
+        })
+    }
+
+    /// The caveat under which a tool cannot be called.
+    pub fn refuses(&self, server: &ServerName, tool: &ToolName) -> Option<Refusing<'_>> {
+        self.refuses_server(server).or_else(|| {
+            self.refusing(|caveat| match caveat {
+                Caveat::Tools(tools) => !tools.covers(server, tool),
+                Caveat::Except(tools) => tools.covers(server, tool),
+                _ => false,
+            })
+        })
+    }
+
+    /// The caveat under which a call is too dear.
+    pub fn refuses_cost(&self, cost: Credits) -> Option<Refusing<'_>> {
+        self.refusing(|caveat| matches!(caveat, Caveat::MostCost(most) if cost > *most))
+    }
+
+    /// When the first of them expires, in milliseconds since 1970.
+    pub fn expires(&self) -> Option<i64> {
+        let times = self.0.iter().filter_map(|caveat| match caveat {
+            Caveat::Expires(at) => Some(*at),
+            _ => None,
+        });
+        times.min()
+    }
+
+    /// How many levels further it may be delegated; None if nothing says.
+    pub fn depth(&self) -> Option<u8> {
+        let depths = self.0.iter().filter_map(|caveat| match caveat {
+            Caveat::Depth(depth) => Some(*depth),
+            _ => None,
+        });
+        depths.min()
+    }
+
+    /// The most that one delegation may be given; None if nothing says.
+    pub fn most_delegated(&self) -> Option<Credits> {
+        let most = self.0.iter().filter_map(|caveat| match caveat {
+            Caveat::MostDelegated(most) => Some(*most),
+            _ => None,
+        });
+        most.min()
+    }
+
+    /// The agents whose rules must all allow; the last of them is the one that acts.
+    pub fn agents(&self) -> impl Iterator<Item = &AgentId> {
+        self.0.iter().filter_map(|caveat| match caveat {
+            Caveat::Agent(agent) => Some(agent),
+            _ => None,
+        })
+    }
+
+    /// The tenant that all of them name.
+    ///
+    /// # Errors
+    /// Two different ones, which nothing belongs to.
+    pub fn tenant(&self) -> Result<Option<&str>, ()> {
+        let mut tenants = self.0.iter().filter_map(|caveat| match caveat {
+            Caveat::Tenant(tenant) => Some(tenant.as_str()),
+            _ => None,
+        });
+        let first = tenants.next();
+        if tenants.all(|tenant| Some(tenant) == first) { Ok(first) } else { Err(()) }
+    }
+}

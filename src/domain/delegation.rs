@@ -1,0 +1,39 @@
+//! What is kept of a token that has an account of its own.
+
+use super::{caveat::Caveats, credits::Credits, ledger::AccountId, token::TokenId};
+
+/// The name of a token's account within its book.
+pub fn account_name(token: TokenId) -> String {
+    format!("token/{token}")
+}
+
+/// A delegation as kept: written once, with the credits that it is given. It ends when its account
+/// is closed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delegation {
+    /// The token.
+    pub token: TokenId,
+    /// Its account.
+    pub account: AccountId,
+    /// The keyed digest of the handle by which a subagent may name it, if it has one.
+    pub handle: Option<[u8; 32]>,
+    /// Behind which principal the handle may be used: a keyed digest.
+    pub principal: Option<[u8; 32]>,
+    /// What narrows it: all of what narrowed its parent, and its own.
+    pub caveats: Caveats,
+    /// What it is for, in the words of who made it.
+    pub label: Option<String>,
+}
+
+/// Asks for a delegation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delegate {
+    /// The account whose credits they are.
+    pub from: AccountId,
+    /// How many.
+    pub amount: Credits,
+    /// When it ends by itself, in milliseconds since 1970.
+    pub expires: Option<i64>,
+    /// What is kept.
+    pub delegation: Delegation,
+}

@@ -1,0 +1,76 @@
+//! Which tools a credential reaches: patterns of `tool` or `server/tool`, separated by commas.
+
+use std::fmt;
+
+use super::{
+    call::{ServerName, ToolName},
+    pattern::Pattern,
+};
+
+/// A list of patterns, of which one must match. Never empty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scope(Vec<Entry>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    server: Option<Pattern>,
+    tool: Pattern,
+}
+
+impl Scope {
+    /// Reads `get_*, db/query`. `*` is every tool; so are `api:*` and `mcp:*`, as clients of satgate
+    /// write.
+    ///
+    /// # Errors
+    /// An empty list, or a pattern that is none, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let entries: Result<Vec<Entry>, String> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .map(|entry| {
+                let entry = if ["api:*", "mcp:*"].contains(&entry) { "*" } else { entry };
+                let (server, tool) = match entry.split_once('/') {
+                    Some((server, tool)) => (Some(Pattern::parse(server)?), tool),
+                    None => (None, entry),
+                };
+                Ok(Entry { server, tool: Pattern::parse(tool)? })
+            })
+            .collect();
+        match entries? {
+            entries if entries.is_empty() => {
+                Err("is empty; write patterns of tools, such as `get_*, db/query`".into())
+            }
+            entries => Ok(Self(entries)),
+        }
+    }
+
+    /// Whether it reaches a tool of a server.
+    pub fn covers(&self, server: &ServerName, tool: &ToolName) -> bool {
+        self.0.iter().any(|entry| entry.speaks_of(server) && entry.tool.matches(tool.as_str()))
+    }
+
+    /// Whether it may reach any tool of a server.
+    pub fn may_cover(&self, server: &ServerName) -> bool {
+        self.0.iter().any(|entry| entry.speaks_of(server))
+    }
+}
+
+impl Entry {
+    fn speaks_of(&self, server: &ServerName) -> bool {
+        self.server.as_ref().is_none_or(|pattern| pattern.matches(server.as_str()))
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Entry { server, tool }) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            match server {
+                Some(server) => write!(f, "{comma}{}/{}", server.as_str(), tool.as_str())?,
+                None => write!(f, "{comma}{}", tool.as_str())?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! Signed identities that a client's hook writes.
