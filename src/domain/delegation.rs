@@ -1,5 +1,7 @@
 //! What is kept of a token that has an account of its own.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
 use super::{caveat::Caveats, credits::Credits, ledger::AccountId, token::TokenId};
 
 /// The name of a token's account within its book.
@@ -36,4 +38,19 @@ pub struct Delegate {
     pub expires: Option<i64>,
     /// What is kept.
     pub delegation: Delegation,
+}
+
+const HANDLE: &str = "sub_";
+
+/// The handle of a delegation: what a subagent writes in `agent_id` to act under it.
+pub fn handle(random: [u8; 16]) -> String {
+    format!("{HANDLE}{}", URL_SAFE_NO_PAD.encode(random))
+}
+
+/// Whether `text` has the form of a handle; whether it is one, the store knows.
+pub fn is_handle(text: &str) -> bool {
+    text.strip_prefix(HANDLE).is_some_and(|random| {
+        random.len() == 22
+            && random.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    })
 }

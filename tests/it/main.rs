@@ -61,6 +61,7 @@ mod satgate;
 mod secrets;
 mod settings;
 mod settings_faults;
+mod stamps;
 mod store;
 #[cfg(unix)]
 mod store_faults;
