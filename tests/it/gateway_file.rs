@@ -1,13 +1,15 @@
 //! `gateway.yaml` where it loads: the documented examples of older systems mean here what they say
 //! there. Bad values are in `gateway_faults`, what a running gateway does is in `gateway_live`.
 
-use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollgate::{
     config::{self, Environment, Faults, Options},
     domain::{
+        auth::AuthMode,
         budget::{Backend, Durability, Limit, Mode},
         credits::Credits,
         period::Period,
@@ -18,6 +20,7 @@ use tollgate::{
 use crate::support::Setup;
 
 pub const GATEWAY: &str = "gateway.yaml";
+const ROOT_KEY: &str = "8d0b6c0e5f6a4b57";
 const EXAMPLE: &str = include_str!("../../config/gateway.yaml");
 
 /// A directory with these settings, loaded in this process.
@@ -30,7 +33,12 @@ impl Home {
     pub fn of(files: &[(&str, &str)]) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         files.iter().for_each(|(name, text)| fs::write(dir.path().join(name), text).unwrap());
-        let variables = HashMap::from([("MY_API_KEY".to_owned(), "key-3b19".to_owned())]);
+        let variables = [
+            ("MY_API_KEY", "key-3b19"),
+            ("SATGATE_ROOT_KEY", ROOT_KEY),
+            ("DATABASE_URL", "postgres://h/d"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let env = Environment { variables, working_dir: dir.path().into(), executable: None };
         Self { dir, env }
     }
@@ -134,6 +142,21 @@ fn smaller_examples_of_the_older_system_mean_what_they_say() {
     check_prices(&quick, "my-tools", &prices);
     let told: Vec<&str> = quick.warnings().collect();
     assert!(told.len() == 1 && told[0].contains("`server.port` has no effect"), "{told:?}");
+}
+
+#[test]
+fn production_example_of_the_older_system_asks_for_tokens() {
+    let settings = example("production");
+    let AuthMode::Header(tokens) = &settings.auth.mode else { panic!("{:?}", settings.auth) };
+    let keys: Vec<&str> = tokens.root_keys.iter().map(|key| key.expose_secret()).collect();
+    assert_eq!((keys.as_slice(), tokens.auto_mint_root), ([ROOT_KEY].as_slice(), true));
+    assert!(tokens.root_token.is_none());
+    assert_eq!(settings.routing.route(&"sql_query".into()), Some(&"database".into()));
+    let budgeting = &settings.budgeting;
+    assert_eq!((budgeting.limit, budgeting.mode), (limit(5000), Mode::Hard));
+    check_prices(&settings, "database", &[("sql_query", 10), ("db_x", 5), ("other", 1)]);
+    assert_eq!(settings.redactor.redact(ROOT_KEY), "[redacted]");
+    assert_eq!(settings.warnings().collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 mod architecture;
 mod audit;
+mod auth_settings;
 mod catalogue;
 mod catalogue_kept;
 mod cli;
