@@ -147,7 +147,7 @@ pub(super) fn worth_hiding(secrets: Vec<String>, env: &Environment) -> Vec<Strin
 fn check_name(name: &str) -> Result<(), String> {
     match name {
         "" => Err("has an empty name".into()),
-        "gateway" => Err("uses a name that is kept for the gateway itself; rename the server".into()),
+        ServerName::BUILT_IN => Err("uses a name that is kept for the gateway itself; rename the server".into()),
         name if name.contains(['*', '?', '[', ']']) || name.chars().any(char::is_control) => {
             Err("has a name that rules could not write; leave out `*`, `?`, `[`, `]` and control characters".into())
         }

@@ -60,6 +60,7 @@ mod reload_servers;
 mod repair;
 mod satgate;
 mod secrets;
+mod secrets_compared;
 mod settings;
 mod settings_faults;
 mod stamps;
