@@ -44,7 +44,7 @@ impl Filter {
 }
 
 /// All events, for those who mistype one.
-const EVENTS: [Event; 11] = [
+const EVENTS: [Event; 14] = [
     Event::Hold,
     Event::Refusal,
     Event::Post,
@@ -56,6 +56,9 @@ const EVENTS: [Event; 11] = [
     Event::Refund,
     Event::Close,
     Event::Reload,
+    Event::Cap,
+    Event::Revoke,
+    Event::Key,
 ];
 
 const DECISIONS: [Decision; 4] =
