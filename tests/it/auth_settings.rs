@@ -2,9 +2,12 @@
 //! shown.
 
 use secrecy::ExposeSecret;
-use tollgate::domain::{
-    auth::{ApiKey, AuthMode, Tokens, digest},
-    settings::Settings,
+use tollgate::{
+    config,
+    domain::{
+        auth::{ApiKey, AuthMode, Tokens, digest},
+        settings::{Endpoint, Settings},
+    },
 };
 
 use crate::{
@@ -278,7 +281,7 @@ fn what_the_process_shows_is_kept_and_never_passed_on() {
         assert_eq!(told.len(), warnings, "{told:?}");
         assert!(told.iter().all(|told| told.contains("TOLLGATE_TOKEN is set but never used")));
         let spec = &settings.servers[0].endpoint;
-        let tollgate::domain::settings::Endpoint::Stdio(command) = spec else { panic!() };
+        let Endpoint::Stdio(command) = spec else { panic!() };
         assert!(!command.env.contains_key("TOLLGATE_TOKEN"), "{:?}", command.env.keys());
     }
     for entry in [
@@ -300,6 +303,22 @@ fn what_the_process_shows_is_kept_and_never_passed_on() {
     // What begins like it is another variable.
     let other = servers(r#"{"command": "x", "env": {"A": "${TOLLGATE_TOKENS:-x}"}}"#);
     assert!(home(&other, "auth: {mode: header}").load().is_ok());
+}
+
+#[test]
+fn another_mode_waits_for_no_restart() {
+    let home = Home::of(&[(GATEWAY, "auth: {mode: header}")]);
+    let mut before = home.load().unwrap();
+    for (auth, word) in [
+        ("auth: {mode: config, token: a-token-that-is-long-enough}", "config"),
+        ("auth: {type: api-key, keys: []}", "api-key"),
+        ("auth: {mode: header, rootKey: another-root-key-here, autoMintRoot: true}", "header"),
+        ("", "none"),
+    ] {
+        std::fs::write(home.dir.path().join(GATEWAY), auth).unwrap();
+        before = config::following(&before, home.load().unwrap()).unwrap();
+        assert_eq!(before.auth.mode.as_str(), word);
+    }
 }
 
 #[test]

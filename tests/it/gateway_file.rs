@@ -174,9 +174,10 @@ fn settings_of_this_file_that_are_left_out_are_those_of_the_example() {
     let book = without.budgeting.book.clone();
     assert_eq!(tollgate::domain::budget::Budgeting { book, ..with.budgeting }, without.budgeting);
     assert_eq!((with.routing, with.presented_as), (without.routing, without.presented_as));
+    assert_eq!(with.auth.mode.as_str(), without.auth.mode.as_str());
     let agent = "a".into();
     assert_eq!(with.rules.context_of(&agent), without.rules.context_of(&agent));
-    for key in ["limit:", "period:", "defaultUpstream:", "name:", "version:", "host:", "path:"] {
+    for key in ["limit:", "period:", "defaultUpstream:", "name:", "version:", "host:", "path:", "token:", "rootKey:", "autoMintRoot:", "rootToken:", "keys:"] {
         assert!(EXAMPLE.contains(&format!("# {key}")), "{key} is not told of");
     }
     for text in ["", "# all of it is commented out\n", "budget:\ntools:\n"] {
