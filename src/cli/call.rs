@@ -148,7 +148,7 @@ fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Foun
         let gateway = session::gateway_for_one_call(settings, &Environment::of_process());
         let cancel = CancellationToken::new();
         let (tool, client) = (tool.to_owned(), Client::absent());
-        let asked = Asked { tool, arguments, meta: Map::new(), client };
+        let asked = Asked { tool, arguments, meta: Map::new(), credential: None, client };
         let answer = gateway.call_tool(asked, cancel).await;
         let found = match answer {
             Answer::Result(result) => Found::Result(result),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -49,6 +50,10 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
         note(&format!("error: {undeclarable}"));
         return Ok(Exit::Settings);
     }
+    if let Err(cause) = runtime.block_on(tell_root_token(&gateway)) {
+        note(&format!("error: {cause}"));
+        return Ok(Exit::Settings);
+    }
     let mirror = audit_log.map(|path| {
         runtime.block_on(async { Mirror::start(path, records::source(gateway.ledger())) })
     });
@@ -87,6 +92,16 @@ fn introduce(settings: &Settings) {
             false => note(&line),
         }
     }
+}
+
+/// Tells whoever started the gateway the root token, as the older system did: on standard error, and
+/// never in the log.
+async fn tell_root_token(gateway: &Gateway) -> Result<(), String> {
+    if let Some(root) = gateway.root_token().await? {
+        note(&format!("ROOT_TOKEN={}", root.token.expose_secret()));
+        note(&format!("TOKEN_ID={}", root.id));
+    }
+    Ok(())
 }
 
 /// A client waits for the handshake meanwhile.

@@ -4,6 +4,8 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::{caveat::Caveats, credits::Credits, ledger::AccountId, rules::Rules};
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -86,6 +88,10 @@ pub enum Assurance {
     Asserted,
     /// The gateway was started for one agent (`serve --as`).
     Pinned,
+    /// The call showed a credential: a token or an API key.
+    Token,
+    /// The client's hook signed who calls.
+    Stamped,
 }
 
 impl Assurance {
@@ -94,29 +100,103 @@ impl Assurance {
         match self {
             Self::Asserted => "asserted",
             Self::Pinned => "pinned",
+            Self::Token => "token",
+            Self::Stamped => "stamped",
         }
     }
 }
 
-/// A caller whose identity was established; made only by [`super::identity::Identities::identify`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A caller whose identity was established; made only by
+/// [`super::identity::Identities::identify_by`].
+#[derive(Clone, Debug, PartialEq)]
 pub struct Caller {
     agent: AgentId,
+    /// Agents whose rules must allow what the caller does as well.
+    among: Vec<AgentId>,
     assurance: Assurance,
+    grant: Option<Arc<Grant>>,
+    instance: Option<Arc<str>>,
+    /// Whether it could have named any agent.
+    free: bool,
+}
+
+/// What a credential or a handle adds to the rules: what narrows them, and who pays.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Grant {
+    /// Names the token, or the API key, in records: no secret.
+    pub token: Option<String>,
+    /// Names what was shown to prove who calls; no secret either. None of a handle alone.
+    pub credential: Option<String>,
+    /// What narrows every call.
+    pub caveats: Caveats,
+    /// The account that pays, if it is not the agent's.
+    pub account: Option<AccountId>,
+    /// Caps that were put on that account by narrowing its token, the outermost first, each with
+    /// what names it.
+    pub ceilings: Vec<([u8; 8], Credits)>,
 }
 
 impl Caller {
     pub(super) fn new(agent: AgentId, assurance: Assurance) -> Self {
-        Self { agent, assurance }
+        Self { agent, among: Vec::new(), assurance, grant: None, instance: None, free: false }
     }
 
-    /// The agent whose rules apply.
+    pub(super) fn among(self, among: Vec<AgentId>) -> Self {
+        Self { among, ..self }
+    }
+
+    pub(super) fn with(self, grant: Option<Arc<Grant>>) -> Self {
+        Self { grant, ..self }
+    }
+
+    pub(super) fn instance_of(self, instance: Option<String>) -> Self {
+        Self { instance: instance.map(Into::into), ..self }
+    }
+
+    pub(super) fn free(self, free: bool) -> Self {
+        Self { free, ..self }
+    }
+
+    /// Names the token, or the API key, that it acts by.
+    pub fn token(&self) -> Option<&str> {
+        self.grant().and_then(|grant| grant.token.as_deref())
+    }
+
+    /// Names what was shown to prove who calls.
+    pub fn credential(&self) -> Option<&str> {
+        self.grant().and_then(|grant| grant.credential.as_deref())
+    }
+
+    /// Whether it could have called as another agent.
+    pub fn might_name(&self, agent: &str, rules: &Rules) -> bool {
+        let may_act_as = rules.agents.get(&self.agent).map_or(&[][..], |rules| &rules.may_act_as);
+        agent == self.agent.as_str()
+            || rules.agents.contains_key(agent)
+                && (self.free || may_act_as.iter().any(|other| other.as_str() == agent))
+    }
+
+    /// The agent that acts: whose rules apply, and whose context is filled.
     pub fn agent(&self) -> &AgentId {
         &self.agent
+    }
+
+    /// Other agents whose rules must allow what the caller does: those it was delegated by.
+    pub fn others(&self) -> &[AgentId] {
+        &self.among
     }
 
     /// How the identity was established.
     pub fn assurance(&self) -> Assurance {
         self.assurance
+    }
+
+    /// What a credential or a handle adds to the rules.
+    pub fn grant(&self) -> Option<&Grant> {
+        self.grant.as_deref()
+    }
+
+    /// Which instance of the agent the client says it is.
+    pub fn instance(&self) -> Option<&str> {
+        self.instance.as_deref()
     }
 }

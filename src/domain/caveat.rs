@@ -1,11 +1,14 @@
 //! What narrows a credential. A call must satisfy every caveat; none ever widens what another
 //! allows, whatever their order.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     call::{AgentId, ServerName, ToolName},
     credits::Credits,
+    period::timestamp,
     scope::Scope,
 };
 
@@ -35,6 +38,24 @@ pub enum Caveat {
     Tenant(String),
 }
 
+/// In words, as a refusal quotes it.
+impl fmt::Display for Caveat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expires(at) => write!(f, "expires {}", timestamp(*at)),
+            Self::Servers(servers) => write!(f, "only servers `{servers}`"),
+            Self::Tools(tools) => write!(f, "only tools `{tools}`"),
+            Self::Except(tools) => write!(f, "not tools `{tools}`"),
+            Self::Agent(agent) => write!(f, "as agent `{agent}`"),
+            Self::MostCost(most) => write!(f, "at most {most} credits per call"),
+            Self::Depth(depth) => write!(f, "delegated at most {depth} levels further"),
+            Self::MostDelegated(most) => write!(f, "at most {most} credits per delegation"),
+            Self::Ceiling(most) => write!(f, "at most {most} credits in all"),
+            Self::Tenant(tenant) => write!(f, "of tenant `{tenant}`"),
+        }
+    }
+}
+
 /// The first caveat that refuses, by its place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Refusing<'a> {
@@ -44,11 +65,51 @@ pub struct Refusing<'a> {
     pub caveat: &'a Caveat,
 }
 
+/// Caveats that name two tenants: nothing belongs to both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the token's caveats name two tenants, and nothing belongs to both")]
+pub struct TwoTenants;
+
 /// Caveats that all hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Caveats(pub Vec<Caveat>);
 
 impl Caveats {
+    /// What narrows a child: all of this, and more. What several say that one can say is said once, as
+    /// tokens are short; caps stay with the account that they are put on.
+    pub fn delegated(&self, more: Vec<Caveat>) -> Self {
+        let mut all = self.clone();
+        all.0.extend(more);
+        let least = [
+            all.expires().map(Caveat::Expires),
+            all.most_cost().map(Caveat::MostCost),
+            all.depth().map(Caveat::Depth),
+            all.most_delegated().map(Caveat::MostDelegated),
+        ];
+        let mut kept: Vec<Caveat> = Vec::new();
+        for caveat in all.0 {
+            let said_once = match caveat {
+                Caveat::Expires(_)
+                | Caveat::MostCost(_)
+                | Caveat::Depth(_)
+                | Caveat::MostDelegated(_)
+                | Caveat::Ceiling(_) => true,
+                // The last agent acts.
+                Caveat::Agent(_) => {
+                    kept.iter().rev().find(|c| matches!(c, Caveat::Agent(_))) == Some(&caveat)
+                }
+                Caveat::Servers(_) | Caveat::Tools(_) | Caveat::Except(_) | Caveat::Tenant(_) => {
+                    kept.contains(&caveat)
+                }
+            };
+            if !said_once {
+                kept.push(caveat);
+            }
+        }
+        kept.extend(least.into_iter().flatten());
+        Self(kept)
+    }
+
     fn refusing(&self, refuses: impl Fn(&Caveat) -> bool) -> Option<Refusing<'_>> {
         let found = self.0.iter().enumerate().find(|(_, caveat)| refuses(caveat));
         found.map(|(index, caveat)| Refusing { index, caveat })
@@ -75,6 +136,14 @@ impl Caveats {
         })
     }
 
+    /// The caveat that takes a tool out; tools of the server that is built in are narrowed by no
+    /// other.
+    pub fn excepts(&self, server: &ServerName, tool: &ToolName) -> Option<Refusing<'_>> {
+        self.refusing(
+            |caveat| matches!(caveat, Caveat::Except(tools) if tools.covers(server, tool)),
+        )
+    }
+
     /// The caveat under which a call is too dear.
     pub fn refuses_cost(&self, cost: Credits) -> Option<Refusing<'_>> {
         self.refusing(|caveat| matches!(caveat, Caveat::MostCost(most) if cost > *most))
@@ -87,6 +156,15 @@ impl Caveats {
             _ => None,
         });
         times.min()
+    }
+
+    /// The most that a call may cost; None if nothing says.
+    pub fn most_cost(&self) -> Option<Credits> {
+        let most = self.0.iter().filter_map(|caveat| match caveat {
+            Caveat::MostCost(most) => Some(*most),
+            _ => None,
+        });
+        most.min()
     }
 
     /// How many levels further it may be delegated; None if nothing says.
@@ -119,12 +197,12 @@ impl Caveats {
     ///
     /// # Errors
     /// Two different ones, which nothing belongs to.
-    pub fn tenant(&self) -> Result<Option<&str>, ()> {
+    pub fn tenant(&self) -> Result<Option<&str>, TwoTenants> {
         let mut tenants = self.0.iter().filter_map(|caveat| match caveat {
             Caveat::Tenant(tenant) => Some(tenant.as_str()),
             _ => None,
         });
         let first = tenants.next();
-        if tenants.all(|tenant| Some(tenant) == first) { Ok(first) } else { Err(()) }
+        if tenants.all(|tenant| Some(tenant) == first) { Ok(first) } else { Err(TwoTenants) }
     }
 }

@@ -1,11 +1,18 @@
-//! Who is calling? From what the call claims, to a [`Caller`] whose rules apply.
+//! Who is calling? From what a call shows, to a [`Caller`] whose rules apply.
+
+use std::sync::Arc;
 
 use super::{
-    call::{AgentId, Assurance, Caller},
+    auth::ApiKey,
+    call::{AgentId, Assurance, Caller, Grant},
+    caveat::Caveats,
+    delegation::Delegation,
     rules::Rules,
+    stamp::Stamped,
+    token::Verified,
 };
 
-/// Everything identification depends on, besides the claim itself.
+/// Everything identification depends on, besides what a call shows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identities {
     /// How the gateway learns who calls.
@@ -14,6 +21,11 @@ pub struct Identities {
     pub deny_on_missing_agent: bool,
     /// The agent for calls without an id (`GATEWAY_DEFAULT_AGENT`); unset and empty are the same.
     pub default_agent: Option<AgentId>,
+    /// Whether only ids are believed that the client's hook signed (`defaults.identity: stamped`).
+    pub stamped_only: bool,
+    /// The agent for calls whose id is not signed, where only signed ones are believed
+    /// (`defaults.unstamped_agent`).
+    pub unstamped_agent: Option<AgentId>,
 }
 
 /// How the gateway learns who calls.
@@ -27,6 +39,41 @@ pub enum Mode {
     Pinned(AgentId),
 }
 
+/// What a call shows of who makes it. All of it is verified already, but for the claim.
+#[derive(Debug, Default)]
+pub struct Evidence<'a> {
+    /// The agent that the call names.
+    pub claimed: Option<&'a str>,
+    /// What proves who the caller is.
+    pub credential: Option<Credential>,
+    /// What the client's hook signed.
+    pub stamp: Option<Stamped>,
+    /// The delegation whose handle stands where an agent's name would.
+    pub handle: Option<Delegation>,
+}
+
+/// What proves who a caller is.
+#[derive(Debug)]
+pub enum Credential {
+    /// The one token of the settings (`auth.mode: config`); it says nothing of agents.
+    Static,
+    /// A Tollgate token, and what is kept of it if it has an account of its own.
+    Token(Verified, Option<Delegation>),
+    /// An API key.
+    ApiKey(ApiKey),
+}
+
+impl Credential {
+    /// Tells it from others; no secret.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Static => "the token of the settings".to_owned(),
+            Self::Token(verified, _) => format!("token {}", verified.id()),
+            Self::ApiKey(key) => format!("key {}", key.id),
+        }
+    }
+}
+
 /// Why nobody could be identified. The text tells an agent what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unidentified {
@@ -36,71 +83,360 @@ pub enum Unidentified {
     /// The id names no agent.
     #[error("`{0}` is not an agent here; pass the name under which you were given access")]
     Unknown(String),
-    /// The id is not one that this connection may use.
+    /// The id is not one that this connection, or this credential, may use.
     #[error("`{claimed}` may not be used here; leave `agent_id` out to act as `{pinned}`")]
     NotPinned {
         /// The id that was claimed.
         claimed: String,
-        /// The agent that the gateway was started for.
+        /// The agent that the gateway was started for, or that the credential is for.
         pinned: AgentId,
     },
+    /// The id is not one of those that the credential is for, which are several.
+    #[error("`{0}` may not be used with this credential; pass an agent that it was made for")]
+    NotGranted(String),
     /// The configured fallback has no rules.
     #[error("`agent_id` is missing, and the fallback agent `{0}` has no rules")]
     FallbackNotInRules(AgentId),
     /// There is no fallback.
     #[error("`agent_id` is missing, and no fallback agent is configured")]
     NoFallback,
+    /// Only signed ids are believed, and this one is not.
+    #[error(
+        "the call is not signed by the client's hook, without which no agent is believed here; tell the user to install it (`tollgate hook claude-code`)"
+    )]
+    Unsigned,
+    /// The signature on the id does not hold.
+    #[error("{0}")]
+    Stamp(String),
 }
 
 impl Identities {
-    /// Establishes who calls from the `agent_id` argument; `None` and an empty id are both missing.
+    /// Establishes who calls from the `agent_id` argument alone; `None` and an empty id are both
+    /// missing.
     ///
     /// # Errors
     /// An id that is unknown is refused, always: it never falls back and never gains access.
     pub fn identify(&self, claimed: Option<&str>, rules: &Rules) -> Result<Caller, Unidentified> {
-        let claimed = claimed.filter(|id| !id.is_empty());
-        match (&self.mode, claimed) {
-            (Mode::Pinned(agent), None) => Ok(Caller::new(agent.clone(), Assurance::Pinned)),
-            (Mode::Pinned(agent), Some(id)) => within(agent, id, rules, Assurance::Pinned),
-            (Mode::SingleUser, None) => known(AgentId::fallback(), rules),
-            (Mode::SingleUser, Some(id)) => {
-                within(&AgentId::fallback(), id, rules, Assurance::Asserted)
+        self.identify_by(Evidence { claimed, ..Evidence::default() }, rules)
+    }
+
+    /// Establishes who calls. Whatever names an agent narrows: the rules of all who are named must
+    /// allow a call, and the last of them acts. Only an agent that nothing but the call names, or
+    /// that the one before it may act as, stands alone.
+    ///
+    /// # Errors
+    /// As [`Self::identify`]; and a name that the credential or the connection does not allow.
+    pub fn identify_by(
+        &self,
+        evidence: Evidence<'_>,
+        rules: &Rules,
+    ) -> Result<Caller, Unidentified> {
+        let Evidence { claimed, credential, stamp, handle } = evidence;
+        let assurance = self.assurance(credential.as_ref(), stamp.as_ref());
+        let picked = match &stamp {
+            Some(stamp) => Some(stamp.agent().as_str()),
+            None => claimed.filter(|id| !id.is_empty() && handle.is_none()),
+        };
+        let free = stamp.is_none() && handle.is_none() && !self.stamped_only;
+        let mut agents = self.bound(credential.as_ref(), picked, rules)?;
+        let free = free && agents.is_empty();
+        let proven = matches!(&credential, Some(Credential::ApiKey(_)))
+            || caveats_of(credential.as_ref()).agents().next().is_some();
+        let unsigned = self.stamped_only && stamp.is_none() && !proven;
+        if let Some(handle) = &handle {
+            agents.extend(handle.caveats.agents().cloned());
+        }
+        match picked {
+            _ if unsigned => {
+                agents.push(self.unstamped_agent.clone().ok_or(Unidentified::Unsigned)?);
             }
-            (Mode::Asserted, Some(id)) => known(AgentId::from(id), rules),
-            (Mode::Asserted, None) => self.fall_back(rules),
+            // Whom a handle was given to is nobody's to choose.
+            Some(id) if handle.is_some() => agents.push(AgentId::from(id)),
+            Some(id) => pick(&mut agents, id, rules)?,
+            None if agents.is_empty() => agents.push(self.fall_back(rules)?),
+            None => {}
+        }
+        if let Some(unknown) = agents.iter().find(|agent| !rules.agents.contains_key(*agent)) {
+            return Err(Unidentified::Unknown(unknown.as_str().to_owned()));
+        }
+        let Some(agent) = agents.pop() else { return Err(Unidentified::Missing) };
+        agents.retain(|other| *other != agent);
+        let instance = stamp.and_then(|stamp| stamp.instance().map(str::to_owned));
+        let grant = grant(credential, handle).map(Arc::new);
+        Ok(Caller::new(agent, assurance).among(agents).with(grant).instance_of(instance).free(free))
+    }
+
+    /// The agents that the connection and the credential are bound to.
+    fn bound(
+        &self,
+        credential: Option<&Credential>,
+        picked: Option<&str>,
+        rules: &Rules,
+    ) -> Result<Vec<AgentId>, Unidentified> {
+        let mut agents = Vec::new();
+        if let Mode::Pinned(agent) = &self.mode {
+            agents.push(agent.clone());
+        }
+        agents.extend(caveats_of(credential).agents().cloned());
+        if let Some(Credential::ApiKey(key)) = credential {
+            agents.push(of_key(key, picked, rules)?);
+        }
+        if agents.is_empty() && self.mode == Mode::SingleUser {
+            agents.push(AgentId::fallback());
+        }
+        Ok(agents)
+    }
+
+    fn assurance(&self, credential: Option<&Credential>, stamp: Option<&Stamped>) -> Assurance {
+        match (stamp, credential, &self.mode) {
+            (Some(_), ..) => Assurance::Stamped,
+            (None, Some(_), _) => Assurance::Token,
+            (None, None, Mode::Pinned(_)) => Assurance::Pinned,
+            (None, None, Mode::SingleUser | Mode::Asserted) => Assurance::Asserted,
         }
     }
 
-    fn fall_back(&self, rules: &Rules) -> Result<Caller, Unidentified> {
+    fn fall_back(&self, rules: &Rules) -> Result<AgentId, Unidentified> {
         if self.deny_on_missing_agent {
             return Err(Unidentified::Missing);
         }
-        if let Some(agent) = &self.default_agent {
-            return known(agent.clone(), rules)
-                .map_err(|_| Unidentified::FallbackNotInRules(agent.clone()));
+        let known = |agent: &AgentId| rules.agents.contains_key(agent);
+        match &self.default_agent {
+            Some(agent) if known(agent) => Ok(agent.clone()),
+            Some(agent) => Err(Unidentified::FallbackNotInRules(agent.clone())),
+            None if known(&AgentId::fallback()) => Ok(AgentId::fallback()),
+            None => Err(Unidentified::NoFallback),
         }
-        known(AgentId::fallback(), rules).map_err(|_| Unidentified::NoFallback)
     }
 }
 
-fn known(agent: AgentId, rules: &Rules) -> Result<Caller, Unidentified> {
-    match rules.agents.contains_key(&agent) {
-        true => Ok(Caller::new(agent, Assurance::Asserted)),
-        false => Err(Unidentified::Unknown(agent.as_str().to_owned())),
+fn caveats_of(credential: Option<&Credential>) -> &Caveats {
+    static NONE: Caveats = Caveats(Vec::new());
+    match credential {
+        Some(Credential::Token(verified, _)) => verified.caveats(),
+        _ => &NONE,
     }
 }
 
-/// A claim within what one agent may act as.
-fn within(
-    agent: &AgentId,
-    id: &str,
-    rules: &Rules,
-    assurance: Assurance,
-) -> Result<Caller, Unidentified> {
-    let may_act_as = rules.agents.get(agent).map_or(&[][..], |rules| &rules.may_act_as);
-    let allowed = id == agent.as_str() || may_act_as.iter().any(|other| other.as_str() == id);
-    match allowed && rules.agents.contains_key(id) {
-        true => Ok(Caller::new(AgentId::from(id), assurance)),
-        false => Err(Unidentified::NotPinned { claimed: id.to_owned(), pinned: agent.clone() }),
+/// The agent of an API key that a call is made as, or through which it names another.
+fn of_key(key: &ApiKey, picked: Option<&str>, rules: &Rules) -> Result<AgentId, Unidentified> {
+    let found = match (picked, key.agents.as_slice()) {
+        (None, [only]) => return Ok(only.clone()),
+        (None, _) => return Err(Unidentified::Missing),
+        (Some(id), agents) => {
+            let own = agents.iter().find(|agent| agent.as_str() == id);
+            own.or_else(|| agents.iter().find(|agent| may_act_as(agent, id, rules)))
+        }
+    };
+    match (found, key.agents.as_slice()) {
+        (Some(agent), _) => Ok(agent.clone()),
+        (None, [only]) => Err(Unidentified::NotPinned {
+            claimed: picked.unwrap_or_default().to_owned(),
+            pinned: only.clone(),
+        }),
+        (None, _) => Err(Unidentified::NotGranted(picked.unwrap_or_default().to_owned())),
+    }
+}
+
+/// The agent that a call names, within what the last of those before it may act as.
+fn pick(agents: &mut Vec<AgentId>, id: &str, rules: &Rules) -> Result<(), Unidentified> {
+    match agents.last() {
+        Some(last) if last.as_str() == id => {}
+        Some(last) if may_act_as(last, id, rules) => {
+            agents.pop();
+            agents.push(AgentId::from(id));
+        }
+        Some(last) => {
+            return Err(Unidentified::NotPinned { claimed: id.to_owned(), pinned: last.clone() });
+        }
+        None => agents.push(AgentId::from(id)),
+    }
+    Ok(())
+}
+
+fn may_act_as(agent: &AgentId, id: &str, rules: &Rules) -> bool {
+    let of_agent = rules.agents.get(agent);
+    of_agent.is_some_and(|rules| rules.may_act_as.iter().any(|other| other.as_str() == id))
+        && rules.agents.contains_key(id)
+}
+
+/// What narrows a call, and who pays for it, beside the rules.
+fn grant(credential: Option<Credential>, handle: Option<Delegation>) -> Option<Grant> {
+    let name = credential.as_ref().map(Credential::name);
+    let of_credential = |credential| match credential {
+        Credential::Token(verified, own) => Grant {
+            token: Some(verified.id().to_string()),
+            caveats: verified.caveats().clone(),
+            ceilings: verified.ceilings().to_vec(),
+            account: own.map(|own| own.account),
+            credential: name,
+        },
+        Credential::ApiKey(key) => {
+            Grant { token: Some(key.id), credential: name, ..Grant::default() }
+        }
+        Credential::Static => Grant { credential: name, ..Grant::default() },
+    };
+    let mut grant = credential.map(of_credential);
+    if let Some(handle) = handle {
+        let grant = grant.get_or_insert_default();
+        grant.token = Some(handle.token.to_string());
+        grant.caveats.0.extend(handle.caveats.0);
+        grant.account = Some(handle.account);
+        // Those are of the account of the token that the handle is used with.
+        grant.ceilings.clear();
+    }
+    grant
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Map;
+
+    use super::*;
+    use crate::domain::{
+        caveat::Caveat,
+        keyed::Key,
+        ledger::AccountId,
+        rules::AgentRules,
+        stamp::{self, CallDigest, Stamp},
+        token::TokenId,
+    };
+
+    /// `lead` may act as `worker`; `odd` stands alone.
+    fn rules() -> Rules {
+        let lead = AgentRules { may_act_as: vec!["worker".into()], ..AgentRules::default() };
+        let agents =
+            [("lead", lead), ("worker", AgentRules::default()), ("odd", AgentRules::default())];
+        let agents: BTreeMap<AgentId, AgentRules> =
+            agents.into_iter().map(|(name, rules)| (name.into(), rules)).collect();
+        Rules { agents, ..Rules::default() }
+    }
+
+    fn identities(mode: Mode) -> Identities {
+        Identities {
+            mode,
+            deny_on_missing_agent: true,
+            default_agent: None,
+            stamped_only: false,
+            unstamped_agent: None,
+        }
+    }
+
+    fn stamped(agent: &str, claim: Option<&str>) -> Stamped {
+        let (key, call) = (Key::new([7; 32]), CallDigest::of("execute_tool", &Map::new()));
+        let stamp = Stamp::new(agent.into(), 1_000, [1; 9]).unwrap().of_instance("i1");
+        let stamp = claim.map_or(stamp.clone(), |claim| stamp.claiming(claim));
+        stamp::verify(&stamp.sign(&key, &call), &key, &call, 2_000).unwrap()
+    }
+
+    fn handle(agents: &[&str]) -> Delegation {
+        let caveats = agents.iter().map(|agent| Caveat::Agent((*agent).into())).collect();
+        Delegation {
+            token: TokenId(1),
+            account: AccountId::new("b", "token/1"),
+            handle: None,
+            principal: None,
+            caveats: Caveats(caveats),
+            label: None,
+        }
+    }
+
+    fn key(agents: &[&str]) -> Credential {
+        Credential::ApiKey(ApiKey {
+            id: "k".into(),
+            name: String::new(),
+            digest: [0; 32],
+            agents: agents.iter().map(|agent| (*agent).into()).collect(),
+            roles: Vec::new(),
+            created: 0,
+            expires: None,
+            revoked: false,
+        })
+    }
+
+    /// Who acts, who must allow it as well, and how sure it is; or why nobody is let in.
+    #[track_caller]
+    fn check(
+        identities: &Identities,
+        evidence: Evidence<'_>,
+        expected: Result<(&str, &[&str], &str), &str>,
+    ) {
+        let found = identities.identify_by(evidence, &rules());
+        match (found, expected) {
+            (Ok(caller), Ok((agent, others, assurance))) => {
+                assert_eq!(caller.agent().as_str(), agent);
+                let names: Vec<&str> = caller.others().iter().map(AgentId::as_str).collect();
+                assert_eq!(names, others);
+                assert_eq!(caller.assurance().as_str(), assurance);
+            }
+            (Err(error), Err(word)) => assert!(format!("{error:?}").starts_with(word), "{error:?}"),
+            (found, expected) => panic!("{found:?}, not {expected:?}"),
+        }
+    }
+
+    fn claims(claimed: &str) -> Evidence<'_> {
+        Evidence { claimed: Some(claimed), ..Evidence::default() }
+    }
+
+    #[test]
+    fn api_keys_act_as_their_agents_and_no_others() {
+        let open = identities(Mode::Asserted);
+        let with = |claimed, agents: &[&str]| Evidence {
+            claimed,
+            credential: Some(key(agents)),
+            ..Evidence::default()
+        };
+        check(&open, with(None, &["lead"]), Ok(("lead", &[], "token")));
+        check(&open, with(Some("worker"), &["lead"]), Ok(("worker", &[], "token")));
+        check(&open, with(Some("odd"), &["lead"]), Err("NotPinned"));
+        check(&open, with(None, &["lead", "odd"]), Err("Missing"));
+        check(&open, with(Some("odd"), &["lead", "odd"]), Ok(("odd", &[], "token")));
+        check(&open, with(Some("nobody"), &["lead", "odd"]), Err("NotGranted"));
+        let pinned = identities(Mode::Pinned("odd".into()));
+        check(&pinned, with(None, &["lead"]), Ok(("lead", &["odd"], "token")));
+    }
+
+    #[test]
+    fn whoever_is_named_narrows() {
+        let open = identities(Mode::Asserted);
+        let by = |handle, stamp| Evidence {
+            claimed: Some("sub_x"),
+            handle: Some(handle),
+            stamp,
+            ..Evidence::default()
+        };
+        check(&open, by(handle(&["lead", "worker"]), None), Ok(("worker", &["lead"], "asserted")));
+        let stamp = Some(stamped("odd", Some("sub_x")));
+        check(&open, by(handle(&["lead"]), stamp), Ok(("odd", &["lead"], "stamped")));
+        check(&open, by(handle(&["lead", "gone"]), None), Err("Unknown"));
+        let pinned = identities(Mode::Pinned("odd".into()));
+        check(&pinned, by(handle(&["lead"]), None), Ok(("lead", &["odd"], "pinned")));
+    }
+
+    #[test]
+    fn only_signed_names_are_believed_where_the_rules_say_so() {
+        let signed = |agent| Evidence { stamp: Some(stamped(agent, None)), ..Evidence::default() };
+        let open = identities(Mode::Asserted);
+        check(&open, signed("lead"), Ok(("lead", &[], "stamped")));
+        check(&open, claims("lead"), Ok(("lead", &[], "asserted")));
+        check(&open, signed("nobody"), Err("Unknown"));
+        let strict = Identities { stamped_only: true, ..open };
+        check(&strict, signed("lead"), Ok(("lead", &[], "stamped")));
+        check(&strict, claims("lead"), Err("Unsigned"));
+        check(&strict, Evidence::default(), Err("Unsigned"));
+        let strict = Identities { unstamped_agent: Some("odd".into()), ..strict };
+        check(&strict, claims("lead"), Ok(("odd", &[], "asserted")));
+        check(&strict, Evidence::default(), Ok(("odd", &[], "asserted")));
+        let handle = Evidence { handle: Some(handle(&["lead"])), ..Evidence::default() };
+        check(&strict, handle, Ok(("odd", &["lead"], "asserted")));
+        let key = Evidence { credential: Some(key(&["lead"])), ..Evidence::default() };
+        check(&strict, key, Ok(("lead", &[], "token")));
+        // A signed name chooses no further than the connection lets any name.
+        let pinned = Identities { mode: Mode::Pinned("lead".into()), ..strict };
+        check(&pinned, signed("worker"), Ok(("worker", &[], "stamped")));
+        check(&pinned, signed("odd"), Err("NotPinned"));
+        check(&pinned, claims("worker"), Ok(("odd", &["lead"], "pinned")));
     }
 }

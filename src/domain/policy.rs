@@ -4,7 +4,9 @@
 //! downstream tool, and it can only be made here. A decision depends on nothing but its arguments.
 
 use super::{
-    call::{Caller, ServerName, ToolName},
+    call::{AgentId, Caller, ServerName, ToolName},
+    caveat::Refusing,
+    credits::Credits,
     pattern::Pattern,
     rules::{AgentRules, Entries, Precedence, Rules},
 };
@@ -103,11 +105,23 @@ impl Rules {
         server: &ServerName,
         tool: &ToolName,
     ) -> Result<(), Denied> {
-        let agent = caller.agent();
-        let Some(rules) = self.agents.get(agent) else {
-            let rule = Rule::new(format!("agents.{agent}"), "the agent has no rules");
-            return Err(Denied { rule, subject: Subject::Server });
-        };
+        for other in caller.others() {
+            self.leaves_open(other, server, tool).map_err(not_for_others)?;
+        }
+        self.leaves_open(caller.agent(), server, tool)?;
+        match caller.grant().and_then(|grant| grant.caveats.excepts(server, tool)) {
+            Some(refusing) => Err(Denied { rule: Rule::caveat(refusing), subject: Subject::Tool }),
+            None => Ok(()),
+        }
+    }
+
+    fn leaves_open(
+        &self,
+        agent: &AgentId,
+        server: &ServerName,
+        tool: &ToolName,
+    ) -> Result<(), Denied> {
+        let Some(rules) = self.agents.get(agent) else { return Err(no_rules(agent)) };
         if let Some((index, entry)) = first_match(&rules.deny.servers, server.as_str()) {
             let rule = Rule::entry(format!("agents.{agent}.deny.servers[{index}]"), entry);
             return Err(Denied { rule, subject: Subject::Server });
@@ -126,20 +140,35 @@ impl Rules {
     /// # Errors
     /// The rule that refuses.
     pub fn visit(&self, caller: &Caller, server: &ServerName) -> Result<Visit, Denied> {
-        let agent = caller.agent();
+        for other in caller.others() {
+            self.grants(other, server).map_err(not_for_others)?;
+        }
+        let rule = self.grants(caller.agent(), server)?;
+        if server.is_built_in() {
+            return Ok(Visit { caller: caller.clone(), server: server.clone(), rule });
+        }
+        if let Some(refusing) =
+            caller.grant().and_then(|grant| grant.caveats.refuses_server(server))
+        {
+            return Err(Denied { rule: Rule::caveat(refusing), subject: Subject::Server });
+        }
+        Ok(Visit { caller: caller.clone(), server: server.clone(), rule })
+    }
+
+    /// The rule that grants a server to an agent.
+    fn grants(&self, agent: &AgentId, server: &ServerName) -> Result<Rule, Denied> {
         let denied = |rule| Err(Denied { rule, subject: Subject::Server });
-        let Some(rules) = self.agents.get(agent) else {
-            return denied(Rule::new(format!("agents.{agent}"), "the agent has no rules"));
-        };
+        let Some(rules) = self.agents.get(agent) else { return Err(no_rules(agent)) };
         if let Some((index, entry)) = first_match(&rules.deny.servers, server.as_str()) {
             return denied(Rule::entry(format!("agents.{agent}.deny.servers[{index}]"), entry));
         }
         match first_match(&rules.allow.servers, server.as_str()) {
-            Some((index, entry)) => Ok(Visit {
-                caller: caller.clone(),
-                server: server.clone(),
-                rule: Rule::entry(format!("agents.{agent}.allow.servers[{index}]"), entry),
-            }),
+            _ if server.is_built_in() => {
+                Ok(Rule::new(format!("agents.{agent}"), "the server is built in"))
+            }
+            Some((index, entry)) => {
+                Ok(Rule::entry(format!("agents.{agent}.allow.servers[{index}]"), entry))
+            }
             None => denied(Rule::new(
                 format!("agents.{agent}.allow.servers"),
                 "no entry allows this server",
@@ -152,23 +181,73 @@ impl Rules {
     /// # Errors
     /// The rule that refuses.
     pub fn authorize(&self, visit: Visit, tool: &ToolName) -> Result<Permit, Denied> {
-        let Some(rules) = self.agents.get(visit.caller.agent()) else {
-            let rule =
-                Rule::new(format!("agents.{}", visit.caller.agent()), "the agent has no rules");
-            return Err(Denied { rule, subject: Subject::Server });
-        };
-        match rules.decide(&visit, tool.as_str(), self.precedence) {
-            (true, rule) => Ok(Permit { visit, tool: tool.clone(), rule }),
+        if visit.server.is_built_in() {
+            self.builtin(&visit.caller, &visit.server, tool)?;
+            let rule = visit.rule.clone();
+            return Ok(Permit { visit, tool: tool.clone(), rule });
+        }
+        for other in visit.caller.others() {
+            let of_server = self.grants(other, &visit.server).map_err(not_for_others)?;
+            self.allows(other, &visit.server, &of_server, tool).map_err(not_for_others)?;
+        }
+        let rule = self.allows(visit.caller.agent(), &visit.server, &visit.rule, tool)?;
+        let grant = visit.caller.grant();
+        if let Some(refusing) = grant.and_then(|grant| grant.caveats.refuses(&visit.server, tool)) {
+            return Err(Denied { rule: Rule::caveat(refusing), subject: Subject::Tool });
+        }
+        Ok(Permit { visit, tool: tool.clone(), rule })
+    }
+
+    /// The rule that allows a tool to an agent whom `of_server` grants its server.
+    fn allows(
+        &self,
+        agent: &AgentId,
+        server: &ServerName,
+        of_server: &Rule,
+        tool: &ToolName,
+    ) -> Result<Rule, Denied> {
+        let Some(rules) = self.agents.get(agent) else { return Err(no_rules(agent)) };
+        match rules.decide(agent, server, of_server, tool.as_str(), self.precedence) {
+            (true, rule) => Ok(rule),
             (false, rule) => Err(Denied { rule, subject: Subject::Tool }),
+        }
+    }
+
+    /// Whether a permitted call may cost so much.
+    ///
+    /// # Errors
+    /// What narrows the caller's credential.
+    pub fn affords(&self, permit: &Permit, cost: Credits) -> Result<(), Denied> {
+        let grant = permit.caller().grant();
+        match grant.and_then(|grant| grant.caveats.refuses_cost(cost)) {
+            Some(refusing) => Err(Denied { rule: Rule::caveat(refusing), subject: Subject::Tool }),
+            None => Ok(()),
         }
     }
 }
 
+fn no_rules(agent: &AgentId) -> Denied {
+    let rule = Rule::new(format!("agents.{agent}"), "the agent has no rules");
+    Denied { rule, subject: Subject::Server }
+}
+
+/// A refusal by the rules of another agent, which the caller need not know of.
+fn not_for_others(denied: Denied) -> Denied {
+    let rule = Rule::new("token.agent".to_owned(), "who delegated to you may not do this either");
+    Denied { rule, ..denied }
+}
+
 impl AgentRules {
     /// The entry that decides. Both lists that speak about the server count: its own and `*`.
-    fn decide(&self, visit: &Visit, tool: &str, precedence: Precedence) -> (bool, Rule) {
-        let agent = visit.caller.agent().as_str();
-        let server = &visit.server;
+    fn decide(
+        &self,
+        id: &AgentId,
+        server: &ServerName,
+        of_server: &Rule,
+        tool: &str,
+        precedence: Precedence,
+    ) -> (bool, Rule) {
+        let agent = id.as_str();
         let deny = |wanted: Kind| {
             self.deny.tool_entry(server, tool, wanted).map(|hit| (false, hit.rule(agent, "deny")))
         };
@@ -182,22 +261,19 @@ impl AgentRules {
                 .or_else(|| allow(Kind::Wildcard)),
             Precedence::DenyFirst => deny(Kind::Any).or_else(|| allow(Kind::Any)),
         };
-        by_entry.unwrap_or_else(|| self.without_entry(visit))
+        by_entry.unwrap_or_else(|| self.without_entry(agent, server, of_server))
     }
 
     /// What holds where no tool entry matches: a server granted without any tool entry grants all
     /// its tools; one tool entry ends that.
-    fn without_entry(&self, visit: &Visit) -> (bool, Rule) {
-        let mut lists = self.allow.lists_for(&visit.server).filter(|(_, list)| !list.is_empty());
+    fn without_entry(&self, agent: &str, server: &ServerName, of_server: &Rule) -> (bool, Rule) {
+        let mut lists = self.allow.lists_for(server).filter(|(_, list)| !list.is_empty());
         match lists.next() {
-            None => (true, visit.rule.clone()),
-            Some((key, _)) => (
-                false,
-                Rule::new(
-                    format!("agents.{}.allow.tools.{key}", visit.caller.agent()),
-                    "no entry allows this tool",
-                ),
-            ),
+            None => (true, of_server.clone()),
+            Some((key, _)) => {
+                let place = format!("agents.{agent}.allow.tools.{key}");
+                (false, Rule::new(place, "no entry allows this tool"))
+            }
         }
     }
 }
@@ -265,6 +341,10 @@ impl Rule {
 
     fn entry(pointer: String, entry: &Pattern) -> Self {
         Self { pointer, says: format!("`{}`", entry.as_str()) }
+    }
+
+    fn caveat(Refusing { index, caveat }: Refusing<'_>) -> Self {
+        Self { pointer: format!("token.caveats[{index}]"), says: caveat.to_string() }
     }
 }
 

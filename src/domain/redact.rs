@@ -43,15 +43,51 @@ impl Redactor {
         Self { secrets }
     }
 
-    /// `text` with every known secret masked.
+    /// `text` with every known secret masked, and all that looks like a credential of the gateway's.
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.secrets.iter().fold(Cow::Borrowed(text), |text, secret| {
+        let known = self.secrets.iter().fold(Cow::Borrowed(text), |text, secret| {
             match text.contains(secret.as_str()) {
                 true => Cow::Owned(text.replace(secret.as_str(), MASK)),
                 false => text,
             }
-        })
+        });
+        match without_credentials(&known) {
+            Some(masked) => Cow::Owned(masked),
+            None => known,
+        }
     }
+}
+
+/// How credentials begin that the gateway makes (tokens, API keys, handles), and how much follows at
+/// least. Callers show them in every place where a text can stand.
+const CREDENTIALS: [(&str, usize); 3] = [("gwt1.", 20), ("tgk_", 20), ("sub_", 22)];
+
+/// The text with what looks like a credential masked; None if nothing does.
+fn without_credentials(text: &str) -> Option<String> {
+    let mut masked: Option<String> = None;
+    let mut rest = text;
+    while let Some((begins, length)) = credential(rest) {
+        let (before, from) = rest.split_at_checked(begins)?;
+        let (_, after) = from.split_at_checked(length)?;
+        let masked = masked.get_or_insert_default();
+        masked.push_str(before);
+        masked.push_str(MASK);
+        rest = after;
+    }
+    masked.map(|masked| masked + rest)
+}
+
+/// Where the first credential begins, and how long it is.
+fn credential(text: &str) -> Option<(usize, usize)> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let found = CREDENTIALS.iter().filter_map(|(prefix, least)| {
+        text.match_indices(prefix).find_map(|(begins, _)| {
+            let after = text.get(begins + prefix.len()..)?;
+            let follows = after.bytes().take_while(|byte| is_part(*byte)).count();
+            (follows >= *least).then_some((begins, prefix.len() + follows))
+        })
+    });
+    found.min()
 }
 
 fn sort(secrets: &mut Vec<String>) {
@@ -75,6 +111,19 @@ impl std::fmt::Debug for Redactor {
 #[cfg(test)]
 mod tests {
     use super::Redactor;
+
+    #[test]
+    fn what_looks_like_a_credential_is_masked_wherever_it_stands() {
+        let redactor = Redactor::default();
+        let token = format!("gwt1.{}", "aZ09-_".repeat(20));
+        let key = format!("tgk_0a1b2c3d_{}", "x".repeat(43));
+        let handle = format!("sub_{}", "h".repeat(22));
+        let text = format!("`{token}` and {key},{handle}é{token}");
+        assert_eq!(redactor.redact(&text), "`[redacted]` and [redacted],[redacted]é[redacted]");
+        for plain in ["gwt1.", "tgk_name", "sub_agent", "sub_é", "a gwt1.short sub_task_list"] {
+            assert_eq!(redactor.redact(plain), plain);
+        }
+    }
 
     #[test]
     fn secrets_are_masked_longest_first() {

@@ -3,6 +3,8 @@
 //! The wire form is one line of compact JSON, `{"error":{"code","message","rule"?,"hint"?,…}}`.
 //! A refusal never shows another agent's existence, a secret, or a path of the host.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -12,6 +14,7 @@ use super::{
     ledger::Shortage,
     period::timestamp,
     policy::{Rule, Subject},
+    redact::Redactor,
 };
 
 /// The JSON-RPC code of a refusal by budget.
@@ -50,6 +53,22 @@ pub enum Refusal {
         cause: String,
         /// When to try again, in milliseconds, if that is known.
         retry_after_ms: Option<u64>,
+    },
+    /// The caller shows no credential, or not one that is good here.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// The handle stands for no delegation that the caller may use.
+    #[error(
+        "`agent_id` is the handle of a delegation that is not there, that has ended, or that is not yours to use"
+    )]
+    HandleNotFound,
+    /// Credits cannot be delegated, or a delegation not be revoked.
+    #[error("{reason}")]
+    Delegation {
+        /// Why.
+        reason: String,
+        /// What the account that was to give has left, where that is why.
+        shortage: Option<Shortage>,
     },
     /// The server wants credentials that the gateway does not have.
     #[error("server `{server}` cannot be used without credentials: {cause}")]
@@ -111,6 +130,16 @@ impl Refusal {
         Self::InvalidArguments { message: message.into(), signature: None }
     }
 
+    /// A caller who is not let in, and why.
+    pub fn unauthenticated(why: impl ToString) -> Self {
+        Self::Unauthenticated(why.to_string())
+    }
+
+    /// A delegation that fails for another reason than what is left.
+    pub fn delegation(reason: impl ToString) -> Self {
+        Self::Delegation { reason: reason.to_string(), shortage: None }
+    }
+
     /// The code that programs go by.
     pub fn code(&self) -> &'static str {
         match self {
@@ -122,7 +151,9 @@ impl Refusal {
             Self::ServerNotFound { .. } => "SERVER_NOT_FOUND",
             Self::Denied { .. } => "DENIED_BY_POLICY",
             Self::Unavailable { .. } => "SERVER_UNAVAILABLE",
-            Self::AuthRequired { .. } => "AUTH_REQUIRED",
+            Self::AuthRequired { .. } | Self::Unauthenticated(_) => "AUTH_REQUIRED",
+            Self::HandleNotFound => "HANDLE_NOT_FOUND",
+            Self::Delegation { .. } => "DELEGATION_FAILED",
             Self::ToolNotFound { .. } => "TOOL_NOT_FOUND",
             Self::Timeout { .. } => "TIMEOUT",
             Self::InvalidArguments { .. } => "INVALID_ARGUMENTS",
@@ -135,10 +166,13 @@ impl Refusal {
     /// As the JSON-RPC error that answers a call by the tool's own name; its data is the wire form.
     pub fn to_rpc_error(&self) -> RpcError {
         let code = match self {
-            Self::Unidentified(_) | Self::Denied { .. } => -32001,
+            Self::Unidentified(_)
+            | Self::Unauthenticated(_)
+            | Self::HandleNotFound
+            | Self::Denied { .. } => -32001,
             Self::Unavailable { .. } | Self::AuthRequired { .. } | Self::Cancelled => -32002,
             Self::Timeout { .. } => -32003,
-            Self::Budget { .. } => BUDGET_EXHAUSTED,
+            Self::Budget { .. } | Self::Delegation { .. } => BUDGET_EXHAUSTED,
             Self::LedgerUnavailable => -32603,
             Self::ServerNotFound { .. }
             | Self::ToolNotFound { .. }
@@ -146,6 +180,7 @@ impl Refusal {
         };
         let data = match self {
             Self::Budget { shortage, tool } => shortage_data(shortage, tool),
+            Self::Delegation { shortage, .. } => delegation_data(shortage.as_ref()),
             _ => self.to_json(),
         };
         RpcError { code, message: self.to_string(), data: Some(data) }
@@ -159,7 +194,43 @@ impl Refusal {
 
     /// Whether policy, identity or budget refused, as opposed to something that failed.
     pub fn is_denial(&self) -> bool {
-        matches!(self, Self::Unidentified(_) | Self::Denied { .. } | Self::Budget { .. })
+        matches!(
+            self,
+            Self::Unidentified(_)
+                | Self::Unauthenticated(_)
+                | Self::HandleNotFound
+                | Self::Denied { .. }
+                | Self::Budget { .. }
+                | Self::Delegation { .. }
+        )
+    }
+
+    /// The same with what is secret masked in the words of callers and servers that it repeats.
+    pub fn masked(mut self, redactor: &Redactor) -> Self {
+        let mask = |text: &mut String| {
+            if let Cow::Owned(masked) = redactor.redact(text) {
+                *text = masked;
+            }
+        };
+        match &mut self {
+            Self::Unavailable { cause, .. } | Self::AuthRequired { cause, .. } => mask(cause),
+            Self::Unidentified(
+                Unidentified::Unknown(claimed)
+                | Unidentified::NotPinned { claimed, .. }
+                | Unidentified::NotGranted(claimed),
+            ) => mask(claimed),
+            Self::ServerNotFound { server, .. } => mask(server),
+            Self::ToolNotFound { tool, .. } => {
+                let mut name = tool.as_str().to_owned();
+                mask(&mut name);
+                *tool = ToolName::from(name.as_str());
+            }
+            Self::InvalidArguments { message, .. } | Self::Delegation { reason: message, .. } => {
+                mask(message);
+            }
+            _ => {}
+        }
+        self
     }
 
     /// The wire form.
@@ -202,6 +273,10 @@ impl Refusal {
             Self::Denied { subject: Subject::Tool, .. } => {
                 Some("get_server_tools tells which tools you may call".into())
             }
+            Self::Unauthenticated(_) => Some("tell the user; no other name or tool helps".into()),
+            Self::HandleNotFound => {
+                Some("ask whoever gave you this `agent_id`; do not go on under another".into())
+            }
             Self::LedgerUnavailable => Some("tell the user that the gateway's log says why".into()),
             Self::AuthRequired { server, .. } => Some(format!(
                 "tell the user to give server `{server}` an `Authorization` header in its settings"
@@ -234,6 +309,17 @@ fn shortage_data(shortage: &Shortage, tool: &ToolName) -> Value {
     });
     if let (Value::Object(data), Some(at)) = (&mut data, shortage.resets_at) {
         data.insert("resets_at".into(), timestamp(at).into());
+    }
+    data
+}
+
+/// What a delegation that failed says to programs.
+fn delegation_data(shortage: Option<&Shortage>) -> Value {
+    let mut data = json!({"error": "delegation_failed"});
+    if let (Value::Object(data), Some(short)) = (&mut data, shortage) {
+        data.insert("remaining_credits".into(), json!(short.remaining));
+        data.insert("cost_credits".into(), json!(short.cost));
+        data.insert("account".into(), short.account.name().into());
     }
     data
 }

@@ -1,35 +1,59 @@
 //! The server `gateway`, which is built in: free of charge, and open to every agent unless its rules
 //! deny it by name.
 
+use std::sync::{Arc, LazyLock};
+
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Snapshot, text_result, till::Undeclared};
+use super::{Answer, Snapshot, discovery::Found, entry::Entry, identify::Shown, text_result};
 use crate::{
     domain::{
         call::{Caller, ServerName, ToolName},
-        ledger::{Balance, declare::account_of},
+        catalog::{Catalogue, Tool},
+        ledger::{Balance, declare::paying},
+        near::near,
         period::timestamp,
         policy::Denied,
         refusal::{Refusal, RpcError},
+        shelf::Shelf,
     },
-    store,
+    downstream::blocking,
 };
 
-/// The name of the built-in server.
+/// The name of the built-in server. No other server can have it.
 pub(super) const SERVER: &str = ServerName::BUILT_IN;
 
-const PING: &str = "ping";
-const BUDGET: &str = "budget";
+/// Its tools, as agents see them.
+const TOOLS: &str = r#"[
+{"name":"budget","description":"What you may still spend: limit, remaining, reserved, spent.","inputSchema":{"type":"object","properties":{},"additionalProperties":false}},
+{"name":"delegate","description":"Give part of your budget to a subagent. It passes the agent_id of the answer as its own agent_id in every call; it has your rights within scope. What it does not spend comes back when you revoke it or its time is over.","inputSchema":{"type":"object","properties":{"budget":{"type":"integer","minimum":1,"description":"credits"},"scope":{"type":"string","description":"tools it may call: comma-separated patterns of tool or server/tool"},"label":{"type":"string","maxLength":200},"expiresIn":{"type":["integer","string"],"description":"seconds, or 30m, 24h"},"agent":{"type":"string","description":"an agent whose rules narrow it as well"},"depth":{"type":"integer","minimum":0,"maximum":255,"description":"how many levels it may delegate further"},"maxDelegation":{"type":"integer","minimum":1,"description":"most credits it may give in one delegation"}},"required":["budget"],"additionalProperties":false}},
+{"name":"ping","description":"Whether the gateway answers.","inputSchema":{"type":"object","properties":{},"additionalProperties":false}},
+{"name":"revoke","description":"End a delegation of yours and all below it; what is unspent comes back to you.","inputSchema":{"type":"object","properties":{"tokenId":{"type":"string","description":"as delegate answered"},"budgetId":{"type":"string"},"agent_id":{"type":"string","description":"instead: the agent_id that delegate answered"}},"minProperties":1,"maxProperties":1,"additionalProperties":false}}
+]"#;
+
+/// The tools by name.
+static CATALOGUE: LazyLock<Arc<Catalogue>> = LazyLock::new(|| {
+    let tools: Vec<Value> = serde_json::from_str(TOOLS).unwrap_or_default();
+    Arc::new(Catalogue::new(tools.into_iter().filter_map(|tool| Tool::parse(tool).ok())))
+});
 
 /// The built-in tool of that bare name.
 pub(super) fn bare(tool: &ToolName) -> Option<ToolName> {
-    [PING, BUDGET].contains(&tool.as_str()).then(|| tool.clone())
+    CATALOGUE.tool(tool).map(|tool| tool.name().clone())
 }
 
 /// The built-in tool that a name with the server's in front means.
 pub(super) fn qualified(tool: &ToolName) -> Option<ToolName> {
     let rest = tool.as_str().strip_prefix(SERVER)?;
     rest.strip_prefix("__").or_else(|| rest.strip_prefix('/')).map(ToolName::from)
+}
+
+/// The tool that a JSON-RPC method of the gateway's own stands for; the second prefix is what
+/// clients of an older gateway know.
+pub(super) fn of_method(method: &str) -> Option<&'static str> {
+    let tool = method.strip_prefix("tollgate/").or_else(|| method.strip_prefix("satgate/"))?;
+    ["budget", "delegate", "revoke"].into_iter().find(|known| *known == tool)
 }
 
 impl Snapshot {
@@ -39,80 +63,140 @@ impl Snapshot {
         caller: &Caller,
         tool: &ToolName,
         args: Map<String, Value>,
+        entry: &mut Entry,
     ) -> Result<Answer, Refusal> {
-        self.open_to(caller, tool)?;
-        let answer = match tool.as_str() {
-            PING => json!({"ok": true}),
-            BUDGET => self.budget(caller).await?,
-            _ => return Err(unknown(tool)),
-        };
-        if let Some(name) = args.keys().next() {
-            let message = format!("{SERVER}/{tool} takes no arguments, not `{name}`");
-            return Err(Refusal::arguments(message));
-        }
+        let answer = self.builtin_value(caller, tool, args, entry).await?;
         Ok(Answer::Result(text_result(&answer.to_string())))
+    }
+
+    async fn builtin_value(
+        &self,
+        caller: &Caller,
+        tool: &ToolName,
+        args: Map<String, Value>,
+        entry: &mut Entry,
+    ) -> Result<Value, Refusal> {
+        entry.means(&SERVER.into(), tool);
+        self.open_to(caller, tool)?;
+        let Some(known) = CATALOGUE.tool(tool) else { return Err(unknown(tool)) };
+        let args = Value::Object(args);
+        known.check(&args).map_err(|message| Refusal::InvalidArguments {
+            message,
+            signature: Some(known.signature()),
+        })?;
+        match tool.as_str() {
+            "budget" => self.budget(caller).await,
+            "delegate" => self.delegate(caller, &args, entry).await,
+            "revoke" => self.revoke(caller, &args, entry).await,
+            _ => Ok(json!({"ok": true})),
+        }
+    }
+
+    /// What `get_server_tools` says of the built-in server.
+    pub(super) async fn built_in(&self, caller: &Caller) -> Result<Found, Refusal> {
+        let name = ServerName::from(SERVER);
+        let visit = self.settings.rules.visit(caller, &name).map_err(|denied| {
+            match self.settings.rules.explain_denials {
+                true => refused(format!("server `{SERVER}`"), denied),
+                false => Refusal::ServerNotFound { server: SERVER.to_owned(), near: Vec::new() },
+            }
+        })?;
+        let encoding = self.settings.rules.encoding;
+        let shelf = blocking(move || Shelf::new(&name, CATALOGUE.clone(), encoding, |_| None));
+        Ok(Found { shelves: vec![(visit, Arc::new(shelf.await))], note: None, everywhere: false })
     }
 
     /// Whether rules deny a built-in tool by name.
     fn open_to(&self, caller: &Caller, tool: &ToolName) -> Result<(), Refusal> {
         let rules = &self.settings.rules;
-        rules.builtin(caller, &SERVER.into(), tool).map_err(|Denied { rule, subject }| {
-            let what = format!("tool `{tool}` on server `{SERVER}`");
-            match rules.explain_denials {
-                true => Refusal::Denied { what, subject, rule },
-                false => unknown(tool),
-            }
+        rules.builtin(caller, &SERVER.into(), tool).map_err(|denied| match rules.explain_denials {
+            true => refused(format!("tool `{tool}` on server `{SERVER}`"), denied),
+            false => unknown(tool),
         })
     }
 
-    /// The same as a JSON-RPC method, denied where the tool is; `agent_id` may say who asks.
-    pub(super) async fn budget_method(&self, params: Value) -> Result<Value, RpcError> {
-        let agent = match params.get("agent_id") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(agent)) => Some(agent.as_str()),
-            Some(_) => {
-                let refusal = Refusal::arguments("`agent_id` must be a string");
-                return Err(refusal.to_rpc_error());
-            }
+    /// A built-in tool as a JSON-RPC method, denied where the tool is; `agent_id` may say who asks.
+    pub(super) async fn method(
+        &self,
+        tool: &str,
+        params: Value,
+        credential: Option<SecretString>,
+    ) -> Result<Value, RpcError> {
+        let mut entry = self.new_entry();
+        let answer = self.method_value(tool, params, credential, &mut entry).await;
+        self.note(entry, answer.as_ref().err().filter(|refusal| refusal.is_denial())).await;
+        answer.map_err(|refusal: Refusal| self.masked(refusal).to_rpc_error())
+    }
+
+    async fn method_value(
+        &self,
+        tool: &str,
+        params: Value,
+        credential: Option<SecretString>,
+        entry: &mut Entry,
+    ) -> Result<Value, Refusal> {
+        let mut args = match params {
+            Value::Object(params) => params,
+            Value::Null => Map::new(),
+            _ => return Err(Refusal::arguments("the params must be an object")),
         };
-        let budget = async {
-            let caller = self.identify(agent)?;
-            self.open_to(&caller, &BUDGET.into())?;
-            self.budget(&caller).await
-        };
-        budget.await.map_err(|refusal: Refusal| self.masked(refusal).to_rpc_error())
+        args.shift_remove("_meta");
+        let shown = Shown::by(tool, &args, credential.as_ref());
+        entry.asks(Some(SERVER), tool, shown.agent_id.as_deref());
+        match args.shift_remove("agent_id") {
+            None | Some(Value::Null | Value::String(_)) => {}
+            Some(_) => return Err(Refusal::arguments("`agent_id` must be a string")),
+        }
+        let caller = self.identify(&shown).await?;
+        entry.calls(&caller);
+        self.keeps_its_credential(shown.credential.as_ref(), &args)?;
+        self.builtin_value(&caller, &tool.into(), args, entry).await
     }
 
     /// What a caller may still spend.
-    pub(super) async fn budget(&self, caller: &Caller) -> Result<Value, Refusal> {
-        let unavailable = |cause: String| {
-            tracing::error!("a balance cannot be read: {cause}");
-            Refusal::LedgerUnavailable
-        };
-        let declared = self.terms.declare(&self.till).await;
-        declared.map_err(|undeclared: Undeclared| unavailable(undeclared.to_string()))?;
-        let account = account_of(&self.settings.budgeting, &self.settings.rules, caller.agent());
-        let read = self.till.ledger.read(account).await;
-        let balance = read.map_err(|cause: store::Unavailable| unavailable(cause.to_string()))?;
-        let Some(balance) = balance else {
-            return Err(unavailable("the account is missing".to_owned()));
-        };
-        Ok(budget_json(&balance))
+    async fn budget(&self, caller: &Caller) -> Result<Value, Refusal> {
+        let balance = self.balance(caller).await?;
+        Ok(budget_json(&balance, caller))
+    }
+
+    /// The account that pays for a caller.
+    pub(super) async fn balance(&self, caller: &Caller) -> Result<Balance, Refusal> {
+        self.terms.declare(&self.till).await.map_err(unreadable)?;
+        let account = paying(&self.settings.budgeting, &self.settings.rules, caller);
+        let mut found = self.till.ledger.read(account.clone()).await.map_err(unreadable)?;
+        if found.is_none() {
+            self.cap(caller).await.map_err(unreadable)?;
+            found = self.till.ledger.read(account).await.map_err(unreadable)?;
+        }
+        found.ok_or_else(|| unreadable("the account is missing"))
     }
 }
 
+/// Calls that the ledger cannot answer are refused; the log says why.
+pub(super) fn unreadable(cause: impl std::fmt::Display) -> Refusal {
+    tracing::error!("the ledger cannot be used: {cause}");
+    Refusal::LedgerUnavailable
+}
+
+fn refused(what: String, Denied { rule, subject }: Denied) -> Refusal {
+    Refusal::Denied { what, subject, rule }
+}
+
 fn unknown(tool: &ToolName) -> Refusal {
+    let all = CATALOGUE.tools().iter().map(|tool| tool.name().as_str());
+    let alike = near(tool.as_str(), all.clone());
+    let near = if alike.is_empty() { all.collect() } else { alike };
     Refusal::ToolNotFound {
         server: ServerName::from(SERVER),
         tool: tool.clone(),
-        near: vec![PING.to_owned(), BUDGET.to_owned()],
+        near: near.into_iter().map(str::to_owned).collect(),
     }
 }
 
 /// The answer of `budget`, to the tool and to the methods of that name.
-fn budget_json(balance: &Balance) -> Value {
+fn budget_json(balance: &Balance, caller: &Caller) -> Value {
     let mut answer = json!({
-        "tokenId": null,
+        "tokenId": caller.token(),
         "budgetId": balance.name,
         "limit": balance.limit,
         "remaining": balance.remaining,

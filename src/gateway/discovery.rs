@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Snapshot, facade, fields::Fields, forward::unavailable, text_result};
+use super::{
+    Answer, Asked, Snapshot, builtin, facade, fields::Fields, forward::unavailable, text_result,
+};
 use crate::{
     domain::{
         call::{Caller, ServerName},
@@ -29,12 +31,13 @@ const SEARCH_STARTS: usize = 4;
 
 impl Snapshot {
     /// The servers that the caller may use; contacts none of them.
-    pub(super) fn list_servers(&self, arguments: Map<String, Value>) -> Result<Answer, Refusal> {
-        let mut fields = Fields::new(facade::LIST_SERVERS, arguments);
-        let agent_id = fields.optional_name("agent_id")?;
+    pub(super) async fn list_servers(&self, asked: Asked) -> Result<Answer, Refusal> {
+        let shown = asked.shown();
+        let mut fields = Fields::new(facade::LIST_SERVERS, asked.arguments);
+        fields.optional_name("agent_id")?;
         let metadata = fields.flag("include_metadata")?;
         fields.finish()?;
-        let caller = self.identify(agent_id.as_deref())?;
+        let caller = self.identify(&shown).await?;
         let servers: Vec<Value> = self
             .fleet
             .members()
@@ -50,12 +53,14 @@ impl Snapshot {
     /// The tools of one server, or of all, that the caller may use, fitted into its budget.
     pub(super) async fn get_server_tools(
         &self,
-        arguments: Map<String, Value>,
+        asked: Asked,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
-        let query = Query::parse(arguments)?;
-        let caller = self.identify(query.agent_id.as_deref())?;
+        let shown = asked.shown();
+        let query = Query::parse(asked.arguments)?;
+        let caller = self.identify(&shown).await?;
         let found = match query.server.as_str() {
+            builtin::SERVER => self.built_in(&caller).await?,
             "*" => self.search(&caller, cancel).await?,
             name => self.one(&caller, name, cancel).await?,
         };
@@ -230,11 +235,11 @@ impl Snapshot {
 }
 
 /// Tools of one server, or of all.
-struct Found {
-    shelves: Vec<(Visit, Arc<Shelf>)>,
-    note: Option<String>,
+pub(super) struct Found {
+    pub(super) shelves: Vec<(Visit, Arc<Shelf>)>,
+    pub(super) note: Option<String>,
     /// Names begin with the server's.
-    everywhere: bool,
+    pub(super) everywhere: bool,
 }
 
 /// An answer, and the tokens of its tools.
@@ -249,7 +254,6 @@ struct Fitted {
 /// A `get_server_tools` call as asked for.
 struct Query {
     server: String,
-    agent_id: Option<String>,
     /// None is no filter, as is a list of blanks.
     names: Option<HashSet<String>>,
     pattern: Option<Pattern>,
@@ -263,7 +267,7 @@ impl Query {
     fn parse(arguments: Map<String, Value>) -> Result<Self, Refusal> {
         let mut fields = Fields::new(facade::GET_SERVER_TOOLS, arguments);
         let server = fields.name("server")?;
-        let agent_id = fields.optional_name("agent_id")?;
+        fields.optional_name("agent_id")?;
         let words = fields.optional_text("query")?;
         let names = fields.optional_text("names")?;
         let pattern = fields.optional_text("pattern")?;
@@ -284,7 +288,6 @@ impl Query {
         });
         Ok(Self {
             server,
-            agent_id,
             names: names.filter(|names| !names.is_empty()),
             pattern: pattern.transpose()?,
             words: words_of(&words.unwrap_or_default()),

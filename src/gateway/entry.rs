@@ -25,13 +25,17 @@ impl Entry {
     pub(super) fn asks(&mut self, server: Option<&str>, tool: &str, agent: Option<&str>) {
         self.draft.server = server.map(str::to_owned);
         self.draft.tool = Some(tool.to_owned());
-        self.draft.agent = agent.map(str::to_owned);
+        // Of one that is signed, the name without the signature.
+        let name = agent.and_then(|agent| agent.split('~').next());
+        self.draft.agent = name.map(str::to_owned);
     }
 
     /// Who calls.
     pub(super) fn calls(&mut self, caller: &Caller) {
         self.draft.agent = Some(caller.agent().to_string());
         self.draft.assurance = Some(caller.assurance().as_str().to_owned());
+        self.draft.instance = caller.instance().map(str::to_owned);
+        self.draft.token = caller.token().map(str::to_owned);
     }
 
     /// What it means.

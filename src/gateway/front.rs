@@ -14,9 +14,10 @@ use rmcp::{
     },
     service::{NotificationContext, RequestContext, Service},
 };
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Asked, Gateway, facade, refused, relay::Relay};
+use super::{Answer, Asked, Gateway, builtin, facade, refused, relay::Relay};
 use crate::domain::refusal::RpcError;
 
 /// How long clients may keep the list of tools, in milliseconds.
@@ -25,10 +26,6 @@ const TOOLS_TTL_MS: u64 = 3_600_000;
 /// What a server of this kind answers; a malformed request for one of these is a bad parameter,
 /// not an unknown method.
 const SERVED: [&str; 5] = ["initialize", "server/discover", "ping", "tools/list", "tools/call"];
-
-/// The methods that answer what a caller may still spend; the second is what clients of an older
-/// gateway know.
-const BUDGET_METHODS: [&str; 2] = ["tollgate/budget", "satgate/budget"];
 
 /// The gateway as an MCP server.
 #[derive(Clone, Debug)]
@@ -164,6 +161,7 @@ impl ServerHandler for Handler {
         let asked = Asked {
             tool: params.name.into_owned(),
             arguments: params.arguments.unwrap_or_default(),
+            credential: credential(context.meta.get(TOKEN)),
             meta: for_downstream(&context.meta),
             client,
         };
@@ -183,12 +181,14 @@ impl ServerHandler for Handler {
     async fn on_custom_request(
         &self,
         request: CustomRequest,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
-        if BUDGET_METHODS.contains(&request.method.as_str()) {
+        if let Some(tool) = builtin::of_method(&request.method) {
             let params = request.params.unwrap_or_default();
-            let balance = self.gateway.current().budget_method(params).await;
-            return balance.map(CustomResult::new).map_err(error_data);
+            let of_params = params.get("_meta").and_then(|meta| meta.get(TOKEN));
+            let credential = credential(of_params.or_else(|| context.meta.get(TOKEN)));
+            let answer = self.gateway.call_method(tool, params, credential).await;
+            return answer.map(CustomResult::new).map_err(error_data);
         }
         if SERVED.contains(&request.method.as_str()) {
             let message =
@@ -207,6 +207,18 @@ fn error_data(error: RpcError) -> ErrorData {
     ErrorData::new(ErrorCode(error.code), error.message, error.data)
 }
 
+/// Where clients put a credential in `_meta`.
+const TOKEN: &str = "token";
+
+/// A credential as it was shown; one that is no text is good nowhere.
+fn credential(shown: Option<&Value>) -> Option<SecretString> {
+    match shown? {
+        Value::Null => None,
+        Value::String(text) => Some(SecretString::from(text.as_str())),
+        _ => Some(SecretString::default()),
+    }
+}
+
 fn put(context: &RequestContext<RoleServer>, result: Value) {
     if let Some(slot) = context.extensions.get::<Slot>() {
         slot.put(result);
@@ -218,7 +230,7 @@ fn put(context: &RequestContext<RoleServer>, result: Value) {
 fn for_downstream(meta: &Map<String, Value>) -> Map<String, Value> {
     meta.iter()
         .filter(|(key, _)| {
-            !matches!(key.as_str(), "token" | "progressToken")
+            !matches!(key.as_str(), TOKEN | "progressToken")
                 && !key.starts_with("io.modelcontextprotocol/")
                 && !key.starts_with("tollgate/")
         })

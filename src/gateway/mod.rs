@@ -5,6 +5,8 @@
 //! - [`request`]: the path of a call, one line per step. [`resolve`]: which tool it means.
 //! - [`till`]: where calls are paid for. [`forward`]: a call on its way, and what came of it.
 //!   [`settling`]: how holds end in the store. [`entry`]: what records say of a call. [`builtin`]: the server that is built in.
+//! - [`identify`]: who calls. [`seals`]: what is signed and digested with. [`delegating`]: credits and
+//!   rights for subagents.
 //! - [`discovery`]: `list_servers`, `get_server_tools`. [`context`]: what they cost each agent.
 //! - [`fields`]: arguments of the three tools, read strictly.
 //! - [`front`], [`stdio`]: MCP in and out. [`relay`]: what servers say in the middle of a call.
@@ -12,15 +14,19 @@
 
 mod builtin;
 mod context;
+mod delegating;
 mod discovery;
 mod entry;
 pub mod facade;
 mod fields;
 mod forward;
 mod front;
+mod identify;
 mod relay;
 mod request;
 mod resolve;
+mod root;
+mod seals;
 mod settling;
 mod snapshot;
 mod status;
@@ -29,16 +35,19 @@ mod till;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use tokio::time::MissedTickBehavior;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use context::UsageLog;
+use identify::Shown;
+pub use root::Root;
 pub use snapshot::Snapshot;
 pub use stdio::serve_stdio;
 pub use till::Undeclared;
@@ -119,6 +128,8 @@ pub struct Asked {
     pub arguments: Map<String, Value>,
     /// Its `_meta`, without what belongs to the client's hop.
     pub meta: Map<String, Value>,
+    /// What it shows to prove who calls (`_meta.token`).
+    pub credential: Option<SecretString>,
     /// The way back to the client.
     pub client: Client,
 }
@@ -132,6 +143,13 @@ pub enum Answer {
     Error(RpcError),
     /// One of the gateway's refusals, secrets masked; its wire form, [`refused`], is a tool result.
     Refused(Refusal),
+}
+
+impl Asked {
+    /// What the call shows of who makes it.
+    fn shown(&self) -> Shown {
+        Shown::by(&self.tool, &self.arguments, self.credential.as_ref())
+    }
 }
 
 impl Gateway {
@@ -166,6 +184,7 @@ impl Gateway {
         let till = Till::new(&settings, places.state.as_deref(), &calls);
         let snapshot = Snapshot {
             terms: Arc::new(Terms::of(&settings)),
+            root_keys: OnceLock::new(),
             till: till.clone(),
             settings,
             fleet,
@@ -329,6 +348,21 @@ impl Gateway {
         }
     }
 
+    /// Answers one of the gateway's own JSON-RPC methods; runs to its end, whoever hangs up.
+    pub(crate) async fn call_method(
+        &self,
+        tool: &'static str,
+        params: Value,
+        credential: Option<SecretString>,
+    ) -> Result<Value, RpcError> {
+        let snapshot = self.current();
+        let task = async move { snapshot.method(tool, params, credential).await };
+        self.calls.spawn(task).await.unwrap_or_else(|error| {
+            tracing::error!("a method panicked: {error}");
+            Err(internal_error())
+        })
+    }
+
     async fn dispatch(
         &self,
         snapshot: &Snapshot,
@@ -337,8 +371,8 @@ impl Gateway {
     ) -> Answer {
         let tool = asked.tool.clone();
         let outcome = match tool.as_str() {
-            facade::LIST_SERVERS => snapshot.list_servers(asked.arguments),
-            facade::GET_SERVER_TOOLS => snapshot.get_server_tools(asked.arguments, cancel).await,
+            facade::LIST_SERVERS => snapshot.list_servers(asked).await,
+            facade::GET_SERVER_TOOLS => snapshot.get_server_tools(asked, cancel).await,
             // Which records its own refusals.
             facade::EXECUTE_TOOL => {
                 let outcome = snapshot.execute_tool(asked, cancel).await;

@@ -12,6 +12,7 @@ use super::{
     facade,
     fields::Fields,
     forward::{Ready, forward, unavailable},
+    identify::Shown,
     no_such_tool,
     resolve::Meant,
 };
@@ -28,7 +29,6 @@ use crate::{
 
 /// A call as asked for, with `execute_tool` or by the tool's own name.
 pub(super) struct Call {
-    agent_id: Option<String>,
     pub(super) server: Option<String>,
     pub(super) tool: ToolName,
     args: Map<String, Value>,
@@ -63,11 +63,13 @@ impl Snapshot {
         entry: &mut Entry,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
-        let Asked { arguments, meta, client, .. } = asked;
+        let shown = asked.shown();
+        let Asked { arguments, meta, client, credential, .. } = asked;
         let call = Call::parse(arguments)?;
-        entry.asks(call.server.as_deref(), call.tool.as_str(), call.agent_id.as_deref());
-        let caller = self.identify(call.agent_id.as_deref())?;
+        entry.asks(call.server.as_deref(), call.tool.as_str(), shown.agent_id.as_deref());
+        let caller = self.identify(&shown).await?;
         entry.calls(&caller);
+        self.keeps_its_credential(credential.as_ref(), &call.args)?;
         let builtin = match call.server.as_deref() {
             Some(builtin::SERVER) => {
                 Some(builtin::qualified(&call.tool).unwrap_or_else(|| call.tool.clone()))
@@ -76,7 +78,7 @@ impl Snapshot {
             None => builtin::qualified(&call.tool),
         };
         if let Some(tool) = builtin {
-            return self.builtin(&caller, &tool, call.args).await;
+            return self.builtin(&caller, &tool, call.args, entry).await;
         }
         let meant = self.resolve(&caller, &call, cancel).await?;
         self.execute(meant, call, meta, client, entry, cancel).await
@@ -98,7 +100,9 @@ impl Snapshot {
         let answer = self.execute_by_name(asked, &mut entry, cancel).await;
         self.note(entry, answer.as_ref().err()).await;
         answer.map_err(|refusal| match refusal {
-            Refusal::ServerNotFound { server, .. } if server.is_empty() => no_such_tool(&tool),
+            Refusal::ServerNotFound { server, .. } if server.is_empty() => {
+                no_such_tool(&self.settings.redactor.redact(&tool))
+            }
             refusal => self.masked(refusal).to_rpc_error(),
         })
     }
@@ -109,25 +113,26 @@ impl Snapshot {
         entry: &mut Entry,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
-        let Asked { tool, arguments, meta, client } = asked;
+        let Asked { tool, arguments, meta, client, credential } = asked;
         let call = Call {
-            agent_id: None,
             server: None,
             tool: ToolName::from(tool.as_str()),
             args: arguments,
             timeout: None,
             begun: Instant::now(),
         };
-        let caller = self.identify(None)?;
+        let shown = Shown { credential, ..Shown::default() };
+        let caller = self.identify(&shown).await?;
         entry.calls(&caller);
+        self.keeps_its_credential(shown.credential.as_ref(), &call.args)?;
         if let Some(tool) = builtin::qualified(&call.tool) {
-            return self.builtin(&caller, &tool, call.args).await;
+            return self.builtin(&caller, &tool, call.args, entry).await;
         }
         match self.without_server(&caller, &call.tool).await {
             Ok(meant) => self.execute(meant, call, meta, client, entry, cancel).await,
             Err(several) if !several.is_empty() => Err(self.which(&caller, &call.tool, &several)),
             Err(_) => match builtin::bare(&call.tool) {
-                Some(tool) => self.builtin(&caller, &tool, call.args).await,
+                Some(tool) => self.builtin(&caller, &tool, call.args, entry).await,
                 // No server is meant, so none can be named.
                 None => Err(Refusal::ServerNotFound { server: String::new(), near: Vec::new() }),
             },
@@ -155,13 +160,10 @@ impl Snapshot {
         self.usage.called(permit.caller().agent());
         let catalogue = catalogue(server, patience.left(), cancel).await?;
         let arguments = self.check(&permit, catalogue, call.args).await?;
+        self.affords(&permit)?;
         let hold = self.hold(&permit, &arguments, entry).await?;
         let outgoing = Outgoing { tool: permit.tool().clone(), arguments, meta, client };
         forward(Ready { permit, member, outgoing, hold, patience, in_use }, cancel).await
-    }
-
-    pub(super) fn identify(&self, agent_id: Option<&str>) -> Result<Caller, Refusal> {
-        Ok(self.settings.identities.identify(agent_id, &self.settings.rules)?)
     }
 
     /// The right to use the server, and the server.
@@ -224,6 +226,15 @@ impl Snapshot {
         blocking(move || checked(&permit, &catalogue, args)).await
     }
 
+    /// Whether what narrows the caller's credential lets it pay what the call costs.
+    fn affords(&self, permit: &Permit) -> Result<(), Refusal> {
+        let price = self.settings.budgeting.tariff.price(permit.server(), permit.tool());
+        self.settings.rules.affords(permit, price.cost).map_err(|denied| {
+            let what = format!("tool `{}`, which costs {} credits,", permit.tool(), price.cost);
+            refused(&what, denied)
+        })
+    }
+
     fn no_server(&self, caller: &Caller, name: &str) -> Refusal {
         let rules = &self.settings.rules;
         let visible = self.fleet.members().iter().map(Member::name);
@@ -269,10 +280,10 @@ impl Call {
             server: fields.optional_name("server")?,
             tool: ToolName::from(fields.name("tool")?.as_str()),
             args: fields.object("args", "arguments")?,
-            agent_id: fields.optional_name("agent_id")?,
             timeout: fields.positive("timeout_ms")?.map(Duration::from_millis),
             begun: Instant::now(),
         };
+        fields.optional_name("agent_id")?;
         fields.unsupported("max_result_tokens")?;
         fields.finish()?;
         Ok(call)

@@ -1,6 +1,6 @@
 //! What a call works on from its begin to its end.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio_util::task::TaskTracker;
 
@@ -10,7 +10,7 @@ use super::{
     till::{Terms, Till},
 };
 use crate::{
-    domain::{refusal::Refusal, settings::Settings},
+    domain::{refusal::Refusal, settings::Settings, token::TokenKeys},
     downstream::Fleet,
 };
 
@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub(super) fleet: Fleet,
     /// What these settings ask of the ledger.
     pub(super) terms: Arc<Terms>,
+    /// What signs and verifies tokens, where the settings say; made when first needed.
+    pub(super) root_keys: OnceLock<TokenKeys>,
     /// What calls are paid with.
     pub(super) till: Till,
     pub(super) usage: Arc<UsageLog>,
@@ -46,6 +48,7 @@ impl Snapshot {
     pub(super) fn with(&self, settings: Settings, fleet: Fleet, terms: Arc<Terms>) -> Self {
         Self {
             terms,
+            root_keys: OnceLock::new(),
             till: self.till.clone(),
             settings,
             fleet,
@@ -60,12 +63,9 @@ impl Snapshot {
         outcome.unwrap_or_else(|refusal| Answer::Refused(self.masked(refusal)))
     }
 
-    /// A refusal that may leave the gateway: secrets are masked where a server's own words are
-    /// quoted.
-    pub(super) fn masked(&self, mut refusal: Refusal) -> Refusal {
-        if let Refusal::Unavailable { cause, .. } = &mut refusal {
-            *cause = self.settings.redactor.redact(cause).into_owned();
-        }
-        refusal
+    /// A refusal that may leave the gateway: secrets are masked where it repeats the words of
+    /// callers and servers.
+    pub(super) fn masked(&self, refusal: Refusal) -> Refusal {
+        refusal.masked(&self.settings.redactor)
     }
 }

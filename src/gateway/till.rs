@@ -3,8 +3,8 @@
 
 use std::{
     fmt::Display,
-    path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,17 +17,19 @@ use uuid::Uuid;
 use super::{
     Snapshot,
     entry::Entry,
+    seals::Seals,
     settling::{Charges, End},
 };
 use crate::{
     domain::{
         budget::{ChargeOn, Mode},
+        call::Caller,
         charge::Outcome,
         credits::Credits,
-        keyed::Key,
         ledger::{
             About, Declaration, Finish, Held, HoldId, HoldRefused, HoldRequest, HoldState,
-            Shortage, Undeclarable, declare::account_of,
+            Shortage, Undeclarable,
+            declare::{account_of, paying},
         },
         policy::Permit,
         record::{Draft, hex},
@@ -50,10 +52,10 @@ const VOID_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) struct Till {
     pub(super) ledger: Arc<dyn Ledger>,
-    /// Where the installation's key is.
-    state: Option<PathBuf>,
-    /// For digests of arguments; read when it is first needed.
-    key: Arc<OnceLock<Key>>,
+    /// What the gateway signs and digests with.
+    pub(super) seals: Arc<Seals>,
+    /// Names this process, and the one client that started it.
+    pub(super) session: u128,
     /// Holds that end after their call was answered.
     pub(super) background: TaskTracker,
     /// Charges that nobody waits for.
@@ -87,20 +89,11 @@ impl Till {
     pub(super) fn new(settings: &Settings, state: Option<&Path>, background: &TaskTracker) -> Self {
         Self {
             ledger: store::open(&settings.budgeting.store, state),
-            state: state.map(Path::to_owned),
-            key: Arc::default(),
+            seals: Arc::new(Seals::new(state)),
+            session: Uuid::now_v7().as_u128(),
             background: background.clone(),
             charges: Arc::default(),
         }
-    }
-
-    /// The key for digests of arguments.
-    fn key(&self) -> Result<&Key, Unavailable> {
-        if let Some(key) = self.key.get() {
-            return Ok(key);
-        }
-        let key = store::keys::key(self.state.as_deref())?.derive("arguments");
-        Ok(self.key.get_or_init(|| key))
     }
 }
 
@@ -190,7 +183,8 @@ impl Snapshot {
         };
         // From here on the steps of the ledger tell of the call.
         entry.recorded = true;
-        match self.held(request, &entry.draft).await {
+        let own = permit.caller().grant().is_some_and(|grant| grant.account.is_some());
+        match self.held(request, permit.caller(), &entry.draft).await {
             Ok(Ok(Held { remaining, over, .. })) => {
                 hold.open = Some(id);
                 hold.remaining = remaining;
@@ -199,6 +193,9 @@ impl Snapshot {
             Ok(Err(HoldRefused::Short(short))) => {
                 hold.remaining = Some(short.remaining);
                 hold.over = Some(short);
+            }
+            Ok(Err(HoldRefused::Closed(_) | HoldRefused::NoAccount(_))) if own => {
+                return Err(ended());
             }
             Ok(Err(refused)) => return Err(unusable(refused)),
             Err(unavailable) => {
@@ -216,7 +213,7 @@ impl Snapshot {
         let agent = permit.caller().agent();
         HoldRequest {
             id,
-            account: account_of(budgeting, &self.settings.rules, agent),
+            account: paying(budgeting, &self.settings.rules, permit.caller()),
             amount: budgeting.tariff.price(permit.server(), permit.tool()).cost,
             fingerprint,
             lifetime: milliseconds(LIFETIME),
@@ -230,15 +227,26 @@ impl Snapshot {
         }
     }
 
-    /// Asks the ledger for a hold. A store that has no such account was put in place of another since
-    /// the accounts were opened; they are opened in it as well.
+    /// Asks the ledger for a hold. Caps of a token are put on its account when it is first used. A
+    /// store that has no other account was put in place of another since the accounts were opened;
+    /// they are opened in it as well.
     async fn held(
         &self,
-        request: HoldRequest,
+        mut request: HoldRequest,
+        caller: &Caller,
         draft: &Draft,
     ) -> Result<Result<Held, HoldRefused>, Unavailable> {
         let held = self.till.ledger.hold(request.clone(), draft.clone()).await?;
         let Err(HoldRefused::NoAccount(account)) = &held else { return Ok(held) };
+        let (budgeting, rules) = (&self.settings.budgeting, &self.settings.rules);
+        if caller.grant().is_some_and(|grant| grant.account.is_some()) {
+            match budgeting.mode {
+                // It was made under another mode; a shadow stops nobody.
+                Mode::Shadow => request.account = account_of(budgeting, rules, caller.agent()),
+                Mode::Hard | Mode::Soft => self.cap(caller).await?,
+            }
+            return self.till.ledger.hold(request, draft.clone()).await;
+        }
         tracing::warn!("the store has no account `{account}`: its accounts are opened anew");
         let opening = Draft { policy: Some(self.terms.policy.clone()), ..Draft::default() };
         match self.till.ledger.declare(self.terms.declaration.clone(), opening).await? {
@@ -254,7 +262,7 @@ impl Snapshot {
         entry: &mut Draft,
     ) -> Result<[u8; 32], Unavailable> {
         let text = serde_json::to_string(arguments).unwrap_or_default();
-        let mac = self.till.key()?.mac(ordered(arguments).as_bytes());
+        let mac = self.till.seals.keys()?.arguments.mac(ordered(arguments).as_bytes());
         entry.args_bytes = u64::try_from(text.len()).ok();
         entry.args_mac = Some(hex(mac.get(..16).unwrap_or(&mac)));
         if self.settings.budgeting.full_arguments {
@@ -269,6 +277,13 @@ fn ordered(arguments: &Map<String, Value>) -> String {
     let mut arguments = Value::Object(arguments.clone());
     arguments.sort_all_objects();
     arguments.to_string()
+}
+
+/// A token whose account was closed while it was used.
+fn ended() -> Refusal {
+    Refusal::unauthenticated(
+        "the credits of this token or handle were taken back, or its time is over",
+    )
 }
 
 /// Calls that cannot be paid for are not made; the log says why.

@@ -25,7 +25,7 @@ pub fn key(state: Option<&Path>) -> Result<Key, Unavailable> {
 }
 
 /// Bytes that nobody can guess.
-pub(super) fn random<const N: usize>() -> Result<[u8; N], Unavailable> {
+pub fn random<const N: usize>() -> Result<[u8; N], Unavailable> {
     let mut bytes = [0; N];
     match getrandom::fill(&mut bytes) {
         Ok(()) => Ok(bytes),

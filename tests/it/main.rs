@@ -12,6 +12,7 @@
 mod architecture;
 mod audit;
 mod auth_settings;
+mod canaries;
 mod catalogue;
 mod catalogue_kept;
 mod cli;
@@ -25,6 +26,7 @@ mod credits_many;
 #[cfg(unix)]
 mod credits_mishaps;
 mod credits_modes;
+mod delegation;
 mod delegation_store;
 mod downstream;
 mod facade;

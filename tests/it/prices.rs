@@ -48,6 +48,7 @@ async fn ask(gateway: &Arc<Gateway>, arguments: Value) -> Value {
     let asked = Asked {
         tool: "get_server_tools".into(),
         arguments,
+        credential: None,
         meta: serde_json::Map::new(),
         client: Client::absent(),
     };

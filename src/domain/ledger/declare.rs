@@ -7,10 +7,13 @@ use super::{
 };
 use crate::domain::{
     budget::{Budgeting, Limit, Mode},
-    call::AgentId,
+    call::{AgentId, Caller, Grant},
     credits::Credits,
+    delegation::account_name,
     period::Period,
+    record::hex,
     rules::Rules,
+    token::TokenId,
 };
 
 /// All accounts that one state of the settings asks for, those above before those below.
@@ -116,6 +119,39 @@ pub fn account_of(budgeting: &Budgeting, rules: &Rules, agent: &AgentId) -> Acco
     let name =
         limit.map_or_else(|| root_name(budgeting), |limit| agent_name(budgeting, agent, limit));
     account_id(budgeting, &name)
+}
+
+/// The account that pays for what a caller does: that of its token, or its agent's.
+pub fn paying(budgeting: &Budgeting, rules: &Rules, caller: &Caller) -> AccountId {
+    let own = caller.grant().and_then(|grant| grant.account.clone());
+    let own = own.map(|account| match caller.grant().and_then(|grant| grant.ceilings.last()) {
+        Some((cap, _)) => cap_of(&account, cap),
+        None => account,
+    });
+    own.unwrap_or_else(|| account_of(budgeting, rules, caller.agent()))
+}
+
+/// The caps that narrowing put on the account of a caller's token, the outermost first: their
+/// accounts, what each is below, and how much it lets through.
+pub fn caps(caller: &Caller) -> Vec<(AccountId, AccountId, Credits)> {
+    let Some(Grant { account: Some(account), ceilings, .. }) = caller.grant() else {
+        return Vec::new();
+    };
+    let mut above = account.clone();
+    let below = |(cap, limit): &([u8; 8], Credits)| {
+        let id = cap_of(account, cap);
+        (id.clone(), std::mem::replace(&mut above, id), *limit)
+    };
+    ceilings.iter().map(below).collect()
+}
+
+fn cap_of(account: &AccountId, cap: &[u8; 8]) -> AccountId {
+    AccountId::new(account.book(), &format!("{}/cap/{}", account.name(), hex(cap)))
+}
+
+/// The account of a token that is made under these settings.
+pub fn account_of_token(budgeting: &Budgeting, token: TokenId) -> AccountId {
+    account_id(budgeting, &account_name(token))
 }
 
 /// Shadow accounts are others than the real ones, which a shadow never touches.

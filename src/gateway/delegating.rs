@@ -1,0 +1,280 @@
+//! `delegate` and `revoke`: part of a caller's credits and rights, given to a subagent and taken
+//! back.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Snapshot, builtin::unreadable, entry::Entry, identify::now};
+use crate::{
+    domain::{
+        auth::AuthMode,
+        call::{AgentId, Caller},
+        caveat::{Caveat, Caveats},
+        credits::Credits,
+        delegation::{self, Delegate, Delegation, is_handle},
+        ledger::{
+            HoldRefused, Transfer, TransferId, TransferRefused,
+            declare::{account_of_token, caps, paying},
+        },
+        period::timestamp,
+        record::Draft,
+        refusal::Refusal,
+        scope::Scope,
+        token::{Token, TokenId},
+    },
+    store::{self, Unavailable},
+};
+
+/// How long a delegation lasts that does not say, where who made it cannot take it back once its
+/// client is gone.
+const OF_A_PROCESS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest time that a delegation may say.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// What is to be delegated.
+struct Asked {
+    budget: Credits,
+    label: Option<String>,
+    caveats: Caveats,
+    expires: Option<i64>,
+}
+
+impl Snapshot {
+    /// Gives part of a caller's credits to a child, whose rights are the caller's within `scope` and
+    /// `agent`.
+    pub(super) async fn delegate(
+        &self,
+        caller: &Caller,
+        args: &Value,
+        entry: &mut Entry,
+    ) -> Result<Value, Refusal> {
+        self.terms.declare(&self.till).await.map_err(unreadable)?;
+        let asked = self.asked(caller, args)?;
+        let token = TokenId(Uuid::now_v7().as_u128());
+        let text = self.minted(token, &asked.caveats)?;
+        let handle = delegation::handle(store::keys::random().map_err(unreadable)?);
+        let keys = self.till.seals.keys().map_err(unreadable)?;
+        let account = account_of_token(&self.settings.budgeting, token);
+        let from = paying(&self.settings.budgeting, &self.settings.rules, caller);
+        if caller.grant().is_some_and(|grant| !grant.ceilings.is_empty()) {
+            self.cap(caller).await.map_err(unreadable)?;
+        }
+        let kept = Delegation {
+            token,
+            account: account.clone(),
+            handle: Some(keys.handles.mac(handle.as_bytes())),
+            principal: Some(self.principal(caller.credential())?),
+            caveats: asked.caveats,
+            label: asked.label.clone(),
+        };
+        let (amount, expires) = (asked.budget, asked.expires);
+        let draft =
+            Draft { token: Some(token.to_string()), note: asked.label, ..entry.draft.clone() };
+        let given = Delegate { from, amount, expires, delegation: kept };
+        match self.till.ledger.delegate(given, draft).await {
+            Ok(given) => given.map_err(not_given)?,
+            Err(unavailable) => {
+                self.take_back(token, unavailable.maybe_applied);
+                return Err(unreadable(unavailable));
+            }
+        };
+        entry.recorded = true;
+        let mut answer = json!({
+            "token": text,
+            "tokenId": token.to_string(),
+            "agent_id": handle,
+            "budget": amount,
+            "budgetId": account.name(),
+            // It is given by now: a balance that cannot be read takes nothing back.
+            "parentRemaining": self.balance(caller).await.ok().and_then(|left| left.remaining),
+        });
+        if let (Value::Object(answer), Some(at)) = (&mut answer, expires) {
+            answer.insert("expires_at".into(), timestamp(at).into());
+        }
+        Ok(answer)
+    }
+
+    /// Puts the caps of a caller's token on its account; those that are there stay as they are.
+    pub(super) async fn cap(&self, caller: &Caller) -> Result<(), Unavailable> {
+        for (to, from, limit) in caps(caller) {
+            let id = TransferId(Uuid::now_v7().as_u128());
+            let cap = Transfer::Cap { from, to, limit, expires: None };
+            let draft = Draft { token: caller.token().map(str::to_owned), ..Draft::default() };
+            if let Err(refused) = self.till.ledger.transfer(id, cap, draft).await? {
+                tracing::warn!("a token is not capped: {refused}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody will ever know of a delegation whose answer was lost on the way from the store.
+    fn take_back(&self, token: TokenId, maybe_given: bool) {
+        let ledger = self.till.ledger.clone();
+        if maybe_given {
+            let draft = Draft { token: Some(token.to_string()), ..Draft::default() };
+            self.background.spawn(async move { ledger.revoke(token, draft).await });
+        }
+    }
+
+    /// What is asked for, and what narrows it.
+    fn asked(&self, caller: &Caller, args: &Value) -> Result<Asked, Refusal> {
+        let text = |name: &str| args.get(name).and_then(Value::as_str);
+        let number = |name: &str| args.get(name).and_then(Value::as_u64);
+        let budget = number("budget").and_then(Credits::new);
+        let budget = budget
+            .ok_or_else(|| Refusal::arguments(format!("`budget` is at most {}", Credits::MAX)))?;
+        let narrowed = caller.grant().map(|grant| grant.caveats.clone()).unwrap_or_default();
+        if narrowed.depth() == Some(0) {
+            return Err(Refusal::delegation("these credits may not be delegated any further"));
+        }
+        if let Some(most) = narrowed.most_delegated().filter(|most| budget > *most) {
+            return Err(Refusal::delegation(format!(
+                "one delegation may be given at most {most} credits"
+            )));
+        }
+        let expires = expires(args.get("expiresIn"), caller)?;
+        let mut own = vec![Caveat::Agent(caller.agent().clone())];
+        if let Some(agent) = text("agent") {
+            own.push(Caveat::Agent(self.named(caller, agent)?));
+        }
+        if let Some(scope) = text("scope") {
+            let wrong = |why: String| Refusal::arguments(format!("delegate: `scope` {why}"));
+            own.push(Caveat::Tools(Scope::parse(scope).map_err(wrong)?));
+        }
+        own.extend(expires.map(Caveat::Expires));
+        let depth = number("depth").and_then(|depth| u8::try_from(depth).ok());
+        let left = narrowed.depth().map(|depth| depth.saturating_sub(1));
+        own.extend([depth, left].into_iter().flatten().min().map(Caveat::Depth));
+        own.extend(number("maxDelegation").and_then(Credits::new).map(Caveat::MostDelegated));
+        let caveats = narrowed.delegated(own);
+        let expires = caveats.expires();
+        Ok(Asked { budget, label: text("label").map(str::to_owned), caveats, expires })
+    }
+
+    /// The agent that a child is to be, if the caller could name it.
+    fn named(&self, caller: &Caller, agent: &str) -> Result<AgentId, Refusal> {
+        match caller.might_name(agent, &self.settings.rules) {
+            true => Ok(AgentId::from(agent)),
+            false => Err(Refusal::delegation(format!(
+                "`{agent}` is no agent that you may name; leave `agent` out, and the child acts as `{}`",
+                caller.agent()
+            ))),
+        }
+    }
+
+    /// The token of a child; none where calls show no such tokens.
+    fn minted(&self, id: TokenId, caveats: &Caveats) -> Result<Option<String>, Refusal> {
+        let AuthMode::Header(tokens) = &self.settings.auth.mode else { return Ok(None) };
+        let keys = self.token_keys(tokens)?;
+        let token = Token::mint(keys, true, id, &self.settings.budgeting.book, &caveats.0);
+        let token = token.map_err(Refusal::delegation)?;
+        Ok(Some(token.text().expose_secret().to_owned()))
+    }
+
+    /// Ends a delegation of the caller's.
+    pub(super) async fn revoke(
+        &self,
+        caller: &Caller,
+        args: &Value,
+        entry: &mut Entry,
+    ) -> Result<Value, Refusal> {
+        let token = self.meant(caller, args).await?;
+        let draft = Draft { token: Some(token.to_string()), ..entry.draft.clone() };
+        let closed = self.till.ledger.revoke(token, draft).await.map_err(unreadable)?;
+        let closed = closed.map_err(Refusal::delegation)?;
+        entry.recorded = true;
+        // The last one closed is the delegation itself, with what those below it gave up.
+        let returned = closed.last().map_or(Credits::ZERO, |closed| closed.returned);
+        Ok(json!({
+            "tokenId": token.to_string(),
+            "returned": returned,
+            "remaining": self.balance(caller).await.ok().and_then(|left| left.remaining),
+        }))
+    }
+
+    /// The delegation that is to be revoked. One that is not the caller's is answered as one that is
+    /// not there.
+    async fn meant(&self, caller: &Caller, args: &Value) -> Result<TokenId, Refusal> {
+        let text = |name: &str| args.get(name).and_then(Value::as_str);
+        let ledger = &self.till.ledger;
+        let found = match (text("agent_id"), text("tokenId").or_else(|| text("budgetId"))) {
+            (Some(handle), _) if is_handle(handle) => {
+                let keys = self.till.seals.keys().map_err(unreadable)?;
+                let found = ledger.by_handle(keys.handles.mac(handle.as_bytes())).await;
+                found.map_err(unreadable)?
+            }
+            (None, Some(id)) => match TokenId::parse(id.strip_prefix("token/").unwrap_or(id)) {
+                Some(id) => Some(ledger.standing(id).await.map_err(unreadable)?),
+                None => None,
+            },
+            _ => None,
+        };
+        let by_handle = text("agent_id").is_some();
+        let not_yours = || match by_handle {
+            true => Refusal::HandleNotFound,
+            false => Refusal::delegation("there is no delegation of yours with this id"),
+        };
+        let delegation = found.and_then(|standing| standing.delegation).ok_or_else(not_yours)?;
+        match self.is_of(caller, &delegation).await? {
+            true => Ok(delegation.token),
+            false => Err(not_yours()),
+        }
+    }
+
+    /// Whether a delegation was made of the caller's credits, by itself or by those below it. Agents
+    /// that share an account, and are told apart by name only, have each their own.
+    async fn is_of(&self, caller: &Caller, delegation: &Delegation) -> Result<bool, Refusal> {
+        let account = paying(&self.settings.budgeting, &self.settings.rules, caller);
+        let below = self.till.ledger.delegations(Some(account)).await.map_err(unreadable)?;
+        let below = below.iter().filter_map(|standing| standing.delegation.as_ref());
+        if !below.into_iter().any(|other| other.token == delegation.token) {
+            return Ok(false);
+        }
+        let has_account = caller.grant().is_some_and(|grant| grant.account.is_some());
+        let made = delegation.principal == Some(self.principal(caller.credential())?)
+            && delegation.caveats.agents().any(|agent| agent == caller.agent());
+        Ok(has_account || made)
+    }
+}
+
+/// When a child ends that is to last so long: a number of seconds, or a duration.
+fn expires(lasts: Option<&Value>, caller: &Caller) -> Result<Option<i64>, Refusal> {
+    let lasts = match lasts {
+        None | Some(Value::Null) => caller.credential().is_none().then_some(OF_A_PROCESS),
+        Some(Value::String(text)) => Some(parsed(text)?),
+        Some(seconds) => Some(Duration::from_secs(seconds.as_u64().unwrap_or_default())),
+    };
+    let Some(lasts) = lasts else { return Ok(None) };
+    if lasts.is_zero() || lasts > LONGEST {
+        return Err(Refusal::arguments("delegate: `expiresIn` is from 1 second to 366 days"));
+    }
+    let milliseconds = i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX);
+    Ok(Some(now().saturating_add(milliseconds)))
+}
+
+fn parsed(text: &str) -> Result<Duration, Refusal> {
+    let wrong =
+        |_| Refusal::arguments("delegate: `expiresIn` is seconds, or a duration such as `30m`");
+    match text.parse::<u64>() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text).map_err(wrong),
+    }
+}
+
+/// Why nothing was given.
+fn not_given(refused: TransferRefused) -> Refusal {
+    match refused {
+        TransferRefused::Account(HoldRefused::Short(short)) => Refusal::Delegation {
+            reason: format!(
+                "{} credits cannot be delegated: {} are left in account `{}`",
+                short.cost, short.remaining, short.account
+            ),
+            shortage: Some(short),
+        },
+        refused => Refusal::delegation(refused),
+    }
+}

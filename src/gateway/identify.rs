@@ -1,0 +1,229 @@
+//! Who calls: what a call shows is verified, and what it names is looked up.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+use subtle::ConstantTimeEq;
+
+use super::Snapshot;
+use crate::{
+    domain::{
+        auth::{self, ApiKey, AuthMode, Tokens},
+        call::Caller,
+        delegation::{Delegation, Standing, is_handle},
+        identity::{Credential, Evidence, Unidentified},
+        keyed::Key,
+        refusal::Refusal,
+        stamp::{self, CallDigest, Stamped},
+        token::{TokenKeys, Verified},
+    },
+    store::Unavailable,
+};
+
+/// What a call shows of who makes it.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    pub(super) agent_id: Option<String>,
+    pub(super) credential: Option<SecretString>,
+    /// The call as a signature on its `agent_id` binds it, if there may be one.
+    pub(super) call: Option<CallDigest>,
+}
+
+impl Shown {
+    /// What a call of one of the three tools shows; reads nothing but what may be signed.
+    pub(super) fn by(
+        tool: &str,
+        arguments: &Map<String, Value>,
+        credential: Option<&SecretString>,
+    ) -> Self {
+        let agent_id = arguments.get("agent_id").and_then(Value::as_str).map(str::to_owned);
+        let signed = agent_id.as_deref().is_some_and(stamp::is_stamp);
+        let call = signed.then(|| CallDigest::of(tool, arguments));
+        Self { agent_id, credential: credential.cloned(), call }
+    }
+}
+
+impl Snapshot {
+    /// Establishes who calls.
+    pub(super) async fn identify(&self, shown: &Shown) -> Result<Caller, Refusal> {
+        let credential = self.credential(shown.credential.as_ref()).await?;
+        let claimed = shown.agent_id.as_deref().filter(|id| !id.is_empty());
+        let stamp = match (claimed, &shown.call) {
+            (Some(text), Some(call)) => Some(self.stamp(text, call).await?),
+            _ => None,
+        };
+        let named = stamp.as_ref().map_or(claimed, |stamp: &Stamped| stamp.claim());
+        let handle = match named.filter(|text| is_handle(text)) {
+            Some(text) => self.handle(text, credential.as_ref()).await?,
+            None => None,
+        };
+        let evidence = Evidence { claimed, credential, stamp, handle };
+        Ok(self.settings.identities.identify_by(evidence, &self.settings.rules)?)
+    }
+
+    /// What a call, or else this process, shows to prove who calls. Nothing of it is looked at where
+    /// the settings ask for nothing.
+    async fn credential(
+        &self,
+        shown: Option<&SecretString>,
+    ) -> Result<Option<Credential>, Refusal> {
+        let auth = &self.settings.auth;
+        if let AuthMode::None = auth.mode {
+            return Ok(None);
+        }
+        let shown = shown.or(auth.presented.as_ref());
+        let shown = shown.ok_or_else(|| Refusal::unauthenticated(MISSING))?.expose_secret();
+        match &auth.mode {
+            AuthMode::None => Ok(None),
+            AuthMode::Config(token) => {
+                let (shown, token) = (bare(shown).as_bytes(), token.expose_secret().as_bytes());
+                match bool::from(shown.ct_eq(token)) {
+                    true => Ok(Some(Credential::Static)),
+                    false => {
+                        Err(Refusal::unauthenticated("the token is not the one of the settings"))
+                    }
+                }
+            }
+            AuthMode::Header(tokens) => self.token(tokens, shown).await.map(Some),
+            AuthMode::ApiKey(keys) => self.api_key(keys, bare(shown)).await.map(Some),
+        }
+    }
+
+    pub(super) async fn token(&self, tokens: &Tokens, shown: &str) -> Result<Credential, Refusal> {
+        let book = &self.settings.budgeting.book;
+        let verified = self.token_keys(tokens)?.verify(shown, book, now());
+        let verified: Verified = verified.map_err(Refusal::unauthenticated)?;
+        let standing = self.till.ledger.standing(verified.id()).await.map_err(unavailable)?;
+        let ended = || Refusal::unauthenticated("the token was revoked, or its time is over");
+        match standing {
+            Standing { usable: true, delegation }
+                if verified.has_account() == delegation.is_some() =>
+            {
+                Ok(Credential::Token(verified, delegation))
+            }
+            _ => Err(ended()),
+        }
+    }
+
+    /// What signs and verifies tokens.
+    pub(super) fn token_keys(&self, tokens: &Tokens) -> Result<&TokenKeys, Refusal> {
+        match tokens.root_keys.is_empty() {
+            true => Ok(&self.till.seals.keys().map_err(unavailable)?.tokens),
+            false => Ok(self.root_keys.get_or_init(|| {
+                let key = |text: &SecretString| Key::of_text(text.expose_secret());
+                TokenKeys::of_keys(&tokens.root_keys.iter().map(key).collect::<Vec<_>>())
+            })),
+        }
+    }
+
+    async fn api_key(&self, keys: &[ApiKey], shown: &str) -> Result<Credential, Refusal> {
+        let digest = auth::digest(shown);
+        let of_settings = auth::find_key(keys, &digest).cloned();
+        let found = match of_settings {
+            Some(key) => Some(key),
+            None => self.till.ledger.api_key(digest).await.map_err(unavailable)?,
+        };
+        match found {
+            Some(key) if key.usable(now()) => Ok(Credential::ApiKey(key)),
+            Some(_) => {
+                Err(Refusal::unauthenticated("the API key was revoked, or its time is over"))
+            }
+            None => Err(Refusal::unauthenticated("the API key is not one of this gateway's")),
+        }
+    }
+
+    /// What the client's hook signed, which is good once.
+    async fn stamp(&self, text: &str, call: &CallDigest) -> Result<Stamped, Refusal> {
+        let refused = |why: String| Refusal::from(Unidentified::Stamp(why));
+        let key = &self.till.seals.keys().map_err(unavailable)?.stamps;
+        let stamped =
+            stamp::verify(text, key, call, now()).map_err(|bad| refused(bad.to_string()))?;
+        let first = self.till.ledger.first_time(stamped.digest(), stamped.until()).await;
+        match first.map_err(unavailable)? {
+            true => Ok(stamped),
+            false => Err(refused(REPLAYED.to_owned())),
+        }
+    }
+
+    /// The delegation that a handle stands for, if it may be used behind this principal. None if the
+    /// rules have an agent of that very name.
+    async fn handle(
+        &self,
+        text: &str,
+        credential: Option<&Credential>,
+    ) -> Result<Option<Delegation>, Refusal> {
+        let keys = self.till.seals.keys().map_err(unavailable)?;
+        let found = self.till.ledger.by_handle(keys.handles.mac(text.as_bytes())).await;
+        let found = found.map_err(unavailable)?;
+        let principal = self.principal(credential.map(Credential::name).as_deref())?;
+        match found {
+            Some(Standing { usable: true, delegation: Some(delegation) })
+                if delegation.principal == Some(principal) =>
+            {
+                Ok(Some(delegation))
+            }
+            None if self.settings.rules.agents.contains_key(text) => Ok(None),
+            _ => Err(Refusal::HandleNotFound),
+        }
+    }
+
+    /// Who stands behind a call, whatever agent it names: a credential, or this process and the
+    /// client that started it. A keyed digest.
+    pub(super) fn principal(&self, credential: Option<&str>) -> Result<[u8; 32], Refusal> {
+        let text = match credential {
+            None => format!("process {:032x}", self.till.session),
+            Some(name) => format!("credential {name}"),
+        };
+        let keys = self.till.seals.keys().map_err(unavailable)?;
+        Ok(keys.handles.derive("principals").mac(text.as_bytes()))
+    }
+}
+
+const MISSING: &str = "the call shows no credential; it is read from `token` in the request's `_meta`, or from TOLLGATE_TOKEN in the environment of the client's entry for this gateway";
+
+const REPLAYED: &str =
+    "the signature on `agent_id` was used before; call again, and the client's hook signs anew";
+
+impl Snapshot {
+    /// A call does not carry its own credential to a server, wherever in its arguments that stands.
+    pub(super) fn keeps_its_credential(
+        &self,
+        shown: Option<&SecretString>,
+        args: &Map<String, Value>,
+    ) -> Result<(), Refusal> {
+        let auth = &self.settings.auth;
+        if let AuthMode::None = auth.mode {
+            return Ok(());
+        }
+        let Some(shown) = shown.or(auth.presented.as_ref()) else { return Ok(()) };
+        let shown = bare(shown.expose_secret());
+        let holds = serde_json::to_string(args).is_ok_and(|text| text.contains(shown));
+        match holds && !shown.is_empty() {
+            true => Err(Refusal::arguments(
+                "execute_tool: `args` hold the credential of this call, which no server is sent; take it out",
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Now, in milliseconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A credential without its scheme.
+fn bare(shown: &str) -> &str {
+    match shown.split_once(' ') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => rest.trim(),
+        _ => shown.trim(),
+    }
+}
+
+/// Calls of nobody who can be told are not made; the log says why.
+fn unavailable(cause: Unavailable) -> Refusal {
+    tracing::error!("nobody can be identified, as the store or the key cannot be used: {cause}");
+    Refusal::LedgerUnavailable
+}

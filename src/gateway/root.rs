@@ -1,0 +1,66 @@
+//! The root token: whoever starts a gateway gets one, if the settings ask for it.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
+
+use super::{Gateway, identify::now};
+use crate::domain::{
+    auth::AuthMode,
+    caveat::Caveat,
+    identity::Credential,
+    refusal::Refusal,
+    token::{Token, TokenId},
+};
+
+/// How long a root token lasts that is made at the start. The next start makes another.
+const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A token that may do everything that the rules allow.
+#[derive(Debug)]
+pub struct Root {
+    /// The token.
+    pub token: SecretString,
+    /// Names it.
+    pub id: TokenId,
+}
+
+impl Gateway {
+    /// The root token: the one of the settings, verified, or a new one; None if they ask for none.
+    ///
+    /// # Errors
+    /// A token of the settings that is not good here, or a key that cannot be read, in words.
+    pub async fn root_token(&self) -> Result<Option<Root>, String> {
+        let snapshot = self.current();
+        let AuthMode::Header(tokens) = &snapshot.settings.auth.mode else { return Ok(None) };
+        let words = |refusal: Refusal| match refusal {
+            Refusal::LedgerUnavailable => {
+                "no root token: the key or the store cannot be used".to_owned()
+            }
+            refusal => format!(
+                "auth.rootToken is not good here: {refusal}; make one with `tollgate token mint`"
+            ),
+        };
+        if let Some(token) = &tokens.root_token {
+            let shown = token.expose_secret();
+            let good = snapshot.token(tokens, shown).await;
+            return match good.map_err(words)? {
+                Credential::Token(verified, _) => {
+                    Ok(Some(Root { token: token.clone(), id: verified.id() }))
+                }
+                Credential::Static | Credential::ApiKey(_) => Ok(None),
+            };
+        }
+        if !tokens.auto_mint_root {
+            return Ok(None);
+        }
+        let keys = snapshot.token_keys(tokens).map_err(words)?;
+        let id = TokenId(Uuid::now_v7().as_u128());
+        let lasts = i64::try_from(LIFETIME.as_millis()).unwrap_or(i64::MAX);
+        let caveats = [Caveat::Expires(now().saturating_add(lasts))];
+        let book = &snapshot.settings.budgeting.book;
+        let token = Token::mint(keys, false, id, book, &caveats).map_err(|e| e.to_string())?;
+        Ok(Some(Root { token: token.text(), id }))
+    }
+}

@@ -1,0 +1,51 @@
+//! Keys for what the gateway signs and digests, derived from the installation's.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use crate::{
+    domain::{keyed::Key, token::TokenKeys},
+    store::{self, Unavailable},
+};
+
+/// The keys, read when one is first needed.
+#[derive(Debug)]
+pub(super) struct Seals {
+    /// Where the installation's key is.
+    state: Option<PathBuf>,
+    read: OnceLock<Keys>,
+}
+
+/// One key for each purpose.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// For digests of arguments.
+    pub(super) arguments: Key,
+    /// For digests of handles, and of whom they are bound to.
+    pub(super) handles: Key,
+    /// The installation's own, from which the key for signatures of a client's hook is derived.
+    pub(super) stamps: Key,
+    /// For tokens, where the settings give no key.
+    pub(super) tokens: TokenKeys,
+}
+
+impl Seals {
+    pub(super) fn new(state: Option<&Path>) -> Self {
+        Self { state: state.map(Path::to_owned), read: OnceLock::new() }
+    }
+
+    pub(super) fn keys(&self) -> Result<&Keys, Unavailable> {
+        if let Some(keys) = self.read.get() {
+            return Ok(keys);
+        }
+        let key = store::keys::key(self.state.as_deref())?;
+        Ok(self.read.get_or_init(|| Keys {
+            arguments: key.derive("arguments"),
+            handles: key.derive("handles"),
+            stamps: key.clone(),
+            tokens: TokenKeys::of_keys([&key]),
+        }))
+    }
+}
