@@ -24,6 +24,8 @@ mod credits_many;
 #[cfg(unix)]
 mod credits_mishaps;
 mod credits_modes;
+#[cfg(unix)]
+mod delegation_crash;
 mod delegation_store;
 mod downstream;
 mod facade;
@@ -67,5 +69,6 @@ mod store;
 mod store_faults;
 #[cfg(unix)]
 mod store_processes;
+mod store_versions;
 mod supervision;
 mod support;
