@@ -177,7 +177,8 @@ pub(super) fn revoke(
         }
         if !book.is_denied(token)? {
             book.deny(token)?;
-            book.append(Draft { event: Event::Revoke, ..draft })?;
+            let note = draft.note.clone().or(Some(format!("token {token}")));
+            book.append(Draft { event: Event::Revoke, note, ..draft })?;
         }
         Ok(Ok(Vec::new()))
     })

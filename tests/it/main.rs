@@ -27,6 +27,8 @@ mod credits_many;
 mod credits_mishaps;
 mod credits_modes;
 mod delegation;
+#[cfg(unix)]
+mod delegation_crash;
 mod delegation_store;
 mod downstream;
 mod facade;
@@ -72,5 +74,6 @@ mod store;
 mod store_faults;
 #[cfg(unix)]
 mod store_processes;
+mod store_versions;
 mod supervision;
 mod support;

@@ -124,6 +124,12 @@ enum Command {
         amount: u64,
         expires: Option<i64>,
     },
+    Cap {
+        id: u128,
+        from: usize,
+        to: usize,
+        limit: u64,
+    },
     Refund {
         id: u128,
         hold: u128,
@@ -170,6 +176,8 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(id, account, amount)| Command::Mint { id, account, amount }),
         4 => (id(), funded(), child(), amount(), select(vec![None, None, Some(5_000i64)])).prop_map(
             |(id, from, to, amount, expires)| Command::Carve { id, from, to, amount, expires }),
+        1 => (id(), funded(), child(), select(vec![3u64, 10]))
+            .prop_map(|(id, from, to, limit)| Command::Cap { id, from, to, limit }),
         2 => (id(), id(), select(vec![None, Some(1), Some(5)]))
             .prop_map(|(id, hold, amount)| Command::Refund { id, hold, amount }),
         1 => child().prop_map(|account| Command::Close { account }),
@@ -202,6 +210,10 @@ fn asked(command: &Command, now: i64) -> Option<(TransferId, Transfer)> {
             // Given as a moment: it must be the same when the command is repeated.
             let expires = expires.map(|after| (now / 10_000) * 10_000 + after);
             (TransferId(*id), Transfer::Carve { from, to, amount, expires })
+        }
+        Command::Cap { id, from, to, limit } => {
+            let (from, to, limit) = (account(*from), account(*to), credits(*limit));
+            (TransferId(*id), Transfer::Cap { from, to, limit, expires: None })
         }
         Command::Refund { id, hold, amount } => {
             let hold = HoldId(*hold).to_string();

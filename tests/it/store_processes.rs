@@ -27,23 +27,27 @@ use crate::{
     store_faults::{declared, works},
 };
 
-/// This binary again, as another process that runs one of the `as_a_child` tests.
 fn child(test: &str, dir: &Path, wrap: &[&str]) -> Command {
+    another_process(&format!("store_processes::{test}"), dir, wrap)
+}
+
+/// This binary again, as another process that runs one of the `as_a_child` tests.
+pub fn another_process(test: &str, dir: &Path, wrap: &[&str]) -> Command {
     let me = std::env::current_exe().unwrap();
     let mut words = wrap.to_vec();
     words.push(me.to_str().unwrap());
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).args([&format!("store_processes::{test}"), "--exact", "--nocapture"]);
+    command.args(&words[1..]).args([test, "--exact", "--nocapture"]);
     command.env("TOLLGATE_CHILD", dir).stdout(Stdio::piped()).stderr(Stdio::inherit());
     command
 }
 
-fn as_a_child() -> Option<PathBuf> {
+pub fn as_a_child() -> Option<PathBuf> {
     std::env::var_os("TOLLGATE_CHILD").map(PathBuf::from)
 }
 
 /// What a child says, a line each, after the word that marks it.
-fn said(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+pub fn said(child: &mut Child) -> impl Iterator<Item = String> + use<> {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     lines.map_while(Result::ok).filter_map(|line| {
         // The harness may have begun the line.
@@ -58,19 +62,19 @@ fn all_said(child: &mut Child) -> String {
     said.concat()
 }
 
-fn say(text: &str) {
+pub fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "said {text}").unwrap();
     out.flush().unwrap();
 }
 
 /// Ids that no other process uses.
-fn own_ids() -> impl Iterator<Item = u128> {
+pub fn own_ids() -> impl Iterator<Item = u128> {
     let process = u128::from(std::process::id()) << 64;
     (0..).map(move |n| process | n)
 }
 
-fn shared(dir: &Path) -> Sqlite {
+pub fn shared(dir: &Path) -> Sqlite {
     let (path, keys) = (dir.join("ledger.db"), Some(dir.to_owned()));
     Sqlite::new(Place { path, keys, durability: Default::default() }, wall_clock())
 }

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Open;
 use crate::{
-    domain::{auth::ApiKey, delegation::Delegation, ledger::AccountId, token::TokenId},
+    domain::{auth::ApiKey, delegation::Delegation, token::TokenId},
     store::{Failure, credentials::Credentials},
 };
 
 #[derive(Default)]
 pub(super) struct Kept {
-    delegations: BTreeMap<AccountId, Delegation>,
+    delegations: BTreeMap<TokenId, Delegation>,
+    /// Which of them has a handle.
+    handles: BTreeMap<[u8; 32], TokenId>,
     denied: BTreeSet<TokenId>,
     /// What was shown, and when it may be forgotten.
     shown: BTreeMap<[u8; 32], i64>,
@@ -19,23 +21,25 @@ pub(super) struct Kept {
 
 impl Credentials for Open<'_> {
     fn delegation(&mut self, token: TokenId) -> Result<Option<Delegation>, Failure> {
-        let mut all = self.kept.credentials.delegations.values();
-        Ok(all.find(|delegation| delegation.token == token).cloned())
+        Ok(self.kept.credentials.delegations.get(&token).cloned())
     }
 
     fn delegation_by_handle(&mut self, handle: &[u8; 32]) -> Result<Option<Delegation>, Failure> {
-        let mut all = self.kept.credentials.delegations.values();
         // The digest is keyed: how long the search takes says nothing of the handle.
-        Ok(all.find(|delegation| delegation.handle.as_ref() == Some(handle)).cloned())
+        let Kept { delegations, handles, .. } = &self.kept.credentials;
+        Ok(handles.get(handle).and_then(|token| delegations.get(token)).cloned())
     }
 
     fn delegations(&mut self) -> Result<Vec<Delegation>, Failure> {
-        Ok(self.kept.credentials.delegations.values().cloned().collect())
+        let mut all: Vec<_> = self.kept.credentials.delegations.values().cloned().collect();
+        all.sort_by(|a, b| a.account.cmp(&b.account));
+        Ok(all)
     }
 
     fn add_delegation(&mut self, delegation: &Delegation) -> Result<(), Failure> {
-        let account = delegation.account.clone();
-        self.kept.credentials.delegations.insert(account, delegation.clone());
+        let Kept { delegations, handles, .. } = &mut self.kept.credentials;
+        handles.extend(delegation.handle.map(|handle| (handle, delegation.token)));
+        delegations.insert(delegation.token, delegation.clone());
         Ok(())
     }
 

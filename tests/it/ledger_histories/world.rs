@@ -311,10 +311,10 @@ impl World {
             && c.is_multiple_of(3)
         {
             to = there.id.clone();
-            if c % 9 != 0 {
+            if !c.is_multiple_of(9) {
                 from = self.model.accounts[there.parent.unwrap()].id.clone();
             }
-            if c % 4 != 0 {
+            if !c.is_multiple_of(4) {
                 limit = self.model.seen(self.model.find(&to).unwrap()).numbers[0];
             }
         }
