@@ -1,6 +1,8 @@
 //! What narrows a credential. A call must satisfy every caveat; none ever widens what another
 //! allows, whatever their order.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     call::{AgentId, ServerName, ToolName},
     credits::Credits,
@@ -8,7 +10,8 @@ use super::{
 };
 
 /// One restriction.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Caveat {
     /// Valid before this moment, in milliseconds since 1970.
     Expires(i64),
@@ -42,7 +45,7 @@ pub struct Refusing<'a> {
 }
 
 /// Caveats that all hold.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Caveats(pub Vec<Caveat>);
 
 impl Caveats {

@@ -43,7 +43,7 @@ impl Filter {
 }
 
 /// All events, for those who mistype one.
-const EVENTS: [Event; 11] = [
+const EVENTS: [Event; 14] = [
     Event::Hold,
     Event::Refusal,
     Event::Post,
@@ -55,6 +55,9 @@ const EVENTS: [Event; 11] = [
     Event::Refund,
     Event::Close,
     Event::Reload,
+    Event::Cap,
+    Event::Revoke,
+    Event::Key,
 ];
 
 const DECISIONS: [Decision; 4] =

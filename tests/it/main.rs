@@ -25,6 +25,7 @@ mod credits_many;
 #[cfg(unix)]
 mod credits_mishaps;
 mod credits_modes;
+mod delegation_store;
 mod downstream;
 mod facade;
 mod gateway_faults;
