@@ -177,7 +177,20 @@ fn settings_of_this_file_that_are_left_out_are_those_of_the_example() {
     assert_eq!(with.auth.mode.as_str(), without.auth.mode.as_str());
     let agent = "a".into();
     assert_eq!(with.rules.context_of(&agent), without.rules.context_of(&agent));
-    for key in ["limit:", "period:", "defaultUpstream:", "name:", "version:", "host:", "path:", "token:", "rootKey:", "autoMintRoot:", "rootToken:", "keys:"] {
+    for key in [
+        "limit:",
+        "period:",
+        "defaultUpstream:",
+        "name:",
+        "version:",
+        "host:",
+        "path:",
+        "token:",
+        "rootKey:",
+        "autoMintRoot:",
+        "rootToken:",
+        "keys:",
+    ] {
         assert!(EXAMPLE.contains(&format!("# {key}")), "{key} is not told of");
     }
     for text in ["", "# all of it is commented out\n", "budget:\ntools:\n"] {
