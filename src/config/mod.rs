@@ -276,7 +276,13 @@ fn identities(
         None if rules_exist => Mode::Asserted,
         None => Mode::SingleUser,
     };
-    Identities { mode, deny_on_missing_agent: rules.deny_on_missing_agent, default_agent }
+    Identities {
+        mode,
+        deny_on_missing_agent: rules.deny_on_missing_agent,
+        default_agent,
+        stamped_only: rules.stamped_only,
+        unstamped_agent: rules.unstamped_agent.take(),
+    }
 }
 
 fn warn_about_default_agent(

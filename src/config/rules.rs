@@ -22,6 +22,10 @@ use crate::domain::{
 pub(super) struct Loaded {
     pub(super) rules: Rules,
     pub(super) deny_on_missing_agent: bool,
+    /// Whether only a stamp says who calls.
+    pub(super) stamped_only: bool,
+    /// Whose calls those without a stamp are then.
+    pub(super) unstamped_agent: Option<AgentId>,
     /// How tokens are counted, if the rules say.
     pub(super) encoding: Option<Encoding>,
     pub(super) warnings: Vec<String>,
@@ -34,6 +38,8 @@ impl Default for Loaded {
         Self {
             rules: Rules::for_single_user(),
             deny_on_missing_agent: false,
+            stamped_only: false,
+            unstamped_agent: None,
             encoding: None,
             warnings: Vec::new(),
             secrets: Vec::new(),
@@ -164,9 +170,16 @@ pub(super) fn patterns(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<Pattern> {
 }
 
 fn defaults(at: &At<'_>, reader: &mut Reader<'_>, loaded: &mut Loaded) {
-    let known = ["deny_on_missing_agent", "precedence", "explain_denials", "context"];
-    let later = ["identity", "unstamped_agent"];
-    let Some(object) = reader.object(at, &known, &later) else { return };
+    let known = [
+        "deny_on_missing_agent",
+        "precedence",
+        "explain_denials",
+        "context",
+        "identity",
+        "unstamped_agent",
+    ];
+    let Some(object) = reader.object(at, &known, &[]) else { return };
+    stamps(at, &object, reader, loaded);
     if let Some(flag) = object.get("deny_on_missing_agent").and_then(|at| reader.flag(&at)) {
         loaded.deny_on_missing_agent = flag;
     }
@@ -180,6 +193,28 @@ fn defaults(at: &At<'_>, reader: &mut Reader<'_>, loaded: &mut Loaded) {
     if let Some(at) = object.get("context") {
         (loaded.rules.context, loaded.encoding) = context_of_all(&at, reader);
     }
+}
+
+/// Whether only stamps say who calls, and whose the other calls are.
+fn stamps(at: &At<'_>, defaults: &Object<'_>, reader: &mut Reader<'_>, loaded: &mut Loaded) {
+    let choices = [("asserted", false), ("stamped", true)];
+    if let Some(stamped) = defaults.get("identity").and_then(|at| reader.choice(&at, &choices)) {
+        loaded.stamped_only = stamped;
+    }
+    let Some(of) = defaults.get("unstamped_agent") else {
+        if loaded.stamped_only {
+            reader.warn(at, "has `identity: stamped` but no `unstamped_agent`: every call without a stamp is refused");
+        }
+        return;
+    };
+    let Some(name) = reader.text(&of) else { return };
+    let agent = AgentId::from(name.as_str());
+    if !loaded.stamped_only {
+        reader.warn(&of, "is never used: only `identity: stamped` asks for stamps");
+    } else if !loaded.rules.agents.contains_key(&agent) {
+        reader.warn(&of, &format!("is `{agent}`, which has no rules: calls without a stamp fail"));
+    }
+    loaded.unstamped_agent = Some(agent);
 }
 
 /// What an agent may spend.

@@ -90,8 +90,13 @@ fn check(rules: &Value, checked: &Rules, [agent, server, tool]: [&str; 3]) -> Te
 
 /// A caller for each agent of the rules; everybody else is refused, always.
 fn caller(rules: &Value, checked: &Rules, agent: &str) -> Result<Option<Caller>, TestCaseError> {
-    let identities =
-        Identities { mode: Mode::Asserted, deny_on_missing_agent: false, default_agent: None };
+    let identities = Identities {
+        mode: Mode::Asserted,
+        deny_on_missing_agent: false,
+        default_agent: None,
+        stamped_only: false,
+        unstamped_agent: None,
+    };
     let caller = identities.identify(Some(agent), checked);
     match rules["agents"].get(agent) {
         Some(_) => {
