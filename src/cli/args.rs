@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{Exit, audit::AuditArgs, budget::BudgetArgs, usage::UsageArgs};
+use super::{Exit, audit::AuditArgs, budget::BudgetArgs, hook::HookArgs, usage::UsageArgs};
 use crate::config::Options;
 
 /// The gateway between AI agents and their MCP servers.
@@ -119,6 +119,9 @@ pub(super) enum Command {
     /// Read the records of what was decided and what moved, and verify them
     #[command(subcommand, after_help = OF_AUDIT)]
     Audit(AuditArgs),
+    /// Sign who calls, within a client that runs this before each call
+    #[command(subcommand)]
+    Hook(HookArgs),
     /// Run one server and end its whole process tree with the gateway (used by the gateway itself)
     #[command(hide = true)]
     Supervise(SuperviseArgs),

@@ -7,6 +7,7 @@ mod call;
 mod check;
 mod demo;
 mod explain;
+mod hook;
 mod logging;
 mod output;
 mod records;
@@ -73,6 +74,7 @@ pub fn main() -> Exit {
         Some(Command::Budget(budget)) => budget::run(&cli.settings, &budget, &output),
         Some(Command::Usage(usage)) => usage::run(&cli.settings, &usage, &output),
         Some(Command::Audit(audit)) => audit::run(&cli.settings, &audit, &output),
+        Some(Command::Hook(hook)) => hook::run(&hook, &output),
         Some(Command::Demo) => demo::run(&output),
         Some(Command::Supervise(supervise)) => Ok(supervise.run()),
     };
