@@ -4,7 +4,9 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{Exit, audit::AuditArgs, budget::BudgetArgs, keys::KeysArgs, usage::UsageArgs};
+use super::{
+    Exit, audit::AuditArgs, budget::BudgetArgs, hook::HookArgs, keys::KeysArgs, usage::UsageArgs,
+};
 use crate::config::Options;
 
 /// The gateway between AI agents and their MCP servers.
@@ -132,6 +134,9 @@ pub(super) enum Command {
     /// Make, list and take back API keys (`auth.mode: api-key`)
     #[command(subcommand, after_help = OF_KEYS)]
     Keys(KeysArgs),
+    /// Sign who calls, within a client that runs this before each call
+    #[command(subcommand)]
+    Hook(HookArgs),
     /// Run one server and end its whole process tree with the gateway (used by the gateway itself)
     #[command(hide = true)]
     Supervise(SuperviseArgs),

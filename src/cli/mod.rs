@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod explain;
 mod keys;
+mod hook;
 mod logging;
 mod output;
 mod records;
@@ -75,6 +76,7 @@ pub fn main() -> Exit {
         Some(Command::Usage(usage)) => usage::run(&cli.settings, &usage, &output),
         Some(Command::Audit(audit)) => audit::run(&cli.settings, &audit, &output),
         Some(Command::Keys(keys)) => keys::run(&cli.settings, &keys, &output),
+        Some(Command::Hook(hook)) => hook::run(&hook, &output),
         Some(Command::Demo) => demo::run(&output),
         Some(Command::Supervise(supervise)) => Ok(supervise.run()),
     };

@@ -297,7 +297,7 @@ fn identities(
         deny_on_missing_agent: rules.deny_on_missing_agent,
         default_agent,
         stamped_only: rules.stamped_only,
-        unstamped_agent: rules.unstamped_agent.clone(),
+        unstamped_agent: rules.unstamped_agent.take(),
     }
 }
 

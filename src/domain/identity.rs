@@ -21,10 +21,11 @@ pub struct Identities {
     pub deny_on_missing_agent: bool,
     /// The agent for calls without an id (`GATEWAY_DEFAULT_AGENT`); unset and empty are the same.
     pub default_agent: Option<AgentId>,
-    /// Whether only ids are believed that the client's hook signed (`defaults.identity: stamped`).
+    /// Whether only a stamp says who calls (`defaults.identity: stamped`); any other id, and none,
+    /// is then the call of `unstamped_agent`.
     pub stamped_only: bool,
-    /// The agent for calls whose id is not signed, where only signed ones are believed
-    /// (`defaults.unstamped_agent`).
+    /// The agent for calls without a stamp where only a stamp says who calls
+    /// (`defaults.unstamped_agent`); without it, they are refused.
     pub unstamped_agent: Option<AgentId>,
 }
 

@@ -122,6 +122,11 @@ impl Stamp {
         Self { claim: is_handle(handle).then(|| handle.to_owned()), ..self }
     }
 
+    /// Whether a stamp that was verified says the same agent and instance.
+    pub fn is_of(&self, stamped: &Stamped) -> bool {
+        self.agent == stamped.agent && self.instance.as_deref() == stamped.instance()
+    }
+
     /// The stamp for a call, by the installation's key.
     pub fn sign(&self, key: &Key, call: &CallDigest) -> String {
         let said = [

@@ -36,6 +36,8 @@ mod gateway_faults;
 mod gateway_file;
 #[cfg(unix)]
 mod gateway_live;
+mod hook;
+mod hook_install;
 mod hostile;
 mod http;
 mod http_faults;

@@ -5,6 +5,10 @@
 use std::{fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
+use tollgate::{
+    config::{self, Environment, Options},
+    domain::call::AgentId,
+};
 
 use crate::support::{Client, Setup, json_in, refusal, scripted, text, tollgate};
 
@@ -403,5 +407,40 @@ fn json_as_editors_write_it_is_read() {
         let setup = Setup::new(json!({}), None);
         fs::write(setup.path().join(".mcp.json"), document).unwrap();
         assert_eq!(sound(&setup)["servers"], json!(["s"]), "{document}");
+    }
+}
+
+#[test]
+fn who_calls_without_a_stamp_is_read_and_checked() {
+    let never_used = "`defaults.unstamped_agent` is never used";
+    for (defaults, stamped_only, unstamped, warning) in [
+        (json!({}), false, None, None),
+        (json!({"identity": "asserted"}), false, None, None),
+        (json!({"identity": "stamped", "unstamped_agent": "guest"}), true, Some("guest"), None),
+        (json!({"identity": "stamped"}), true, None, Some("every call without a stamp is refused")),
+        (
+            json!({"unstamped_agent": "nobody", "identity": "stamped"}),
+            true,
+            Some("nobody"),
+            Some("`defaults.unstamped_agent` is `nobody`, which has no rules"),
+        ),
+        (json!({"unstamped_agent": "guest"}), false, Some("guest"), Some(never_used)),
+        (
+            json!({"identity": "asserted", "unstamped_agent": "nobody"}),
+            false,
+            Some("nobody"),
+            Some(never_used),
+        ),
+    ] {
+        let rules = json!({"agents": {"guest": {}}, "defaults": defaults});
+        let setup = Setup::new(json!({}), Some(&rules));
+        let found = warnings(&setup);
+        assert_eq!(found.lines().count(), warning.iter().count(), "{defaults}: {found}");
+        assert!(warning.is_none_or(|words| found.contains(words)), "{defaults}: {found}");
+
+        let options = Options { config_dir: Some(setup.path().into()), ..Options::default() };
+        let identities = config::load(&options, &Environment::default()).unwrap().identities;
+        assert_eq!(identities.stamped_only, stamped_only, "{defaults}");
+        assert_eq!(identities.unstamped_agent.as_ref().map(AgentId::as_str), unstamped);
     }
 }

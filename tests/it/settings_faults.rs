@@ -158,10 +158,6 @@ fn keys_that_are_not_built_are_refused_by_name() {
         let says = format!("`agents.a.{key}` is not supported by this version");
         check(RULES, &text, &format!("\"{key}\""), &says);
     }
-    for key in ["identity", "unstamped_agent"] {
-        let text = format!(r#"{{"agents": {{}}, "defaults": {{"{key}": "x"}}}}"#);
-        check(RULES, &text, &format!("\"{key}\""), &format!("`defaults.{key}` is not supported"));
-    }
 }
 
 #[test]
@@ -232,6 +228,8 @@ fn faulty_defaults_are_told_with_their_place() {
             "\"yes\"",
             "must be true or false (it is a string)",
         ),
+        (r#"{"identity": "signed"}"#, "\"signed\"", "must be \"asserted\" or \"stamped\""),
+        (r#"{"unstamped_agent": 1}"#, "1", "must be a string"),
         (r#"{"deny_on_missing_agent": 1}"#, "1", "must be true or false"),
         (r#"{"explain_denials": []}"#, "[]", "must be true or false"),
         (r#"{"precedence": "first"}"#, "\"first\"", "must be \"specific-first\" or \"deny-first\""),

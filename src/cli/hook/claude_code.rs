@@ -1,0 +1,227 @@
+//! Answers one PreToolUse event of Claude Code.
+//!
+//! Whatever goes wrong, the call is left without a stamp: it can lose rights by that, and never
+//! gains any.
+
+use std::{
+    io::{self, Read as _},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Map, Value, json};
+
+use super::ClaudeCodeArgs;
+use crate::{
+    cli::{
+        Exit,
+        output::{Output, note},
+        session,
+    },
+    config::Environment,
+    domain::{
+        call::AgentId,
+        keyed::Key,
+        stamp::{CallDigest, Stamp, is_stamp, verify},
+    },
+    store::keys,
+};
+
+/// The tools of the facade whose calls name an agent.
+pub(super) const TOOLS: [&str; 3] = ["list_servers", "get_server_tools", "execute_tool"];
+
+/// An event is read up to this length.
+const LONGEST_EVENT: u64 = 16 << 20;
+
+/// What of an event matters here; there is more in it, and there may come more.
+#[derive(Deserialize)]
+struct Event {
+    hook_event_name: String,
+    #[serde(default)]
+    tool_name: String,
+    #[serde(default)]
+    tool_input: Value,
+    /// The subagent that calls, if it is one: each has its own.
+    agent_id: Option<String>,
+    /// What kind of subagent that is. A main thread may have one as well.
+    agent_type: Option<String>,
+    prompt_id: Option<IgnoredAny>,
+    effort: Option<IgnoredAny>,
+    mcp_server: Option<IgnoredAny>,
+}
+
+impl Event {
+    /// Whether the client would have said so if this were a subagent's. It does since 2.1.64; the
+    /// event has no version, but these members came later (2.1.196, 2.1.133, 2.1.274).
+    fn tells_subagents_apart(&self) -> bool {
+        self.prompt_id.is_some() || self.effort.is_some() || self.mcp_server.is_some()
+    }
+}
+
+/// Reads the event, and answers it.
+pub(super) fn answer(args: &ClaudeCodeArgs, output: &Output) -> Exit {
+    let found = read().and_then(|event| {
+        let Some(call) = Call::of(&event) else { return Ok(None) };
+        call.stamped(args).or_else(|why| {
+            let why = format!("this call has no stamp: {why}");
+            match call.names_a_stamp() {
+                // One that the model found somewhere, and that may be good.
+                true => {
+                    note(&format!("tollgate hook: {why}"));
+                    Ok(Some(call.without_id(args)))
+                }
+                false => Err(why),
+            }
+        })
+    });
+    match found {
+        Ok(Some(answer)) => {
+            output.line(&answer.to_string());
+            Exit::Done
+        }
+        Ok(None) => Exit::Done,
+        // The client shows this to its user, and goes on with the call as it is.
+        Err(why) => {
+            note(&format!("tollgate hook: {why}"));
+            Exit::Failed
+        }
+    }
+}
+
+fn read() -> Result<Event, String> {
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().take(LONGEST_EVENT + 1).read_to_end(&mut bytes);
+    let length = read.map_err(|error| format!("the event cannot be read: {error}"))?;
+    if length as u64 > LONGEST_EVENT {
+        return Err("the event is longer than 16 MiB".into());
+    }
+    serde_json::from_slice(&bytes).map_err(|error| {
+        format!(
+            "standard input is no event of a hook ({error}); Claude Code runs this command itself"
+        )
+    })
+}
+
+/// A call of one of the gateway's tools that is about to be made.
+struct Call<'a> {
+    event: &'a Event,
+    input: &'a Map<String, Value>,
+    digest: CallDigest,
+}
+
+impl<'a> Call<'a> {
+    /// None if the event is of something else.
+    fn of(event: &'a Event) -> Option<Self> {
+        let name = event.tool_name.strip_prefix("mcp__")?;
+        let (_, tool) = name.rsplit_once("__").filter(|(_, tool)| TOOLS.contains(tool))?;
+        let (Value::Object(input), "PreToolUse") = (&event.tool_input, &*event.hook_event_name)
+        else {
+            return None;
+        };
+        Some(Self { event, input, digest: CallDigest::of(tool, input) })
+    }
+
+    fn named(&self) -> Option<&str> {
+        self.input.get("agent_id").and_then(Value::as_str)
+    }
+
+    fn names_a_stamp(&self) -> bool {
+        self.named().is_some_and(is_stamp)
+    }
+
+    /// Who calls: on the main thread the one that it was set to be, whatever its type.
+    fn agent(&self, args: &ClaudeCodeArgs) -> Result<AgentId, String> {
+        if self.event.agent_id.is_none() {
+            return match self.event.tells_subagents_apart() {
+                true => Ok(args.main.clone()),
+                false => Err("this version of Claude Code may not tell subagents from the main thread; use 2.1.196 or later".into()),
+            };
+        }
+        let Some(kind) = self.event.agent_type.as_deref() else {
+            return Err("the event does not say of which type the subagent is".into());
+        };
+        match AgentId::is_well_formed(kind) {
+            true => Ok(kind.into()),
+            false => Err(format!(
+                "the subagent's type {kind:?} cannot name an agent: 1 to 128 of letters, digits, `_`, `.`, `:`, `-`"
+            )),
+        }
+    }
+
+    /// The answer that stamps the call; None if it has a good stamp.
+    fn stamped(&self, args: &ClaudeCodeArgs) -> Result<Option<Value>, String> {
+        let key = key()?;
+        let agent = self.agent(args)?;
+        let now = now()?;
+        let mut stamp = Stamp::new(agent, now, random()?).ok_or("the agent has no good name")?;
+        if let Some(instance) = &self.event.agent_id {
+            stamp = stamp.of_instance(instance);
+        }
+        if args.deny_wrong_id {
+            if self.is_stamped(&stamp, &key, now) {
+                return Ok(None);
+            }
+            // The denied attempt's handle is in the stamp that the model is told to repeat.
+            stamp = stamp.claiming(self.named().unwrap_or_default());
+            return Ok(Some(refusing(&format!(
+                "this call must say who calls: call again, with exactly the same arguments but for agent_id, which must be `{}`",
+                stamp.sign(&key, &self.digest)
+            ))));
+        }
+        let text = stamp.claiming(self.named().unwrap_or_default()).sign(&key, &self.digest);
+        Ok(Some(self.changed(Some(text))))
+    }
+
+    /// Whether the call names a good stamp of just this caller.
+    fn is_stamped(&self, stamp: &Stamp, key: &Key, now: i64) -> bool {
+        let named = self.named().and_then(|text| verify(text, key, &self.digest, now).ok());
+        named.is_some_and(|named| stamp.is_of(&named))
+    }
+
+    /// The answer that takes away the id.
+    fn without_id(&self, args: &ClaudeCodeArgs) -> Value {
+        match args.deny_wrong_id {
+            true => refusing("who makes this call is not known; call again without agent_id"),
+            false => self.changed(None),
+        }
+    }
+
+    /// The answer by which the call is made with another id. It says nothing of whether it is made.
+    fn changed(&self, id: Option<String>) -> Value {
+        let mut input = self.input.clone();
+        match id {
+            Some(id) => drop(input.insert("agent_id".into(), id.into())),
+            None => drop(input.shift_remove("agent_id")),
+        }
+        json!({"hookSpecificOutput": {"hookEventName": "PreToolUse", "updatedInput": input}})
+    }
+}
+
+fn refusing(reason: &str) -> Value {
+    json!({"hookSpecificOutput": {
+        "hookEventName": "PreToolUse",
+        "permissionDecision": "deny",
+        "permissionDecisionReason": reason,
+    }})
+}
+
+fn key() -> Result<Key, String> {
+    let places = session::places(&Environment::of_process());
+    let Some(state) = places.state else {
+        return Err("neither HOME nor XDG_STATE_HOME says where the key is".into());
+    };
+    keys::key(Some(&state)).map_err(|error| error.to_string())
+}
+
+fn now() -> Result<i64, String> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    let now = since.and_then(|since| i64::try_from(since.as_millis()).ok());
+    now.ok_or_else(|| "the clock is before 1970".into())
+}
+
+fn random() -> Result<[u8; 9], String> {
+    let mut bytes = [0; 9];
+    let filled = getrandom::fill(&mut bytes);
+    filled.map_err(|error| format!("the system has no random numbers: {error}"))?;
+    Ok(bytes)
+}

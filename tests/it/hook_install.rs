@@ -1,0 +1,161 @@
+//! `tollgate hook claude-code --install`: the client's settings get the hook, and lose nothing.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::{
+    hook::{Home, Outcome, event_of, outcome},
+    support::tollgate,
+};
+
+fn settings(home: &Home) -> PathBuf {
+    home.0.path().join(".claude/settings.json")
+}
+
+/// The settings that the hook was added to.
+fn written(home: &Home) -> Value {
+    serde_json::from_str(&fs::read_to_string(settings(home)).unwrap()).unwrap()
+}
+
+fn backups(home: &Home) -> Vec<PathBuf> {
+    let dir = settings(home).parent().unwrap().to_owned();
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> = files.filter(|path| *path != settings(home)).collect();
+    found.sort();
+    found
+}
+
+fn install(home: &Home, args: &[&str]) -> Outcome {
+    outcome(home.begin(&[&["--install"], args].concat(), b""))
+}
+
+fn put(home: &Home, text: &str) {
+    fs::create_dir_all(settings(home).parent().unwrap()).unwrap();
+    fs::write(settings(home), text).unwrap();
+}
+
+#[test]
+fn installed_hook_answers_as_its_command_says() {
+    let home = Home::new();
+    let done = install(&home, &["--main", "lead"]);
+    assert_eq!((done.status, done.stderr.as_str()), (0, ""), "{}", done.stdout);
+    assert!(backups(&home).is_empty());
+    let added = written(&home);
+    let entry = &added["hooks"]["PreToolUse"][0];
+    assert_eq!(entry["matcher"], "mcp__.*__(list_servers|get_server_tools|execute_tool)");
+    let printed = outcome(home.begin(&["--print", "--main", "lead"], b""));
+    assert_eq!(serde_json::from_str::<Value>(&printed.stdout).unwrap(), added);
+
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(entry["hooks"][0]["command"].as_str().unwrap());
+    shell.env("HOME", home.0.path()).env("XDG_STATE_HOME", home.0.path().join("state"));
+    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = shell.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(event_of("main").to_string().as_bytes()).unwrap();
+    assert_eq!(home.stamped(&outcome(child)).agent().as_str(), "lead");
+}
+
+#[test]
+fn installation_keeps_everything_else_and_a_copy() {
+    let home = Home::new();
+    let before = r#"{"z": 1.50, "a": "é", "hooks": {"Stop": [], "PreToolUse": [
+        {"matcher": "Bash", "hooks": [{"type": "command", "command": "check"}]}]}, "b": 1e400}"#;
+    put(&home, before);
+    assert_eq!(install(&home, &[]).status, 0);
+    let first = fs::read_to_string(settings(&home)).unwrap();
+    let compact = written(&home).to_string();
+    assert!(
+        compact.starts_with(
+            r#"{"z":1.50,"a":"é","hooks":{"Stop":[],"PreToolUse":[{"matcher":"Bash","#
+        ),
+        "{compact}"
+    );
+    assert!(
+        compact.ends_with(r#","b":1e+400}"#) || compact.ends_with(r#","b":1e400}"#),
+        "{compact}"
+    );
+    assert_eq!(written(&home)["hooks"]["PreToolUse"].as_array().unwrap().len(), 2);
+    assert_eq!(backups(&home).len(), 1);
+    assert_eq!(fs::read_to_string(&backups(&home)[0]).unwrap(), before);
+
+    // Again: nothing to do.
+    let again = install(&home, &[]);
+    assert!(again.stdout.contains("already"), "{}", again.stdout);
+    assert_eq!(fs::read_to_string(settings(&home)).unwrap(), first);
+    assert_eq!(backups(&home).len(), 1);
+
+    // With other options: changed where it is, with a copy of its own.
+    assert_eq!(install(&home, &["--main", "lead", "--deny-wrong-id"]).status, 0);
+    let entries = written(&home)["hooks"]["PreToolUse"].as_array().unwrap().clone();
+    assert_eq!(entries.len(), 2);
+    let command = entries[1]["hooks"][0]["command"].as_str().unwrap();
+    assert!(command.ends_with(" hook claude-code --main lead --deny-wrong-id"), "{command}");
+    let copies =
+        backups(&home).iter().map(|path| fs::read_to_string(path).unwrap()).collect::<Vec<_>>();
+    assert_eq!(copies.len(), 2);
+    assert!(copies.contains(&before.to_owned()) && copies.contains(&first));
+}
+
+#[test]
+fn settings_that_cannot_be_read_stay_as_they_are() {
+    for (before, says) in [
+        ("", "is not JSON"),
+        ("{\"a\": 1,}", "is not JSON"),
+        ("// mine\n{}", "is not JSON"),
+        ("[]", "the file is not an object"),
+        (r#"{"hooks": []}"#, "`hooks` is not an object"),
+        (r#"{"hooks": {"PreToolUse": {}}}"#, "`hooks.PreToolUse` is not a list"),
+    ] {
+        let home = Home::new();
+        put(&home, before);
+        let refused = install(&home, &[]);
+        assert_eq!((refused.status, refused.stdout.as_str()), (1, ""), "{before}");
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+        assert!(refused.stderr.contains("settings.json` was left as it is"), "{}", refused.stderr);
+        assert_eq!(fs::read_to_string(settings(&home)).unwrap(), before);
+        assert!(backups(&home).is_empty());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn settings_keep_their_place_and_their_permissions() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let home = Home::new();
+    put(&home, "{}");
+    let kept = home.0.path().join("dotfiles.json");
+    fs::rename(settings(&home), &kept).unwrap();
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o640)).unwrap();
+    symlink(&kept, settings(&home)).unwrap();
+    assert_eq!(install(&home, &[]).status, 0);
+    assert!(fs::symlink_metadata(settings(&home)).unwrap().is_symlink());
+    assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o640);
+    assert!(written(&home).get("hooks").is_some());
+
+    let elsewhere = home.0.path().join("else/where.json");
+    let place = elsewhere.to_str().unwrap();
+    assert_eq!(install(&home, &["--settings", place]).status, 0);
+    assert_eq!(fs::metadata(&elsewhere).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[cfg(unix)]
+#[test]
+fn place_with_blanks_and_quotes_can_be_run() {
+    let home = Home::new();
+    let odd = home.0.path().join("it's a place");
+    fs::create_dir(&odd).unwrap();
+    fs::copy(tollgate(), odd.join("tollgate")).unwrap();
+    let mut command = Command::new(odd.join("tollgate"));
+    command.args(["hook", "claude-code", "--print"]).env("HOME", home.0.path());
+    let printed = command.output().unwrap();
+    let snippet: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    let command = snippet["hooks"]["PreToolUse"][0]["hooks"][0]["command"].as_str().unwrap();
+    let ran = Command::new("sh").args(["-c", &format!("{command} --help")]).output().unwrap();
+    assert!(ran.status.success(), "{command}: {}", String::from_utf8_lossy(&ran.stderr));
+}
