@@ -1,9 +1,12 @@
 //! What narrows a credential. A call must satisfy every caveat; none ever widens what another
 //! allows, whatever their order.
 
+use std::fmt;
+
 use super::{
     call::{AgentId, ServerName, ToolName},
     credits::Credits,
+    period::timestamp,
     scope::Scope,
 };
 
@@ -30,6 +33,24 @@ pub enum Caveat {
     Ceiling(Credits),
     /// Belongs to this tenant.
     Tenant(String),
+}
+
+/// In words, for people.
+impl fmt::Display for Caveat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expires(at) => write!(f, "expires at {}", timestamp(*at)),
+            Self::Servers(servers) => write!(f, "only servers {servers}"),
+            Self::Tools(tools) => write!(f, "only tools {tools}"),
+            Self::Except(tools) => write!(f, "no tools {tools}"),
+            Self::Agent(agent) => write!(f, "acts as agent {agent}"),
+            Self::MostCost(most) => write!(f, "no call costs more than {most}"),
+            Self::Depth(depth) => write!(f, "may be delegated {depth} levels further"),
+            Self::MostDelegated(most) => write!(f, "no delegation is given more than {most}"),
+            Self::Ceiling(most) => write!(f, "all calls together cost no more than {most}"),
+            Self::Tenant(tenant) => write!(f, "belongs to tenant {tenant}"),
+        }
+    }
 }
 
 /// The first caveat that refuses, by its place.

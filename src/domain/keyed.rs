@@ -1,7 +1,7 @@
 //! Keys, and digests that nobody makes without one (HMAC-SHA-256, RFC 2104).
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 /// A secret of 256 bits.
 #[derive(Clone)]
@@ -11,6 +11,12 @@ impl Key {
     /// A key of these bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// The key that a text stands for: 64 hexadecimal digits are its bytes; of any other text, its
+    /// SHA-256 is the key.
+    pub fn of_text(text: &str) -> Self {
+        Self(unhex(text).unwrap_or_else(|| Sha256::digest(text).into()))
     }
 
     /// The key for one purpose; who has it cannot tell this one, or that for another purpose.
@@ -35,6 +41,18 @@ impl Key {
             mac.verify_slice(digest).is_ok()
         })
     }
+}
+
+/// The bytes of 64 hexadecimal digits.
+pub fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 impl std::fmt::Debug for Key {

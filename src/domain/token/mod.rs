@@ -1,0 +1,193 @@
+//! Tollgate tokens: what a caller shows, and what may be told of it.
+//!
+//! A token is a chain of keyed digests over a header and caveats. Who holds one can append a caveat
+//! without any key, since each digest is the key of the next; nobody can take one away, or change
+//! what stands before. It carries no credits: at most it names the account that pays.
+//!
+//! - [`wire`]: a token as bytes and text. [`keys`]: the keys that sign, and verification.
+
+pub mod keys;
+pub mod wire;
+
+use std::fmt;
+
+pub use keys::{TokenKeys, Unverified, Verified};
+use secrecy::SecretString;
+pub use wire::Unreadable;
+use wire::{Kid, Sealed};
+
+use super::{caveat::Caveat, keyed::Key};
+
+/// A token has at most this many caveats.
+pub const MOST_CAVEATS: usize = 32;
+/// The text of a token has at most this many bytes.
+pub const MOST_BYTES: usize = 4096;
+
+/// Names a token, and all that are made of it by narrowing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenId(pub u128);
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// A token as it reads: nothing of it is proven. [`TokenKeys::verify`] does that.
+#[derive(Clone)]
+pub struct Token {
+    header: Header,
+    caveats: Vec<Sealed>,
+    /// The last digest of the chain, which makes the token a secret.
+    tag: [u8; 32],
+}
+
+/// What stands before the caveats.
+#[derive(Clone)]
+struct Header {
+    kid: Kid,
+    has_account: bool,
+    id: TokenId,
+    book: String,
+}
+
+/// Why a token cannot be made, or narrowed so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// The ring is empty.
+    #[error("there is no key to sign tokens with")]
+    NoKey,
+    /// The name of the book does not fit.
+    #[error("the name of the settings' accounts is longer than 255 bytes")]
+    Book,
+    /// A caveat that cannot be written.
+    #[error("a token cannot say this: {0}")]
+    Caveat(String),
+    /// A ceiling where nothing could count it.
+    #[error(
+        "a ceiling needs a token with an account of its own: mint one with `--budget`, or limit what each call may cost"
+    )]
+    NoAccount,
+    /// Too many caveats.
+    #[error("a token has at most {MOST_CAVEATS} caveats; mint or delegate a new one instead")]
+    TooManyCaveats,
+    /// Too long.
+    #[error("a token has at most {MOST_BYTES} bytes; write shorter patterns, or mint a new one")]
+    TooLong,
+}
+
+impl Token {
+    /// Makes a token. The id must be random: its account is named by it.
+    ///
+    /// # Errors
+    /// What does not fit into a token.
+    pub fn mint(
+        keys: &TokenKeys,
+        has_account: bool,
+        id: TokenId,
+        book: &str,
+        caveats: &[Caveat],
+    ) -> Result<Self, Unfit> {
+        let (kid, key) = keys.signing().ok_or(Unfit::NoKey)?;
+        if book.len() > usize::from(u8::MAX) {
+            return Err(Unfit::Book);
+        }
+        let header = Header { kid, has_account, id, book: book.to_owned() };
+        let tag = key.mac(&header.signed());
+        let token = Self { header, caveats: Vec::new(), tag };
+        caveats.iter().try_fold(token, |token, caveat| token.narrow(caveat))
+    }
+
+    /// Reads a token, with or without `Bearer ` before it.
+    ///
+    /// # Errors
+    /// Text that is no token.
+    pub fn parse(text: &str) -> Result<Self, Unreadable> {
+        wire::parse(text)
+    }
+
+    /// The token with one restriction more. Takes no key.
+    ///
+    /// # Errors
+    /// What does not fit into a token, or would make it worthless.
+    pub fn narrow(mut self, caveat: &Caveat) -> Result<Self, Unfit> {
+        if self.caveats.len() >= MOST_CAVEATS {
+            return Err(Unfit::TooManyCaveats);
+        }
+        if matches!(caveat, Caveat::Ceiling(_)) && !self.header.has_account {
+            return Err(Unfit::NoAccount);
+        }
+        let sealed = Sealed::of(caveat).map_err(Unfit::Caveat)?;
+        self.tag = sealed.next(self.tag);
+        self.caveats.push(sealed);
+        match wire::text_length(&self) {
+            length if length > MOST_BYTES => Err(Unfit::TooLong),
+            _ => Ok(self),
+        }
+    }
+
+    /// The token itself, which is a secret.
+    pub fn text(&self) -> SecretString {
+        wire::text(self)
+    }
+
+    /// Its id.
+    pub fn id(&self) -> TokenId {
+        self.header.id
+    }
+
+    /// The name of the key that made it, in hexadecimal digits.
+    pub fn kid(&self) -> String {
+        super::record::hex(&self.header.kid)
+    }
+
+    /// Whether an account `token/<id>` pays for it; else it pays as its agent does.
+    pub fn has_account(&self) -> bool {
+        self.header.has_account
+    }
+
+    /// Whose accounts pay.
+    pub fn book(&self) -> &str {
+        &self.header.book
+    }
+
+    /// What it claims to be narrowed by.
+    ///
+    /// # Errors
+    /// The first caveat that this version cannot read.
+    pub fn caveats(&self) -> Result<Vec<Caveat>, Unverified> {
+        let read = |(index, sealed): (usize, &Sealed)| sealed.read(index);
+        self.caveats.iter().enumerate().map(read).collect()
+    }
+
+    /// The digests of the chain: that of the header, then one after each caveat.
+    fn chain(&self, key: &Key) -> Vec<[u8; 32]> {
+        let mut tags = Vec::with_capacity(self.caveats.len() + 1);
+        let mut tag = key.mac(&self.header.signed());
+        tags.push(tag);
+        for sealed in &self.caveats {
+            tag = sealed.next(tag);
+            tags.push(tag);
+        }
+        tags
+    }
+}
+
+/// Nothing that could be used.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({})", self.header.id)
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Header({})", self.id)
+    }
+}
