@@ -10,10 +10,11 @@ use super::{
     session,
 };
 use crate::domain::{
-    budget::Mode,
-    call::{Caller, ServerName, ToolName},
+    auth::AuthMode,
+    budget,
+    call::{Assurance, Caller, ServerName, ToolName},
     credits::Credits,
-    identity::Unidentified,
+    identity::{Mode, Unidentified},
     ledger::{
         AccountId, Declaration, Declared,
         declare::{Terms, account_of},
@@ -38,19 +39,17 @@ pub(super) fn run(
     Ok(if explained.verdict.allowed { Exit::Done } else { Exit::Refused })
 }
 
-/// The server that is built in.
-const BUILT_IN: &str = "gateway";
-
 /// All that can be said of a call before it is made.
 struct Explained<'a> {
     verdict: Verdict,
     configured: bool,
     /// The server is the gateway's own, which is free.
     built_in: bool,
+    identity: Identity,
     price: Price<'a>,
     /// The accounts that pay, from the caller's up; none if nobody is identified.
     accounts: Vec<Declared>,
-    mode: Mode,
+    mode: budget::Mode,
 }
 
 struct Verdict {
@@ -64,7 +63,7 @@ impl<'a> Explained<'a> {
         let server = ServerName::from(explain.server.as_str());
         let tool = ToolName::from(explain.tool.as_str());
         let caller = settings.identities.identify(Some(&explain.agent), &settings.rules);
-        let built_in = server.as_str() == BUILT_IN;
+        let built_in = server.is_built_in();
         let accounts = caller.as_ref().ok().filter(|_| !built_in);
         let accounts = accounts.map(|caller| paying(settings, caller));
         Self {
@@ -75,6 +74,7 @@ impl<'a> Explained<'a> {
                 false => settings.budgeting.tariff.price(&server, &tool),
             },
             built_in,
+            identity: Identity::of(settings, &explain.agent),
             mode: settings.budgeting.mode,
             verdict: decide(settings, caller, &server, &tool),
         }
@@ -99,6 +99,8 @@ impl<'a> Explained<'a> {
             "reason": verdict.reason,
             "rule": verdict.rule.as_ref().map(|rule| &rule.pointer),
             "says": verdict.rule.as_ref().map(|rule| &rule.says),
+            "assurance": self.identity.assurance,
+            "identity": self.identity.words,
             "server_configured": self.configured,
             "price": {"credits": price.cost, "entry": price.entry.map(|entry| entry.key())},
             "accounts": accounts,
@@ -117,6 +119,8 @@ impl<'a> Explained<'a> {
         if let Some(rule) = &verdict.rule {
             lines.push(format!("  rule     {} ({})", rule.pointer, rule.says));
         }
+        let Identity { assurance, words } = &self.identity;
+        lines.push(format!("  identity {assurance}: {words}"));
         let unit = if price.cost == Credits::ONE { "credit" } else { "credits" };
         let place = match price.entry {
             Some(entry) => format!("tools.costs `{}`", entry.key()),
@@ -134,6 +138,59 @@ impl<'a> Explained<'a> {
             lines.push(format!("  note     server `{server}` is not configured"));
         }
         lines
+    }
+}
+
+/// What it takes to act as an agent.
+struct Identity {
+    /// The word that records of its calls have.
+    assurance: &'static str,
+    words: String,
+}
+
+impl Identity {
+    fn of(settings: &Settings, agent: &str) -> Self {
+        let token = |words: String| Self { assurance: "token", words };
+        match &settings.auth.mode {
+            AuthMode::None => Self::unproven(settings, agent),
+            AuthMode::Config(_) => token(format!(
+                "calls must show the token of `auth.token`, and may then name `{agent}`"
+            )),
+            AuthMode::Header(_) => {
+                token(format!("calls must show a Tollgate token that lets them act as `{agent}`"))
+            }
+            AuthMode::ApiKey(keys) => {
+                let named = keys.iter().filter(|key| key.may_act_as(&agent.into()));
+                let named = named.filter(|key| !key.revoked).map(|key| format!("`{}`", key.id));
+                let named: Vec<String> = named.collect();
+                let named = match named.is_empty() {
+                    true => "none of the settings, those of the store not looked at".to_owned(),
+                    false => {
+                        format!("{} of the settings, and those of the store", named.join(", "))
+                    }
+                };
+                token(format!("calls must show an API key that may act as `{agent}` ({named})"))
+            }
+        }
+    }
+
+    fn unproven(settings: &Settings, agent: &str) -> Self {
+        match &settings.identities.mode {
+            Mode::Pinned(pinned) => Self {
+                assurance: Assurance::Pinned.as_str(),
+                words: format!("the gateway serves `{pinned}`, whatever calls say"),
+            },
+            Mode::SingleUser => Self {
+                assurance: Assurance::Asserted.as_str(),
+                words: "there are no rules, so every call is let in".to_owned(),
+            },
+            Mode::Asserted => Self {
+                assurance: Assurance::Asserted.as_str(),
+                words: format!(
+                    "whoever writes `{agent}` as `agent_id` acts as it; `serve --as` or `auth.mode` asks for more"
+                ),
+            },
+        }
     }
 }
 
@@ -155,11 +212,11 @@ fn limit_of(terms: Terms) -> (Option<Credits>, Option<Period>) {
 }
 
 /// What happens to a call that costs more than is left.
-fn beyond(mode: Mode) -> &'static str {
+fn beyond(mode: budget::Mode) -> &'static str {
     match mode {
-        Mode::Hard => "a call that the budget does not cover is refused",
-        Mode::Soft => "a call that the budget does not cover is allowed, with a warning",
-        Mode::Shadow => {
+        budget::Mode::Hard => "a call that the budget does not cover is refused",
+        budget::Mode::Soft => "a call that the budget does not cover is allowed, with a warning",
+        budget::Mode::Shadow => {
             "a call that the budget does not cover is allowed; credits are counted apart"
         }
     }
@@ -177,7 +234,7 @@ fn decide(
         Ok(caller) => caller,
         Err(error) => return refused(error.to_string(), None),
     };
-    if server.as_str() == BUILT_IN {
+    if server.is_built_in() {
         return match rules.builtin(&caller, server, tool) {
             Ok(()) => Verdict {
                 allowed: true,
@@ -213,10 +270,15 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{Credits, ExplainArgs, Explained, Mode, Period, Settings};
+    use super::{AuthMode, Credits, ExplainArgs, Explained, Period, Settings};
     use crate::{
         config::{self, Environment, Options},
-        domain::{budget::Limit, pattern::Pattern, price::PriceEntry},
+        domain::{
+            auth::{ApiKey, Tokens},
+            budget::{Limit, Mode},
+            pattern::Pattern,
+            price::PriceEntry,
+        },
     };
 
     /// One server `db`, an agent `clerk` who may spend 10 a day, and one without a limit.
@@ -303,6 +365,41 @@ mod tests {
         check(&free, "boss", &json!([unmetered]), &["  paid by  unmetered (unlimited)"]);
         let lines = [clerks, "  within   unmetered (unlimited)"];
         check(&free, "clerk", &json!([clerk, unmetered]), &lines);
+    }
+
+    #[test]
+    fn what_it_takes_to_act_as_an_agent_is_told() {
+        let mut settings = settings(None, Mode::Hard);
+        let mut check = |mode: AuthMode, assurance: &str, words: &str| {
+            settings.auth.mode = mode;
+            let explain = asked("boss", "ping");
+            let explained = Explained::of(&settings, &explain);
+            assert_eq!(explained.json()["assurance"], assurance);
+            assert!(explained.json()["identity"].as_str().unwrap().starts_with(words));
+            let line = format!("  identity {assurance}: {words}");
+            let lines = explained.lines(&explain);
+            assert!(lines.iter().any(|found| found.starts_with(&line)), "{line}: {lines:#?}");
+        };
+        let key = |id: &str, agent: &str, revoked| ApiKey {
+            id: id.into(),
+            name: String::new(),
+            digest: [0; 32],
+            agents: vec![agent.into()],
+            roles: Vec::new(),
+            created: 0,
+            expires: None,
+            revoked,
+        };
+        check(AuthMode::None, "asserted", "whoever writes `boss` as `agent_id` acts as it");
+        let token = AuthMode::Config("canary".into());
+        check(token, "token", "calls must show the token of `auth.token`");
+        let tokens = AuthMode::Header(Tokens::default());
+        check(tokens, "token", "calls must show a Tollgate token that lets them act as `boss`");
+        let keys = vec![key("a", "boss", false), key("b", "clerk", false), key("c", "boss", true)];
+        let words = "calls must show an API key that may act as `boss` (`a` of the settings, and";
+        check(AuthMode::ApiKey(keys), "token", words);
+        let words = "calls must show an API key that may act as `boss` (none of the settings";
+        check(AuthMode::ApiKey(Vec::new()), "token", words);
     }
 
     #[test]

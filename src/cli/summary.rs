@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::{
+        auth::AuthMode,
         budget::Limit,
         identity::Mode,
         settings::{Settings, Source, Sources},
@@ -24,6 +25,7 @@ pub(super) fn lines(settings: &Settings) -> Vec<String> {
         row("policy", &policy(settings)),
         row("tools", &tools(settings).join(", ")),
     ];
+    lines.extend(auth(settings).map(|text| row("auth", &text)));
     lines.extend(budget(settings).map(|text| row("budget", &text)));
     lines.extend(settings.warnings().map(|warning| row("warning", warning)));
     lines.iter().map(|line| settings.redactor.redact(line).into_owned()).collect()
@@ -42,6 +44,7 @@ pub(super) fn json(settings: &Settings) -> Value {
         "servers": servers,
         "agents": agents,
         "policy": policy(settings),
+        "auth": settings.auth.mode.as_str(),
         "tools": tools(settings),
         "budget": {
             "limit": budgeting.limit.map(|limit| limit.credits),
@@ -70,6 +73,21 @@ fn servers(settings: &Settings) -> String {
         Some(path) => format!("none in {}", path.display()),
         None => "none: there is no .mcp.json here; write one, or name one with --mcp-config".into(),
     }
+}
+
+/// What calls must show; nothing where that is nothing.
+fn auth(settings: &Settings) -> Option<String> {
+    let mode = &settings.auth.mode;
+    let what = match mode {
+        AuthMode::None => return None,
+        AuthMode::Config(_) => "the token of `auth.token`".to_owned(),
+        AuthMode::Header(_) => "a Tollgate token".to_owned(),
+        AuthMode::ApiKey(keys) if keys.is_empty() => "an API key".to_owned(),
+        AuthMode::ApiKey(keys) => {
+            format!("an API key: {} of the settings, and those of the store", keys.len())
+        }
+    };
+    Some(format!("{}: calls must show {what}", mode.as_str()))
 }
 
 /// Nothing where no settings speak of money.

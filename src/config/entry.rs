@@ -8,6 +8,7 @@ use url::Url;
 
 use super::{
     Environment,
+    auth::{NOT_PASSED_ON, PRESENTED},
     document::Value,
     reader::{At, Object, Reader},
 };
@@ -122,7 +123,10 @@ impl Loaded {
             self.disabled.push(name.to_owned());
             return;
         }
-        match entry(name, object, form, reader, &mut self.secrets) {
+        reader.for_server = true;
+        let entry = entry(name, object, form, reader, &mut self.secrets);
+        reader.for_server = false;
+        match entry {
             Some(spec) if starts_tollgate(&spec, reader.env) => {
                 reader.warn(object.at(), "starts Tollgate itself and is left out");
                 self.disabled.push(name.to_owned());
@@ -143,7 +147,7 @@ pub(super) fn worth_hiding(secrets: Vec<String>, env: &Environment) -> Vec<Strin
 fn check_name(name: &str) -> Result<(), String> {
     match name {
         "" => Err("has an empty name".into()),
-        "gateway" => Err("uses a name that is kept for the gateway itself; rename the server".into()),
+        ServerName::BUILT_IN => Err("uses a name that is kept for the gateway itself; rename the server".into()),
         name if name.contains(['*', '?', '[', ']']) || name.chars().any(char::is_control) => {
             Err("has a name that rules could not write; leave out `*`, `?`, `[`, `]` and control characters".into())
         }
@@ -219,7 +223,7 @@ fn stdio(
     }
     args.extend(object.get("args").map(|at| reader.texts(&at)).unwrap_or_default());
     let own = object.get("env").map(|at| pairs(&at, reader, secrets, false)).unwrap_or_default();
-    let inherit = object.get("inheritEnv").map(|at| reader.texts(&at)).unwrap_or_default();
+    let inherit = object.get("inheritEnv").map(|at| inherited(&at, reader)).unwrap_or_default();
     let cwd = object.get("cwd").and_then(|at| reader.text(&at));
     let env = reader.env;
     // What is passed on by name is mostly credentials.
@@ -238,6 +242,20 @@ fn stdio(
     let identity = identity(texts.chain(own.iter().flat_map(|(name, value)| [name, value])));
     variables.extend(own);
     Some((Endpoint::Stdio(Command { program, args, env: variables, cwd }), identity))
+}
+
+/// Names of variables that a child gets beside those that every one does.
+fn inherited(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    for item in reader.list(at).unwrap_or_default() {
+        match reader.text(&item) {
+            Some(name) if name == PRESENTED => {
+                reader.fault(&item, format!("names {NOT_PASSED_ON}"));
+            }
+            name => names.extend(name),
+        }
+    }
+    names
 }
 
 /// The program, None if it cannot be read, and those arguments that stand beside it.

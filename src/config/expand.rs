@@ -37,6 +37,14 @@ pub(super) fn expand(text: &str, env: &Environment) -> Result<Expanded, String> 
     Ok(out)
 }
 
+/// Whether a text has a reference to a variable.
+pub(super) fn refers_to(text: &str, variable: &str) -> bool {
+    let references = text.split("${").skip(1);
+    references
+        .filter_map(|rest| rest.strip_prefix(variable))
+        .any(|rest| rest.starts_with(['}', ':']))
+}
+
 fn resolve(reference: &str, env: &Environment) -> Result<String, String> {
     if let Some(path) = reference.strip_prefix("file:") {
         return file(path, env);

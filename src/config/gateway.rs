@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::{
-    Environment,
+    Environment, auth,
     document::{self, Value},
     entry::{self, worth_hiding},
     fault::Faults,
@@ -57,6 +57,8 @@ const REFUSED: [Refused; 5] = [
 pub(super) struct Loaded {
     /// Its servers; warnings and secrets are those of the whole file.
     pub(super) servers: entry::Loaded,
+    /// To be settled with the rules.
+    pub(super) auth: auth::Loaded,
     pub(super) budgeting: Budgeting,
     pub(super) routing: Routing,
     pub(super) presented_as: (Option<String>, Option<String>),
@@ -106,7 +108,7 @@ fn sections(top: &Object<'_>, loaded: &mut Loaded, reader: &mut Reader<'_>) {
         loaded.presented_as = server(&at, reader);
     }
     if let Some(at) = top.get("auth") {
-        auth(&at, reader);
+        loaded.auth = auth::load(&at, reader);
     }
     if let Some(at) = top.get("budget") {
         money::budget(&at, &mut loaded.budgeting, reader);
@@ -157,25 +159,6 @@ fn server(at: &At<'_>, reader: &mut Reader<'_>) -> (Option<String>, Option<Strin
         Some(text)
     };
     (named("name"), named("version"))
-}
-
-/// Identity that is asked for is enforced, or the gateway does not start.
-fn auth(at: &At<'_>, reader: &mut Reader<'_>) {
-    const ASKED: [&str; 6] = ["token", "rootKey", "autoMintRoot", "keys", "jwt", "oidc"];
-    let known: Vec<&'static str> = ["mode", "type", "rootToken"].into_iter().chain(ASKED).collect();
-    let Some(object) = reader.object(at, &known, &[]) else { return };
-    let why = "which this version cannot enforce yet, and therefore it does not start; the only mode is `none`";
-    let refused = ["header", "config", "api-key", "jwt", "oidc"].map(|word| (word, why));
-    let modes = ["mode", "type"].into_iter().filter_map(|key| object.get(key));
-    let others = modes.filter(|at| reader.choice_but(at, &[("none", ())], &refused).is_none());
-    // What is said beside another mode is told with that.
-    let none = others.count() == 0;
-    if let Some(at) = object.even_null("rootToken") {
-        reader.fault(&at, "is a token of another system, which cannot be used here; remove it");
-    }
-    for at in ASKED.into_iter().filter_map(|key| object.even_null(key)).filter(|_| none) {
-        reader.fault(&at, "asks for what is not enforced under the mode `none`; remove it");
-    }
 }
 
 /// Whether records hold whole arguments.

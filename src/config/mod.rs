@@ -4,13 +4,14 @@
 //! - [`document`]: a file as a tree in which every value knows its place.
 //! - [`reader`], [`expand`]: values taken out of the tree; every fault is kept, none ends the check.
 //! - [`servers`]: `.mcp.json`. [`rules`]: `.mcp-gateway-rules.json`. [`gateway`]: `gateway.yaml`,
-//!   with [`money`] and [`upstreams`].
+//!   with [`auth`], [`money`] and [`upstreams`].
 //! - [`entry`]: a server, in whichever file it stands. [`book`]: whose accounts are used.
 //! - [`fixed`]: what a reload cannot change.
 //! - [`watch`]: when files change, they are read again. [`trail`]: the ways to them.
 //!
 //! [`load`] reads everything, checks everything, and answers either whole settings or every fault.
 
+mod auth;
 mod book;
 mod document;
 mod entry;
@@ -144,7 +145,7 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
     let mut found = Faults::default();
     let file = locate::locate(SettingsFile::Gateway, options, env, &mut found);
     let mut gateway = gateway::load(file.as_deref(), &servers, complete, env, &mut found);
-    faults.take(SettingsFile::Gateway, found);
+    let mut of_gateway = found;
 
     let mut found = Faults::default();
     let rules_file = locate::locate(SettingsFile::Rules, options, env, &mut found);
@@ -158,11 +159,25 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
         ));
     }
     let identities = identities(options, env, &mut rules, rules_file.is_some(), &mut found);
-    faults.take(SettingsFile::Rules, found);
+    let sound = found.is_empty();
     rules.fill_up(&gateway);
+    let auth = auth::Settling {
+        file: file.as_deref(),
+        rules: sound.then_some(&rules.rules),
+        rules_exist: rules_file.is_some(),
+        env,
+    };
+    let auth = auth.settle(
+        std::mem::take(&mut gateway.auth),
+        &mut of_gateway,
+        &mut gateway.servers.warnings,
+    );
+    faults.take(SettingsFile::Gateway, of_gateway);
+    faults.take(SettingsFile::Rules, found);
 
     // Names are told to agents, who give them back; a value that is also a name is no secret.
     let names: Vec<&str> = rules.rules.agents.keys().map(AgentId::as_str).chain(known).collect();
+    gateway.servers.secrets.extend(env.get(auth::PRESENTED).map(str::to_owned));
     let secrets = [&mut servers.secrets, &mut gateway.servers.secrets, &mut rules.secrets];
     let mut secrets: Vec<String> = secrets.into_iter().flat_map(std::mem::take).collect();
     secrets.retain(|value| !names.contains(&value.as_str()));
@@ -187,6 +202,7 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
         servers: servers.specs.into_iter().chain(own.specs).collect(),
         rules: rules.rules,
         identities,
+        auth,
         budgeting: Budgeting { book, agents, ..gateway.budgeting },
         routing: gateway.routing,
         presented_as: gateway.presented_as,

@@ -5,8 +5,9 @@ use std::{num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{
     Environment,
+    auth::{NOT_PASSED_ON, PRESENTED},
     document::{Member, Node, Value},
-    expand::{Expanded, expand},
+    expand::{Expanded, expand, refers_to},
     fault::{Fault, Faults},
 };
 use crate::domain::{credits::Credits, near::near};
@@ -25,6 +26,8 @@ pub(super) struct Reader<'a> {
     pub(super) warnings: Vec<String>,
     /// Values that were brought in by expansion and may be secret.
     pub(super) secrets: Vec<String>,
+    /// Whether what is read goes to a server, which must not get what is the gateway's own.
+    pub(super) for_server: bool,
 }
 
 /// A node and the way to it, such as `agents.backend.allow`.
@@ -76,7 +79,7 @@ impl<'d> Object<'d> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(file: PathBuf, env: &'a Environment, faults: &'a mut Faults) -> Self {
-        Self { file, env, faults, warnings: Vec::new(), secrets: Vec::new() }
+        Self { file, env, faults, warnings: Vec::new(), secrets: Vec::new(), for_server: false }
     }
 
     pub(super) fn fault(&mut self, at: &At<'_>, message: impl Into<String>) {
@@ -274,6 +277,10 @@ impl<'a> Reader<'a> {
     }
 
     fn expanded(&mut self, at: &At<'_>, text: &str) -> Option<Expanded> {
+        if self.for_server && refers_to(text, PRESENTED) {
+            self.fault(at, format!("refers to {NOT_PASSED_ON}"));
+            return None;
+        }
         match expand(text, self.env) {
             Ok(expanded) => {
                 self.secrets.extend(expanded.brought_in.iter().cloned());

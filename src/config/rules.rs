@@ -147,7 +147,7 @@ pub(super) fn warn_of_unknown(
     reader: &mut Reader<'_>,
 ) {
     // The built-in server is always there.
-    if !servers.contains(&server) && server != "gateway" {
+    if !servers.contains(&server) && server != ServerName::BUILT_IN {
         reader.warn(at, &format!("refers to server `{server}`, which is not configured"));
     }
 }

@@ -56,6 +56,16 @@ name! {
     ToolName
 }
 
+impl ServerName {
+    /// The name of the server that is built in. No other can have it.
+    pub const BUILT_IN: &str = "gateway";
+
+    /// Whether this is the server that is built in.
+    pub fn is_built_in(&self) -> bool {
+        self.as_str() == Self::BUILT_IN
+    }
+}
+
 impl AgentId {
     /// The agent that acts for callers who give no id, where the rules allow that.
     pub fn fallback() -> Self {

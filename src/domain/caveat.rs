@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     call::{AgentId, ServerName, ToolName},
     credits::Credits,
@@ -11,7 +13,8 @@ use super::{
 };
 
 /// One restriction.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Caveat {
     /// Valid before this moment, in milliseconds since 1970.
     Expires(i64),
@@ -63,8 +66,13 @@ pub struct Refusing<'a> {
 }
 
 /// Caveats that all hold.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Caveats(pub Vec<Caveat>);
+
+/// Caveats that name two tenants: nothing belongs to both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the caveats name two tenants, and nothing belongs to both")]
+pub struct TwoTenants;
 
 impl Caveats {
     fn refusing(&self, refuses: impl Fn(&Caveat) -> bool) -> Option<Refusing<'_>> {
@@ -137,12 +145,12 @@ impl Caveats {
     ///
     /// # Errors
     /// Two different ones, which nothing belongs to.
-    pub fn tenant(&self) -> Result<Option<&str>, ()> {
+    pub fn tenant(&self) -> Result<Option<&str>, TwoTenants> {
         let mut tenants = self.0.iter().filter_map(|caveat| match caveat {
             Caveat::Tenant(tenant) => Some(tenant.as_str()),
             _ => None,
         });
         let first = tenants.next();
-        if tenants.all(|tenant| Some(tenant) == first) { Ok(first) } else { Err(()) }
+        if tenants.all(|tenant| Some(tenant) == first) { Ok(first) } else { Err(TwoTenants) }
     }
 }

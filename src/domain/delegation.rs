@@ -25,6 +25,16 @@ pub struct Delegation {
     pub label: Option<String>,
 }
 
+/// What is known of a token, and whether it may be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// What is kept of it, if it has an account of its own.
+    pub delegation: Option<Delegation>,
+    /// Whether it may be used now: it was not revoked, and its account, if it has one, and all above
+    /// that are open and not expired. A token of which nothing is known may be.
+    pub usable: bool,
+}
+
 /// Asks for a delegation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delegate {

@@ -71,6 +71,13 @@ pub fn timestamp(at: i64) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
+/// The moment that a text names, in milliseconds since 1970: as RFC 3339 has it, or the beginning of
+/// a day (UTC).
+pub fn moment(text: &str) -> Option<i64> {
+    let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis());
+    time.or_else(|| midnight(NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?))
+}
+
 /// None outside the years that the calendar knows, which are more than 200,000.
 fn month(at: i64) -> Option<Window> {
     let day = DateTime::<Utc>::from_timestamp_millis(at)?.date_naive();

@@ -41,6 +41,12 @@ pub enum Event {
     Close,
     /// Settings were read anew, and are in force or were refused.
     Reload,
+    /// A ceiling was opened below an account.
+    Cap,
+    /// A token that has no account was ended.
+    Revoke,
+    /// An API key was made or taken back.
+    Key,
 }
 
 /// How a call was decided.
@@ -67,9 +73,16 @@ pub struct Draft {
     /// The agent whose rules applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// Which instance of the agent the client says it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// How its identity was established.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assurance: Option<String>,
+    /// The id of the token that was shown; of a delegation or a revocation, of the one that was made
+    /// or ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// The server, as the call named it if there is none of that name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,

@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     call::{ServerName, ToolName},
     pattern::Pattern,
 };
 
 /// A list of patterns, of which one must match. Never empty.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Scope(Vec<Entry>);
 
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +62,20 @@ impl Scope {
 impl Entry {
     fn speaks_of(&self, server: &ServerName) -> bool {
         self.server.as_ref().is_none_or(|pattern| pattern.matches(server.as_str()))
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Scope> for String {
+    fn from(scope: Scope) -> Self {
+        scope.to_string()
     }
 }
 

@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::{
-    budget::Budgeting, call::ServerName, identity::Identities, redact::Redactor, routing::Routing,
-    rules::Rules,
+    auth::Auth, budget::Budgeting, call::ServerName, identity::Identities, redact::Redactor,
+    routing::Routing, rules::Rules,
 };
 
 /// The time a server has to answer a call, where its settings name none.
@@ -28,6 +28,8 @@ pub struct Settings {
     pub rules: Rules,
     /// How callers are identified.
     pub identities: Identities,
+    /// What callers must show.
+    pub auth: Auth,
     /// How calls are paid for.
     pub budgeting: Budgeting,
     /// Where calls go that name no server.

@@ -15,8 +15,8 @@ use crate::{
     store,
 };
 
-/// The name of the built-in server. No other server can have it.
-pub(super) const SERVER: &str = "gateway";
+/// The name of the built-in server.
+pub(super) const SERVER: &str = ServerName::BUILT_IN;
 
 const PING: &str = "ping";
 const BUDGET: &str = "budget";

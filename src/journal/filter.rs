@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::source::Moment;
 use crate::domain::{
     pattern::Pattern,
-    period::timestamp,
+    period::{moment, timestamp},
     record::{Decision, Event, Record},
 };
 
@@ -44,7 +43,7 @@ impl Filter {
 }
 
 /// All events, for those who mistype one.
-const EVENTS: [Event; 11] = [
+const EVENTS: [Event; 14] = [
     Event::Hold,
     Event::Refusal,
     Event::Post,
@@ -56,6 +55,9 @@ const EVENTS: [Event; 11] = [
     Event::Refund,
     Event::Close,
     Event::Reload,
+    Event::Cap,
+    Event::Revoke,
+    Event::Key,
 ];
 
 const DECISIONS: [Decision; 4] =
@@ -98,11 +100,7 @@ fn parse<T: Serialize + DeserializeOwned>(text: &str, all: &[T]) -> Result<T, St
 pub fn since(text: &str, now: i64) -> Result<Moment, String> {
     let ago =
         |ago: Duration| now.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX));
-    let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis());
-    let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
-    let millis = time
-        .or_else(|| Some(day()?.and_utc().timestamp_millis()))
-        .or_else(|| humantime::parse_duration(text).ok().map(ago));
+    let millis = moment(text).or_else(|| humantime::parse_duration(text).ok().map(ago));
     let moment = millis.ok_or_else(|| {
         format!("`{text}` is no time; write 90m, 7d, 2026-11-20 or 2026-11-20T08:00:00Z")
     })?;

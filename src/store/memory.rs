@@ -1,5 +1,7 @@
 //! A store in the memory of one process, forgotten with it.
 
+mod credentials;
+
 use std::{
     collections::VecDeque,
     fmt,
@@ -43,6 +45,7 @@ struct Kept {
     origin: Head,
     head: Head,
     records: VecDeque<Sealed>,
+    credentials: credentials::Kept,
 }
 
 /// What a step works on.
@@ -55,8 +58,13 @@ impl Memory {
     /// An empty store, whose chain has this name.
     pub fn new(chain: &str, clock: Clock) -> Self {
         let head = Head::genesis(chain);
-        let kept =
-            Kept { rows: Rows::default(), origin: head.clone(), head, records: VecDeque::new() };
+        let kept = Kept {
+            rows: Rows::default(),
+            origin: head.clone(),
+            head,
+            records: VecDeque::new(),
+            credentials: credentials::Kept::default(),
+        };
         Self { kept: Arc::new(Mutex::new(kept)), clock }
     }
 }

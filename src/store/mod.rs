@@ -2,9 +2,11 @@
 //!
 //! - [`Ledger`]: what a store does. Every step that moves credits is one transaction with its
 //!   record. [`steps`]: these steps, the same for every store that can run them.
+//! - [`credentials`]: the same for tokens, stamps and API keys.
 //! - [`memory`]: one process, forgotten with it. [`sqlite`]: one file, for many processes at once.
 //! - [`keys`]: the secret of an installation. [`verify`]: whether the records are what was written.
 
+mod credentials;
 pub mod keys;
 pub mod memory;
 pub mod sqlite;
@@ -15,17 +17,21 @@ use std::{fmt, path::Path, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
+pub use credentials::Credentials;
 pub use steps::{Book, Engine, Failure};
 pub use verify::Verdict;
 
 use crate::domain::{
+    auth::ApiKey,
     budget::{Backend, StoreSettings},
+    delegation::{Delegate, Standing},
     ledger::{
         Account, AccountId, Balance, Closed, Declaration, Finish, Finished, Held, HoldId,
         HoldRefused, HoldRequest, Transfer, TransferId, TransferRefused, Transferred, Undeclarable,
         proof::Proof,
     },
     record::{Draft, Head, Sealed},
+    token::TokenId,
 };
 
 /// The store that the settings ask for; `state` is the user's directory for what cannot be made
@@ -108,6 +114,43 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// Closes an account and all below it, with a record each. Answers what was closed.
     fn close(&self, account: AccountId, draft: Draft)
     -> Answered<Result<Vec<Closed>, HoldRefused>>;
+
+    /// Opens a token's account with credits of another's, and keeps what is to be known of the token.
+    /// Asking again for the same opens nothing more; refusals are not recorded.
+    fn delegate(
+        &self,
+        asked: Delegate,
+        draft: Draft,
+    ) -> Answered<Result<Transferred, TransferRefused>>;
+
+    /// What is kept of a token, and whether it may be used now.
+    fn standing(&self, token: TokenId) -> Answered<Standing>;
+
+    /// The delegation whose handle has this keyed digest.
+    fn by_handle(&self, handle: [u8; 32]) -> Answered<Option<Standing>>;
+
+    /// All delegations whose account lies below this one, or all there are; ended ones too.
+    fn delegations(&self, below: Option<AccountId>) -> Answered<Vec<Standing>>;
+
+    /// Ends a token. Closes its account and all below, with a record each, and answers what was
+    /// closed; of a token without an account, denies its id from now on, which is recorded once.
+    fn revoke(&self, token: TokenId, draft: Draft) -> Answered<Result<Vec<Closed>, HoldRefused>>;
+
+    /// Whether this is shown for the first time. It is remembered until a moment, in milliseconds
+    /// since 1970; never the first time once that is past. Not recorded.
+    fn first_time(&self, what: [u8; 32], until: i64) -> Answered<bool>;
+
+    /// Keeps an API key; false if there is one of that id or digest already.
+    fn add_api_key(&self, key: ApiKey, draft: Draft) -> Answered<bool>;
+
+    /// The API key with this digest, even if it was revoked or has expired.
+    fn api_key(&self, digest: [u8; 32]) -> Answered<Option<ApiKey>>;
+
+    /// All API keys, in order of their ids; those that have ended too.
+    fn api_keys(&self) -> Answered<Vec<ApiKey>>;
+
+    /// Takes an API key back; false if there is none of that id, or it was taken back before.
+    fn revoke_api_key(&self, id: String, draft: Draft) -> Answered<bool>;
 
     /// Records what moved nothing.
     fn record(&self, draft: Draft) -> Answered<()>;

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use super::{Answered, Ledger, Verdict, verify::verify};
+use super::{Answered, Credentials, Ledger, Verdict, credentials, verify::verify};
 use crate::domain::{
+    auth::ApiKey,
     credits::Credits,
+    delegation::{Delegate, Standing},
     ledger::{
         Account, AccountId, Balance, Broken, Closed, Declaration, Finish, Finished, Held, Hold,
         HoldId, HoldRefused, HoldRequest, HoldState, Kind, Step, Swept, Tables, Transfer,
@@ -13,6 +15,7 @@ use crate::domain::{
         transfer,
     },
     record::{Decision, Draft, Event, Head, Sealed},
+    token::TokenId,
 };
 
 /// How a store failed, for the log.
@@ -21,7 +24,7 @@ use crate::domain::{
 pub struct Failure(pub String);
 
 /// Rows and records, within one transaction.
-pub trait Book: Tables<Error = Failure> {
+pub trait Book: Tables<Error = Failure> + Credentials {
     /// Adds a record to the chain.
     ///
     /// # Errors
@@ -162,13 +165,51 @@ impl<E: Engine> Ledger for E {
         account: AccountId,
         draft: Draft,
     ) -> Answered<Result<Vec<Closed>, HoldRefused>> {
-        self.run(move |book, _| {
-            let closed = transfer::close(book, &account)?;
-            for closed in closed.iter().flatten() {
-                book.append(closed_record(closed, draft.clone()))?;
-            }
-            Ok(closed)
-        })
+        self.run(move |book, _| close(book, &account, &draft))
+    }
+
+    fn delegate(
+        &self,
+        asked: Delegate,
+        draft: Draft,
+    ) -> Answered<Result<Transferred, TransferRefused>> {
+        credentials::delegate(self, asked, draft)
+    }
+
+    fn standing(&self, token: TokenId) -> Answered<Standing> {
+        credentials::standing(self, token)
+    }
+
+    fn by_handle(&self, handle: [u8; 32]) -> Answered<Option<Standing>> {
+        credentials::by_handle(self, handle)
+    }
+
+    fn delegations(&self, below: Option<AccountId>) -> Answered<Vec<Standing>> {
+        credentials::delegations(self, below)
+    }
+
+    fn revoke(&self, token: TokenId, draft: Draft) -> Answered<Result<Vec<Closed>, HoldRefused>> {
+        credentials::revoke(self, token, draft)
+    }
+
+    fn first_time(&self, what: [u8; 32], until: i64) -> Answered<bool> {
+        credentials::first_time(self, what, until)
+    }
+
+    fn add_api_key(&self, key: ApiKey, draft: Draft) -> Answered<bool> {
+        credentials::add_api_key(self, key, draft)
+    }
+
+    fn api_key(&self, digest: [u8; 32]) -> Answered<Option<ApiKey>> {
+        self.look(move |book, _| Ok(book.api_key_by_digest(&digest)?))
+    }
+
+    fn api_keys(&self) -> Answered<Vec<ApiKey>> {
+        self.look(|book, _| Ok(book.api_keys()?))
+    }
+
+    fn revoke_api_key(&self, id: String, draft: Draft) -> Answered<bool> {
+        credentials::revoke_api_key(self, id, draft)
     }
 
     fn record(&self, draft: Draft) -> Answered<()> {
@@ -177,7 +218,10 @@ impl<E: Engine> Ledger for E {
 
     fn sweep(&self, most: usize) -> Answered<usize> {
         self.run(move |book, now| {
-            let Swept { ended, closed } = transfer::sweep(book, now, most)?;
+            let Swept { ended, closed, faults } = transfer::sweep(book, now, most)?;
+            faults
+                .iter()
+                .for_each(|fault| tracing::error!("the ledger contradicts itself: {fault}"));
             for (id, finished) in &ended {
                 let status = Some("lost".to_owned());
                 book.append(finished_record(*id, finished, Draft { status, ..Draft::default() }))?;
@@ -270,21 +314,36 @@ fn finished_record(id: HoldId, finished: &Finished, draft: Draft) -> Draft {
     }
 }
 
-fn transferred_record(asked: &Transfer, done: &Transferred, draft: Draft) -> Draft {
+pub(super) fn transferred_record(asked: &Transfer, done: &Transferred, draft: Draft) -> Draft {
     let (event, hold, note) = match asked {
         Transfer::Mint { .. } => (Event::Grant, None, None),
         Transfer::Carve { to, .. } => (Event::Delegate, None, Some(to.as_str().to_owned())),
+        Transfer::Cap { from, .. } => (Event::Cap, None, Some(format!("below {from}"))),
         Transfer::Refund { hold, .. } => (Event::Refund, Some(hold.clone()), None),
     };
     Draft {
         event,
         hold,
         account: Some(done.account.as_str().to_owned()),
-        cost: Some(done.amount.amount()),
+        // A ceiling moves nothing; what it has left is all of its limit.
+        cost: (event != Event::Cap).then(|| done.amount.amount()),
         remaining: done.remaining.map(Credits::amount),
         note: draft.note.clone().or(note),
         ..draft
     }
+}
+
+/// Closes an account and all below it, with a record each.
+pub(super) fn close(
+    book: &mut dyn Book,
+    account: &AccountId,
+    draft: &Draft,
+) -> Step<Result<Vec<Closed>, HoldRefused>, Failure> {
+    let closed = transfer::close(book, account)?;
+    for closed in closed.iter().flatten() {
+        book.append(closed_record(closed, draft.clone()))?;
+    }
+    Ok(closed)
 }
 
 fn closed_record(closed: &Closed, draft: Draft) -> Draft {
@@ -315,6 +374,7 @@ fn prove(book: &mut dyn Book) -> Step<Proof, Failure> {
     const PAGE: usize = 10_000;
     let mut recount = Recount::new(book.accounts()?);
     book.each_hold(&mut |id, hold| recount.hold(id, hold))?;
+    book.delegations()?.iter().for_each(|delegation| recount.delegation(&delegation.account));
     let end = book.head()?;
     let mut head = book.origin()?;
     // The records of a store that forgets do not tell of every hold.

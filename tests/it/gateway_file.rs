@@ -1,13 +1,15 @@
 //! `gateway.yaml` where it loads: the documented examples of older systems mean here what they say
 //! there. Bad values are in `gateway_faults`, what a running gateway does is in `gateway_live`.
 
-use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollgate::{
     config::{self, Environment, Faults, Options},
     domain::{
+        auth::AuthMode,
         budget::{Backend, Durability, Limit, Mode},
         credits::Credits,
         period::Period,
@@ -18,6 +20,7 @@ use tollgate::{
 use crate::support::Setup;
 
 pub const GATEWAY: &str = "gateway.yaml";
+const ROOT_KEY: &str = "8d0b6c0e5f6a4b57";
 const EXAMPLE: &str = include_str!("../../config/gateway.yaml");
 
 /// A directory with these settings, loaded in this process.
@@ -30,7 +33,12 @@ impl Home {
     pub fn of(files: &[(&str, &str)]) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         files.iter().for_each(|(name, text)| fs::write(dir.path().join(name), text).unwrap());
-        let variables = HashMap::from([("MY_API_KEY".to_owned(), "key-3b19".to_owned())]);
+        let variables = [
+            ("MY_API_KEY", "key-3b19"),
+            ("SATGATE_ROOT_KEY", ROOT_KEY),
+            ("DATABASE_URL", "postgres://h/d"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let env = Environment { variables, working_dir: dir.path().into(), executable: None };
         Self { dir, env }
     }
@@ -137,6 +145,21 @@ fn smaller_examples_of_the_older_system_mean_what_they_say() {
 }
 
 #[test]
+fn production_example_of_the_older_system_asks_for_tokens() {
+    let settings = example("production");
+    let AuthMode::Header(tokens) = &settings.auth.mode else { panic!("{:?}", settings.auth) };
+    let keys: Vec<&str> = tokens.root_keys.iter().map(|key| key.expose_secret()).collect();
+    assert_eq!((keys.as_slice(), tokens.auto_mint_root), ([ROOT_KEY].as_slice(), true));
+    assert!(tokens.root_token.is_none());
+    assert_eq!(settings.routing.route(&"sql_query".into()), Some(&"database".into()));
+    let budgeting = &settings.budgeting;
+    assert_eq!((budgeting.limit, budgeting.mode), (limit(5000), Mode::Hard));
+    check_prices(&settings, "database", &[("sql_query", 10), ("db_x", 5), ("other", 1)]);
+    assert_eq!(settings.redactor.redact(ROOT_KEY), "[redacted]");
+    assert_eq!(settings.warnings().collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[test]
 fn example_with_a_remote_server_routes_to_it() {
     let settings = example("routing-http");
     assert_eq!(servers(&settings)[1], ("ai-server", "http://ai-service:9090/".to_owned()));
@@ -151,9 +174,23 @@ fn settings_of_this_file_that_are_left_out_are_those_of_the_example() {
     let book = without.budgeting.book.clone();
     assert_eq!(tollgate::domain::budget::Budgeting { book, ..with.budgeting }, without.budgeting);
     assert_eq!((with.routing, with.presented_as), (without.routing, without.presented_as));
+    assert_eq!(with.auth.mode.as_str(), without.auth.mode.as_str());
     let agent = "a".into();
     assert_eq!(with.rules.context_of(&agent), without.rules.context_of(&agent));
-    for key in ["limit:", "period:", "defaultUpstream:", "name:", "version:", "host:", "path:"] {
+    for key in [
+        "limit:",
+        "period:",
+        "defaultUpstream:",
+        "name:",
+        "version:",
+        "host:",
+        "path:",
+        "token:",
+        "rootKey:",
+        "autoMintRoot:",
+        "rootToken:",
+        "keys:",
+    ] {
         assert!(EXAMPLE.contains(&format!("# {key}")), "{key} is not told of");
     }
     for text in ["", "# all of it is commented out\n", "budget:\ntools:\n"] {

@@ -59,6 +59,7 @@ pub struct Hold {
 pub enum Transfer {
     Mint { account: String, amount: i128 },
     Carve { from: String, to: String, amount: i128, expires: Option<i64> },
+    Cap { from: String, to: String, limit: i128, expires: Option<i64> },
     Refund { hold: u128, amount: Option<i128> },
 }
 

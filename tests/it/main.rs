@@ -11,6 +11,7 @@
 
 mod architecture;
 mod audit;
+mod auth_settings;
 mod catalogue;
 mod catalogue_kept;
 mod cli;
@@ -24,6 +25,7 @@ mod credits_many;
 #[cfg(unix)]
 mod credits_mishaps;
 mod credits_modes;
+mod delegation_store;
 mod downstream;
 mod facade;
 mod gateway_faults;
@@ -59,6 +61,7 @@ mod reload_servers;
 mod repair;
 mod satgate;
 mod secrets;
+mod secrets_compared;
 mod settings;
 mod settings_faults;
 mod store;

@@ -88,7 +88,8 @@ impl Setup {
             .envs(self.env.iter().map(|(name, value)| (name, value)));
         // What the developer's own gateway is told is none of the test's.
         let foreign = std::env::vars().map(|(name, _)| name).filter(|name| {
-            name.starts_with("GATEWAY_") || ["RUST_LOG", "TOLLGATE_DEPTH"].contains(&name.as_str())
+            name.starts_with("GATEWAY_")
+                || ["RUST_LOG", "TOLLGATE_DEPTH", "TOLLGATE_TOKEN"].contains(&name.as_str())
         });
         for unset in foreign.filter(|name| !self.env.iter().any(|(own, _)| own == name)) {
             command.env_remove(unset);

@@ -134,7 +134,8 @@ pub struct Balance {
     pub remaining: Option<Credits>,
     /// Held by calls in flight.
     pub reserved: Credits,
-    /// Spent; in this window, if there is a period.
+    /// Spent; in this window, if there is a period. Too low there while calls that began in an
+    /// earlier window are still open, as their credits are reserved and count in none.
     pub spent: Credits,
     /// How far it is below zero, after calls that were allowed over budget.
     #[serde(skip_serializing_if = "is_zero")]
@@ -232,6 +233,12 @@ impl Account {
 }
 
 impl Ceiling {
+    /// A new ceiling, through which nothing was drawn.
+    pub fn new(limit: Credits, period: Option<Period>) -> Self {
+        let zero = Credits::ZERO;
+        Self { limit, period, window: 0, used: zero, carved: zero, granted: zero }
+    }
+
     /// The ceiling in the window of a moment. A clock that goes back opens no window again.
     pub fn at(&self, now: i64) -> Self {
         let begins = self.period.map_or(0, |period| period.window(now).begins);

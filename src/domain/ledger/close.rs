@@ -1,7 +1,10 @@
 //! What ends by a command or by time: accounts that are closed, holds that nobody ends.
 
+use std::collections::BTreeSet;
+
 use super::{
-    Account, AccountId, Finish, Finished, HoldId, HoldRefused, Kind, Leg, Source, Step, Tables,
+    Account, AccountId, Broken, Finish, Finished, HoldId, HoldRefused, Kind, Leg, Source, Step,
+    Tables,
     account::{difference, moved, sum},
     hold::end,
     inconsistent,
@@ -33,7 +36,7 @@ pub fn close<T: Tables + ?Sized>(
             return Ok(Err(HoldRefused::NoAccount(id.clone())));
         };
         if account.parent.is_none() {
-            return inconsistent("a root account cannot be closed");
+            return Ok(Err(HoldRefused::Root(id.clone())));
         }
         let mut closed = Vec::new();
         shut(rows, id, &mut closed)?;
@@ -126,25 +129,67 @@ pub struct Swept {
     pub ended: Vec<(HoldId, Finished)>,
     /// Accounts.
     pub closed: Vec<Closed>,
+    /// What contradicts itself and was left as it is, in words.
+    pub faults: Vec<String>,
 }
 
-/// Ends holds and accounts whose time is over, so many of each at most. Answers which.
+/// Ends holds and accounts whose time is over, so many of each at most. Answers which. Each is a step
+/// of its own: one that contradicts itself keeps no other from its end.
 ///
 /// # Errors
 /// What is stored cannot be read, written, or true.
 pub fn sweep<T: Tables + ?Sized>(tables: &mut T, now: i64, most: usize) -> Step<Swept, T::Error> {
-    let (overdue, expired) = (tables.overdue(now, most)?, tables.expired(now, most)?);
-    staged(tables, |rows| {
-        let mut swept = Swept::default();
-        for id in overdue {
-            let Some(finished) = end(rows, id, Finish::Lost)? else {
-                return inconsistent(format!("hold {id} is overdue, and is missing"));
-            };
-            swept.ended.push((id, finished));
+    let Swept { mut ended, mut closed, mut faults } = Swept::default();
+    let end_hold = |tables: &mut T, id: &HoldId| {
+        let Some(finished) = staged(tables, |rows| end(rows, *id, Finish::Lost))? else {
+            return inconsistent(format!("hold {id} is overdue, and is missing"));
+        };
+        ended.push((*id, finished));
+        Ok(())
+    };
+    let overdue = |tables: &mut T, most| tables.overdue(now, most);
+    each_due(tables, most, overdue, end_hold, &mut faults)?;
+    let close_account = |tables: &mut T, id: &AccountId| {
+        closed.append(&mut staged(tables, |rows| {
+            let mut closed = Vec::new();
+            shut(rows, id, &mut closed)?;
+            Ok(closed)
+        })?);
+        Ok(())
+    };
+    let expired = |tables: &mut T, most| tables.expired(now, most);
+    each_due(tables, most, expired, close_account, &mut faults)?;
+    Ok(Swept { ended, closed, faults })
+}
+
+/// Takes a step for each that is due, so many at most. Those that contradict themselves stay due,
+/// and are asked for again and passed over, so that they never hide the others.
+fn each_due<T: Tables + ?Sized, I: Ord + std::fmt::Debug>(
+    tables: &mut T,
+    most: usize,
+    due: impl Fn(&mut T, usize) -> Result<Vec<I>, T::Error>,
+    mut step: impl FnMut(&mut T, &I) -> Step<(), T::Error>,
+    faults: &mut Vec<String>,
+) -> Step<(), T::Error> {
+    let mut left = most;
+    let mut passed_over = BTreeSet::new();
+    loop {
+        let before = passed_over.len();
+        for id in due(tables, left.saturating_add(before))? {
+            if passed_over.contains(&id) {
+                continue;
+            }
+            match step(tables, &id) {
+                Ok(()) => left = left.saturating_sub(1),
+                Err(Broken::Inconsistent(why)) => {
+                    faults.push(format!("{id:?} is over and cannot be ended: {why}"));
+                    passed_over.insert(id);
+                }
+                Err(broken) => return Err(broken),
+            }
         }
-        for id in expired {
-            shut(rows, &id, &mut swept.closed)?;
+        if left == 0 || passed_over.len() == before {
+            return Ok(());
         }
-        Ok(swept)
-    })
+    }
 }

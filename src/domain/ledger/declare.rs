@@ -201,17 +201,7 @@ fn created(declared: &Declared, now: i64) -> Account {
             available: limit.signed(),
             ..Funds::default()
         }),
-        Terms::Ceiling(limit, period) => {
-            let ceiling = Ceiling {
-                limit,
-                period,
-                window: 0,
-                used: Credits::ZERO,
-                carved: Credits::ZERO,
-                granted: Credits::ZERO,
-            };
-            Kind::Ceiling(ceiling.at(now))
-        }
+        Terms::Ceiling(limit, period) => Kind::Ceiling(Ceiling::new(limit, period).at(now)),
     };
     Account::new(declared.parent.clone(), kind)
 }

@@ -164,6 +164,9 @@ pub enum HoldRefused {
     /// The id was used for another request.
     #[error("the id of the hold was used for another request")]
     KeyReuse,
+    /// The account is a root, which is never closed.
+    #[error("account `{0}` has none above it to give its credits to, and cannot be closed")]
+    Root(AccountId),
 }
 
 impl HoldRefused {
@@ -174,7 +177,7 @@ impl HoldRefused {
                 "insufficient_budget"
             }
             Self::Short(_) => "budget_exhausted",
-            Self::Closed(_) | Self::NoAccount(_) => "no_account",
+            Self::Closed(_) | Self::NoAccount(_) | Self::Root(_) => "no_account",
             Self::KeyReuse => "idempotency_key_reuse",
         }
     }

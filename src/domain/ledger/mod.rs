@@ -16,7 +16,7 @@
 //! - A command that is given twice does what it does once, and one that is refused or fails does
 //!   nothing: what a step changes is staged, and written when the step has gone well to its end.
 //!
-//! - [`account`]: accounts. [`hold`]: hold, extend, finish. [`transfer`]: mint, carve, refund.
+//! - [`account`]: accounts. [`hold`]: hold, extend, finish. [`transfer`]: mint, carve, cap, refund.
 //!   [`close`]: close, sweep. [`declare`]: the accounts that settings ask for. [`rows`]: what all
 //!   this works on.
 //! - [`proof`]: a recount of everything, apart from the code that counts.

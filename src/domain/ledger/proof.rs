@@ -48,6 +48,8 @@ pub struct Recount {
     tallies: BTreeMap<AccountId, Tally>,
     /// What the records must say of each hold.
     told: BTreeMap<HoldId, Told>,
+    /// How often the records tell of the account of each delegation.
+    delegated: BTreeMap<AccountId, u32>,
     proof: Proof,
 }
 
@@ -67,7 +69,8 @@ impl Recount {
         let accounts: BTreeMap<_, _> = accounts.into_iter().collect();
         let proof = Proof { accounts: accounts.len(), ..Proof::default() };
         let tallies = carved(&accounts);
-        Self { accounts, tallies, told: BTreeMap::new(), proof }
+        let (told, delegated) = (BTreeMap::new(), BTreeMap::new());
+        Self { accounts, tallies, told, delegated, proof }
     }
 
     /// Counts a hold.
@@ -131,12 +134,30 @@ impl Recount {
         }
     }
 
-    /// Sets a record against the hold that it tells of. Every hold must have been counted.
+    /// Counts a delegation, by its account.
+    pub fn delegation(&mut self, account: &AccountId) {
+        let gives = |account: &Account| account.source().is_some();
+        if !self.accounts.get(account).is_some_and(gives) {
+            self.fault(format!("a delegation has no account {account:?} that was given credits"));
+        }
+        if self.delegated.insert(account.clone(), 0).is_some() {
+            self.fault(format!("two delegations have one account {account:?}"));
+        }
+    }
+
+    /// Sets a record against the hold or delegation that it tells of. All of these must have been counted.
     pub fn record(&mut self, line: &str) {
         let Ok(record) = serde_json::from_str::<Record>(line) else {
             return self.fault(format!("a record cannot be read: {line}"));
         };
         let (seq, draft) = (record.seq, record.draft);
+        if let (Event::Delegate, Some(_), Some(account)) = (draft.event, &draft.token, &draft.note)
+        {
+            match self.delegated.get_mut(&AccountId::from(account.as_str())) {
+                Some(told) => *told += 1,
+                None => self.fault(format!("record {seq} tells of a delegation that is not there")),
+            }
+        }
         let Some(id) = draft.hold.as_deref().and_then(HoldId::parse) else { return };
         let cost = draft.cost.unwrap_or_default();
         let Some(told) = self.told.get_mut(&id) else {
@@ -166,8 +187,13 @@ impl Recount {
         }
     }
 
-    /// Checks that the records told of every step of every hold, once.
+    /// Checks that the records told of every step of every hold and of every delegation, once.
     pub fn journal_is_whole(&mut self) {
+        for (account, told) in std::mem::take(&mut self.delegated) {
+            if told != 1 {
+                self.fault(format!("{told} records tell of the delegation of account {account:?}"));
+            }
+        }
         for (id, told) in std::mem::take(&mut self.told) {
             let (ends, refunded) = match told.state {
                 HoldState::Open => (0, 0),

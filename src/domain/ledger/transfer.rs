@@ -5,8 +5,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Account, AccountId, Broken, Funds, HoldId, HoldRefused, HoldState, Kind, Leg, MOST_LEVELS,
-    Source, Step, Tables,
+    Account, AccountId, Broken, Ceiling, Funds, HoldId, HoldRefused, HoldState, Kind, Leg,
+    MOST_LEVELS, Source, Step, Tables,
     account::{difference, moved, sum},
     hold::{Path, give_back, path, shortage},
     inconsistent,
@@ -42,6 +42,17 @@ pub enum Transfer {
         /// When the new account closes by itself, in milliseconds since 1970.
         expires: Option<i64>,
     },
+    /// Opens a ceiling below another account, unless it is there.
+    Cap {
+        /// The account that pays.
+        from: AccountId,
+        /// The ceiling.
+        to: AccountId,
+        /// The most that may be drawn through it.
+        limit: Credits,
+        /// When it closes by itself, in milliseconds since 1970.
+        expires: Option<i64>,
+    },
     /// Gives back what a hold posted.
     Refund {
         /// The hold, as text.
@@ -54,9 +65,9 @@ pub enum Transfer {
 /// A transfer that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transferred {
-    /// How many credits moved.
+    /// How many credits moved; of a ceiling, its limit.
     pub amount: Credits,
-    /// The account that gave or got them.
+    /// The account that gave or got them; the ceiling.
     pub account: AccountId,
     /// What that account has left; None if unlimited.
     pub remaining: Option<Credits>,
@@ -76,6 +87,9 @@ pub enum TransferRefused {
     /// Accounts would be nested too deeply.
     #[error("accounts can be {MOST_LEVELS} levels deep, not more")]
     TooDeep,
+    /// The new account would be over before it began.
+    #[error("the account would end in the past; let it expire later")]
+    Past,
     /// A transfer of nothing.
     #[error("0 credits cannot be moved")]
     Nothing,
@@ -131,10 +145,20 @@ pub fn transfer<T: Tables + ?Sized>(
             Some(_) => return Ok(Err(TransferRefused::KeyReuse)),
             None => {}
         }
+        if let Transfer::Cap { from, to, limit, .. } = transfer {
+            match capped(rows, from, to, *limit, now)? {
+                Some(Ok(())) => return replay(rows, transfer, now).map(Ok),
+                Some(Err(refused)) => return Ok(Err(refused)),
+                None => {}
+            }
+        }
         let moved = match transfer {
             Transfer::Mint { account, amount } => mint(rows, account, *amount, now)?,
             Transfer::Carve { from, to, amount, expires } => {
                 carve(rows, from, to, *amount, *expires, now)?
+            }
+            Transfer::Cap { from, to, limit, expires } => {
+                cap(rows, from, to, *limit, *expires, now)?
             }
             Transfer::Refund { hold, amount } => refund(rows, hold, *amount)?,
         };
@@ -156,6 +180,7 @@ fn replay<T: Tables + ?Sized>(
     let (account, amount) = match transfer {
         Transfer::Mint { account, amount } => (account.clone(), *amount),
         Transfer::Carve { from, amount, .. } => (from.clone(), *amount),
+        Transfer::Cap { to, limit, .. } => (to.clone(), *limit),
         Transfer::Refund { hold, amount } => {
             let kept = match HoldId::parse(hold) {
                 Some(id) => rows.hold(id)?,
@@ -239,19 +264,13 @@ fn carve<T: Tables + ?Sized>(
     if rows.account(to)?.is_some() {
         return Ok(Err(TransferRefused::Exists(to.clone())));
     }
-    let through = match path(rows, from, now)? {
-        Ok(path) => path,
-        Err(refused) => return Ok(Err(refused.into())),
+    let (through, expires) = match below(rows, from, expires, now)? {
+        Ok(found) => found,
+        Err(refused) => return Ok(Err(refused)),
     };
     if let Some(short) = shortage(&through, amount, now) {
         return Ok(Err(HoldRefused::Short(short).into()));
     }
-    if depth(rows, from)? >= MOST_LEVELS {
-        return Ok(Err(TransferRefused::TooDeep));
-    }
-    // Who gives credits gives them for no longer than it has them, with ceilings between or not.
-    let above = through.iter().map(|(_, account)| account.expires);
-    let expires = above.chain([expires]).flatten().min();
     let path = take_out(rows, through, amount, now)?;
     let funds = Funds {
         net: amount.signed(),
@@ -262,6 +281,71 @@ fn carve<T: Tables + ?Sized>(
     let child = Account { expires, ..Account::new(Some(from.clone()), Kind::Funded(funds)) };
     rows.put_account(to, child);
     Ok(Ok((from.clone(), amount)))
+}
+
+/// What a new account draws through, and when it ends.
+type Below = Result<(Path, Option<i64>), TransferRefused>;
+
+/// Whether an account may be opened below one.
+fn below<T: Tables + ?Sized>(
+    rows: &mut Staged<'_, T>,
+    from: &AccountId,
+    expires: Option<i64>,
+    now: i64,
+) -> Step<Below, T::Error> {
+    if expires.is_some_and(|at| at <= now) {
+        return Ok(Err(TransferRefused::Past));
+    }
+    let through = match path(rows, from, now)? {
+        Ok(path) => path,
+        Err(refused) => return Ok(Err(refused.into())),
+    };
+    if depth(rows, from)? >= MOST_LEVELS {
+        return Ok(Err(TransferRefused::TooDeep));
+    }
+    // Who gives credits gives them for no longer than it has them, with ceilings between or not.
+    let above = through.iter().map(|(_, account)| account.expires);
+    let expires = above.chain([expires]).flatten().min();
+    Ok(Ok((through, expires)))
+}
+
+fn cap<T: Tables + ?Sized>(
+    rows: &mut Staged<'_, T>,
+    from: &AccountId,
+    to: &AccountId,
+    limit: Credits,
+    expires: Option<i64>,
+    now: i64,
+) -> Step<Moved, T::Error> {
+    let expires = match below(rows, from, expires, now)? {
+        Ok((_, expires)) => expires,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let kind = Kind::Ceiling(Ceiling::new(limit, None));
+    rows.put_account(to, Account { expires, ..Account::new(Some(from.clone()), kind) });
+    Ok(Ok((to.clone(), limit)))
+}
+
+/// Whether a ceiling that is asked for is there already, or something else in its place.
+fn capped<T: Tables + ?Sized>(
+    rows: &mut Staged<'_, T>,
+    from: &AccountId,
+    to: &AccountId,
+    limit: Credits,
+    now: i64,
+) -> Step<Option<Result<(), TransferRefused>>, T::Error> {
+    let Some(there) = rows.account(to)? else { return Ok(None) };
+    let same = match &there.kind {
+        Kind::Ceiling(ceiling) => ceiling.limit == limit && ceiling.period.is_none(),
+        Kind::Funded(_) => false,
+    };
+    Ok(Some(if !same || there.parent.as_ref() != Some(from) {
+        Err(TransferRefused::Exists(to.clone()))
+    } else if !there.takes_holds(now) {
+        Err(HoldRefused::Closed(to.clone()).into())
+    } else {
+        Ok(())
+    }))
 }
 
 /// Takes what is given to a new account out of those that it comes through.

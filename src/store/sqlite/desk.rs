@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-use rusqlite::Params;
+use rusqlite::{Connection, Params};
 
 use super::{Failure, Unavailable, file::File, rows};
 use crate::{
@@ -145,11 +145,14 @@ impl<'f> Desk<'f> {
     /// Writes everything so far, for a question that only the file answers.
     fn spill(&mut self) -> Result<(), Failure> {
         let spilled = self.try_spill();
-        spilled.map_err(|failed| {
-            let failure = Failure(failed.cause.clone());
-            self.failed = Some(failed);
-            failure
-        })
+        spilled.map_err(|failed| self.fails(failed))
+    }
+
+    /// Has the whole transaction fail.
+    fn fails(&mut self, failed: Unavailable) -> Failure {
+        let failure = Failure(failed.cause.clone());
+        self.failed = Some(failed);
+        failure
     }
 
     fn try_spill(&mut self) -> Result<(), Unavailable> {
@@ -174,6 +177,23 @@ impl<'f> Desk<'f> {
             rows.collect()
         });
         found.map_err(|error| self.file.unread(&error))
+    }
+
+    /// Asks for what is never kept here.
+    pub(super) fn ask<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        self.unread(read(&self.file.db))
+    }
+
+    /// Writes what is never kept here, behind the savepoint of the step.
+    pub(super) fn tell<T>(
+        &mut self,
+        write: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        self.spill()?;
+        write(&self.file.db).map_err(|error| self.fails(self.file.unwritten(&error)))
     }
 
     fn unread<T>(&self, read: rusqlite::Result<T>) -> Result<T, Failure> {

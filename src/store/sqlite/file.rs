@@ -156,7 +156,7 @@ impl File {
         }
         self.db.busy_handler(Some(patience())).map_err(wrong)?;
         self.db.set_prepared_statement_cache_capacity(STATEMENTS);
-        ours(&self.db, &path)?;
+        version(&self.db, &path)?;
         if self.db.is_readonly(rusqlite::MAIN_DB).map_err(wrong)? {
             return Err(told(&path, &plain(rusqlite::ffi::SQLITE_READONLY)));
         }
@@ -180,38 +180,41 @@ impl File {
         self.create()
     }
 
-    /// Makes the tables, unless they are there or another process was faster.
+    /// Makes the tables that are not there, unless another process is faster.
     fn create(&mut self) -> Result<(), Unavailable> {
         let path = self.place.path.clone();
         let wrong = |error: Error| told(&path, &error);
-        if ours(&self.db, &path)? {
+        if version(&self.db, &path)? == schema::VERSION {
             return Ok(());
         }
         let tx =
             self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
-        if !ours(&tx, &path)? {
+        let there = version(&tx, &path)?;
+        for (version, step) in schema::STEPS.into_iter().filter(|(version, _)| *version > there) {
+            tx.execute_batch(step).map_err(wrong)?;
+            tx.pragma_update(None, "user_version", version).map_err(wrong)?;
+        }
+        if there == 0 {
             let chain = hex(&keys::random::<16>()?);
-            tx.execute_batch(schema::CREATE).map_err(wrong)?;
             tx.pragma_update(None, "application_id", schema::APPLICATION).map_err(wrong)?;
-            tx.pragma_update(None, "user_version", schema::VERSION).map_err(wrong)?;
             super::rows::put_head(&tx, &self.key, &Head::genesis(&chain)).map_err(wrong)?;
         }
         tx.commit().map_err(wrong)
     }
 }
 
-/// Whether the tables are there. False of an empty file.
-fn ours(db: &Connection, path: &Path) -> Result<bool, Unavailable> {
+/// The version of the tables. 0 of an empty file.
+fn version(db: &Connection, path: &Path) -> Result<i32, Unavailable> {
     // What is asked is answered of one moment: another process may be making the tables.
     let look = |sql| patiently(|| db.execute_batch(sql)).map_err(|error| told(path, &error));
     look("SAVEPOINT look")?;
-    let ours = looks_ours(db, path);
+    let found = version_now(db, path);
     let released = look("RELEASE look");
     // What went wrong first says more.
-    ours.and_then(|ours| released.map(|()| ours))
+    found.and_then(|version| released.map(|()| version))
 }
 
-fn looks_ours(db: &Connection, path: &Path) -> Result<bool, Unavailable> {
+fn version_now(db: &Connection, path: &Path) -> Result<i32, Unavailable> {
     let pragma = |name| patiently(|| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0)));
     let tables =
         || patiently(|| db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)));
@@ -221,12 +224,12 @@ fn looks_ours(db: &Connection, path: &Path) -> Result<bool, Unavailable> {
     let tables: i64 = tables().map_err(wrong)?;
     let shown = path.display();
     match (application, version) {
-        (schema::APPLICATION, schema::VERSION) => Ok(true),
+        (schema::APPLICATION, 1..=schema::VERSION) => Ok(version),
         (schema::APPLICATION, _) => Err(unavailable(format!(
             "`{shown}` was written by another version of tollgate (its tables are version {version}, not {}); use the newest tollgate, or move the file away",
             schema::VERSION
         ))),
-        (0, 0) if tables == 0 => Ok(false),
+        (0, 0) if tables == 0 => Ok(0),
         _ => Err(unavailable(format!(
             "`{shown}` is the database of another application; set `store.path` to another file"
         ))),

@@ -5,8 +5,9 @@
 //!
 //! - [`queue`]: what waits for the thread. [`writer`]: the thread: takes what waits into one transaction. [`file`]: the file: opened,
 //!   checked, opened anew. [`desk`]: rows and records within one transaction, written at its end.
-//!   [`rows`]: rows as SQL. [`schema`]: the tables.
+//!   [`rows`]: rows as SQL. [`credentials`]: tokens, stamps and API keys. [`schema`]: the tables.
 
+mod credentials;
 mod desk;
 mod file;
 mod queue;

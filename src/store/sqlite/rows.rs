@@ -39,7 +39,11 @@ pub(super) fn account(db: &Connection, id: &AccountId) -> Read<Option<Account>> 
 }
 
 pub(super) fn account_id(row: &Row<'_>) -> Read<AccountId> {
-    Ok(AccountId::from(text(row, 0)?))
+    account_id_at(row, 0)
+}
+
+pub(super) fn account_id_at(row: &Row<'_>, column: usize) -> Read<AccountId> {
+    Ok(AccountId::from(text(row, column)?))
 }
 
 /// In the order of the columns.

@@ -3,12 +3,15 @@
 /// Marks the file as a ledger of ours: `TOLG`.
 pub(super) const APPLICATION: i32 = 0x544f_4c47;
 
-/// The version of what follows.
-pub(super) const VERSION: i32 = 1;
+/// The version of the tables.
+pub(super) const VERSION: i32 = 2;
 
-/// The first version, from an empty file. The checks and triggers are a second guard: the machine
+/// How each version is made of the one before, the first of an empty file.
+pub(super) const STEPS: [(i32, &str); 2] = [(1, CREATE), (2, ADD_CREDENTIALS)];
+
+/// The first version. The checks and triggers are a second guard: the machine
 /// in `domain::ledger` never asks for what they refuse.
-pub(super) const CREATE: &str = "
+const CREATE: &str = "
 CREATE TABLE account (
     id TEXT PRIMARY KEY,
     parent TEXT,
@@ -83,4 +86,37 @@ CREATE TABLE head (
     hash BLOB NOT NULL CHECK (length(hash) = 32),
     mac BLOB NOT NULL CHECK (length(mac) = 32)
 ) STRICT;
+";
+
+/// The second version: tokens, stamps, API keys. What the first has stays as it is: a process that
+/// opened the file before goes on with it.
+const ADD_CREDENTIALS: &str = "
+CREATE TABLE delegation (
+    token BLOB PRIMARY KEY CHECK (length(token) = 16),
+    account TEXT NOT NULL UNIQUE,
+    handle BLOB UNIQUE CHECK (length(handle) = 32),
+    principal BLOB CHECK (length(principal) = 32),
+    caveats TEXT NOT NULL,
+    label TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER delegation_stays BEFORE UPDATE ON delegation
+    BEGIN SELECT RAISE(ABORT, 'delegations are not changed'); END;
+CREATE TRIGGER delegation_remains BEFORE DELETE ON delegation
+    BEGIN SELECT RAISE(ABORT, 'delegations are not deleted'); END;
+
+CREATE TABLE denied (
+    token BLOB PRIMARY KEY CHECK (length(token) = 16)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE shown (
+    what BLOB PRIMARY KEY CHECK (length(what) = 32),
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX shown_until ON shown (until);
+
+CREATE TABLE api_key (
+    id TEXT PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE CHECK (length(digest) = 32),
+    about TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 ";

@@ -46,6 +46,7 @@ pub fn hold_refused(refused: &HoldRefused) -> String {
         HoldRefused::Closed(id) => format!("closed {}", id.as_str()),
         HoldRefused::NoAccount(id) => format!("no account {}", id.as_str()),
         HoldRefused::KeyReuse => "reused".to_owned(),
+        HoldRefused::Root(_) => "root".to_owned(),
     }
 }
 
@@ -54,6 +55,7 @@ pub fn transfer_refused(refused: &TransferRefused) -> String {
         TransferRefused::Account(refused) => hold_refused(refused),
         TransferRefused::Exists(id) => format!("exists {}", id.as_str()),
         TransferRefused::TooDeep => "too deep".to_owned(),
+        TransferRefused::Past => "past".to_owned(),
         TransferRefused::Nothing => "nothing".to_owned(),
         TransferRefused::TooMuch => "too much".to_owned(),
         TransferRefused::NoHold(_) => "no hold".to_owned(),
@@ -83,6 +85,9 @@ pub fn transfer(naive: &model::Transfer) -> Transfer {
             amount: credits(*amount),
             expires: *expires,
         },
+        model::Transfer::Cap { from, to, limit, expires } => {
+            Transfer::Cap { from: id(from), to: id(to), limit: credits(*limit), expires: *expires }
+        }
         model::Transfer::Refund { hold, amount } => {
             Transfer::Refund { hold: HoldId(*hold).to_string(), amount: amount.map(credits) }
         }

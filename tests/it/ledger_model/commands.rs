@@ -113,6 +113,18 @@ impl Model {
             Transfer::Carve { from, to, amount, expires } => {
                 self.carve(from, to, *amount, *expires, now)
             }
+            Transfer::Cap { from, to, limit, expires } => {
+                match self.cap(from, to, *limit, *expires, now) {
+                    // It is there; this command does nothing, and is not remembered.
+                    Ok(None) => {
+                        let at = self.find(to).unwrap();
+                        let left = self.headroom(at, now).map(|left| left.clamp(0, MOST));
+                        return format!("moved {limit} {to} {left:?} true");
+                    }
+                    Ok(Some(at)) => Ok((at, *limit)),
+                    Err(refused) => Err(refused),
+                }
+            }
             Transfer::Refund { hold, amount } => self.refund(*hold, *amount),
         };
         match moved {
@@ -131,6 +143,7 @@ impl Model {
         match asked {
             Transfer::Mint { account, amount } => (self.find(account).unwrap(), *amount),
             Transfer::Carve { from, amount, .. } => (self.find(from).unwrap(), *amount),
+            Transfer::Cap { to, limit, .. } => (self.find(to).unwrap(), *limit),
             Transfer::Refund { hold, amount } => {
                 let hold = self.holds.iter().find(|kept| kept.id == *hold).unwrap();
                 let State::Posted { refunded, .. } = hold.state else { panic!("{hold:?}") };
@@ -174,13 +187,9 @@ impl Model {
         if self.find(to).is_some() {
             return Err(format!("exists {to}"));
         }
-        let path = self.path(from, now)?;
+        let path = self.room_below(from, expires, now)?;
         if let Some(short) = self.short(&path, amount, now) {
             return Err(short);
-        }
-        let levels = std::iter::successors(Some(path[0]), |at| self.accounts[*at].parent).count();
-        if levels >= LEVELS {
-            return Err("too deep".to_owned());
         }
         let above = path.iter().filter_map(|at| self.accounts[*at].expires);
         self.accounts.push(Account {
@@ -192,6 +201,51 @@ impl Model {
             given: Some((amount, self.legs(&path, now))),
         });
         Ok((path[0], amount))
+    }
+
+    fn room_below(&self, from: &str, expires: Option<i64>, now: i64) -> Result<Vec<usize>, String> {
+        if expires.is_some_and(|at| at <= now) {
+            return Err("past".to_owned());
+        }
+        let path = self.path(from, now)?;
+        let levels = std::iter::successors(Some(path[0]), |at| self.accounts[*at].parent).count();
+        if levels >= LEVELS { Err("too deep".to_owned()) } else { Ok(path) }
+    }
+
+    /// None if it is there already.
+    fn cap(
+        &mut self,
+        from: &str,
+        to: &str,
+        limit: i128,
+        expires: Option<i64>,
+        now: i64,
+    ) -> Result<Option<usize>, String> {
+        if let Some(at) = self.find(to) {
+            let there = &self.accounts[at];
+            let same = there.is == Is::Ceiling(None) && self.limit(at) == limit;
+            return match there.parent == self.find(from) && there.parent.is_some() && same {
+                false => Err(format!("exists {to}")),
+                true if !there.open || there.expires.is_some_and(|at| at <= now) => {
+                    Err(format!("closed {to}"))
+                }
+                true => Ok(None),
+            };
+        }
+        let path = self.room_below(from, expires, now)?;
+        let above = path.iter().filter_map(|at| self.accounts[*at].expires);
+        let expires = above.chain(expires).min();
+        self.accounts.push(Account {
+            id: to.to_owned(),
+            parent: Some(path[0]),
+            is: Is::Ceiling(None),
+            open: true,
+            expires,
+            given: None,
+        });
+        let at = self.accounts.len() - 1;
+        self.limits.push((at, limit, 0));
+        Ok(Some(at))
     }
 
     fn refund(&mut self, id: u128, amount: Option<i128>) -> Result<(usize, i128), String> {
@@ -245,12 +299,17 @@ impl Model {
         found
     }
 
-    pub fn sweep(&mut self, now: i64, most: usize) -> String {
-        let over = |hold: &&Hold| hold.state == State::Open && hold.deadline <= now;
+    pub fn sweep(&mut self, now: i64, most: usize, except: &[String]) -> String {
+        let over = |hold: &&Hold| {
+            let counts = !except.contains(&format!("{:032x}", hold.id));
+            hold.state == State::Open && hold.deadline <= now && counts
+        };
         let due = self.holds.iter().filter(over).map(|hold| (hold.deadline, hold.id));
         let mut due: Vec<_> = due.collect();
         due.sort_unstable();
-        let expired = |a: &Account| a.open && a.expires.is_some_and(|at| at <= now);
+        let expired = |a: &Account| {
+            a.open && a.expires.is_some_and(|at| at <= now) && !except.contains(&a.id)
+        };
         let expired = self.sorted(expired);
         let mut ended = Vec::new();
         for (_, id) in due.into_iter().take(most) {

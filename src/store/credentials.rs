@@ -1,0 +1,212 @@
+//! What is kept of tokens, stamps and API keys, and the steps that change it.
+
+use super::{Answered, Book, Engine, Failure, steps};
+use crate::domain::{
+    auth::ApiKey,
+    delegation::{Delegate, Delegation, Standing},
+    ledger::{
+        AccountId, Broken, Closed, HoldRefused, Step, Transfer, TransferId, TransferRefused,
+        Transferred, transfer,
+    },
+    record::{Draft, Event},
+    token::TokenId,
+};
+
+/// What a book keeps beside accounts and records, within one transaction. Every method fails where
+/// the store cannot be read or written.
+#[expect(clippy::missing_errors_doc, reason = "said once, above")]
+pub trait Credentials {
+    /// The delegation of a token.
+    fn delegation(&mut self, token: TokenId) -> Result<Option<Delegation>, Failure>;
+
+    /// The delegation whose handle has this keyed digest.
+    fn delegation_by_handle(&mut self, handle: &[u8; 32]) -> Result<Option<Delegation>, Failure>;
+
+    /// All delegations, in order of their accounts' ids.
+    fn delegations(&mut self) -> Result<Vec<Delegation>, Failure>;
+
+    /// Keeps a delegation whose token, account and handle no other has.
+    fn add_delegation(&mut self, delegation: &Delegation) -> Result<(), Failure>;
+
+    /// Whether a token was denied.
+    fn is_denied(&mut self, token: TokenId) -> Result<bool, Failure>;
+
+    /// Denies a token that was not.
+    fn deny(&mut self, token: TokenId) -> Result<(), Failure>;
+
+    /// Whether this is not among what was shown, to which it is added; what is past its time at
+    /// `now` is forgotten before.
+    fn show(&mut self, what: &[u8; 32], until: i64, now: i64) -> Result<bool, Failure>;
+
+    /// The API key of that id.
+    fn api_key(&mut self, id: &str) -> Result<Option<ApiKey>, Failure>;
+
+    /// The API key with this digest.
+    fn api_key_by_digest(&mut self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Failure>;
+
+    /// All API keys, in order of their ids.
+    fn api_keys(&mut self) -> Result<Vec<ApiKey>, Failure>;
+
+    /// Writes an API key, in place of the one of that id.
+    fn put_api_key(&mut self, key: &ApiKey) -> Result<(), Failure>;
+}
+
+/// Opens a token's account and keeps what is to be known of the token.
+pub(super) fn delegate(
+    engine: &impl Engine,
+    asked: Delegate,
+    draft: Draft,
+) -> Answered<Result<Transferred, TransferRefused>> {
+    engine.run(move |book, now| {
+        let Delegate { from, amount, expires, delegation } = asked;
+        let kept = book.delegation(delegation.token)?;
+        let handle_taken = match (&kept, &delegation.handle) {
+            (None, Some(handle)) => book.delegation_by_handle(handle)?.is_some(),
+            _ => false,
+        };
+        if handle_taken || kept.as_ref().is_some_and(|kept| *kept != delegation) {
+            return Ok(Err(TransferRefused::KeyReuse));
+        }
+        let carve = Transfer::Carve { from, to: delegation.account.clone(), amount, expires };
+        let done = transfer::transfer(book, TransferId(delegation.token.0), &carve, now)?;
+        match &done {
+            // Credits were moved under this id, and not for a token.
+            Ok(done) if done.replayed && kept.is_none() => {
+                return Ok(Err(TransferRefused::KeyReuse));
+            }
+            Ok(done) if !done.replayed => {
+                book.add_delegation(&delegation)?;
+                let token = Some(delegation.token.to_string());
+                // The note says which account it is, whatever else there is to say.
+                let draft = Draft { token, note: None, ..draft };
+                book.append(steps::transferred_record(&carve, done, draft))?;
+            }
+            _ => {}
+        }
+        Ok(done)
+    })
+}
+
+pub(super) fn standing(engine: &impl Engine, token: TokenId) -> Answered<Standing> {
+    engine.look(move |book, now| {
+        let delegation = book.delegation(token)?;
+        let usable = !book.is_denied(token)?
+            && match &delegation {
+                Some(delegation) => takes_holds(book, delegation, now)?,
+                None => true,
+            };
+        Ok(Standing { delegation, usable })
+    })
+}
+
+pub(super) fn by_handle(engine: &impl Engine, handle: [u8; 32]) -> Answered<Option<Standing>> {
+    engine.look(move |book, now| {
+        let found = book.delegation_by_handle(&handle)?;
+        found.map(|delegation| standing_of(book, delegation, now)).transpose()
+    })
+}
+
+pub(super) fn delegations(
+    engine: &impl Engine,
+    below: Option<AccountId>,
+) -> Answered<Vec<Standing>> {
+    engine.look(move |book, now| {
+        let mut found = Vec::new();
+        for delegation in book.delegations()? {
+            let lies_below = match &below {
+                Some(above) => above_of(book, &delegation.account)?.contains(above),
+                None => true,
+            };
+            if lies_below {
+                found.push(standing_of(book, delegation, now)?);
+            }
+        }
+        Ok(found)
+    })
+}
+
+fn standing_of(book: &mut dyn Book, delegation: Delegation, now: i64) -> Step<Standing, Failure> {
+    let denied = book.is_denied(delegation.token)?;
+    let usable = !denied && takes_holds(book, &delegation, now)?;
+    Ok(Standing { delegation: Some(delegation), usable })
+}
+
+/// Whether a token's account and all above it take holds.
+fn takes_holds(book: &mut dyn Book, delegation: &Delegation, now: i64) -> Step<bool, Failure> {
+    let mut chain = above_of(book, &delegation.account)?;
+    chain.push(delegation.account.clone());
+    for id in chain {
+        if !book.account(&id)?.is_some_and(|account| account.takes_holds(now)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The accounts above one, the nearest first.
+fn above_of(book: &mut dyn Book, account: &AccountId) -> Step<Vec<AccountId>, Failure> {
+    let mut above = Vec::new();
+    let mut next = account.clone();
+    loop {
+        let Some(account) = book.account(&next)? else {
+            return Err(Broken::Inconsistent(format!("account {next:?} is missing")));
+        };
+        match account.parent {
+            // Accounts that go in a circle are not above anything.
+            Some(parent) if above.contains(&parent) => {
+                return Err(Broken::Inconsistent(format!("account {parent:?} is above itself")));
+            }
+            Some(parent) => {
+                next = parent.clone();
+                above.push(parent);
+            }
+            None => return Ok(above),
+        }
+    }
+}
+
+pub(super) fn revoke(
+    engine: &impl Engine,
+    token: TokenId,
+    draft: Draft,
+) -> Answered<Result<Vec<Closed>, HoldRefused>> {
+    engine.run(move |book, _| {
+        let draft = Draft { token: Some(token.to_string()), ..draft };
+        if let Some(delegation) = book.delegation(token)? {
+            return steps::close(book, &delegation.account, &draft);
+        }
+        if !book.is_denied(token)? {
+            book.deny(token)?;
+            book.append(Draft { event: Event::Revoke, ..draft })?;
+        }
+        Ok(Ok(Vec::new()))
+    })
+}
+
+pub(super) fn first_time(engine: &impl Engine, what: [u8; 32], until: i64) -> Answered<bool> {
+    // What is past its time was forgotten, and may have been shown.
+    engine.run(move |book, now| Ok(until > now && book.show(&what, until, now)?))
+}
+
+pub(super) fn add_api_key(engine: &impl Engine, key: ApiKey, draft: Draft) -> Answered<bool> {
+    engine.run(move |book, _| {
+        let taken = book.api_key(&key.id)?.or(book.api_key_by_digest(&key.digest)?).is_some();
+        if !taken {
+            book.put_api_key(&key)?;
+            let agents: Vec<_> = key.agents.iter().map(|agent| agent.as_str()).collect();
+            let note = format!("API key {} ({}) made for {}", key.id, key.name, agents.join(", "));
+            book.append(Draft { event: Event::Key, note: Some(note), ..draft })?;
+        }
+        Ok(!taken)
+    })
+}
+
+pub(super) fn revoke_api_key(engine: &impl Engine, id: String, draft: Draft) -> Answered<bool> {
+    engine.run(move |book, _| {
+        let Some(key) = book.api_key(&id)?.filter(|key| !key.revoked) else { return Ok(false) };
+        book.put_api_key(&ApiKey { revoked: true, ..key })?;
+        let note = Some(format!("API key {id} revoked"));
+        book.append(Draft { event: Event::Key, note, ..draft })?;
+        Ok(true)
+    })
+}
