@@ -38,20 +38,20 @@ pub enum Caveat {
     Tenant(String),
 }
 
-/// In words, as a refusal quotes it.
+/// In words, for people.
 impl fmt::Display for Caveat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Expires(at) => write!(f, "expires {}", timestamp(*at)),
-            Self::Servers(servers) => write!(f, "only servers `{servers}`"),
-            Self::Tools(tools) => write!(f, "only tools `{tools}`"),
-            Self::Except(tools) => write!(f, "not tools `{tools}`"),
-            Self::Agent(agent) => write!(f, "as agent `{agent}`"),
-            Self::MostCost(most) => write!(f, "at most {most} credits per call"),
-            Self::Depth(depth) => write!(f, "delegated at most {depth} levels further"),
-            Self::MostDelegated(most) => write!(f, "at most {most} credits per delegation"),
-            Self::Ceiling(most) => write!(f, "at most {most} credits in all"),
-            Self::Tenant(tenant) => write!(f, "of tenant `{tenant}`"),
+            Self::Expires(at) => write!(f, "expires at {}", timestamp(*at)),
+            Self::Servers(servers) => write!(f, "only servers {servers}"),
+            Self::Tools(tools) => write!(f, "only tools {tools}"),
+            Self::Except(tools) => write!(f, "no tools {tools}"),
+            Self::Agent(agent) => write!(f, "acts as agent {agent}"),
+            Self::MostCost(most) => write!(f, "no call costs more than {most}"),
+            Self::Depth(depth) => write!(f, "may be delegated {depth} levels further"),
+            Self::MostDelegated(most) => write!(f, "no delegation is given more than {most}"),
+            Self::Ceiling(most) => write!(f, "all calls together cost no more than {most}"),
+            Self::Tenant(tenant) => write!(f, "belongs to tenant {tenant}"),
         }
     }
 }

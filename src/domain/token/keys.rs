@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{Token, TokenId, Unreadable, wire::Kid};
 use crate::domain::{
-    caveat::{Caveat, Caveats},
+    caveat::{Caveat, Caveats, TwoTenants},
     credits::Credits,
     keyed::Key,
     period::timestamp,
@@ -77,8 +77,8 @@ pub enum Unverified {
     #[error("the token was made for other settings than these")]
     OtherBook,
     /// Two tenants.
-    #[error("the token's caveats name two tenants, and nothing belongs to both")]
-    Tenants,
+    #[error(transparent)]
+    Tenants(#[from] TwoTenants),
     /// A ceiling that nothing can count.
     #[error("the token has a ceiling but no account of its own, so nothing could count against it")]
     CeilingWithoutAccount,
@@ -139,7 +139,7 @@ impl TokenKeys {
         if let Some(at) = caveats.expires().filter(|at| *at <= now) {
             return Err(Unverified::Expired { at });
         }
-        caveats.tenant().map_err(|_| Unverified::Tenants)?;
+        caveats.tenant()?;
         let ceilings = ceilings(&caveats, &tags);
         if !ceilings.is_empty() && !token.has_account() {
             return Err(Unverified::CeilingWithoutAccount);
