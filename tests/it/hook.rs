@@ -96,7 +96,7 @@ pub fn outcome(child: Child) -> Outcome {
 }
 
 /// Everything that an answer may say besides the input, it must not.
-fn updated(outcome: &Outcome) -> Map<String, Value> {
+pub fn updated(outcome: &Outcome) -> Map<String, Value> {
     let answer: Value = serde_json::from_str(&outcome.stdout).expect(&outcome.stdout);
     let input = answer["hookSpecificOutput"]["updatedInput"].clone();
     let alone = json!({"hookEventName": "PreToolUse", "updatedInput": input});
@@ -113,7 +113,7 @@ fn denied(outcome: &Outcome) -> String {
     specific["permissionDecisionReason"].as_str().unwrap().to_owned()
 }
 
-fn events() -> Vec<(String, Value)> {
+pub fn events() -> Vec<(String, Value)> {
     let recorded: Vec<Value> = serde_json::from_str(include_str!("data/claude_code.json")).unwrap();
     let one = |case: &Value| (case["agent"].as_str().unwrap().to_owned(), case["event"].clone());
     recorded.iter().map(one).collect()

@@ -71,6 +71,7 @@ mod secrets;
 mod secrets_compared;
 mod settings;
 mod settings_faults;
+mod stamped_calls;
 mod stamps;
 mod store;
 #[cfg(unix)]
