@@ -27,7 +27,7 @@ use tollgate::{
 
 use crate::store::{clock, credits, done, request, root, sqlite};
 
-const BEGIN: i64 = 1_795_212_000_000;
+pub const BEGIN: i64 = 1_795_212_000_000;
 
 /// The account of a token.
 pub fn account(token: u128) -> AccountId {
@@ -59,14 +59,14 @@ pub fn asked(token: u128, from: &AccountId, amount: u64, expires: Option<i64>) -
 }
 
 /// A store with one root, and its clock.
-struct World {
-    ledger: Arc<dyn Ledger>,
+pub struct World {
+    pub ledger: Arc<dyn Ledger>,
     at: Arc<AtomicI64>,
-    root: AccountId,
+    pub root: AccountId,
 }
 
 impl World {
-    fn new(ledger: Arc<dyn Ledger>, at: Arc<AtomicI64>, amount: u64) -> Self {
+    pub fn new(ledger: Arc<dyn Ledger>, at: Arc<AtomicI64>, amount: u64) -> Self {
         let (root, declaration) = root(amount);
         done(ledger.declare(declaration, Draft::default())).unwrap();
         Self { ledger, at, root }
@@ -81,7 +81,7 @@ impl World {
         self.delegate_until(token, from, amount, None)
     }
 
-    fn delegate_until(
+    pub fn delegate_until(
         &self,
         token: u128,
         from: &AccountId,
@@ -92,7 +92,7 @@ impl World {
         done(self.ledger.delegate(asked(token, from, amount, expires), draft))
     }
 
-    fn left(&self, account: &AccountId) -> u64 {
+    pub fn left(&self, account: &AccountId) -> u64 {
         done(self.ledger.read(account.clone())).unwrap().remaining.unwrap().amount()
     }
 
@@ -111,11 +111,11 @@ impl World {
         done(self.ledger.standing(TokenId(token))).usable
     }
 
-    fn pass(&self, by: i64) {
+    pub fn pass(&self, by: i64) {
         self.at.fetch_add(by, Ordering::SeqCst);
     }
 
-    fn events(&self, event: Event) -> Vec<Draft> {
+    pub fn events(&self, event: Event) -> Vec<Draft> {
         let records = done(self.ledger.records(0, usize::MAX));
         let drafts = records.iter().map(|sealed| serde_json::from_str::<Record>(&sealed.line));
         drafts.map(|record| record.unwrap().draft).filter(|draft| draft.event == event).collect()

@@ -69,6 +69,7 @@ mod store;
 mod store_faults;
 #[cfg(unix)]
 mod store_processes;
+mod store_sweep;
 mod store_versions;
 mod supervision;
 mod support;
