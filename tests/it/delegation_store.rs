@@ -15,17 +15,17 @@ use tollgate::{
         caveat::{Caveat, Caveats},
         delegation::{Delegate, Delegation, account_name},
         ledger::{
-            AccountId, Finish, HoldId, HoldRefused, Transfer, TransferId, TransferRefused,
-            Transferred,
+            AccountId, Broken, Finish, HoldId, HoldRefused, Step, Transfer, TransferId,
+            TransferRefused, Transferred,
         },
         record::{Draft, Event, Record},
         scope::Scope,
         token::TokenId,
     },
-    store::{Ledger, Verdict, memory::Memory},
+    store::{Engine, Ledger, Verdict, memory::Memory},
 };
 
-use crate::store::{clock, credits, done, request, root, sqlite};
+use crate::store::{clock, credits, done, request, root, sqlite, wait};
 
 pub const BEGIN: i64 = 1_795_212_000_000;
 
@@ -448,4 +448,34 @@ fn of_several_handles_on_one_file_one_is_the_first() {
         assert!(done(handle.standing(TokenId(1))).delegation.is_some());
         assert!(!done(handle.standing(TokenId(2))).usable);
     }
+}
+
+#[test]
+fn a_step_that_fails_leaves_nothing_of_what_it_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = sqlite(dir.path(), clock(&Arc::new(AtomicI64::new(BEGIN))));
+    let (root, declaration) = root(100);
+    done(ledger.declare(declaration, Draft::default())).unwrap();
+    // They share a transaction, behind a step that takes its time.
+    let slow = ledger.run(|_, _| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        Ok(())
+    });
+    let before = ledger.delegate(asked(1, &root, 10, None), Draft::default());
+    let delegation = asked(2, &root, 10, None).delegation;
+    let broken = ledger.run(move |book, now| -> Step<(), _> {
+        book.add_delegation(&delegation)?;
+        book.deny(TokenId(3))?;
+        assert!(book.show(&[1; 32], BEGIN + 1, now)?);
+        Err(Broken::Inconsistent("as was asked for".to_owned()))
+    });
+    let after = ledger.delegate(asked(4, &root, 10, None), Draft::default());
+    drop(slow);
+    done(before).unwrap();
+    assert!(!wait(broken).unwrap_err().maybe_applied);
+    done(after).unwrap();
+    assert_eq!(done(ledger.delegations(None)).len(), 2);
+    assert!(done(ledger.standing(TokenId(3))).usable);
+    assert!(done(ledger.first_time([1; 32], BEGIN + 1)));
+    assert_eq!(done(ledger.prove()).faults, Vec::<String>::new());
 }
