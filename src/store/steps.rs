@@ -219,9 +219,7 @@ impl<E: Engine> Ledger for E {
     fn sweep(&self, most: usize) -> Answered<usize> {
         self.run(move |book, now| {
             let Swept { ended, closed, faults } = transfer::sweep(book, now, most)?;
-            faults
-                .iter()
-                .for_each(|fault| tracing::error!("the ledger contradicts itself: {fault}"));
+            faults.iter().for_each(|fault| tracing::error!("{fault}"));
             for (id, finished) in &ended {
                 let status = Some("lost".to_owned());
                 book.append(finished_record(*id, finished, Draft { status, ..Draft::default() }))?;

@@ -15,19 +15,19 @@ use tollgate::{
         caveat::{Caveat, Caveats},
         delegation::{Delegate, Delegation, account_name},
         ledger::{
-            AccountId, Finish, HoldId, HoldRefused, Transfer, TransferId, TransferRefused,
-            Transferred,
+            AccountId, Broken, Finish, HoldId, HoldRefused, Step, Transfer, TransferId,
+            TransferRefused, Transferred,
         },
         record::{Draft, Event, Record},
         scope::Scope,
         token::TokenId,
     },
-    store::{Ledger, Verdict, memory::Memory},
+    store::{Engine, Ledger, Verdict, memory::Memory},
 };
 
-use crate::store::{clock, credits, done, request, root, sqlite};
+use crate::store::{clock, credits, done, request, root, sqlite, wait};
 
-const BEGIN: i64 = 1_795_212_000_000;
+pub const BEGIN: i64 = 1_795_212_000_000;
 
 /// The account of a token.
 pub fn account(token: u128) -> AccountId {
@@ -59,14 +59,14 @@ pub fn asked(token: u128, from: &AccountId, amount: u64, expires: Option<i64>) -
 }
 
 /// A store with one root, and its clock.
-struct World {
-    ledger: Arc<dyn Ledger>,
+pub struct World {
+    pub ledger: Arc<dyn Ledger>,
     at: Arc<AtomicI64>,
-    root: AccountId,
+    pub root: AccountId,
 }
 
 impl World {
-    fn new(ledger: Arc<dyn Ledger>, at: Arc<AtomicI64>, amount: u64) -> Self {
+    pub fn new(ledger: Arc<dyn Ledger>, at: Arc<AtomicI64>, amount: u64) -> Self {
         let (root, declaration) = root(amount);
         done(ledger.declare(declaration, Draft::default())).unwrap();
         Self { ledger, at, root }
@@ -81,7 +81,7 @@ impl World {
         self.delegate_until(token, from, amount, None)
     }
 
-    fn delegate_until(
+    pub fn delegate_until(
         &self,
         token: u128,
         from: &AccountId,
@@ -92,7 +92,7 @@ impl World {
         done(self.ledger.delegate(asked(token, from, amount, expires), draft))
     }
 
-    fn left(&self, account: &AccountId) -> u64 {
+    pub fn left(&self, account: &AccountId) -> u64 {
         done(self.ledger.read(account.clone())).unwrap().remaining.unwrap().amount()
     }
 
@@ -111,11 +111,11 @@ impl World {
         done(self.ledger.standing(TokenId(token))).usable
     }
 
-    fn pass(&self, by: i64) {
+    pub fn pass(&self, by: i64) {
         self.at.fetch_add(by, Ordering::SeqCst);
     }
 
-    fn events(&self, event: Event) -> Vec<Draft> {
+    pub fn events(&self, event: Event) -> Vec<Draft> {
         let records = done(self.ledger.records(0, usize::MAX));
         let drafts = records.iter().map(|sealed| serde_json::from_str::<Record>(&sealed.line));
         drafts.map(|record| record.unwrap().draft).filter(|draft| draft.event == event).collect()
@@ -448,4 +448,34 @@ fn of_several_handles_on_one_file_one_is_the_first() {
         assert!(done(handle.standing(TokenId(1))).delegation.is_some());
         assert!(!done(handle.standing(TokenId(2))).usable);
     }
+}
+
+#[test]
+fn a_step_that_fails_leaves_nothing_of_what_it_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = sqlite(dir.path(), clock(&Arc::new(AtomicI64::new(BEGIN))));
+    let (root, declaration) = root(100);
+    done(ledger.declare(declaration, Draft::default())).unwrap();
+    // They share a transaction, behind a step that takes its time.
+    let slow = ledger.run(|_, _| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        Ok(())
+    });
+    let before = ledger.delegate(asked(1, &root, 10, None), Draft::default());
+    let delegation = asked(2, &root, 10, None).delegation;
+    let broken = ledger.run(move |book, now| -> Step<(), _> {
+        book.add_delegation(&delegation)?;
+        book.deny(TokenId(3))?;
+        assert!(book.show(&[1; 32], BEGIN + 1, now)?);
+        Err(Broken::Inconsistent("as was asked for".to_owned()))
+    });
+    let after = ledger.delegate(asked(4, &root, 10, None), Draft::default());
+    drop(slow);
+    done(before).unwrap();
+    assert!(!wait(broken).unwrap_err().maybe_applied);
+    done(after).unwrap();
+    assert_eq!(done(ledger.delegations(None)).len(), 2);
+    assert!(done(ledger.standing(TokenId(3))).usable);
+    assert!(done(ledger.first_time([1; 32], BEGIN + 1)));
+    assert_eq!(done(ledger.prove()).faults, Vec::<String>::new());
 }

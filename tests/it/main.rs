@@ -78,6 +78,7 @@ mod store;
 mod store_faults;
 #[cfg(unix)]
 mod store_processes;
+mod store_sweep;
 mod store_versions;
 mod supervision;
 mod support;

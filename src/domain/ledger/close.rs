@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Account, AccountId, Broken, Finish, Finished, HoldId, HoldRefused, Kind, Leg, Source, Step,
-    Tables,
+    Account, AccountId, Finish, Finished, HoldId, HoldRefused, Kind, Leg, Source, Step, Tables,
     account::{difference, moved, sum},
     hold::end,
     inconsistent,
@@ -129,16 +128,19 @@ pub struct Swept {
     pub ended: Vec<(HoldId, Finished)>,
     /// Accounts.
     pub closed: Vec<Closed>,
-    /// What contradicts itself and was left as it is, in words.
+    /// What could not be ended and was left as it is, and why.
     pub faults: Vec<String>,
 }
 
 /// Ends holds and accounts whose time is over, so many of each at most. Answers which. Each is a step
-/// of its own: one that contradicts itself keeps no other from its end.
+/// of its own: one that fails keeps no other from its end.
 ///
 /// # Errors
 /// What is stored cannot be read, written, or true.
-pub fn sweep<T: Tables + ?Sized>(tables: &mut T, now: i64, most: usize) -> Step<Swept, T::Error> {
+pub fn sweep<T>(tables: &mut T, now: i64, most: usize) -> Step<Swept, T::Error>
+where
+    T: Tables<Error: std::fmt::Display> + ?Sized,
+{
     let Swept { mut ended, mut closed, mut faults } = Swept::default();
     let end_hold = |tables: &mut T, id: &HoldId| {
         let Some(finished) = staged(tables, |rows| end(rows, *id, Finish::Lost))? else {
@@ -162,9 +164,9 @@ pub fn sweep<T: Tables + ?Sized>(tables: &mut T, now: i64, most: usize) -> Step<
     Ok(Swept { ended, closed, faults })
 }
 
-/// Takes a step for each that is due, so many at most. Those that contradict themselves stay due,
-/// and are asked for again and passed over, so that they never hide the others.
-fn each_due<T: Tables + ?Sized, I: Ord + std::fmt::Debug>(
+/// Takes a step for each that is due, so many at most. Those that cannot be read or are not true stay
+/// due, and are asked for again and passed over, so that they never hide the others.
+fn each_due<T: Tables<Error: std::fmt::Display> + ?Sized, I: Ord + std::fmt::Debug>(
     tables: &mut T,
     most: usize,
     due: impl Fn(&mut T, usize) -> Result<Vec<I>, T::Error>,
@@ -181,11 +183,11 @@ fn each_due<T: Tables + ?Sized, I: Ord + std::fmt::Debug>(
             }
             match step(tables, &id) {
                 Ok(()) => left = left.saturating_sub(1),
-                Err(Broken::Inconsistent(why)) => {
-                    faults.push(format!("{id:?} is over and cannot be ended: {why}"));
+                // Nothing of it was written; a store that cannot be written fails the whole sweep.
+                Err(broken) => {
+                    faults.push(format!("{id:?} is over and cannot be ended: {broken}"));
                     passed_over.insert(id);
                 }
-                Err(broken) => return Err(broken),
             }
         }
         if left == 0 || passed_over.len() == before {
