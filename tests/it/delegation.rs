@@ -20,6 +20,7 @@ fn with_tokens(limit: u64) -> (Setup, String) {
 fn settings(limit: u64, mode: &str) -> Value {
     json!({
         "auth": {"mode": mode},
+        "defaultUpstream": "s",
         "budget": {"limit": limit},
         "tools": {"defaultCost": 1, "costs": {"search": 5}},
     })
