@@ -71,3 +71,6 @@ mod store_faults;
 mod store_processes;
 mod supervision;
 mod support;
+mod token_cli;
+mod tokens;
+mod tokens_model;
