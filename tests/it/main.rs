@@ -83,3 +83,6 @@ mod store_sweep;
 mod store_versions;
 mod supervision;
 mod support;
+mod token_cli;
+mod tokens;
+mod tokens_model;
