@@ -273,6 +273,25 @@ fn an_agent_that_knows_its_agent_id_only_delegates_and_is_delegated_to() {
 }
 
 #[test]
+fn a_child_has_no_right_that_its_parent_lacks() {
+    let setup = paid(&["search", "other"], &settings(1_000, "none"), Some(&rules()));
+    let mut client = setup.connect();
+    // `lead` may use both tools, and `other`, who names it, one of them.
+    let args = json!({"budget": 10, "agent": "lead"});
+    let given = json_in(&execute(&mut client, "other", "gateway", "delegate", args));
+    let handle = given["agent_id"].as_str().unwrap();
+    assert!(execute(&mut client, handle, "s", "other", json!({}))["isError"].is_null());
+    let refused = refusal(&execute(&mut client, handle, "s", "search", json!({})));
+    assert_eq!(
+        (&refused["code"], &refused["rule"]),
+        (&json!("DENIED_BY_POLICY"), &json!("token.agent"))
+    );
+    let arguments = json!({"server": "s", "agent_id": handle});
+    let listed = json_in(&client.call("get_server_tools", arguments));
+    assert_eq!(listed["total_available"], 1, "{listed}");
+}
+
+#[test]
 fn a_handle_is_good_behind_its_own_client_only() {
     let setup = paid(&["search", "other"], &settings(1_000, "none"), Some(&rules()));
     let (mut client, mut stranger) = (setup.connect(), setup.connect());
