@@ -4,7 +4,9 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{Exit, audit::AuditArgs, budget::BudgetArgs, token::TokenArgs, usage::UsageArgs};
+use super::{
+    Exit, audit::AuditArgs, budget::BudgetArgs, keys::KeysArgs, token::TokenArgs, usage::UsageArgs,
+};
 use crate::config::Options;
 
 /// The gateway between AI agents and their MCP servers.
@@ -74,6 +76,16 @@ Examples:
   tollgate audit log --json --limit 1000000           everything, for programs
   tollgate audit verify && echo whole                 for scripts";
 
+const OF_KEYS: &str = "\
+A key is shown once, when it is made; the store keeps its digest only. The client's entry for this
+gateway passes it in its environment, as TOLLGATE_TOKEN. Keys may also be written into `auth.keys` of
+gateway.yaml.
+
+Examples:
+  tollgate keys create --name laptop --agent researcher
+  tollgate keys create --name ci --agent reader --agent writer --expires 90d > key
+  tollgate keys revoke 3f9c01ab";
+
 /// Where the settings are.
 #[derive(Clone, Debug, Args)]
 pub(super) struct SettingsArgs {
@@ -135,6 +147,9 @@ pub(super) enum Command {
     /// Read the records of what was decided and what moved, and verify them
     #[command(subcommand, after_help = OF_AUDIT)]
     Audit(AuditArgs),
+    /// Make, list and take back API keys (`auth.mode: api-key`)
+    #[command(subcommand, after_help = OF_KEYS)]
+    Keys(KeysArgs),
     /// Run one server and end its whole process tree with the gateway (used by the gateway itself)
     #[command(hide = true)]
     Supervise(SuperviseArgs),

@@ -7,6 +7,7 @@ mod call;
 mod check;
 mod demo;
 mod explain;
+mod keys;
 mod logging;
 mod output;
 mod records;
@@ -75,6 +76,7 @@ pub fn main() -> Exit {
         Some(Command::Token(token)) => token::run(&cli.settings, token, &output),
         Some(Command::Usage(usage)) => usage::run(&cli.settings, &usage, &output),
         Some(Command::Audit(audit)) => audit::run(&cli.settings, &audit, &output),
+        Some(Command::Keys(keys)) => keys::run(&cli.settings, &keys, &output),
         Some(Command::Demo) => demo::run(&output),
         Some(Command::Supervise(supervise)) => Ok(supervise.run()),
     };

@@ -42,6 +42,7 @@ mod http_server;
 mod identity;
 mod journal;
 mod journal_cli;
+mod keys_cli;
 mod ledger;
 mod ledger_histories;
 mod ledger_model;

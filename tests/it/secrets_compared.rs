@@ -6,8 +6,14 @@ use std::{collections::BTreeSet, fs, path::Path};
 /// Types that hold a secret's bytes, or what is kept of one, by the files they are in. None may
 /// derive a comparison, which would stop at the first byte that differs, nor `Debug`. What holds a
 /// `SecretString` is left to that type, which has neither a comparison nor a telling `Debug`.
-const SECRET_TYPES: [(&str, &str); 3] =
-    [("domain/keyed", "Key"), ("domain/auth", "ApiKey"), ("domain/token", "Token")];
+const SECRET_TYPES: [(&str, &str); 6] = [
+    ("domain/keyed", "Key"),
+    ("domain/auth", "ApiKey"),
+    ("domain/token", "Token"),
+    ("domain/token", "TokenKeys"),
+    ("domain/token", "Header"),
+    ("domain/token", "Sealed"),
+];
 
 /// Those that are here today; a rename must be followed in the list above.
 const THERE: [&str; 2] = ["Key", "ApiKey"];
@@ -46,7 +52,19 @@ fn faults(path: &str, text: &str) -> Vec<String> {
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
     let kept = |line: &&str| !line.trim_start().starts_with("//");
-    text.lines().filter(kept).collect::<Vec<_>>().join("\n")
+    let lines = text.lines().filter(kept).collect::<Vec<_>>().join("\n");
+    // A comparison that is broken into lines is one.
+    let mut whole = String::new();
+    for line in lines.lines() {
+        let goes_on =
+            ["== ", "!= ", ".eq(", ".ne("].iter().any(|op| line.trim_start().starts_with(op));
+        match goes_on {
+            true => whole.push_str(if line.trim_start().starts_with('.') { "" } else { " " }),
+            false => whole.push('\n'),
+        }
+        whole.push_str(if goes_on { line.trim_start() } else { line });
+    }
+    whole
 }
 
 /// What stands beside `==`, `!=` or in a call that compares, up to the next boundary.
@@ -145,6 +163,8 @@ fn a_comparison_that_is_planted_is_found() {
         ("domain/auth.rs", "if self.digest.eq(&other.digest) {"),
         ("domain/auth.rs", "ok && self.digest == other.digest && more"),
         ("domain/token.rs", "if tag != made {"),
+        ("domain/token.rs", "let right = last(self.tag)\n    == made(of, all, caveats);"),
+        ("domain/token.rs", "let right = self.tag\n    .eq(made);"),
         ("domain/token/read.rs", "if made == self.tag {"),
         ("domain/stamp.rs", "Ok(()) if key.mac(text) == shown => true,"),
         ("domain/keyed.rs", "self.mac(text) == digest"),

@@ -169,8 +169,7 @@ fn every_cut_is_refused() {
 fn caveats_cannot_be_taken_away_moved_or_brought_from_another_token() {
     let other = Token::mint(&keys(), true, TokenId(9), "b1", &[Caveat::Depth(3)]).unwrap();
     let parts = |token: &Token| {
-        let caveats: Vec<Vec<u8>> =
-            token.caveats().unwrap().iter().map(parts_of).collect();
+        let caveats: Vec<Vec<u8>> = token.caveats().unwrap().iter().map(parts_of).collect();
         caveats
     };
     let token = mint(&one_of_each());
