@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
@@ -12,6 +12,7 @@ use crate::{
         Exit,
         args::SettingsArgs,
         budget::declare,
+        keys::random,
         output::{Output, note},
         records::{self, answer},
         session,
@@ -164,10 +165,4 @@ async fn delegate(
         }
         other => answer(Box::pin(std::future::ready(other))).await,
     }
-}
-
-fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
-    Ok(bytes)
 }

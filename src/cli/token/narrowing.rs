@@ -1,12 +1,10 @@
 //! What narrows a token, as typed.
 
-use std::time::Duration;
-
-use anyhow::bail;
 use clap::Args;
 
-use crate::domain::{
-    call::AgentId, caveat::Caveat, credits::Credits, period::moment, scope::Scope,
+use crate::{
+    cli::keys::expires,
+    domain::{call::AgentId, caveat::Caveat, credits::Credits, scope::Scope},
 };
 
 #[derive(Debug, Args)]
@@ -80,17 +78,4 @@ fn agent(text: &str) -> Result<AgentId, String> {
 fn credits(text: &str) -> Result<Credits, String> {
     let amount = text.parse::<u64>().map_err(|_| "credits are a whole number".to_owned())?;
     Credits::try_from(amount)
-}
-
-/// So long from now on, or the moment that is named.
-fn expires(text: &str, now: i64) -> anyhow::Result<i64> {
-    let after = |span: Duration| now.checked_add(i64::try_from(span.as_millis()).ok()?);
-    let found = moment(text).or_else(|| after(humantime::parse_duration(text).ok()?));
-    match found {
-        Some(at) if at > now => Ok(at),
-        Some(_) => bail!("--expires `{text}` is not in the future"),
-        None => bail!(
-            "--expires `{text}` is no time; write 90d, 12h, 2027-01-31 or 2027-01-31T00:00:00Z"
-        ),
-    }
 }
