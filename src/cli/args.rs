@@ -5,7 +5,8 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    Exit, audit::AuditArgs, budget::BudgetArgs, hook::HookArgs, keys::KeysArgs, usage::UsageArgs,
+    Exit, audit::AuditArgs, budget::BudgetArgs, hook::HookArgs, keys::KeysArgs, token::TokenArgs,
+    usage::UsageArgs,
 };
 use crate::config::Options;
 
@@ -51,6 +52,19 @@ Examples:
   tollgate budget grant agent/researcher/day 50 --note 'release week'
   tollgate audit log --event post --since 1d | grep uncertain    calls that may not have run
   tollgate budget refund 01a1fb32c00771deaf46                    the HOLD of one of those";
+
+const OF_TOKEN: &str = "\
+A token says who calls where `auth.mode` is `header`: in `Authorization: Bearer`, in `_meta.token`, or
+in TOLLGATE_TOKEN of the client's entry for this gateway. Who holds one can narrow it, offline and
+without any key; nobody can widen it. What users of this machine may not see, give on standard input
+(`-`) or in TOLLGATE_TOKEN: the arguments of a command are visible to all of them.
+
+Examples:
+  tollgate token mint --agent researcher --expires 7d
+  tollgate token mint --budget 500 --tools 'get_*, db/query' --label 'nightly report'
+  printf %s \"$TOKEN\" | tollgate token narrow - --expires 1h --max-cost 5
+  tollgate token inspect - <token.txt
+  tollgate token revoke 5f0c2a9d                     the first digits of its id";
 
 const OF_AUDIT: &str = "\
 A call has two records: `hold` when it is let through, and `post` (charged) or `void` (not charged)
@@ -126,6 +140,9 @@ pub(super) enum Command {
     /// See the credits of accounts; give them, give them back, recount them
     #[command(subcommand, after_help = OF_BUDGET)]
     Budget(BudgetArgs),
+    /// Make tokens that callers show, narrow them, see what they allow, take them back
+    #[command(subcommand, after_help = OF_TOKEN)]
+    Token(TokenArgs),
     /// Tell what calls came to: how many, how long, how many credits
     Usage(UsageArgs),
     /// Read the records of what was decided and what moved, and verify them

@@ -102,7 +102,7 @@ pub(super) fn run(
 
 /// Brings accounts in line with the settings, as a gateway does when it starts: so they are there
 /// before the first call. Calls whose gateway is gone are ended.
-async fn declare(settings: &Settings, ledger: &Arc<dyn Ledger>) -> anyhow::Result<()> {
+pub(super) async fn declare(settings: &Settings, ledger: &Arc<dyn Ledger>) -> anyhow::Result<()> {
     const AT_A_TIME: usize = 1_000;
     let declaration = Declaration::of(&settings.budgeting, &settings.rules);
     if let Err(undeclarable) = answer(ledger.declare(declaration, Draft::default())).await? {

@@ -267,7 +267,7 @@ fn id_of(text: &str) -> &str {
 }
 
 /// From now on so long, or the moment that is named.
-fn expires(text: &str, now: i64) -> anyhow::Result<i64> {
+pub(super) fn expires(text: &str, now: i64) -> anyhow::Result<i64> {
     let after = |span: Duration| now.checked_add(i64::try_from(span.as_millis()).ok()?);
     let found = moment(text).or_else(|| after(humantime::parse_duration(text).ok()?));
     match found {
@@ -279,7 +279,8 @@ fn expires(text: &str, now: i64) -> anyhow::Result<i64> {
     }
 }
 
-fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+/// Bytes that nobody can guess.
+pub(super) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
     Ok(bytes)

@@ -16,6 +16,7 @@ mod reload;
 mod serve;
 mod session;
 mod summary;
+mod token;
 mod tokens;
 mod usage;
 
@@ -73,6 +74,7 @@ pub fn main() -> Exit {
         Some(Command::Tokens) => tokens::run(&cli.settings, &output),
         Some(Command::Explain(explain)) => explain::run(&cli.settings, &explain, &output),
         Some(Command::Budget(budget)) => budget::run(&cli.settings, &budget, &output),
+        Some(Command::Token(token)) => token::run(&cli.settings, token, &output),
         Some(Command::Usage(usage)) => usage::run(&cli.settings, &usage, &output),
         Some(Command::Audit(audit)) => audit::run(&cli.settings, &audit, &output),
         Some(Command::Keys(keys)) => keys::run(&cli.settings, &keys, &output),

@@ -3,7 +3,12 @@
 use std::{fs, io, io::Write as _, path::Path};
 
 use super::Unavailable;
-use crate::domain::{keyed::Key, record::hex};
+use crate::domain::{
+    auth::AuthMode,
+    keyed::{Key, unhex},
+    record::hex,
+    token::TokenKeys,
+};
 
 /// The key of the installation whose state is kept in a directory: its file `key`, which is made if
 /// it is not there. Processes that make it at once use the same. Without a directory, a key that
@@ -21,6 +26,19 @@ pub fn key(state: Option<&Path>) -> Result<Key, Unavailable> {
             let gone = || cannot("read", &path, &io::ErrorKind::NotFound.into());
             read(&path)?.ok_or_else(gone)
         }
+    }
+}
+
+/// The keys of Tollgate tokens: those that the settings give, else the installation's.
+///
+/// # Errors
+/// As for [`key`], if it is needed.
+pub fn token_keys(mode: &AuthMode, state: Option<&Path>) -> Result<TokenKeys, Unavailable> {
+    match mode {
+        AuthMode::Header(tokens) if !tokens.root_keys.is_empty() => {
+            Ok(TokenKeys::of_texts(&tokens.root_keys))
+        }
+        _ => Ok(TokenKeys::of_keys([&key(state)?])),
     }
 }
 
@@ -56,7 +74,7 @@ fn read(path: &Path) -> Result<Option<Key>, Unavailable> {
         Err(error) => return Err(cannot("read", path, &error)),
     };
     private(path)?;
-    match parse(text.trim()) {
+    match unhex(text.trim()) {
         Some(bytes) => Ok(Some(Key::new(bytes))),
         None => Err(unavailable(format!(
             "`{}` does not hold a key of 64 hexadecimal digits; restore it, or move it away and a new one is made",
@@ -81,17 +99,6 @@ fn private(path: &Path) -> Result<(), Unavailable> {
 #[cfg(not(unix))]
 fn private(_: &Path) -> Result<(), Unavailable> {
     Ok(())
-}
-
-fn parse(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
-        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 /// The file appears whole, or is that of another process: a link does not replace what is there.

@@ -82,3 +82,6 @@ mod store_sweep;
 mod store_versions;
 mod supervision;
 mod support;
+mod token_cli;
+mod tokens;
+mod tokens_model;

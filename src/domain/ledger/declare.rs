@@ -113,6 +113,11 @@ impl Declaration {
     }
 }
 
+/// The account that all others of these settings draw on.
+pub fn root_of(budgeting: &Budgeting) -> AccountId {
+    account_id(budgeting, &root_name(budgeting))
+}
+
 /// The account that pays for an agent's calls.
 pub fn account_of(budgeting: &Budgeting, rules: &Rules, agent: &AgentId) -> AccountId {
     let limit = rules.agents.get(agent).and_then(|rules| rules.budget);

@@ -94,13 +94,9 @@ impl TokenKeys {
         Self(keys.into_iter().map(named).collect())
     }
 
-    /// Of these texts (`auth.rootKey`); where there is none, of the installation's key.
-    pub fn of(root_keys: &[SecretString], installation: &Key) -> Self {
-        let mut keys: Vec<Key> =
-            root_keys.iter().map(|text| Key::of_text(text.expose_secret())).collect();
-        if keys.is_empty() {
-            keys.push(installation.clone());
-        }
+    /// Of these texts (`auth.rootKey`).
+    pub fn of_texts(texts: &[SecretString]) -> Self {
+        let keys: Vec<Key> = texts.iter().map(|text| Key::of_text(text.expose_secret())).collect();
         Self::of_keys(&keys)
     }
 

@@ -1,0 +1,167 @@
+//! `tollgate token mint`.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+use clap::Args;
+use serde_json::json;
+
+use super::{keys, narrowing::Narrowing, print};
+use crate::{
+    cli::{
+        Exit,
+        args::SettingsArgs,
+        budget::declare,
+        keys::random,
+        output::{Output, note},
+        records::{self, answer},
+        session,
+    },
+    domain::{
+        auth::AuthMode,
+        budget::Backend,
+        call::AgentId,
+        caveat::Caveats,
+        credits::Credits,
+        delegation::{Delegate, Delegation, account_name},
+        ledger::{
+            AccountId, Transferred,
+            declare::{account_of, root_of},
+        },
+        near::near,
+        period::timestamp,
+        record::Draft,
+        settings::Settings,
+        token::{Token, TokenId},
+    },
+    store::Ledger,
+};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct MintArgs {
+    /// Give it an account with so many credits, taken from the agent's or from the root's; without,
+    /// its calls are paid for as its agent's are
+    #[arg(long, value_name = "CREDITS", value_parser = budget)]
+    budget: Option<Credits>,
+    /// What it is for; kept with its account
+    #[arg(long, value_name = "TEXT", requires = "budget")]
+    label: Option<String>,
+    #[command(flatten)]
+    narrowing: Narrowing,
+}
+
+fn budget(text: &str) -> Result<Credits, String> {
+    let amount = text.parse::<u64>().ok().filter(|amount| *amount > 0);
+    Credits::try_from(amount.ok_or("credits are a whole number from 1 on")?)
+}
+
+pub(super) fn run(args: &SettingsArgs, asked: MintArgs, output: &Output) -> anyhow::Result<Exit> {
+    let settings = session::settings(args)?;
+    let caveats = Caveats(asked.narrowing.caveats(records::now())?);
+    if let Some(agent) = &asked.narrowing.agent {
+        known(&settings, agent)?;
+    }
+    let id = TokenId(u128::from_be_bytes(random()?));
+    let (book, has_account) = (&settings.budgeting.book, asked.budget.is_some());
+    let token = Token::mint(&keys(&settings)?, has_account, id, book, &caveats.0)?;
+    let expires = caveats.expires();
+    let given = asked.budget.map(|amount| {
+        let delegation = Delegation {
+            token: id,
+            account: AccountId::new(book, &account_name(id)),
+            handle: None,
+            principal: None,
+            caveats,
+            label: asked.label.clone(),
+        };
+        let from = payer(&settings, asked.narrowing.agent.as_ref());
+        fund(&settings, Delegate { from, amount, expires, delegation })
+    });
+    let given = given.transpose()?;
+    if !output.json {
+        note(&told(id, given.as_ref(), expires));
+    }
+    if !matches!(settings.auth.mode, AuthMode::Header(_)) {
+        note("warning: `auth.mode` is not `header`: this gateway asks for no Tollgate token");
+    }
+    let given = given.as_ref();
+    let about = json!({
+        "tokenId": id.to_string(),
+        "expires": expires.map(timestamp),
+        "agent": asked.narrowing.agent.as_ref().map(AgentId::as_str),
+        "label": asked.label,
+        "budget": asked.budget,
+        "budgetId": given.map(|_| account_name(id)),
+        "parent": given.map(|given| given.account.name()),
+        "parentRemaining": given.map(|given| given.remaining),
+    });
+    print(&token, about, output);
+    Ok(Exit::Done)
+}
+
+/// What is to be said of a token, beside the token.
+fn told(id: TokenId, given: Option<&Transferred>, expires: Option<i64>) -> String {
+    let ends =
+        expires.map_or_else(|| "without an end".into(), |at| format!("until {}", timestamp(at)));
+    let pays = match given {
+        None => "paid for as its agent is".to_owned(),
+        Some(Transferred { amount, account, remaining, .. }) => {
+            let left =
+                remaining.map_or_else(String::new, |left| format!(", which has {left} left"));
+            format!("with {amount} credits of its own from {account}{left}")
+        }
+    };
+    format!(
+        "token {id}, {pays}, {ends}. It is shown this once: put it into TOLLGATE_TOKEN of the client's entry for this gateway."
+    )
+}
+
+/// Whether the rules have an agent.
+fn known(settings: &Settings, agent: &AgentId) -> anyhow::Result<()> {
+    let rules = &settings.rules.agents;
+    if rules.contains_key(agent) {
+        return Ok(());
+    }
+    match near(agent.as_str(), rules.keys().map(AgentId::as_str)).join("`, `") {
+        near if near.is_empty() => bail!("the rules have no agent `{agent}`"),
+        near => bail!("the rules have no agent `{agent}`; they have `{near}`"),
+    }
+}
+
+/// Whose credits they are.
+fn payer(settings: &Settings, agent: Option<&AgentId>) -> AccountId {
+    match agent {
+        Some(agent) => account_of(&settings.budgeting, &settings.rules, agent),
+        None => root_of(&settings.budgeting),
+    }
+}
+
+/// Opens the account of a token.
+fn fund(settings: &Settings, asked: Delegate) -> anyhow::Result<Transferred> {
+    if settings.budgeting.store.backend == Backend::Memory {
+        bail!(
+            "a token with `--budget` needs accounts that outlive this command, and those of these settings are in the memory of each gateway (`budget.backend: memory`): use `sqlite`, let agents use the tool `delegate`, or leave `--budget` out"
+        );
+    }
+    let ledger = records::ledger(settings)?;
+    session::runtime()?.block_on(async {
+        declare(settings, &ledger).await?;
+        match delegate(&ledger, asked).await? {
+            Ok(done) => Ok(done),
+            Err(refused) => bail!("{refused}"),
+        }
+    })
+}
+
+async fn delegate(
+    ledger: &Arc<dyn Ledger>,
+    asked: Delegate,
+) -> anyhow::Result<Result<Transferred, crate::domain::ledger::TransferRefused>> {
+    match ledger.delegate(asked.clone(), Draft::default()).await {
+        // For the same token, nothing moves twice.
+        Err(unavailable) if unavailable.maybe_applied => {
+            answer(ledger.delegate(asked, Draft::default())).await
+        }
+        other => answer(Box::pin(std::future::ready(other))).await,
+    }
+}
