@@ -21,6 +21,9 @@ pub struct Delegation {
     pub handle: Option<[u8; 32]>,
     /// Behind which principal the handle may be used: a keyed digest.
     pub principal: Option<[u8; 32]>,
+    /// Names the credential that it was made with, if that has no account below which this one could
+    /// lie: the id of a token, or of an API key. It ends with that as well.
+    pub made_with: Option<String>,
     /// What narrows it: all of what narrowed its parent, and its own.
     pub caveats: Caveats,
     /// What it is for, in the words of who made it.

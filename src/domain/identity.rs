@@ -339,6 +339,7 @@ mod tests {
             account: AccountId::new("b", "token/1"),
             handle: None,
             principal: None,
+            made_with: None,
             caveats: Caveats(caveats),
             label: None,
         }

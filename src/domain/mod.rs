@@ -11,6 +11,7 @@ pub mod caveat;
 pub mod charge;
 pub mod credits;
 pub mod delegation;
+pub mod digest;
 pub mod fit;
 pub mod frame;
 pub mod histogram;

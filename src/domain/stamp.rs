@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{call::AgentId, delegation::is_handle, keyed::Key};
+use super::{call::AgentId, delegation::is_handle, digest, keyed::Key};
 
 /// How long a stamp is good: the client may ask its user about the call after it was stamped.
 const LIFETIME: i64 = 10 * 60 * 1000;
@@ -45,46 +45,10 @@ impl CallDigest {
     /// Digests a call.
     pub fn of(tool: &str, arguments: &Map<String, Value>) -> Self {
         let mut hash = Sha256::new_with_prefix(b"tollgate call\0");
-        feed_text(&mut hash, b's', tool);
-        feed_members(&mut hash, arguments, Some("agent_id"));
+        digest::feed_text(&mut hash, tool);
+        digest::feed_members(&mut hash, arguments, Some("agent_id"));
         Self(hash.finalize().into())
     }
-}
-
-/// Every value feeds its kind and its length first, so that no two values feed the same bytes.
-fn feed(hash: &mut Sha256, value: &Value) {
-    match value {
-        Value::Null => hash.update(b"0"),
-        Value::Bool(false) => hash.update(b"f"),
-        Value::Bool(true) => hash.update(b"t"),
-        Value::Number(number) => feed_text(hash, b'n', &number.to_string()),
-        Value::String(text) => feed_text(hash, b's', text),
-        Value::Array(items) => {
-            feed_length(hash, b'[', items.len());
-            items.iter().for_each(|item| feed(hash, item));
-        }
-        Value::Object(members) => feed_members(hash, members, None),
-    }
-}
-
-fn feed_members(hash: &mut Sha256, members: &Map<String, Value>, but: Option<&str>) {
-    let mut members: Vec<_> = members.iter().filter(|(key, _)| Some(key.as_str()) != but).collect();
-    members.sort_unstable_by_key(|(key, _)| key.as_str());
-    feed_length(hash, b'{', members.len());
-    for (key, value) in members {
-        feed_text(hash, b's', key);
-        feed(hash, value);
-    }
-}
-
-fn feed_text(hash: &mut Sha256, kind: u8, text: &str) {
-    feed_length(hash, kind, text.len());
-    hash.update(text);
-}
-
-fn feed_length(hash: &mut Sha256, kind: u8, length: usize) {
-    hash.update([kind]);
-    hash.update((length as u64).to_be_bytes());
 }
 
 /// What a stamp will say. Only what can be written into one can be in here.

@@ -68,6 +68,10 @@ impl Snapshot {
             account: account.clone(),
             handle: Some(keys.handles.mac(handle.as_bytes())),
             principal: Some(self.principal(caller.credential())?),
+            made_with: caller
+                .grant()
+                .filter(|grant| grant.account.is_none())
+                .and_then(|grant| grant.token.clone()),
             caveats: asked.caveats,
             label: asked.label.clone(),
         };
@@ -229,9 +233,8 @@ impl Snapshot {
     /// that share an account, and are told apart by name only, have each their own.
     async fn is_of(&self, caller: &Caller, delegation: &Delegation) -> Result<bool, Refusal> {
         let account = paying(&self.settings.budgeting, &self.settings.rules, caller);
-        let below = self.till.ledger.delegations(Some(account)).await.map_err(unreadable)?;
-        let below = below.iter().filter_map(|standing| standing.delegation.as_ref());
-        if !below.into_iter().any(|other| other.token == delegation.token) {
+        let below = self.till.ledger.lies_below(delegation.account.clone(), account).await;
+        if !below.map_err(unreadable)? {
             return Ok(false);
         }
         let has_account = caller.grant().is_some_and(|grant| grant.account.is_some());

@@ -26,6 +26,7 @@ use crate::{
         call::Caller,
         charge::Outcome,
         credits::Credits,
+        digest,
         ledger::{
             About, Declaration, Finish, Held, HoldId, HoldRefused, HoldRequest, HoldState,
             Shortage, Undeclarable,
@@ -261,22 +262,15 @@ impl Snapshot {
         arguments: &Map<String, Value>,
         entry: &mut Draft,
     ) -> Result<[u8; 32], Unavailable> {
-        let text = serde_json::to_string(arguments).unwrap_or_default();
-        let mac = self.till.seals.keys()?.arguments.mac(ordered(arguments).as_bytes());
-        entry.args_bytes = u64::try_from(text.len()).ok();
+        let mac = self.till.seals.keys()?.arguments.mac(&digest::of_members(arguments));
+        entry.args_bytes = Some(digest::Text::of(arguments).bytes);
         entry.args_mac = Some(hex(mac.get(..16).unwrap_or(&mac)));
         if self.settings.budgeting.full_arguments {
+            let text = serde_json::to_string(arguments).unwrap_or_default();
             entry.args = Some(self.settings.redactor.redact(&text).into_owned());
         }
         Ok(mac)
     }
-}
-
-/// Arguments as text in which the order of names means nothing, so that equal ones are equal.
-fn ordered(arguments: &Map<String, Value>) -> String {
-    let mut arguments = Value::Object(arguments.clone());
-    arguments.sort_all_objects();
-    arguments.to_string()
 }
 
 /// A token whose account was closed while it was used.
@@ -342,9 +336,9 @@ impl Hold {
         draft.status = Some(outcome.as_str().to_owned());
         draft.latency_us = u64::try_from(self.begun.elapsed().as_micros()).ok();
         if let Some(result) = result {
-            let digest = Digested::of(result);
-            draft.result_bytes = Some(digest.bytes);
-            draft.result_sha256 = Some(hex(&digest.hash.finalize()));
+            let text = digest::Text::of(result);
+            draft.result_bytes = Some(text.bytes);
+            draft.result_sha256 = Some(hex(&text.sha256()));
         }
         let finish = outcome.finish(self.cost, &self.charge_on);
         let mut charged = finish != Finish::Void;
@@ -448,33 +442,6 @@ fn warning(short: &Shortage) -> String {
         "over budget: it costs {}, and {} are left in account `{}`",
         short.cost, short.remaining, short.account
     )
-}
-
-/// A JSON text that is counted and hashed as it is written, and kept nowhere.
-struct Digested {
-    bytes: u64,
-    hash: Sha256,
-}
-
-impl Digested {
-    fn of(value: &Value) -> Self {
-        let mut digested = Self { bytes: 0, hash: Sha256::new() };
-        // Writing to it does not fail.
-        let _ = serde_json::to_writer(&mut digested, value);
-        digested
-    }
-}
-
-impl std::io::Write for Digested {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.bytes += text.len() as u64;
-        self.hash.update(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 fn milliseconds(duration: Duration) -> i64 {

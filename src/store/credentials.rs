@@ -25,6 +25,9 @@ pub trait Credentials {
     /// All delegations, in order of their accounts' ids.
     fn delegations(&mut self) -> Result<Vec<Delegation>, Failure>;
 
+    /// The accounts of what was delegated with a credential that has none.
+    fn made_with(&mut self, credential: &str) -> Result<Vec<AccountId>, Failure>;
+
     /// Keeps a delegation whose token, account and handle no other has.
     fn add_delegation(&mut self, delegation: &Delegation) -> Result<(), Failure>;
 
@@ -106,22 +109,10 @@ pub(super) fn by_handle(engine: &impl Engine, handle: [u8; 32]) -> Answered<Opti
     })
 }
 
-pub(super) fn delegations(
-    engine: &impl Engine,
-    below: Option<AccountId>,
-) -> Answered<Vec<Standing>> {
+pub(super) fn delegations(engine: &impl Engine) -> Answered<Vec<Standing>> {
     engine.look(move |book, now| {
-        let mut found = Vec::new();
-        for delegation in book.delegations()? {
-            let lies_below = match &below {
-                Some(above) => above_of(book, &delegation.account)?.contains(above),
-                None => true,
-            };
-            if lies_below {
-                found.push(standing_of(book, delegation, now)?);
-            }
-        }
-        Ok(found)
+        let all = book.delegations()?.into_iter();
+        all.map(|delegation| standing_of(book, delegation, now)).collect()
     })
 }
 
@@ -178,10 +169,35 @@ pub(super) fn revoke(
         if !book.is_denied(token)? {
             book.deny(token)?;
             let note = draft.note.clone().or(Some(format!("token {token}")));
-            book.append(Draft { event: Event::Revoke, note, ..draft })?;
+            book.append(Draft { event: Event::Revoke, note, ..draft.clone() })?;
         }
-        Ok(Ok(Vec::new()))
+        Ok(Ok(close_made_with(book, &token.to_string(), &draft)?))
     })
+}
+
+/// Closes what was delegated with a credential that has no account of its own.
+fn close_made_with(
+    book: &mut dyn Book,
+    credential: &str,
+    draft: &Draft,
+) -> Step<Vec<Closed>, Failure> {
+    let mut all = Vec::new();
+    for account in book.made_with(credential)? {
+        match steps::close(book, &account, draft)? {
+            Ok(closed) => all.extend(closed),
+            Err(refused) => return Err(Broken::Inconsistent(refused.to_string())),
+        }
+    }
+    Ok(all)
+}
+
+/// Whether an account lies below another.
+pub(super) fn lies_below(
+    engine: &impl Engine,
+    account: AccountId,
+    above: AccountId,
+) -> Answered<bool> {
+    engine.look(move |book, _| Ok(above_of(book, &account)?.contains(&above)))
 }
 
 pub(super) fn first_time(engine: &impl Engine, what: [u8; 32], until: i64) -> Answered<bool> {
@@ -207,7 +223,8 @@ pub(super) fn revoke_api_key(engine: &impl Engine, id: String, draft: Draft) -> 
         let Some(key) = book.api_key(&id)?.filter(|key| !key.revoked) else { return Ok(false) };
         book.put_api_key(&ApiKey { revoked: true, ..key })?;
         let note = Some(format!("API key {id} revoked"));
-        book.append(Draft { event: Event::Key, note, ..draft })?;
+        book.append(Draft { event: Event::Key, note, ..draft.clone() })?;
+        close_made_with(book, &id, &draft)?;
         Ok(true)
     })
 }

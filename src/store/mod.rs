@@ -129,8 +129,11 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// The delegation whose handle has this keyed digest.
     fn by_handle(&self, handle: [u8; 32]) -> Answered<Option<Standing>>;
 
-    /// All delegations whose account lies below this one, or all there are; ended ones too.
-    fn delegations(&self, below: Option<AccountId>) -> Answered<Vec<Standing>>;
+    /// All delegations, ended ones too.
+    fn delegations(&self) -> Answered<Vec<Standing>>;
+
+    /// Whether an account lies below another.
+    fn lies_below(&self, account: AccountId, above: AccountId) -> Answered<bool>;
 
     /// Ends a token. Closes its account and all below, with a record each, and answers what was
     /// closed; of a token without an account, denies its id from now on, which is recorded once.

@@ -184,8 +184,12 @@ impl<E: Engine> Ledger for E {
         credentials::by_handle(self, handle)
     }
 
-    fn delegations(&self, below: Option<AccountId>) -> Answered<Vec<Standing>> {
-        credentials::delegations(self, below)
+    fn delegations(&self) -> Answered<Vec<Standing>> {
+        credentials::delegations(self)
+    }
+
+    fn lies_below(&self, account: AccountId, above: AccountId) -> Answered<bool> {
+        credentials::lies_below(self, account, above)
     }
 
     fn revoke(&self, token: TokenId, draft: Draft) -> Answered<Result<Vec<Closed>, HoldRefused>> {

@@ -20,6 +20,7 @@ fn with_tokens(limit: u64) -> (Setup, String) {
 fn settings(limit: u64, mode: &str) -> Value {
     json!({
         "auth": {"mode": mode},
+        "defaultUpstream": "s",
         "budget": {"limit": limit},
         "tools": {"defaultCost": 1, "costs": {"search": 5}},
     })
@@ -292,4 +293,42 @@ fn a_handle_is_good_behind_its_own_client_only() {
         let path = entry.unwrap().path();
         path.is_file() && String::from_utf8_lossy(&fs::read(path).unwrap()).contains(handle)
     }));
+}
+
+#[test]
+fn with_a_credential_ends_what_was_delegated_by_it() {
+    let (setup, root) = with_tokens(1_000);
+    let mut client = setup.connect();
+    let child = delegate(&mut client, &root, json!({"budget": 300}));
+    let grandchild = token(&delegate(&mut client, &token(&child), json!({"budget": 100})));
+    call(&mut client, &grandchild, "search");
+    let (status, other, _) = setup.run(&["token", "mint"]);
+    assert_eq!(status, 0);
+    assert_eq!(left(&mut client, other.trim()), 700);
+    let id = method(&mut client, "satgate/budget", &root, json!({}))["result"]["tokenId"].clone();
+    let (status, _, err) = setup.run(&["token", "revoke", id.as_str().unwrap()]);
+    assert_eq!(status, 0, "{err}");
+    for ended in [&root, &token(&child), &grandchild] {
+        assert_eq!(call(&mut client, ended, "other")["error"]["code"], -32001);
+    }
+    assert_eq!(left(&mut client, other.trim()), 995);
+    proved(&setup);
+
+    // The same of an API key.
+    let setup = paid(&["search", "other"], &settings(1_000, "api-key"), Some(&rules()));
+    let make = &["keys", "create", "--name", "t", "--agent", "lead", "--json"];
+    let (status, out, err) = setup.run(make);
+    assert_eq!(status, 0, "{err}");
+    let made: Value = serde_json::from_str(&out).unwrap();
+    let key = made["key"].as_str().unwrap();
+    let mut client = setup.connect();
+    let given = delegate(&mut client, key, json!({"budget": 50}));
+    assert_eq!((&given["token"], &given["parentRemaining"]), (&Value::Null, &json!(250)));
+    let (status, _, err) = setup.run(&["keys", "revoke", made["id"].as_str().unwrap()]);
+    assert_eq!(status, 0, "{err}");
+    let refused = method(&mut client, "satgate/budget", key, json!({}));
+    assert_eq!(refused["error"]["code"], -32001, "{refused}");
+    let (_, out, _) = setup.run(&["budget", "show", "agent/lead", "--json"]);
+    assert!(out.contains("300"), "{out}");
+    proved(&setup);
 }

@@ -66,6 +66,7 @@ mod reload;
 #[cfg(unix)]
 mod reload_servers;
 mod repair;
+mod root_token;
 mod satgate;
 mod secrets;
 mod secrets_compared;

@@ -26,7 +26,7 @@ use crate::{
         delegation::{Delegate, Delegation, account_name},
         ledger::{
             AccountId, Transferred,
-            declare::{account_of, root_of},
+            declare::{account_of, account_of_token, root_of},
         },
         near::near,
         period::timestamp,
@@ -68,9 +68,10 @@ pub(super) fn run(args: &SettingsArgs, asked: MintArgs, output: &Output) -> anyh
     let given = asked.budget.map(|amount| {
         let delegation = Delegation {
             token: id,
-            account: AccountId::new(book, &account_name(id)),
+            account: account_of_token(&settings.budgeting, id),
             handle: None,
             principal: None,
+            made_with: None,
             caveats,
             label: asked.label.clone(),
         };

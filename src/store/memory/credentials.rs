@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Open;
 use crate::{
-    domain::{auth::ApiKey, delegation::Delegation, token::TokenId},
+    domain::{auth::ApiKey, delegation::Delegation, ledger::AccountId, token::TokenId},
     store::{Failure, credentials::Credentials},
 };
 
@@ -34,6 +34,12 @@ impl Credentials for Open<'_> {
         let mut all: Vec<_> = self.kept.credentials.delegations.values().cloned().collect();
         all.sort_by(|a, b| a.account.cmp(&b.account));
         Ok(all)
+    }
+
+    fn made_with(&mut self, credential: &str) -> Result<Vec<AccountId>, Failure> {
+        let all = self.kept.credentials.delegations.values();
+        let made = all.filter(|one| one.made_with.as_deref() == Some(credential));
+        Ok(made.map(|delegation| delegation.account.clone()).collect())
     }
 
     fn add_delegation(&mut self, delegation: &Delegation) -> Result<(), Failure> {

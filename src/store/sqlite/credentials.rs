@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Failure, desk::Desk, rows};
 use crate::{
-    domain::{auth::ApiKey, delegation::Delegation, token::TokenId},
+    domain::{auth::ApiKey, delegation::Delegation, ledger::AccountId, token::TokenId},
     store::credentials::Credentials,
 };
 
@@ -26,12 +26,22 @@ impl Credentials for Desk<'_> {
         self.ask(|db| all(db, "SELECT * FROM delegation ORDER BY account", delegation_row))
     }
 
+    fn made_with(&mut self, credential: &str) -> Result<Vec<AccountId>, Failure> {
+        const MADE: &str = "SELECT account FROM delegation WHERE made_with = ?1 ORDER BY account";
+        self.ask(|db| {
+            let mut sql = db.prepare_cached(MADE)?;
+            sql.query_map([credential], |row| rows::account_id_at(row, 0))?.collect()
+        })
+    }
+
     fn add_delegation(&mut self, delegation: &Delegation) -> Result<(), Failure> {
-        const ADD: &str = "INSERT INTO delegation VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let Delegation { token, account, handle, principal, caveats, label } = delegation;
+        const ADD: &str = "INSERT INTO delegation VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let Delegation { token, account, handle, principal, made_with, caveats, label } =
+            delegation;
         self.tell(|db| {
             let (token, caveats) = (token.0.to_be_bytes(), json(caveats)?);
-            let row = params![token, account.as_str(), handle, principal, caveats, label];
+            let row =
+                params![token, account.as_str(), handle, principal, made_with, caveats, label];
             db.prepare_cached(ADD)?.execute(row)
         })
         .map(|_| ())
@@ -96,8 +106,9 @@ fn delegation_row(row: &Row<'_>) -> Read<Delegation> {
         account: rows::account_id_at(row, 1)?,
         handle: row.get(2)?,
         principal: row.get(3)?,
-        caveats: from_json(row, 4)?,
-        label: row.get(5)?,
+        made_with: row.get(4)?,
+        caveats: from_json(row, 5)?,
+        label: row.get(6)?,
     })
 }
 

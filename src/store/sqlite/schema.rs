@@ -96,9 +96,11 @@ CREATE TABLE delegation (
     account TEXT NOT NULL UNIQUE,
     handle BLOB UNIQUE CHECK (length(handle) = 32),
     principal BLOB CHECK (length(principal) = 32),
+    made_with TEXT,
     caveats TEXT NOT NULL,
     label TEXT
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX delegation_made_with ON delegation (made_with) WHERE made_with IS NOT NULL;
 CREATE TRIGGER delegation_stays BEFORE UPDATE ON delegation
     BEGIN SELECT RAISE(ABORT, 'delegations are not changed'); END;
 CREATE TRIGGER delegation_remains BEFORE DELETE ON delegation
