@@ -113,6 +113,8 @@ pub struct Caller {
     agent: AgentId,
     /// Agents whose rules must allow what the caller does as well.
     among: Vec<AgentId>,
+    /// Whose credits are spent, where no token has its own.
+    payer: AgentId,
     assurance: Assurance,
     grant: Option<Arc<Grant>>,
     instance: Option<Arc<str>>,
@@ -138,11 +140,24 @@ pub struct Grant {
 
 impl Caller {
     pub(super) fn new(agent: AgentId, assurance: Assurance) -> Self {
-        Self { agent, among: Vec::new(), assurance, grant: None, instance: None, free: false }
+        let payer = agent.clone();
+        Self {
+            agent,
+            among: Vec::new(),
+            payer,
+            assurance,
+            grant: None,
+            instance: None,
+            free: false,
+        }
     }
 
     pub(super) fn among(self, among: Vec<AgentId>) -> Self {
         Self { among, ..self }
+    }
+
+    pub(super) fn paid_by(self, payer: AgentId) -> Self {
+        Self { payer, ..self }
     }
 
     pub(super) fn with(self, grant: Option<Arc<Grant>>) -> Self {
@@ -185,9 +200,19 @@ impl Caller {
         &self.among
     }
 
+    /// The agent whose credits are spent, where no token has its own.
+    pub fn payer(&self) -> &AgentId {
+        &self.payer
+    }
+
     /// How the identity was established.
     pub fn assurance(&self) -> Assurance {
         self.assurance
+    }
+
+    /// Whether its token has an account of its own.
+    pub fn has_account(&self) -> bool {
+        self.grant().is_some_and(|grant| grant.account.is_some())
     }
 
     /// What a credential or a handle adds to the rules.

@@ -160,11 +160,17 @@ impl Identities {
         if let Some(unknown) = agents.iter().find(|agent| !rules.agents.contains_key(*agent)) {
             return Err(Unidentified::Unknown(unknown.as_str().to_owned()));
         }
-        let Some(agent) = agents.pop() else { return Err(Unidentified::Missing) };
+        // Who narrows a token to another agent does not get that agent's credits; who is not signed
+        // gets those of such callers alone.
+        let payer = if unsigned { agents.last() } else { agents.first() }.cloned();
+        let Some((agent, payer)) = agents.pop().zip(payer) else {
+            return Err(Unidentified::Missing);
+        };
         agents.retain(|other| *other != agent);
         let instance = stamp.and_then(|stamp| stamp.instance().map(str::to_owned));
         let grant = grant(credential, handle).map(Arc::new);
-        Ok(Caller::new(agent, assurance).among(agents).with(grant).instance_of(instance).free(free))
+        let caller = Caller::new(agent, assurance).among(agents).paid_by(payer).with(grant);
+        Ok(caller.instance_of(instance).free(free))
     }
 
     /// The agents that the connection and the credential are bound to.

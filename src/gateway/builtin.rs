@@ -6,12 +6,14 @@ use std::sync::{Arc, LazyLock};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Snapshot, discovery::Found, entry::Entry, identify::Shown, text_result};
+use super::{
+    Answer, Snapshot, discovery::Found, entry::Entry, identify::Shown, text_result, till::ended,
+};
 use crate::{
     domain::{
         call::{Caller, ServerName, ToolName},
         catalog::{Catalogue, Tool},
-        ledger::{Balance, declare::paying},
+        ledger::Balance,
         near::near,
         period::timestamp,
         policy::Denied,
@@ -162,13 +164,13 @@ impl Snapshot {
     /// The account that pays for a caller.
     pub(super) async fn balance(&self, caller: &Caller) -> Result<Balance, Refusal> {
         self.terms.declare(&self.till).await.map_err(unreadable)?;
-        let account = paying(&self.settings.budgeting, &self.settings.rules, caller);
-        let mut found = self.till.ledger.read(account.clone()).await.map_err(unreadable)?;
-        if found.is_none() {
-            self.cap(caller).await.map_err(unreadable)?;
-            found = self.till.ledger.read(account).await.map_err(unreadable)?;
+        let account = self.payable(caller).await.map_err(unreadable)?;
+        let found = self.till.ledger.read(account).await.map_err(unreadable)?;
+        match found {
+            Some(balance) => Ok(balance),
+            None if caller.has_account() => Err(ended()),
+            None => Err(unreadable("the account is missing")),
         }
-        found.ok_or_else(|| unreadable("the account is missing"))
     }
 }
 

@@ -11,13 +11,14 @@ use super::{Snapshot, builtin::unreadable, entry::Entry, identify::now};
 use crate::{
     domain::{
         auth::AuthMode,
+        budget::Mode,
         call::{AgentId, Caller},
         caveat::{Caveat, Caveats},
         credits::Credits,
         delegation::{self, Delegate, Delegation, is_handle},
         ledger::{
-            HoldRefused, Transfer, TransferId, TransferRefused,
-            declare::{account_of_token, caps, paying},
+            AccountId, HoldRefused, Transfer, TransferId, TransferRefused,
+            declare::{account_of, account_of_token, caps, paying},
         },
         period::timestamp,
         record::Draft,
@@ -32,7 +33,8 @@ use crate::{
 /// client is gone.
 const OF_A_PROCESS: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The longest time that a delegation may say.
+/// The shortest and the longest time that a delegation may say.
+const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// What is to be delegated.
@@ -59,10 +61,7 @@ impl Snapshot {
         let handle = delegation::handle(store::keys::random().map_err(unreadable)?);
         let keys = self.till.seals.keys().map_err(unreadable)?;
         let account = account_of_token(&self.settings.budgeting, token);
-        let from = paying(&self.settings.budgeting, &self.settings.rules, caller);
-        if caller.grant().is_some_and(|grant| !grant.ceilings.is_empty()) {
-            self.cap(caller).await.map_err(unreadable)?;
-        }
+        let from = self.payable(caller).await.map_err(unreadable)?;
         let kept = Delegation {
             token,
             account: account.clone(),
@@ -102,9 +101,30 @@ impl Snapshot {
         Ok(answer)
     }
 
+    /// The account that pays for what a caller does. The caps of its token are put on it when it is
+    /// first used.
+    pub(super) async fn payable(&self, caller: &Caller) -> Result<AccountId, Unavailable> {
+        let (budgeting, rules) = (&self.settings.budgeting, &self.settings.rules);
+        let account = paying(budgeting, rules, caller);
+        let in_shadow = budgeting.mode == Mode::Shadow;
+        let capped = caller.grant().is_some_and(|grant| !grant.ceilings.is_empty());
+        if !caller.has_account() || !(in_shadow || capped) {
+            return Ok(account);
+        }
+        let ledger = &self.till.ledger;
+        if ledger.read(account.clone()).await?.is_none() {
+            self.cap(caller).await?;
+            // A token that was made under another mode has none here; a shadow stops nobody.
+            if in_shadow && ledger.read(account.clone()).await?.is_none() {
+                return Ok(account_of(budgeting, rules, caller.payer()));
+            }
+        }
+        Ok(account)
+    }
+
     /// Puts the caps of a caller's token on its account; those that are there stay as they are.
-    pub(super) async fn cap(&self, caller: &Caller) -> Result<(), Unavailable> {
-        for (to, from, limit) in caps(caller) {
+    async fn cap(&self, caller: &Caller) -> Result<(), Unavailable> {
+        for (to, from, limit) in caps(&self.settings.budgeting, caller) {
             let id = TransferId(Uuid::now_v7().as_u128());
             let cap = Transfer::Cap { from, to, limit, expires: None };
             let draft = Draft { token: caller.token().map(str::to_owned), ..Draft::default() };
@@ -127,10 +147,7 @@ impl Snapshot {
     /// What is asked for, and what narrows it.
     fn asked(&self, caller: &Caller, args: &Value) -> Result<Asked, Refusal> {
         let text = |name: &str| args.get(name).and_then(Value::as_str);
-        let number = |name: &str| args.get(name).and_then(Value::as_u64);
-        let budget = number("budget").and_then(Credits::new);
-        let budget = budget
-            .ok_or_else(|| Refusal::arguments(format!("`budget` is at most {}", Credits::MAX)))?;
+        let budget = credits(args, "budget")?.unwrap_or_default();
         let narrowed = caller.grant().map(|grant| grant.caveats.clone()).unwrap_or_default();
         if narrowed.depth() == Some(0) {
             return Err(Refusal::delegation("these credits may not be delegated any further"));
@@ -140,7 +157,7 @@ impl Snapshot {
                 "one delegation may be given at most {most} credits"
             )));
         }
-        let expires = expires(args.get("expiresIn"), caller)?;
+        let expires = expires(args, caller)?;
         let mut own = vec![Caveat::Agent(caller.agent().clone())];
         if let Some(agent) = text("agent") {
             own.push(Caveat::Agent(self.named(caller, agent)?));
@@ -150,10 +167,10 @@ impl Snapshot {
             own.push(Caveat::Tools(Scope::parse(scope).map_err(wrong)?));
         }
         own.extend(expires.map(Caveat::Expires));
-        let depth = number("depth").and_then(|depth| u8::try_from(depth).ok());
+        let depth = whole(args, "depth")?.map(|depth| u8::try_from(depth).unwrap_or(u8::MAX));
         let left = narrowed.depth().map(|depth| depth.saturating_sub(1));
         own.extend([depth, left].into_iter().flatten().min().map(Caveat::Depth));
-        own.extend(number("maxDelegation").and_then(Credits::new).map(Caveat::MostDelegated));
+        own.extend(credits(args, "maxDelegation")?.map(Caveat::MostDelegated));
         let caveats = narrowed.delegated(own);
         let expires = caveats.expires();
         Ok(Asked { budget, label: text("label").map(str::to_owned), caveats, expires })
@@ -237,22 +254,37 @@ impl Snapshot {
         if !below.map_err(unreadable)? {
             return Ok(false);
         }
-        let has_account = caller.grant().is_some_and(|grant| grant.account.is_some());
         let made = delegation.principal == Some(self.principal(caller.credential())?)
             && delegation.caveats.agents().any(|agent| agent == caller.agent());
-        Ok(has_account || made)
+        Ok(caller.has_account() || made)
     }
 }
 
+/// A number that the schema lets through: whole, and not below zero. Nothing that is to narrow a child
+/// may be passed over, however it is written.
+fn whole(args: &Value, name: &str) -> Result<Option<u64>, Refusal> {
+    let Some(given) = args.get(name) else { return Ok(None) };
+    // JSON has one kind of number, so `5.0` is 5. The text of a whole one has no digit after the point.
+    let number = given.as_u64().or_else(|| format!("{:.0}", given.as_f64()?).parse().ok());
+    let unread =
+        || Refusal::arguments(format!("delegate: `{name}` must be a whole number below 2^64"));
+    number.map(Some).ok_or_else(unread)
+}
+
+fn credits(args: &Value, name: &str) -> Result<Option<Credits>, Refusal> {
+    let most = || Refusal::arguments(format!("delegate: `{name}` is at most {}", Credits::MAX));
+    whole(args, name)?.map(|amount| Credits::new(amount).ok_or_else(most)).transpose()
+}
+
 /// When a child ends that is to last so long: a number of seconds, or a duration.
-fn expires(lasts: Option<&Value>, caller: &Caller) -> Result<Option<i64>, Refusal> {
-    let lasts = match lasts {
+fn expires(args: &Value, caller: &Caller) -> Result<Option<i64>, Refusal> {
+    let lasts = match args.get("expiresIn") {
         None | Some(Value::Null) => caller.credential().is_none().then_some(OF_A_PROCESS),
         Some(Value::String(text)) => Some(parsed(text)?),
-        Some(seconds) => Some(Duration::from_secs(seconds.as_u64().unwrap_or_default())),
+        Some(_) => whole(args, "expiresIn")?.map(Duration::from_secs),
     };
     let Some(lasts) = lasts else { return Ok(None) };
-    if lasts.is_zero() || lasts > LONGEST {
+    if !(SHORTEST..=LONGEST).contains(&lasts) {
         return Err(Refusal::arguments("delegate: `expiresIn` is from 1 second to 366 days"));
     }
     let milliseconds = i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX);

@@ -28,9 +28,8 @@ use crate::{
         credits::Credits,
         digest,
         ledger::{
-            About, Declaration, Finish, Held, HoldId, HoldRefused, HoldRequest, HoldState,
-            Shortage, Undeclarable,
-            declare::{account_of, paying},
+            About, AccountId, Declaration, Finish, Held, HoldId, HoldRefused, HoldRequest,
+            HoldState, Shortage, Undeclarable,
         },
         policy::Permit,
         record::{Draft, hex},
@@ -170,7 +169,8 @@ impl Snapshot {
         self.terms.declare(&self.till).await.map_err(unusable)?;
         let id = HoldId(Uuid::now_v7().as_u128());
         let fingerprint = self.note_arguments(arguments, &mut entry.draft).map_err(unusable)?;
-        let request = self.request(permit, id, fingerprint);
+        let account = self.payable(permit.caller()).await.map_err(unusable)?;
+        let request = self.request(permit, id, account, fingerprint);
         let mut hold = Hold {
             till: self.till.clone(),
             charge_on: budgeting.charge_on,
@@ -184,7 +184,7 @@ impl Snapshot {
         };
         // From here on the steps of the ledger tell of the call.
         entry.recorded = true;
-        let own = permit.caller().grant().is_some_and(|grant| grant.account.is_some());
+        let own = permit.caller().has_account();
         match self.held(request, permit.caller(), &entry.draft).await {
             Ok(Ok(Held { remaining, over, .. })) => {
                 hold.open = Some(id);
@@ -209,12 +209,18 @@ impl Snapshot {
         hold.or_refused(permit)
     }
 
-    fn request(&self, permit: &Permit, id: HoldId, fingerprint: [u8; 32]) -> HoldRequest {
+    fn request(
+        &self,
+        permit: &Permit,
+        id: HoldId,
+        account: AccountId,
+        fingerprint: [u8; 32],
+    ) -> HoldRequest {
         let budgeting = &self.settings.budgeting;
         let agent = permit.caller().agent();
         HoldRequest {
             id,
-            account: paying(budgeting, &self.settings.rules, permit.caller()),
+            account,
             amount: budgeting.tariff.price(permit.server(), permit.tool()).cost,
             fingerprint,
             lifetime: milliseconds(LIFETIME),
@@ -228,25 +234,18 @@ impl Snapshot {
         }
     }
 
-    /// Asks the ledger for a hold. Caps of a token are put on its account when it is first used. A
-    /// store that has no other account was put in place of another since the accounts were opened;
-    /// they are opened in it as well.
+    /// Asks the ledger for a hold. A store that has no account but a token's was put in place of
+    /// another since the accounts were opened; they are opened in it as well.
     async fn held(
         &self,
-        mut request: HoldRequest,
+        request: HoldRequest,
         caller: &Caller,
         draft: &Draft,
     ) -> Result<Result<Held, HoldRefused>, Unavailable> {
         let held = self.till.ledger.hold(request.clone(), draft.clone()).await?;
         let Err(HoldRefused::NoAccount(account)) = &held else { return Ok(held) };
-        let (budgeting, rules) = (&self.settings.budgeting, &self.settings.rules);
-        if caller.grant().is_some_and(|grant| grant.account.is_some()) {
-            match budgeting.mode {
-                // It was made under another mode; a shadow stops nobody.
-                Mode::Shadow => request.account = account_of(budgeting, rules, caller.agent()),
-                Mode::Hard | Mode::Soft => self.cap(caller).await?,
-            }
-            return self.till.ledger.hold(request, draft.clone()).await;
+        if caller.has_account() {
+            return Ok(held);
         }
         tracing::warn!("the store has no account `{account}`: its accounts are opened anew");
         let opening = Draft { policy: Some(self.terms.policy.clone()), ..Draft::default() };
@@ -274,7 +273,7 @@ impl Snapshot {
 }
 
 /// A token whose account was closed while it was used.
-fn ended() -> Refusal {
+pub(super) fn ended() -> Refusal {
     Refusal::unauthenticated(
         "the credits of this token or handle were taken back, or its time is over",
     )

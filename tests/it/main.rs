@@ -27,6 +27,7 @@ mod credits_many;
 mod credits_mishaps;
 mod credits_modes;
 mod delegation;
+mod delegation_attacks;
 #[cfg(unix)]
 mod delegation_crash;
 mod delegation_store;

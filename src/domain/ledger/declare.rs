@@ -60,6 +60,8 @@ pub struct Undeclarable {
 
 /// The name of the root of an unmetered book.
 const UNMETERED: &str = "unmetered";
+/// The names of shadow accounts begin with this.
+const SHADOW: &str = "shadow/";
 /// The name of a metered root.
 const ROOT: &str = "root";
 
@@ -128,23 +130,33 @@ pub fn account_of(budgeting: &Budgeting, rules: &Rules, agent: &AgentId) -> Acco
 
 /// The account that pays for what a caller does: that of its token, or its agent's.
 pub fn paying(budgeting: &Budgeting, rules: &Rules, caller: &Caller) -> AccountId {
-    let own = caller.grant().and_then(|grant| grant.account.clone());
-    let own = own.map(|account| match caller.grant().and_then(|grant| grant.ceilings.last()) {
+    let Some(Grant { account: Some(account), ceilings, .. }) = caller.grant() else {
+        return account_of(budgeting, rules, caller.payer());
+    };
+    let account = in_force(budgeting, account);
+    match ceilings.last() {
         Some((cap, _)) => cap_of(&account, cap),
         None => account,
-    });
-    own.unwrap_or_else(|| account_of(budgeting, rules, caller.agent()))
+    }
+}
+
+/// The account of a token under these settings. One that was made in the shadow pays for nothing
+/// real, and a real one for nothing in the shadow.
+fn in_force(budgeting: &Budgeting, account: &AccountId) -> AccountId {
+    let name = account.name();
+    account_id(budgeting, name.strip_prefix(SHADOW).unwrap_or(name))
 }
 
 /// The caps that narrowing put on the account of a caller's token, the outermost first: their
 /// accounts, what each is below, and how much it lets through.
-pub fn caps(caller: &Caller) -> Vec<(AccountId, AccountId, Credits)> {
+pub fn caps(budgeting: &Budgeting, caller: &Caller) -> Vec<(AccountId, AccountId, Credits)> {
     let Some(Grant { account: Some(account), ceilings, .. }) = caller.grant() else {
         return Vec::new();
     };
+    let account = in_force(budgeting, account);
     let mut above = account.clone();
     let below = |(cap, limit): &([u8; 8], Credits)| {
-        let id = cap_of(account, cap);
+        let id = cap_of(&account, cap);
         (id.clone(), std::mem::replace(&mut above, id), *limit)
     };
     ceilings.iter().map(below).collect()
@@ -162,7 +174,7 @@ pub fn account_of_token(budgeting: &Budgeting, token: TokenId) -> AccountId {
 /// Shadow accounts are others than the real ones, which a shadow never touches.
 fn account_id(budgeting: &Budgeting, name: &str) -> AccountId {
     match budgeting.mode {
-        Mode::Shadow => AccountId::new(&budgeting.book, &format!("shadow/{name}")),
+        Mode::Shadow => AccountId::new(&budgeting.book, &format!("{SHADOW}{name}")),
         Mode::Hard | Mode::Soft => AccountId::new(&budgeting.book, name),
     }
 }

@@ -16,6 +16,10 @@ use crate::domain::credits::Credits;
 
 pub use super::close::{close, sweep};
 
+/// An account without a limit can have given others this many credits: calls can always be counted
+/// beside them.
+const MOST_GIVEN: u64 = Credits::MAX.amount() / 2;
+
 /// Names a transfer; asking twice moves once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransferId(pub u128);
@@ -96,6 +100,9 @@ pub enum TransferRefused {
     /// More than an account can count.
     #[error("the account would have more than {} credits", Credits::MAX)]
     TooMuch,
+    /// More than an account without a limit gives to others.
+    #[error("an account without a limit can have {MOST_GIVEN} credits delegated, not more")]
+    TooMuchGiven,
     /// The hold that is to be refunded does not exist.
     #[error("there is no hold `{0}`")]
     NoHold(String),
@@ -271,6 +278,9 @@ fn carve<T: Tables + ?Sized>(
     if let Some(short) = shortage(&through, amount, now) {
         return Ok(Err(HoldRefused::Short(short).into()));
     }
+    if through.iter().any(|(_, account)| gives_too_much(account, amount)) {
+        return Ok(Err(TransferRefused::TooMuchGiven));
+    }
     let path = take_out(rows, through, amount, now)?;
     let funds = Funds {
         net: amount.signed(),
@@ -281,6 +291,13 @@ fn carve<T: Tables + ?Sized>(
     let child = Account { expires, ..Account::new(Some(from.clone()), Kind::Funded(funds)) };
     rows.put_account(to, child);
     Ok(Ok((from.clone(), amount)))
+}
+
+/// Whether credits that no limit keeps would be so many that calls could not be counted beside them.
+fn gives_too_much(account: &Account, amount: Credits) -> bool {
+    let Kind::Funded(Funds { unlimited: true, net, .. }) = &account.kind else { return false };
+    let given = amount.signed().saturating_sub(*net);
+    u64::try_from(given).is_ok_and(|given| given > MOST_GIVEN)
 }
 
 /// What a new account draws through, and when it ends.

@@ -58,6 +58,7 @@ pub fn transfer_refused(refused: &TransferRefused) -> String {
         TransferRefused::Past => "past".to_owned(),
         TransferRefused::Nothing => "nothing".to_owned(),
         TransferRefused::TooMuch => "too much".to_owned(),
+        TransferRefused::TooMuchGiven => "too much given".to_owned(),
         TransferRefused::NoHold(_) => "no hold".to_owned(),
         TransferRefused::NothingPosted(_) => "nothing posted".to_owned(),
         TransferRefused::BeyondPosted { left, asked, .. } => format!("beyond {left} {asked}"),

@@ -191,6 +191,11 @@ impl Model {
         if let Some(short) = self.short(&path, amount, now) {
             return Err(short);
         }
+        let giver = path[path.len() - 1];
+        let given = amount - self.with_those_below(giver);
+        if self.accounts[giver].is == Is::Unlimited && given > MOST / 2 {
+            return Err("too much given".to_owned());
+        }
         let above = path.iter().filter_map(|at| self.accounts[*at].expires);
         self.accounts.push(Account {
             id: to.to_owned(),
