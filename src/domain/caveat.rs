@@ -151,38 +151,38 @@ impl Caveats {
 
     /// When the first of them expires, in milliseconds since 1970.
     pub fn expires(&self) -> Option<i64> {
-        let times = self.0.iter().filter_map(|caveat| match caveat {
+        self.least(|caveat| match caveat {
             Caveat::Expires(at) => Some(*at),
             _ => None,
-        });
-        times.min()
+        })
     }
 
     /// The most that a call may cost; None if nothing says.
     pub fn most_cost(&self) -> Option<Credits> {
-        let most = self.0.iter().filter_map(|caveat| match caveat {
+        self.least(|caveat| match caveat {
             Caveat::MostCost(most) => Some(*most),
             _ => None,
-        });
-        most.min()
+        })
     }
 
     /// How many levels further it may be delegated; None if nothing says.
     pub fn depth(&self) -> Option<u8> {
-        let depths = self.0.iter().filter_map(|caveat| match caveat {
+        self.least(|caveat| match caveat {
             Caveat::Depth(depth) => Some(*depth),
             _ => None,
-        });
-        depths.min()
+        })
     }
 
     /// The most that one delegation may be given; None if nothing says.
     pub fn most_delegated(&self) -> Option<Credits> {
-        let most = self.0.iter().filter_map(|caveat| match caveat {
+        self.least(|caveat| match caveat {
             Caveat::MostDelegated(most) => Some(*most),
             _ => None,
-        });
-        most.min()
+        })
+    }
+
+    fn least<T: Ord>(&self, of: impl Fn(&Caveat) -> Option<T>) -> Option<T> {
+        self.0.iter().filter_map(of).min()
     }
 
     /// The agents whose rules must all allow; the last of them is the one that acts.

@@ -15,6 +15,7 @@ pub mod digest;
 pub mod fit;
 pub mod frame;
 pub mod histogram;
+mod id;
 pub mod identity;
 pub mod keyed;
 pub mod ledger;

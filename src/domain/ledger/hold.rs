@@ -1,7 +1,5 @@
 //! Holds: credits reserved before a call, and what becomes of them after.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,30 +9,11 @@ use super::{
     inconsistent,
     staged::{Staged, staged},
 };
-use crate::domain::credits::Credits;
+use crate::domain::{credits::Credits, id::id};
 
-/// Names a hold: 128 bits that begin with the time, so that later ones sort after (UUID version 7).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HoldId(pub u128);
-
-impl HoldId {
-    /// From the text that [`fmt::Display`] makes.
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        digits.then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()
-    }
-}
-
-impl fmt::Display for HoldId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for HoldId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
+id! {
+    /// Names a hold: 128 bits that begin with the time, so that later ones sort after (UUID version 7).
+    HoldId
 }
 
 /// What a hold is for.

@@ -16,35 +16,16 @@ use secrecy::SecretString;
 pub use wire::Unreadable;
 use wire::{Kid, Sealed};
 
-use super::{caveat::Caveat, keyed::Key};
+use super::{caveat::Caveat, id::id, keyed::Key};
 
 /// A token has at most this many caveats.
 pub const MOST_CAVEATS: usize = 32;
 /// The text of a token has at most this many bytes.
 pub const MOST_BYTES: usize = 4096;
 
-/// Names a token, and all that are made of it by narrowing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TokenId(pub u128);
-
-impl TokenId {
-    /// From the text that [`fmt::Display`] makes.
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        digits.then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()
-    }
-}
-
-impl fmt::Display for TokenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for TokenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
+id! {
+    /// Names a token, and all that are made of it by narrowing.
+    TokenId
 }
 
 /// A token as it reads: nothing of it is proven. [`TokenKeys::verify`] does that.
