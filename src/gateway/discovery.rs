@@ -7,7 +7,8 @@ use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, Asked, Snapshot, builtin, facade, fields::Fields, forward::unavailable, text_result,
+    Answer, Asked, Snapshot, builtin, entry::Entry, facade, fields::Fields, forward::unavailable,
+    text_result,
 };
 use crate::{
     domain::{
@@ -31,13 +32,19 @@ const SEARCH_STARTS: usize = 4;
 
 impl Snapshot {
     /// The servers that the caller may use; contacts none of them.
-    pub(super) async fn list_servers(&self, asked: Asked) -> Result<Answer, Refusal> {
+    pub(super) async fn list_servers(
+        &self,
+        asked: Asked,
+        entry: &mut Entry,
+    ) -> Result<Answer, Refusal> {
         let shown = asked.shown();
         let mut fields = Fields::new(facade::LIST_SERVERS, asked.arguments);
+        entry.asks(None, facade::LIST_SERVERS, shown.agent_id.as_deref());
         fields.optional_name("agent_id")?;
         let metadata = fields.flag("include_metadata")?;
         fields.finish()?;
         let caller = self.identify(&shown).await?;
+        entry.calls(&caller);
         let servers: Vec<Value> = self
             .fleet
             .members()
@@ -54,11 +61,15 @@ impl Snapshot {
     pub(super) async fn get_server_tools(
         &self,
         asked: Asked,
+        entry: &mut Entry,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
         let shown = asked.shown();
         let query = Query::parse(asked.arguments)?;
+        let server = Some(query.server.as_str());
+        entry.asks(server, facade::GET_SERVER_TOOLS, shown.agent_id.as_deref());
         let caller = self.identify(&shown).await?;
+        entry.calls(&caller);
         let found = match query.server.as_str() {
             builtin::SERVER => self.built_in(&caller).await?,
             "*" => self.search(&caller, cancel).await?,

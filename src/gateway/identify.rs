@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
@@ -146,8 +147,8 @@ impl Snapshot {
         }
     }
 
-    /// The delegation that a handle stands for, if it may be used behind this principal. None if the
-    /// rules have an agent of that very name.
+    /// The delegation that a handle stands for, if it may be used behind this principal and is of
+    /// these settings' accounts. None if the rules have an agent of that very name.
     async fn handle(
         &self,
         text: &str,
@@ -159,7 +160,8 @@ impl Snapshot {
         let principal = self.principal(credential.map(Credential::name).as_deref())?;
         match found {
             Some(Standing { usable: true, delegation: Some(delegation) })
-                if delegation.principal == Some(principal) =>
+                if delegation.principal == Some(principal)
+                    && delegation.account.book() == self.settings.budgeting.book =>
             {
                 Ok(Some(delegation))
             }
@@ -186,22 +188,28 @@ const REPLAYED: &str =
     "the signature on `agent_id` was used before; call again, and the client's hook signs anew";
 
 impl Snapshot {
-    /// A call does not carry its own credential to a server, wherever in its arguments that stands.
+    /// A call does not carry a credential for this gateway to a server, wherever in what is sent it
+    /// stands.
     pub(super) fn keeps_its_credential(
         &self,
         shown: Option<&SecretString>,
-        args: &Map<String, Value>,
+        sent: &impl Serialize,
     ) -> Result<(), Refusal> {
         let auth = &self.settings.auth;
         if let AuthMode::None = auth.mode {
             return Ok(());
         }
-        let Some(shown) = shown.or(auth.presented.as_ref()) else { return Ok(()) };
-        let shown = bare(shown.expose_secret());
-        let holds = serde_json::to_string(args).is_ok_and(|text| text.contains(shown));
-        match holds && !shown.is_empty() {
+        // Written as what is sent is, in which some letters are not written as they are.
+        let written = |shown: &SecretString| Value::from(bare(shown.expose_secret())).to_string();
+        let Ok(sent) = serde_json::to_string(sent) else { return Ok(()) };
+        let holds = |shown: &SecretString| {
+            let shown = written(shown);
+            let shown = shown.trim_matches('"');
+            !shown.is_empty() && sent.contains(shown)
+        };
+        match shown.into_iter().chain(auth.presented.as_ref()).any(holds) {
             true => Err(Refusal::arguments(
-                "execute_tool: `args` hold the credential of this call, which no server is sent; take it out",
+                "the call holds the credential for this gateway in its arguments, or in `_meta` beside `token`; no server is sent that, so take it out",
             )),
             false => Ok(()),
         }

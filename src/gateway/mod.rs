@@ -370,9 +370,10 @@ impl Gateway {
         cancel: &CancellationToken,
     ) -> Answer {
         let tool = asked.tool.clone();
+        let mut entry = snapshot.new_entry();
         let outcome = match tool.as_str() {
-            facade::LIST_SERVERS => snapshot.list_servers(asked).await,
-            facade::GET_SERVER_TOOLS => snapshot.get_server_tools(asked, cancel).await,
+            facade::LIST_SERVERS => snapshot.list_servers(asked, &mut entry).await,
+            facade::GET_SERVER_TOOLS => snapshot.get_server_tools(asked, &mut entry, cancel).await,
             // Which records its own refusals.
             facade::EXECUTE_TOOL => {
                 let outcome = snapshot.execute_tool(asked, cancel).await;
@@ -389,8 +390,6 @@ impl Gateway {
         if let Err(refusal) = &outcome
             && refusal.is_denial()
         {
-            let mut entry = snapshot.new_entry();
-            entry.asks(None, &tool, None);
             snapshot.note(entry, Some(refusal)).await;
         }
         snapshot.answered(outcome)

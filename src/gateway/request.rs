@@ -69,7 +69,8 @@ impl Snapshot {
         entry.asks(call.server.as_deref(), call.tool.as_str(), shown.agent_id.as_deref());
         let caller = self.identify(&shown).await?;
         entry.calls(&caller);
-        self.keeps_its_credential(credential.as_ref(), &call.args)?;
+        let sent = (&call.args, &meta, &client.answers, &client.state);
+        self.keeps_its_credential(credential.as_ref(), &sent)?;
         let builtin = match call.server.as_deref() {
             Some(builtin::SERVER) => {
                 Some(builtin::qualified(&call.tool).unwrap_or_else(|| call.tool.clone()))
@@ -124,7 +125,8 @@ impl Snapshot {
         let shown = Shown { credential, ..Shown::default() };
         let caller = self.identify(&shown).await?;
         entry.calls(&caller);
-        self.keeps_its_credential(shown.credential.as_ref(), &call.args)?;
+        let sent = (&call.args, &meta, &client.answers, &client.state);
+        self.keeps_its_credential(shown.credential.as_ref(), &sent)?;
         if let Some(tool) = builtin::qualified(&call.tool) {
             return self.builtin(&caller, &tool, call.args, entry).await;
         }

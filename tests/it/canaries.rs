@@ -65,6 +65,25 @@ fn show_everywhere(client: &mut Client, canary: &str, said: &mut Vec<Value>) {
         ] {
             ask("tools/call", call("execute_tool", arguments));
         }
+        let fine = json!({"server": server, "tool": "echo", "args": {"a": 1}});
+        for (place, value) in [
+            ("note", json!(canary)),
+            ("authorization", json!(format!("Bearer {canary}"))),
+            ("deep", json!({"er": [canary]})),
+            (canary, json!(1)),
+        ] {
+            let mut params = call("execute_tool", fine.clone());
+            params["_meta"][place] = value.clone();
+            ask("tools/call", params);
+            let meta = json!({place: value});
+            ask("tools/call", json!({"name": "execute_tool", "arguments": fine, "_meta": meta}));
+        }
+        let mut params = call("execute_tool", fine.clone());
+        params["requestState"] = json!(canary);
+        ask("tools/call", params);
+        let mut params = call("execute_tool", fine);
+        params["inputResponses"] = json!({"q": {"action": "accept", "content": {"a": canary}}});
+        ask("tools/call", params);
         for arguments in [
             json!({"server": server, "query": canary, "agent_id": canary}),
             json!({"server": server, "names": canary}),

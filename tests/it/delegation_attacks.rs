@@ -180,3 +180,56 @@ fn what_narrows_a_child_is_not_passed_over_however_it_is_written() {
     }
     proved(&setup);
 }
+
+#[test]
+fn a_refusal_of_discovery_is_recorded_with_who_was_refused() {
+    let rules = json!({"agents": {"a": {"allow": {"servers": ["other"]}}}});
+    let settings = json!({"auth": {"mode": "header"}});
+    let setup = paid(&["search"], &settings, Some(&rules));
+    let token = mint(&setup, &["--agent", "a"]);
+    let mut client = setup.connect();
+    for (tool, arguments) in
+        [("get_server_tools", json!({"server": "s"})), ("list_servers", json!({"agent_id": "b"}))]
+    {
+        let meta = json!({"token": token});
+        client.request("tools/call", json!({"name": tool, "arguments": arguments, "_meta": meta}));
+    }
+    let (_, out, _) = setup.run(&["audit", "log", "--json", "--event", "refusal"]);
+    let records: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [denied, unknown] = records.as_slice() else { panic!("{out}") };
+    for (part, expected) in [
+        ("code", "DENIED_BY_POLICY"),
+        ("rule", "agents.a.allow.servers"),
+        ("server", "s"),
+        ("tool", "get_server_tools"),
+        ("agent", "a"),
+        ("assurance", "token"),
+    ] {
+        assert_eq!(denied[part], expected, "{denied}");
+    }
+    assert!(denied["token"].is_string(), "{denied}");
+    assert_eq!((&unknown["tool"], &unknown["agent"]), (&json!("list_servers"), &json!("b")));
+}
+
+#[test]
+fn a_handle_of_other_settings_is_none() {
+    let settings = |limit| {
+        json!({
+            "auth": {"mode": "config", "token": "one-token-for-both"},
+            "budget": {"limit": limit}, "tools": {"defaultCost": 5},
+        })
+    };
+    let rich = paid(&["search"], &settings(500), None);
+    let poor = paid(&["search"], &settings(5), None);
+    let home = rich.path().to_str().unwrap().to_owned();
+    let poor = poor.env("HOME", &home).env("TOLLGATE_TOKEN", "one-token-for-both");
+    let rich = rich.env("TOLLGATE_TOKEN", "one-token-for-both");
+    let mut client = rich.connect();
+    let child = ask(&mut client, "tollgate/delegate", json!({"budget": 100}));
+    assert_eq!(by_handle(&mut client, &child["agent_id"])["_meta"]["tollgate/remaining"], 95);
+    let mut client = poor.connect();
+    let refused = by_handle(&mut client, &child["agent_id"]);
+    assert_eq!(json_in(&refused)["error"]["code"], "HANDLE_NOT_FOUND", "{refused}");
+    assert_eq!(reached(&poor), 0);
+    proved(&rich);
+}
