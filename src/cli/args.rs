@@ -54,7 +54,7 @@ Examples:
   tollgate budget refund 01a1fb32c00771deaf46                    the HOLD of one of those";
 
 const OF_TOKEN: &str = "\
-A token says who calls where `auth.mode` is `header`: in `Authorization: Bearer`, in `_meta.token`, or
+A token says who calls where `auth.mode` is `header`: in `_meta.token`, or
 in TOLLGATE_TOKEN of the client's entry for this gateway. Who holds one can narrow it, offline and
 without any key; nobody can widen it. What users of this machine may not see, give on standard input
 (`-`) or in TOLLGATE_TOKEN: the arguments of a command are visible to all of them.

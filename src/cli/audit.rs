@@ -49,7 +49,8 @@ pub(super) struct LogArgs {
     /// Only of this tool
     #[arg(long, value_parser = Pattern::parse)]
     tool: Option<Pattern>,
-    /// Only hold, post, void, refusal, call, declare, grant, delegate, refund, close or reload
+    /// Only hold, post, void, refusal, call, declare, grant, delegate, refund, cap,
+    /// close, revoke, key or reload
     #[arg(long, value_parser = filter::event)]
     event: Option<Event>,
     /// Only allowed, refused, over_budget or would_refuse

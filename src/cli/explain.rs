@@ -14,7 +14,7 @@ use crate::domain::{
     budget,
     call::{Assurance, Caller, ServerName, ToolName},
     credits::Credits,
-    identity::{Mode, Unidentified},
+    identity::{Identities, Mode, Unidentified},
     ledger::{
         AccountId, Declaration, Declared,
         declare::{Terms, account_of},
@@ -62,7 +62,9 @@ impl<'a> Explained<'a> {
     fn of(settings: &'a Settings, explain: &ExplainArgs) -> Self {
         let server = ServerName::from(explain.server.as_str());
         let tool = ToolName::from(explain.tool.as_str());
-        let caller = settings.identities.identify(Some(&explain.agent), &settings.rules);
+        // Of the agent that is asked about, however a call proves that it is from that.
+        let named = Identities { stamped_only: false, ..settings.identities.clone() };
+        let caller = named.identify(Some(&explain.agent), &settings.rules);
         let built_in = server.is_built_in();
         let accounts = caller.as_ref().ok().filter(|_| !built_in);
         let accounts = accounts.map(|caller| paying(settings, caller));
@@ -175,6 +177,16 @@ impl Identity {
     }
 
     fn unproven(settings: &Settings, agent: &str) -> Self {
+        if settings.identities.stamped_only {
+            let others = match &settings.identities.unstamped_agent {
+                Some(other) => format!("those without a signature act as `{other}`"),
+                None => "those without a signature are refused".to_owned(),
+            };
+            return Self {
+                assurance: Assurance::Stamped.as_str(),
+                words: format!("the client's hook must sign calls of `{agent}`; {others}"),
+            };
+        }
         match &settings.identities.mode {
             Mode::Pinned(pinned) => Self {
                 assurance: Assurance::Pinned.as_str(),

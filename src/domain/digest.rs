@@ -1,4 +1,4 @@
-//! Digests of JSON: of what a value says, and of the text in which it is sent.
+//! Digests of what JSON says, however it is written.
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -51,40 +51,6 @@ pub(super) fn feed_text(hash: &mut Sha256, text: &str) {
 fn feed_length(hash: &mut Sha256, kind: u8, length: usize) {
     hash.update([kind]);
     hash.update((length as u64).to_be_bytes());
-}
-
-/// A JSON text that is counted and hashed as it is written, and kept nowhere.
-pub struct Text {
-    /// Its length.
-    pub bytes: u64,
-    hash: Sha256,
-}
-
-impl Text {
-    /// The text of a value.
-    pub fn of(value: &impl serde::Serialize) -> Self {
-        let mut text = Self { bytes: 0, hash: Sha256::new() };
-        // Writing to it does not fail.
-        let _ = serde_json::to_writer(&mut text, value);
-        text
-    }
-
-    /// Its SHA-256.
-    pub fn sha256(self) -> [u8; 32] {
-        self.hash.finalize().into()
-    }
-}
-
-impl std::io::Write for Text {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.bytes += text.len() as u64;
-        self.hash.update(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     auth::ApiKey,
     call::{AgentId, Assurance, Caller, Grant},
-    caveat::Caveats,
+    caveat::{Caveat, Caveats},
     delegation::Delegation,
     rules::Rules,
     stamp::Stamped,
@@ -278,9 +278,13 @@ fn grant(credential: Option<Credential>, handle: Option<Delegation>) -> Option<G
             account: own.map(|own| own.account),
             credential: name,
         },
-        Credential::ApiKey(key) => {
-            Grant { token: Some(key.id), credential: name, ..Grant::default() }
-        }
+        // What is delegated with a key lasts no longer than the key.
+        Credential::ApiKey(key) => Grant {
+            token: Some(key.id),
+            caveats: Caveats(key.expires.map(Caveat::Expires).into_iter().collect()),
+            credential: name,
+            ..Grant::default()
+        },
         Credential::Static => Grant { credential: name, ..Grant::default() },
     };
     let mut grant = credential.map(of_credential);

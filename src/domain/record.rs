@@ -140,6 +140,9 @@ pub struct Draft {
     /// Its SHA-256.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_sha256: Option<String>,
+    /// What a delegation is for, in the words of who made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// Anything else, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

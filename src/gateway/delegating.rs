@@ -76,7 +76,7 @@ impl Snapshot {
         };
         let (amount, expires) = (asked.budget, asked.expires);
         let draft =
-            Draft { token: Some(token.to_string()), note: asked.label, ..entry.draft.clone() };
+            Draft { token: Some(token.to_string()), label: asked.label, ..entry.draft.clone() };
         let given = Delegate { from, amount, expires, delegation: kept };
         match self.till.ledger.delegate(given, draft).await {
             Ok(given) => given.map_err(not_given)?,
@@ -173,11 +173,21 @@ impl Snapshot {
         own.extend(credits(args, "maxDelegation")?.map(Caveat::MostDelegated));
         let caveats = narrowed.delegated(own);
         let expires = caveats.expires();
-        Ok(Asked { budget, label: text("label").map(str::to_owned), caveats, expires })
+        Ok(Asked {
+            budget,
+            label: text("label").map(|label| self.settings.redactor.redact(label).into_owned()),
+            caveats,
+            expires,
+        })
     }
 
     /// The agent that a child is to be, if the caller could name it.
     fn named(&self, caller: &Caller, agent: &str) -> Result<AgentId, Refusal> {
+        if agent == caller.agent().as_str() {
+            return Err(Refusal::delegation(format!(
+                "you are `{agent}`; leave `agent` out, and the child has your rights"
+            )));
+        }
         match caller.might_name(agent, &self.settings.rules) {
             true => Ok(AgentId::from(agent)),
             false => Err(Refusal::delegation(format!(

@@ -262,7 +262,7 @@ impl Snapshot {
         entry: &mut Draft,
     ) -> Result<[u8; 32], Unavailable> {
         let mac = self.till.seals.keys()?.arguments.mac(&digest::of_members(arguments));
-        entry.args_bytes = Some(digest::Text::of(arguments).bytes);
+        entry.args_bytes = Some(Text::of(arguments).bytes);
         entry.args_mac = Some(hex(mac.get(..16).unwrap_or(&mac)));
         if self.settings.budgeting.full_arguments {
             let text = serde_json::to_string(arguments).unwrap_or_default();
@@ -335,9 +335,9 @@ impl Hold {
         draft.status = Some(outcome.as_str().to_owned());
         draft.latency_us = u64::try_from(self.begun.elapsed().as_micros()).ok();
         if let Some(result) = result {
-            let text = digest::Text::of(result);
+            let text = Text::of(result);
             draft.result_bytes = Some(text.bytes);
-            draft.result_sha256 = Some(hex(&text.sha256()));
+            draft.result_sha256 = Some(hex(&text.hash.finalize()));
         }
         let finish = outcome.finish(self.cost, &self.charge_on);
         let mut charged = finish != Finish::Void;
@@ -441,6 +441,33 @@ fn warning(short: &Shortage) -> String {
         "over budget: it costs {}, and {} are left in account `{}`",
         short.cost, short.remaining, short.account
     )
+}
+
+/// A JSON text that is counted and hashed as it is written, and kept nowhere.
+struct Text {
+    bytes: u64,
+    hash: Sha256,
+}
+
+impl Text {
+    fn of(value: &impl serde::Serialize) -> Self {
+        let mut text = Self { bytes: 0, hash: Sha256::new() };
+        // Writing to it does not fail.
+        let _ = serde_json::to_writer(&mut text, value);
+        text
+    }
+}
+
+impl std::io::Write for Text {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.bytes += text.len() as u64;
+        self.hash.update(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn milliseconds(duration: Duration) -> i64 {

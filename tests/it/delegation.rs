@@ -88,6 +88,12 @@ fn a_child_spends_what_it_was_given_and_not_more() {
     assert_eq!(left(&mut client, &root), 300);
     assert_eq!(call(&mut client, &root, "search")["result"]["_meta"]["tollgate/remaining"], 295);
     proved(&setup);
+    let (_, out, _) = setup.run(&["audit", "log", "--json", "--event", "delegate"]);
+    let record: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&record["label"], &record["cost"], &record["assurance"]),
+        (&json!("research-agent"), &json!(200), &json!("token"))
+    );
 }
 
 #[test]
@@ -189,6 +195,7 @@ fn credits_that_are_not_there_cannot_be_given() {
         (json!({"budget": 5, "scope": " , "}), -32602),
         (json!({"budget": 5, "scope": "[ab]*"}), -32602),
         (json!({"budget": 5, "agent": "nobody"}), -32000),
+        (json!({"budget": 5, "agent": "default"}), -32000),
         (json!({"budget": 5, "bonus": 5}), -32602),
     ] {
         let refused = method(&mut client, "satgate/delegate", &root, params.clone());
@@ -209,6 +216,9 @@ fn credits_that_are_not_there_cannot_be_given() {
     proved(&setup);
     let (_, out, _) = setup.run(&["audit", "log", "--json", "--event", "refusal"]);
     assert!(out.contains("DELEGATION_FAILED"), "{out}");
+    let (_, out, _) = setup.run(&["audit", "log", "--json", "--event", "delegate"]);
+    let levels = out.lines().count();
+    assert!((2..8).contains(&levels), "{out}");
 }
 
 /// Two agents behind one client that shows no credentials, and a lead.
