@@ -233,3 +233,19 @@ fn a_handle_of_other_settings_is_none() {
     assert_eq!(reached(&poor), 0);
     proved(&rich);
 }
+
+#[test]
+fn a_built_in_tool_that_is_denied_is_not_proposed() {
+    let rules = json!({
+        "agents": {"default": {"deny": {"tools": {"gateway": ["delegate"]}}}},
+        "defaults": {"deny_on_missing_agent": false, "explain_denials": false},
+    });
+    let setup = paid(&["search"], &json!({}), Some(&rules));
+    let mut client = setup.connect();
+    for tool in ["delegate", "delegat"] {
+        let answer = client.execute("gateway", tool, json!({"budget": 1}));
+        let refused = &json_in(&answer)["error"];
+        assert_eq!(refused["code"], "TOOL_NOT_FOUND", "{refused}");
+        assert!(!refused["hint"].as_str().unwrap().contains("delegate"), "{refused}");
+    }
+}
