@@ -246,15 +246,23 @@ impl Snapshot {
     /// that share an account, and are told apart by name only, have each their own.
     async fn is_of(&self, caller: &Caller, delegation: &Delegation) -> Result<bool, Refusal> {
         let account = paying(&self.settings.budgeting, &self.settings.rules, caller);
-        let below = self.till.ledger.delegations(Some(account)).await.map_err(unreadable)?;
-        let below = below.iter().filter_map(|standing| standing.delegation.as_ref());
-        if !below.into_iter().any(|other| other.token == delegation.token) {
+        let below = self.till.ledger.is_below(delegation.account.clone(), account).await;
+        if !below.map_err(unreadable)? {
             return Ok(false);
         }
         let made = delegation.principal == Some(self.principal(caller.credential())?)
-            && delegation.caveats.agents().any(|agent| agent == caller.agent());
+            && was_made_by(delegation, caller);
         Ok(caller.has_account() || made)
     }
+}
+
+/// Whether the agents of a delegation begin with all that its maker was bound to; whom it was given
+/// to comes after.
+fn was_made_by(delegation: &Delegation, caller: &Caller) -> bool {
+    let bound = caller.grant().into_iter().flat_map(|grant| grant.caveats.agents());
+    let mut maker: Vec<&AgentId> = bound.chain([caller.agent()]).collect();
+    maker.dedup();
+    delegation.caveats.agents().collect::<Vec<_>>().starts_with(&maker)
 }
 
 /// A number that the schema lets through: whole, and not below zero. Nothing that is to narrow a child

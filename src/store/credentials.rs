@@ -125,6 +125,14 @@ pub(super) fn delegations(
     })
 }
 
+pub(super) fn is_below(
+    engine: &impl Engine,
+    account: AccountId,
+    above: AccountId,
+) -> Answered<bool> {
+    engine.look(move |book, _| Ok(above_of(book, &account)?.contains(&above)))
+}
+
 fn standing_of(book: &mut dyn Book, delegation: Delegation, now: i64) -> Step<Standing, Failure> {
     let denied = book.is_denied(delegation.token)?;
     let usable = !denied && takes_holds(book, &delegation, now)?;

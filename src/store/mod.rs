@@ -132,6 +132,9 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// All delegations whose account lies below this one, or all there are; ended ones too.
     fn delegations(&self, below: Option<AccountId>) -> Answered<Vec<Standing>>;
 
+    /// Whether an account is somewhere below another.
+    fn is_below(&self, account: AccountId, above: AccountId) -> Answered<bool>;
+
     /// Ends a token. Closes its account and all below, with a record each, and answers what was
     /// closed; of a token without an account, denies its id from now on, which is recorded once.
     fn revoke(&self, token: TokenId, draft: Draft) -> Answered<Result<Vec<Closed>, HoldRefused>>;

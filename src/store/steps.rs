@@ -188,6 +188,10 @@ impl<E: Engine> Ledger for E {
         credentials::delegations(self, below)
     }
 
+    fn is_below(&self, account: AccountId, above: AccountId) -> Answered<bool> {
+        credentials::is_below(self, account, above)
+    }
+
     fn revoke(&self, token: TokenId, draft: Draft) -> Answered<Result<Vec<Closed>, HoldRefused>> {
         credentials::revoke(self, token, draft)
     }

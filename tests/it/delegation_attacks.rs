@@ -249,3 +249,23 @@ fn a_built_in_tool_that_is_denied_is_not_proposed() {
         assert!(!refused["hint"].as_str().unwrap().contains("delegate"), "{refused}");
     }
 }
+
+#[test]
+fn whom_a_delegation_was_given_to_does_not_end_it_by_name() {
+    let all = json!({"servers": ["*"]});
+    let rules = json!({"agents": {
+        "lead": {"allow": all, "may_act_as": ["worker"]},
+        "worker": {"allow": all},
+    }});
+    let setup = paid(&["search"], &json!({"budget": {"limit": 100}}), Some(&rules));
+    let mut client = setup.connect();
+    let given = json!({"budget": 10, "agent": "worker", "agent_id": "lead"});
+    let child = ask(&mut client, "tollgate/delegate", given);
+    let mut revoke = |agent: &str| {
+        let params = json!({"tokenId": child["tokenId"], "agent_id": agent});
+        ask(&mut client, "tollgate/revoke", params)
+    };
+    assert_eq!(revoke("worker")["code"], -32000);
+    assert_eq!(revoke("lead")["returned"], 10);
+    proved(&setup);
+}
