@@ -80,7 +80,7 @@ impl Snapshot {
     ) -> Result<Value, Refusal> {
         entry.means(&SERVER.into(), tool);
         self.open_to(caller, tool)?;
-        let Some(known) = CATALOGUE.tool(tool) else { return Err(unknown(tool)) };
+        let Some(known) = CATALOGUE.tool(tool) else { return Err(self.unknown(caller, tool)) };
         let args = Value::Object(args);
         known.check(&args).map_err(|message| Refusal::InvalidArguments {
             message,
@@ -113,8 +113,20 @@ impl Snapshot {
         let rules = &self.settings.rules;
         rules.builtin(caller, &SERVER.into(), tool).map_err(|denied| match rules.explain_denials {
             true => refused(format!("tool `{tool}` on server `{SERVER}`"), denied),
-            false => unknown(tool),
+            false => self.unknown(caller, tool),
         })
+    }
+
+    /// There is no such tool, or the caller may not know of it.
+    fn unknown(&self, caller: &Caller, tool: &ToolName) -> Refusal {
+        let server = ServerName::from(SERVER);
+        let open = |name: &ToolName| self.settings.rules.builtin(caller, &server, name).is_ok();
+        let visible = CATALOGUE.tools().iter().map(|tool| tool.name()).filter(|name| open(name));
+        let visible: Vec<&str> = visible.map(ToolName::as_str).collect();
+        let alike = near(tool.as_str(), visible.iter().copied());
+        let near = if alike.is_empty() { visible } else { alike };
+        let near = near.into_iter().map(str::to_owned).collect();
+        Refusal::ToolNotFound { server, tool: tool.clone(), near }
     }
 
     /// A built-in tool as a JSON-RPC method, denied where the tool is; `agent_id` may say who asks.
@@ -182,17 +194,6 @@ pub(super) fn unreadable(cause: impl std::fmt::Display) -> Refusal {
 
 fn refused(what: String, Denied { rule, subject }: Denied) -> Refusal {
     Refusal::Denied { what, subject, rule }
-}
-
-fn unknown(tool: &ToolName) -> Refusal {
-    let all = CATALOGUE.tools().iter().map(|tool| tool.name().as_str());
-    let alike = near(tool.as_str(), all.clone());
-    let near = if alike.is_empty() { all.collect() } else { alike };
-    Refusal::ToolNotFound {
-        server: ServerName::from(SERVER),
-        tool: tool.clone(),
-        near: near.into_iter().map(str::to_owned).collect(),
-    }
 }
 
 /// The answer of `budget`, to the tool and to the methods of that name.

@@ -265,9 +265,18 @@ impl Snapshot {
             return Ok(false);
         }
         let made = delegation.principal == Some(self.principal(caller.credential())?)
-            && delegation.caveats.agents().any(|agent| agent == caller.agent());
+            && was_made_by(delegation, caller);
         Ok(caller.has_account() || made)
     }
+}
+
+/// Whether the agents of a delegation begin with all that its maker was bound to; whom it was given
+/// to comes after.
+fn was_made_by(delegation: &Delegation, caller: &Caller) -> bool {
+    let bound = caller.grant().into_iter().flat_map(|grant| grant.caveats.agents());
+    let mut maker: Vec<&AgentId> = bound.chain([caller.agent()]).collect();
+    maker.dedup();
+    delegation.caveats.agents().collect::<Vec<_>>().starts_with(&maker)
 }
 
 /// A number that the schema lets through: whole, and not below zero. Nothing that is to narrow a child

@@ -233,3 +233,39 @@ fn a_handle_of_other_settings_is_none() {
     assert_eq!(reached(&poor), 0);
     proved(&rich);
 }
+
+#[test]
+fn a_built_in_tool_that_is_denied_is_not_proposed() {
+    let rules = json!({
+        "agents": {"default": {"deny": {"tools": {"gateway": ["delegate"]}}}},
+        "defaults": {"deny_on_missing_agent": false, "explain_denials": false},
+    });
+    let setup = paid(&["search"], &json!({}), Some(&rules));
+    let mut client = setup.connect();
+    for tool in ["delegate", "delegat"] {
+        let answer = client.execute("gateway", tool, json!({"budget": 1}));
+        let refused = &json_in(&answer)["error"];
+        assert_eq!(refused["code"], "TOOL_NOT_FOUND", "{refused}");
+        assert!(!refused["hint"].as_str().unwrap().contains("delegate"), "{refused}");
+    }
+}
+
+#[test]
+fn whom_a_delegation_was_given_to_does_not_end_it_by_name() {
+    let all = json!({"servers": ["*"]});
+    let rules = json!({"agents": {
+        "lead": {"allow": all, "may_act_as": ["worker"]},
+        "worker": {"allow": all},
+    }});
+    let setup = paid(&["search"], &json!({"budget": {"limit": 100}}), Some(&rules));
+    let mut client = setup.connect();
+    let given = json!({"budget": 10, "agent": "worker", "agent_id": "lead"});
+    let child = ask(&mut client, "tollgate/delegate", given);
+    let mut revoke = |agent: &str| {
+        let params = json!({"tokenId": child["tokenId"], "agent_id": agent});
+        ask(&mut client, "tollgate/revoke", params)
+    };
+    assert_eq!(revoke("worker")["code"], -32000);
+    assert_eq!(revoke("lead")["returned"], 10);
+    proved(&setup);
+}
