@@ -412,6 +412,15 @@ mod tests {
         check(AuthMode::ApiKey(keys), "token", words);
         let words = "calls must show an API key that may act as `boss` (none of the settings";
         check(AuthMode::ApiKey(Vec::new()), "token", words);
+        settings.auth.mode = AuthMode::None;
+        settings.identities.stamped_only = true;
+        let explain = asked("boss", "ping");
+        let told = Explained::of(&settings, &explain).json();
+        assert_eq!((&told["assurance"], &told["allowed"]), (&json!("stamped"), &json!(true)));
+        assert!(told["identity"].as_str().unwrap().ends_with("are refused"), "{told}");
+        settings.identities.unstamped_agent = Some("clerk".into());
+        let told = Explained::of(&settings, &explain).json();
+        assert!(told["identity"].as_str().unwrap().ends_with("act as `clerk`"), "{told}");
     }
 
     #[test]
