@@ -65,7 +65,7 @@ impl Snapshot {
 
     /// What a call, or else this process, shows to prove who calls. Nothing of it is looked at where
     /// the settings ask for nothing.
-    async fn credential(
+    pub(super) async fn credential(
         &self,
         shown: Option<&SecretString>,
     ) -> Result<Option<Credential>, Refusal> {

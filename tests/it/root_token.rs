@@ -105,9 +105,10 @@ fn without_a_good_token_nothing_is_open_but_the_list_of_tools() {
         json!({"token": altered}),
         json!({"token": "x".repeat(5_000)}),
     ];
+    let setup = setup.arg("--debug");
     let mut client = setup.connect();
     let tools = client.request("tools/list", json!({}))["result"]["tools"].clone();
-    assert_eq!(tools.as_array().unwrap().len(), 3);
+    assert_eq!(tools.as_array().unwrap().len(), 4);
     for meta in shown {
         let direct = json!({"name": "echo", "arguments": {}, "_meta": meta});
         let refused = client.request("tools/call", direct);
@@ -118,6 +119,7 @@ fn without_a_good_token_nothing_is_open_but_the_list_of_tools() {
             ("get_server_tools", json!({"server": "*"})),
             ("execute_tool", json!({"server": "s", "tool": "echo", "args": {}})),
             ("execute_tool", json!({"server": "gateway", "tool": "ping"})),
+            ("get_gateway_status", json!({})),
         ] {
             let call = json!({"name": tool, "arguments": arguments, "_meta": meta});
             let result = client.request("tools/call", call)["result"].clone();
@@ -129,6 +131,7 @@ fn without_a_good_token_nothing_is_open_but_the_list_of_tools() {
         }
     }
     assert_eq!(crate::credits::reached(&setup), 0);
+    let setup = Setup { args: Vec::new(), ..setup };
     let (_, out, _) = setup.run(&["audit", "log", "--json", "--limit", "1000"]);
     assert!(out.lines().all(|line| line.contains("AUTH_REQUIRED") || line.contains("declare")));
 }
