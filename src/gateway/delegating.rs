@@ -126,6 +126,8 @@ impl Snapshot {
             let draft = Draft { token: caller.token().map(str::to_owned), ..Draft::default() };
             if let Err(refused) = self.till.ledger.transfer(id, cap, draft).await? {
                 tracing::warn!("a token is not capped: {refused}");
+                // Nothing can be below what is not there.
+                break;
             }
         }
         Ok(())

@@ -281,7 +281,7 @@ fn ordered(arguments: &Map<String, Value>) -> String {
 /// A token whose account was closed while it was used.
 pub(super) fn ended() -> Refusal {
     Refusal::unauthenticated(
-        "the credits of this token or handle were taken back, or its time is over",
+        "the credits of this token or handle were taken back, its time is over, or it has more ceilings than accounts can be nested",
     )
 }
 

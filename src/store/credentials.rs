@@ -106,22 +106,10 @@ pub(super) fn by_handle(engine: &impl Engine, handle: [u8; 32]) -> Answered<Opti
     })
 }
 
-pub(super) fn delegations(
-    engine: &impl Engine,
-    below: Option<AccountId>,
-) -> Answered<Vec<Standing>> {
-    engine.look(move |book, now| {
-        let mut found = Vec::new();
-        for delegation in book.delegations()? {
-            let lies_below = match &below {
-                Some(above) => above_of(book, &delegation.account)?.contains(above),
-                None => true,
-            };
-            if lies_below {
-                found.push(standing_of(book, delegation, now)?);
-            }
-        }
-        Ok(found)
+pub(super) fn delegations(engine: &impl Engine) -> Answered<Vec<Standing>> {
+    engine.look(|book, now| {
+        let all = book.delegations()?;
+        all.into_iter().map(|delegation| standing_of(book, delegation, now)).collect()
     })
 }
 

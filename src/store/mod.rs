@@ -129,8 +129,8 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// The delegation whose handle has this keyed digest.
     fn by_handle(&self, handle: [u8; 32]) -> Answered<Option<Standing>>;
 
-    /// All delegations whose account lies below this one, or all there are; ended ones too.
-    fn delegations(&self, below: Option<AccountId>) -> Answered<Vec<Standing>>;
+    /// All delegations there are; ended ones too.
+    fn delegations(&self) -> Answered<Vec<Standing>>;
 
     /// Whether an account is somewhere below another.
     fn is_below(&self, account: AccountId, above: AccountId) -> Answered<bool>;

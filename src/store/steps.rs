@@ -184,8 +184,8 @@ impl<E: Engine> Ledger for E {
         credentials::by_handle(self, handle)
     }
 
-    fn delegations(&self, below: Option<AccountId>) -> Answered<Vec<Standing>> {
-        credentials::delegations(self, below)
+    fn delegations(&self) -> Answered<Vec<Standing>> {
+        credentials::delegations(self)
     }
 
     fn is_below(&self, account: AccountId, above: AccountId) -> Answered<bool> {

@@ -132,7 +132,7 @@ fn is_whole(ledger: &Sqlite, answered: &Answered) {
     assert_eq!((broken, incomplete), (None, None));
     // Among others: a delegation has its account, and one record that tells of it.
     assert_eq!(done(ledger.prove()).faults, Vec::<String>::new());
-    let standings = done(ledger.delegations(None));
+    let standings = done(ledger.delegations());
     let by_token: BTreeMap<u128, &Standing> = standings
         .iter()
         .map(|standing| (standing.delegation.as_ref().unwrap().token.0, standing))

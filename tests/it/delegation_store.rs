@@ -160,7 +160,7 @@ fn what_a_token_is_given_its_parent_has_no_more() {
             world.is_whole();
         }
         assert_eq!(world.left(&world.root), 400);
-        assert_eq!(done(world.ledger.delegations(None)).len(), 3);
+        assert_eq!(done(world.ledger.delegations()).len(), 3);
     });
 }
 
@@ -190,7 +190,7 @@ fn what_is_kept_of_a_token_is_had_back_and_told_once() {
         let mint = Transfer::Mint { account: world.root.clone(), amount: credits(1) };
         done(world.ledger.transfer(TransferId(4), mint, Draft::default())).unwrap();
         assert_eq!(world.delegate(4, &world.root, 1), Err(TransferRefused::KeyReuse));
-        assert_eq!(done(world.ledger.delegations(None)), vec![kept]);
+        assert_eq!(done(world.ledger.delegations()), vec![kept]);
         let [told] = &world.events(Event::Delegate)[..] else { panic!("not one record") };
         assert_eq!(told.token.as_deref(), Some("00000000000000000000000000000001"));
         assert_eq!(told.note.as_deref(), Some(account(1).as_str()));
@@ -261,14 +261,11 @@ fn a_remainder_climbs_to_the_nearest_open_account() {
         done(world.ledger.finish(HoldId(2), Finish::Void, Draft::default())).unwrap();
         assert_eq!(world.left(&account(1)), 470);
         world.is_whole();
-        let below = |account| {
-            let found = done(world.ledger.delegations(account));
-            found.iter().map(|it| it.delegation.as_ref().unwrap().token.0).collect::<Vec<_>>()
-        };
-        assert_eq!(below(None), [1, 2, 3]);
-        assert_eq!(below(Some(account(1))), [2, 3]);
-        assert_eq!(below(Some(account(3))), []);
-        assert_eq!(below(Some(AccountId::new("book", "other"))), []);
+        assert_eq!(done(world.ledger.delegations()).len(), 3);
+        let is_below = |token, above: AccountId| done(world.ledger.is_below(account(token), above));
+        assert_eq!([1, 2, 3].map(|token| is_below(token, account(1))), [false, true, true]);
+        assert_eq!([1, 2, 3].map(|token| is_below(token, world.root.clone())), [true; 3]);
+        assert!(!is_below(3, AccountId::new("book", "other")));
     });
 }
 
@@ -287,7 +284,7 @@ fn nothing_is_given_that_is_not_there() {
             above = account(token);
         }
         assert_eq!(world.delegate(8, &above, 1), Err(TransferRefused::TooDeep));
-        assert_eq!(done(world.ledger.delegations(None)).len(), 7);
+        assert_eq!(done(world.ledger.delegations()).len(), 7);
         assert_eq!(world.events(Event::Delegate).len(), 7);
         let roots = done(world.ledger.close(world.root.clone(), Draft::default()));
         assert_eq!(roots, Err(HoldRefused::Root(world.root.clone())));
@@ -474,7 +471,7 @@ fn a_step_that_fails_leaves_nothing_of_what_it_wrote() {
     done(before).unwrap();
     assert!(!wait(broken).unwrap_err().maybe_applied);
     done(after).unwrap();
-    assert_eq!(done(ledger.delegations(None)).len(), 2);
+    assert_eq!(done(ledger.delegations()).len(), 2);
     assert!(done(ledger.standing(TokenId(3))).usable);
     assert!(done(ledger.first_time([1; 32], BEGIN + 1)));
     assert_eq!(done(ledger.prove()).faults, Vec::<String>::new());

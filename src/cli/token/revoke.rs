@@ -131,7 +131,7 @@ async fn wanted(
     if digits.len() < FEWEST_DIGITS {
         bail!("give at least the first {FEWEST_DIGITS} digits of the token's id");
     }
-    let kept = answer(ledger.delegations(None)).await?;
+    let kept = answer(ledger.delegations()).await?;
     let ids = kept.into_iter().filter_map(|standing| Some(standing.delegation?.token));
     let found: Vec<TokenId> = ids.filter(|id| id.to_string().starts_with(&digits)).collect();
     match found.as_slice() {
