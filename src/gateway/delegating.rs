@@ -68,11 +68,10 @@ impl Snapshot {
             handle: Some(keys.handles.mac(handle.as_bytes())),
             principal: Some(self.principal(caller.credential())?),
             caveats: asked.caveats,
-            label: asked.label.clone(),
+            label: asked.label,
         };
         let (amount, expires) = (asked.budget, asked.expires);
-        let draft =
-            Draft { token: Some(token.to_string()), note: asked.label, ..entry.draft.clone() };
+        let draft = Draft { token: Some(token.to_string()), ..entry.draft.clone() };
         let given = Delegate { from, amount, expires, delegation: kept };
         match self.till.ledger.delegate(given, draft).await {
             Ok(given) => given.map_err(not_given)?,
