@@ -65,6 +65,15 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// Names the token, or the API key, in records; no secret.
+    pub fn id(&self) -> Option<String> {
+        match self {
+            Self::Static => None,
+            Self::Token(verified, _) => Some(verified.id().to_string()),
+            Self::ApiKey(key) => Some(key.id.clone()),
+        }
+    }
+
     /// Tells it from others; no secret.
     pub fn name(&self) -> String {
         match self {
@@ -194,7 +203,8 @@ impl Identities {
         Ok(agents)
     }
 
-    fn assurance(&self, credential: Option<&Credential>, stamp: Option<&Stamped>) -> Assurance {
+    /// How sure it is who calls, by what a call shows.
+    pub fn assurance(&self, credential: Option<&Credential>, stamp: Option<&Stamped>) -> Assurance {
         match (stamp, credential, &self.mode) {
             (Some(_), ..) => Assurance::Stamped,
             (None, Some(_), _) => Assurance::Token,
@@ -269,23 +279,23 @@ fn may_act_as(agent: &AgentId, id: &str, rules: &Rules) -> bool {
 
 /// What narrows a call, and who pays for it, beside the rules.
 fn grant(credential: Option<Credential>, handle: Option<Delegation>) -> Option<Grant> {
-    let name = credential.as_ref().map(Credential::name);
-    let of_credential = |credential| match credential {
-        Credential::Token(verified, own) => Grant {
-            token: Some(verified.id().to_string()),
-            caveats: verified.caveats().clone(),
-            ceilings: verified.ceilings().to_vec(),
-            account: own.map(|own| own.account),
-            credential: name,
-        },
-        // What is delegated with a key lasts no longer than the key.
-        Credential::ApiKey(key) => Grant {
-            token: Some(key.id),
-            caveats: Caveats(key.expires.map(Caveat::Expires).into_iter().collect()),
-            credential: name,
-            ..Grant::default()
-        },
-        Credential::Static => Grant { credential: name, ..Grant::default() },
+    let of_credential = |credential: Credential| {
+        let (token, name) = (credential.id(), Some(credential.name()));
+        let grant = Grant { token, credential: name, ..Grant::default() };
+        match credential {
+            Credential::Token(verified, own) => Grant {
+                caveats: verified.caveats().clone(),
+                ceilings: verified.ceilings().to_vec(),
+                account: own.map(|own| own.account),
+                ..grant
+            },
+            // What is delegated with a key lasts no longer than the key.
+            Credential::ApiKey(key) => Grant {
+                caveats: Caveats(key.expires.map(Caveat::Expires).into_iter().collect()),
+                ..grant
+            },
+            Credential::Static => grant,
+        }
     };
     let mut grant = credential.map(of_credential);
     if let Some(handle) = handle {

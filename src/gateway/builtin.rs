@@ -161,8 +161,7 @@ impl Snapshot {
             None | Some(Value::Null | Value::String(_)) => {}
             Some(_) => return Err(Refusal::arguments("`agent_id` must be a string")),
         }
-        let caller = self.identify(&shown).await?;
-        entry.calls(&caller);
+        let caller = self.identify(&shown, entry).await?;
         self.keeps_its_credential(shown.credential.as_ref(), &args)?;
         self.builtin_value(&caller, &tool.into(), args, entry).await
     }

@@ -72,11 +72,10 @@ impl Snapshot {
                 .filter(|grant| grant.account.is_none())
                 .and_then(|grant| grant.token.clone()),
             caveats: asked.caveats,
-            label: asked.label.clone(),
+            label: asked.label,
         };
         let (amount, expires) = (asked.budget, asked.expires);
-        let draft =
-            Draft { token: Some(token.to_string()), label: asked.label, ..entry.draft.clone() };
+        let draft = Draft { token: Some(token.to_string()), ..entry.draft.clone() };
         let given = Delegate { from, amount, expires, delegation: kept };
         match self.till.ledger.delegate(given, draft).await {
             Ok(given) => given.map_err(not_given)?,
@@ -130,6 +129,8 @@ impl Snapshot {
             let draft = Draft { token: caller.token().map(str::to_owned), ..Draft::default() };
             if let Err(refused) = self.till.ledger.transfer(id, cap, draft).await? {
                 tracing::warn!("a token is not capped: {refused}");
+                // Nothing can be below what is not there.
+                break;
             }
         }
         Ok(())

@@ -43,8 +43,7 @@ impl Snapshot {
         fields.optional_name("agent_id")?;
         let metadata = fields.flag("include_metadata")?;
         fields.finish()?;
-        let caller = self.identify(&shown).await?;
-        entry.calls(&caller);
+        let caller = self.identify(&shown, entry).await?;
         let servers: Vec<Value> = self
             .fleet
             .members()
@@ -68,8 +67,7 @@ impl Snapshot {
         let query = Query::parse(asked.arguments)?;
         let server = Some(query.server.as_str());
         entry.asks(server, facade::GET_SERVER_TOOLS, shown.agent_id.as_deref());
-        let caller = self.identify(&shown).await?;
-        entry.calls(&caller);
+        let caller = self.identify(&shown, entry).await?;
         let found = match query.server.as_str() {
             builtin::SERVER => self.built_in(&caller).await?,
             "*" => self.search(&caller, cancel).await?,

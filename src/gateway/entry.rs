@@ -3,7 +3,8 @@
 use super::Snapshot;
 use crate::domain::{
     budget::Mode,
-    call::{Caller, ServerName, ToolName},
+    call::{Assurance, Caller, ServerName, ToolName},
+    identity::Credential,
     policy::Permit,
     record::{Decision, Draft, Event},
     refusal::Refusal,
@@ -28,6 +29,12 @@ impl Entry {
         // Of one that is signed, the name without the signature.
         let name = agent.and_then(|agent| agent.split('~').next());
         self.draft.agent = name.map(str::to_owned);
+    }
+
+    /// What is proven of who calls.
+    pub(super) fn proves(&mut self, assurance: Assurance, credential: Option<&Credential>) {
+        self.draft.assurance = Some(assurance.as_str().to_owned());
+        self.draft.token = credential.and_then(Credential::id);
     }
 
     /// Who calls.

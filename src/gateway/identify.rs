@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
-use super::Snapshot;
+use super::{Snapshot, entry::Entry};
 use crate::{
     domain::{
         auth::{self, ApiKey, AuthMode, Tokens},
@@ -46,21 +46,31 @@ impl Shown {
 }
 
 impl Snapshot {
-    /// Establishes who calls.
-    pub(super) async fn identify(&self, shown: &Shown) -> Result<Caller, Refusal> {
+    /// Establishes who calls. What is proven on the way is in the entry, even if the call ends here.
+    pub(super) async fn identify(
+        &self,
+        shown: &Shown,
+        entry: &mut Entry,
+    ) -> Result<Caller, Refusal> {
         let credential = self.credential(shown.credential.as_ref()).await?;
+        let identities = &self.settings.identities;
+        entry.proves(identities.assurance(credential.as_ref(), None), credential.as_ref());
         let claimed = shown.agent_id.as_deref().filter(|id| !id.is_empty());
         let stamp = match (claimed, &shown.call) {
             (Some(text), Some(call)) => Some(self.stamp(text, call).await?),
             _ => None,
         };
+        entry
+            .proves(identities.assurance(credential.as_ref(), stamp.as_ref()), credential.as_ref());
         let named = stamp.as_ref().map_or(claimed, |stamp: &Stamped| stamp.claim());
         let handle = match named.filter(|text| is_handle(text)) {
             Some(text) => self.handle(text, credential.as_ref()).await?,
             None => None,
         };
         let evidence = Evidence { claimed, credential, stamp, handle };
-        Ok(self.settings.identities.identify_by(evidence, &self.settings.rules)?)
+        let caller = identities.identify_by(evidence, &self.settings.rules)?;
+        entry.calls(&caller);
+        Ok(caller)
     }
 
     /// What a call, or else this process, shows to prove who calls. Nothing of it is looked at where

@@ -67,8 +67,7 @@ impl Snapshot {
         let Asked { arguments, meta, client, credential, .. } = asked;
         let call = Call::parse(arguments)?;
         entry.asks(call.server.as_deref(), call.tool.as_str(), shown.agent_id.as_deref());
-        let caller = self.identify(&shown).await?;
-        entry.calls(&caller);
+        let caller = self.identify(&shown, entry).await?;
         let sent = (&call.args, &meta, &client.answers, &client.state);
         self.keeps_its_credential(credential.as_ref(), &sent)?;
         let builtin = match call.server.as_deref() {
@@ -123,8 +122,7 @@ impl Snapshot {
             begun: Instant::now(),
         };
         let shown = Shown { credential, ..Shown::default() };
-        let caller = self.identify(&shown).await?;
-        entry.calls(&caller);
+        let caller = self.identify(&shown, entry).await?;
         let sent = (&call.args, &meta, &client.answers, &client.state);
         self.keeps_its_credential(shown.credential.as_ref(), &sent)?;
         if let Some(tool) = builtin::qualified(&call.tool) {

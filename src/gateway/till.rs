@@ -275,7 +275,7 @@ impl Snapshot {
 /// A token whose account was closed while it was used.
 pub(super) fn ended() -> Refusal {
     Refusal::unauthenticated(
-        "the credits of this token or handle were taken back, or its time is over",
+        "the credits of this token or handle were taken back, its time is over, or it has more ceilings than accounts can be nested",
     )
 }
 

@@ -81,7 +81,7 @@ pub(super) fn delegate(
                 book.add_delegation(&delegation)?;
                 let token = Some(delegation.token.to_string());
                 // The note says which account it is, whatever else there is to say.
-                let label = draft.label.clone().or_else(|| delegation.label.clone());
+                let label = delegation.label.clone();
                 let draft = Draft { token, label, note: None, ..draft };
                 book.append(steps::transferred_record(&carve, done, draft))?;
             }

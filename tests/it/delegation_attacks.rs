@@ -209,6 +209,7 @@ fn a_refusal_of_discovery_is_recorded_with_who_was_refused() {
     }
     assert!(denied["token"].is_string(), "{denied}");
     assert_eq!((&unknown["tool"], &unknown["agent"]), (&json!("list_servers"), &json!("b")));
+    assert_eq!((&unknown["assurance"], &unknown["token"]), (&json!("token"), &denied["token"]));
 }
 
 #[test]
