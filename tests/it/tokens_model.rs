@@ -57,7 +57,7 @@ struct Rights {
 #[test]
 fn no_caveat_widens_whatever_stood_before_it() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let chains = number("TOKEN_CHAINS").unwrap_or(4_000);
+    let chains = number("TOKEN_CHAINS").unwrap_or(2_000);
     let first = number("TOLLGATE_SEED").unwrap_or(0x7011_6a7e);
     eprintln!("SEED {first}: {chains} chains");
     let keys = keys();
