@@ -200,8 +200,8 @@ impl Snapshot {
 
     /// The token of a child; none where calls show no such tokens.
     fn minted(&self, id: TokenId, caveats: &Caveats) -> Result<Option<String>, Refusal> {
-        let AuthMode::Header(tokens) = &self.settings.auth.mode else { return Ok(None) };
-        let keys = self.token_keys(tokens)?;
+        let AuthMode::Header(_) = self.settings.auth.mode else { return Ok(None) };
+        let keys = self.token_keys()?;
         let token = Token::mint(keys, true, id, &self.settings.budgeting.book, &caveats.0);
         let token = token.map_err(Refusal::delegation)?;
         Ok(Some(token.text().expose_secret().to_owned()))

@@ -10,11 +10,10 @@ use subtle::ConstantTimeEq;
 use super::{Snapshot, entry::Entry};
 use crate::{
     domain::{
-        auth::{self, ApiKey, AuthMode, Tokens},
+        auth::{self, ApiKey, AuthMode},
         call::Caller,
         delegation::{Delegation, Standing, is_handle},
         identity::{Credential, Evidence, Unidentified},
-        keyed::Key,
         refusal::Refusal,
         stamp::{self, CallDigest, Stamped},
         token::{TokenKeys, Verified},
@@ -96,14 +95,14 @@ impl Snapshot {
                     }
                 }
             }
-            AuthMode::Header(tokens) => self.token(tokens, shown).await.map(Some),
+            AuthMode::Header(_) => self.token(shown).await.map(Some),
             AuthMode::ApiKey(keys) => self.api_key(keys, bare(shown)).await.map(Some),
         }
     }
 
-    pub(super) async fn token(&self, tokens: &Tokens, shown: &str) -> Result<Credential, Refusal> {
+    pub(super) async fn token(&self, shown: &str) -> Result<Credential, Refusal> {
         let book = &self.settings.budgeting.book;
-        let verified = self.token_keys(tokens)?.verify(shown, book, now());
+        let verified = self.token_keys()?.verify(shown, book, now());
         let verified: Verified = verified.map_err(Refusal::unauthenticated)?;
         let standing = self.till.ledger.standing(verified.id()).await.map_err(unavailable)?;
         let ended = || Refusal::unauthenticated("the token was revoked, or its time is over");
@@ -118,14 +117,12 @@ impl Snapshot {
     }
 
     /// What signs and verifies tokens.
-    pub(super) fn token_keys(&self, tokens: &Tokens) -> Result<&TokenKeys, Refusal> {
-        match tokens.root_keys.is_empty() {
-            true => Ok(&self.till.seals.keys().map_err(unavailable)?.tokens),
-            false => Ok(self.root_keys.get_or_init(|| {
-                let key = |text: &SecretString| Key::of_text(text.expose_secret());
-                TokenKeys::of_keys(&tokens.root_keys.iter().map(key).collect::<Vec<_>>())
-            })),
+    pub(super) fn token_keys(&self) -> Result<&TokenKeys, Refusal> {
+        if let Some(keys) = self.token_keys.get() {
+            return Ok(keys);
         }
+        let keys = self.till.seals.token_keys(&self.settings.auth.mode).map_err(unavailable)?;
+        Ok(self.token_keys.get_or_init(|| keys))
     }
 
     async fn api_key(&self, keys: &[ApiKey], shown: &str) -> Result<Credential, Refusal> {

@@ -184,7 +184,7 @@ impl Gateway {
         let till = Till::new(&settings, places.state.as_deref(), &calls);
         let snapshot = Snapshot {
             terms: Arc::new(Terms::of(&settings)),
-            root_keys: OnceLock::new(),
+            token_keys: OnceLock::new(),
             till: till.clone(),
             settings,
             fleet,

@@ -44,7 +44,7 @@ impl Gateway {
         };
         if let Some(token) = &tokens.root_token {
             let shown = token.expose_secret();
-            let good = snapshot.token(tokens, shown).await;
+            let good = snapshot.token(shown).await;
             return match good.map_err(words)? {
                 Credential::Token(verified, _) => {
                     Ok(Some(Root { token: token.clone(), id: verified.id() }))
@@ -55,7 +55,7 @@ impl Gateway {
         if !tokens.auto_mint_root {
             return Ok(None);
         }
-        let keys = snapshot.token_keys(tokens).map_err(words)?;
+        let keys = snapshot.token_keys().map_err(words)?;
         let id = TokenId(Uuid::now_v7().as_u128());
         let lasts = i64::try_from(LIFETIME.as_millis()).unwrap_or(i64::MAX);
         let caveats = [Caveat::Expires(now().saturating_add(lasts))];

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    domain::{keyed::Key, token::TokenKeys},
+    domain::{auth::AuthMode, keyed::Key, token::TokenKeys},
     store::{self, Unavailable},
 };
 
@@ -27,13 +27,16 @@ pub(super) struct Keys {
     pub(super) handles: Key,
     /// The installation's own, from which the key for signatures of a client's hook is derived.
     pub(super) stamps: Key,
-    /// For tokens, where the settings give no key.
-    pub(super) tokens: TokenKeys,
 }
 
 impl Seals {
     pub(super) fn new(state: Option<&Path>) -> Self {
         Self { state: state.map(Path::to_owned), read: OnceLock::new() }
+    }
+
+    /// What signs and verifies tokens under these settings; not remembered.
+    pub(super) fn token_keys(&self, mode: &AuthMode) -> Result<TokenKeys, Unavailable> {
+        store::keys::token_keys(mode, self.state.as_deref())
     }
 
     pub(super) fn keys(&self) -> Result<&Keys, Unavailable> {
@@ -45,7 +48,6 @@ impl Seals {
             arguments: key.derive("arguments"),
             handles: key.derive("handles"),
             stamps: key.clone(),
-            tokens: TokenKeys::of_keys([&key]),
         }))
     }
 }

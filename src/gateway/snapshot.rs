@@ -22,8 +22,8 @@ pub struct Snapshot {
     pub(super) fleet: Fleet,
     /// What these settings ask of the ledger.
     pub(super) terms: Arc<Terms>,
-    /// What signs and verifies tokens, where the settings say; made when first needed.
-    pub(super) root_keys: OnceLock<TokenKeys>,
+    /// What signs and verifies tokens; made when first needed.
+    pub(super) token_keys: OnceLock<TokenKeys>,
     /// What calls are paid with.
     pub(super) till: Till,
     pub(super) usage: Arc<UsageLog>,
@@ -48,7 +48,7 @@ impl Snapshot {
     pub(super) fn with(&self, settings: Settings, fleet: Fleet, terms: Arc<Terms>) -> Self {
         Self {
             terms,
-            root_keys: OnceLock::new(),
+            token_keys: OnceLock::new(),
             till: self.till.clone(),
             settings,
             fleet,
