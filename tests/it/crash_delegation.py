@@ -51,9 +51,11 @@ class Child:
             yield self
             self = self.parent
 
+    def has_expired(self):
+        return self.expires is not None and self.expires <= time.time() * 1000
+
     def may_be_over(self):
-        now = time.time() * 1000
-        return any(it.asked is not None or (it.expires or now + 1) <= now for it in self.above())
+        return any(it.asked is not None or it.has_expired() for it in self.above())
 
     def is_over(self, number, sent):
         """Whether a request of that number had to find it over."""
@@ -233,6 +235,8 @@ class Run(crash.Run):
                 self.fault(f"refused though it goes on: {what}")
         if code is None and (who.is_over(n, request["sent"]) or not self.usable(who, gateway)):
             self.fault(f"let in though it is over: {what}")
+        # Whose gateway was killed since.
+        self.counts["by survivors"] += code is None and who.mark is not None and not self.lives(who.mark)
         getattr(self, {"stale": "of_call"}.get(work, f"of_{work}"))(gateway, request, value, code, what)
         return code is not None
 
@@ -272,8 +276,8 @@ class Run(crash.Run):
         if code is None:
             self.over(whom, value["returned"], self.numbers)
             self.counts["revoked"] += 1
-        elif not whom.may_be_over():
-            self.fault(what)
+        elif not (whom.tries > 1 or whom.has_expired() or whom.parent.may_be_over()):
+            self.fault(f"not revoked: {what}")
 
     def over(self, child, returned, number):
         child.ended = child.ended or number
@@ -296,6 +300,7 @@ class Run(crash.Run):
 
     def whole(self, gateways, many):
         gateways += [Gateway(self) for _ in range(many - len(gateways))]
+        self.gateways = gateways
         if not self.checks:
             for command in (["budget", "prove", "--json"], ["audit", "verify", "--json"]):
                 self.checks.append((command, crash.tollgate(self.binary, self.dir, *command), not self.made))
@@ -320,10 +325,24 @@ class Run(crash.Run):
                 self.lost.add(label)
                 if self.random.random() < 0.5 and by_label[label] not in self.ended:
                     self.operator(by_label[label])
-        left = [it for it in self.children if it.mark not in self.alive and not it.may_be_over() and self.mode == "none"]
-        for child in self.random.sample(left, min(1, len(left))):
+        left = [it for it in self.children if not self.lives(it.mark) and not it.may_be_over()]
+        left = [it for it in left if self.mode == "none" or self.random.random() < 0.02]
+        for child in left[-1:]:
             child.asked, child.tries = self.numbers, child.tries + 1
-            self.operator(child.id, child)
+            if self.random.random() < 0.3:
+                self.killed_too(child)
+            else:
+                self.operator(child.id, child)
+
+    def killed_too(self, child):
+        """The operator's command is killed as well."""
+        process = crash.tollgate(self.binary, self.dir, "token", "revoke", child.id, "--json")
+        time.sleep(self.random.uniform(0, 0.06))
+        process.kill()
+        out, _ = process.communicate()
+        if out.endswith("}\n"):
+            self.over(child, json.loads(out)["returned"] or 0, self.numbers)
+        self.counts["commands killed"] += 1
 
     def operator(self, token, child=None):
         told = self.command("token", "revoke", token, "--json")
@@ -336,13 +355,11 @@ class Run(crash.Run):
     def in_flight(self):
         return [request for gateway in self.gateways for request in gateway.pending.values()]
 
-    def kill(self, gateways, victim):
-        self.gateways = gateways
-        self.alive = {it.mark for it in gateways if it is not victim}
-        return super().kill(gateways, victim)
+    def lives(self, mark):
+        return any(gateway.mark == mark for gateway in self.gateways)
 
     def go(self, kills, many):
-        self.lost, self.gateways, self.alive = set(), [], set()
+        self.lost, self.gateways = set(), []
         gateways = []
         self.whole(gateways, many)
         while self.kills < kills and self.kill(gateways, self.random.choice(gateways)):
@@ -354,7 +371,7 @@ class Run(crash.Run):
         for gateway in gateways:
             if status := gateway.finish():
                 self.fault(f"a gateway ended with {status}")
-        self.gateways, self.alive = [], set()
+        self.gateways = []
         self.check()
         self.end_all()
         while self.killed and not self.faults:
@@ -406,7 +423,8 @@ def settle(options):
     spent = sum(end["cost"] for end in count.ends.values())
     acknowledged = sum(PRICES[tool] for tool, kind, _ in said["calls"].values() if kind == "paid")
     swept = len(before.held) - len(before.ends)
-    return {"swept": swept, "spent": spent, "acknowledged": acknowledged, "lost": spent - acknowledged, "faults": faults}
+    lost = spent - acknowledged
+    return {"swept": swept, "spent": spent, "acknowledged": acknowledged, "lost": lost, "faults": faults}
 
 
 def main():

@@ -21,6 +21,9 @@ fn check(mode: &str, gateways: &str, steps: &str, kills: &str) {
     for what in ["delegated", "paid", "revoked", "revoked by the operator"] {
         assert!(told[what].as_u64() > Some(0), "{what}: {told}");
     }
+    // A handle ends with its gateway; a token goes on.
+    let survive = told["by survivors"].as_u64().unwrap() > 0;
+    assert_eq!(survive, mode == "header", "{told}");
     let state = home.path().join(".local/state/tollgate");
     let now = memory::wall_clock()();
     let old = sqlite(&state, Arc::new(move || now + LIFETIME + 1_000));

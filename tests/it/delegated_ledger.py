@@ -182,7 +182,8 @@ class Count:
     def delegations_are_whole(self):
         """Account, row, transfer and record of a delegation are there together, or none is."""
         carved = {id.split("/token/")[1] for id in self.rows if "/token/" in id}
-        for name, there in [("row", self.delegations.keys()), ("record", self.made.keys()), ("transfer", self.transfers)]:
+        found = {"row": self.delegations.keys(), "record": self.made.keys(), "transfer": self.transfers}
+        for name, there in found.items():
             if there != carved:
                 yield f"delegations {sorted(there ^ carved)} have a {name}, or an account, alone"
         for token, row in self.delegations.items():
