@@ -11,7 +11,9 @@ which takes that their time is over. Both print a line of JSON; whatever does no
 `faults`, and then the exit status is 1.
 """
 import argparse
+import base64
 import collections
+import hmac
 import json
 import os
 import random
@@ -172,7 +174,8 @@ class Run(crash.Run):
             json.dump({**settings, "auth": {"mode": self.mode}}, file)
         self.callers = [self.root(agent) for agent in AGENTS]
         if self.mode == "header":
-            self.callers.append(self.root("free", 1_000))
+            funded = self.root("free", 1_000)
+            self.callers += [funded, self.capped(funded, 600)]
 
     def root(self, agent, budget=None):
         """A caller that nobody at a gateway made."""
@@ -185,6 +188,15 @@ class Run(crash.Run):
             self.made[told["tokenId"]] = ["minted", account, budget, None]
             account = told["budgetId"]
         return Child(told["tokenId"], account, secret=told["token"], agent=agent)
+
+    def capped(self, caller, ceiling):
+        """The same, narrowed to a part of its credits."""
+        told = self.command("token", "narrow", caller.secret, "--ceiling", str(ceiling), "--json")
+        encoded = told["token"].split(".")[1]
+        # A ceiling is named by what the chain has come to with it.
+        tag = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))[-32:]
+        name = hmac.digest(tag, b"ceiling", "sha256")[:8].hex()
+        return Child(caller.id, f"{caller.account}/cap/{name}", secret=told["token"], agent=caller.agent)
 
     def command(self, *args):
         process = crash.tollgate(self.binary, self.dir, *args)

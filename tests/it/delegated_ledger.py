@@ -62,6 +62,8 @@ class Count:
             self.delegate(record)
         elif event == "close":
             self.close(record)
+        elif event == "cap":
+            self.cap(record)
         elif event == "hold":
             if record["hold"] in self.held or record["decision"] != "allowed":
                 self.faults.append(f"a hold is told twice, or not let through: {record}")
@@ -86,6 +88,15 @@ class Count:
                 self.accounts[root] = Account(None, self.limit)
             else:
                 self.accounts[f"{book}/{name}"] = Account(root, self.limit // 3, cap=self.limit // 3)
+
+    def cap(self, record):
+        id = record["account"]
+        above = id.split("/", 1)[0] + "/" + record["note"].removeprefix("below ")
+        if id in self.accounts or not self.accounts[above].open:
+            self.faults.append(f"a ceiling twice, or below an account that is closed: {record}")
+        limit = self.rows[id]["cap"]
+        self.accounts[id] = Account(above, limit, cap=limit)
+        self.below[above].add(id)
 
     def through(self, id):
         """An account, and those above up to one that owns credits."""
@@ -113,14 +124,15 @@ class Count:
     def close(self, record):
         id = record["account"]
         account = self.accounts[id]
-        if id in self.closes or record["cost"] != account.available:
+        if id in self.closes or record["cost"] != (account.available if account.cap is None else 0):
             self.faults.append(f"closed twice, or with {account.available} left: {record}")
         if self.below[id]:
             self.faults.append(f"closed above accounts that are open: {record}")
         self.below[account.parent].discard(id)
         self.closes[id] = record
         account.open = False
-        self.climb(account)
+        if account.cap is None:
+            self.climb(account)
 
     def climb(self, account):
         """What a closed account has goes up to the nearest open one."""
@@ -181,11 +193,14 @@ class Count:
 
     def delegations_are_whole(self):
         """Account, row, transfer and record of a delegation are there together, or none is."""
-        carved = {id.split("/token/")[1] for id in self.rows if "/token/" in id}
-        found = {"row": self.delegations.keys(), "record": self.made.keys(), "transfer": self.transfers}
+        carved = {id.split("/token/")[1] for id, row in self.rows.items() if row["source"]}
+        found = {"row": self.delegations.keys(), "record": self.made.keys(), "transfer": self.transfers & carved}
         for name, there in found.items():
             if there != carved:
                 yield f"delegations {sorted(there ^ carved)} have a {name}, or an account, alone"
+        # Those of ceilings have ids of their own.
+        if len(self.transfers - carved) != sum("/cap/" in id for id in self.rows):
+            yield f"transfers {self.transfers - carved} are of no account"
         for token, row in self.delegations.items():
             if not row["account"].endswith("/token/" + token):
                 yield f"delegation {token} has the account {row['account']}"
@@ -279,7 +294,8 @@ def is_settled(count):
     if count.held.keys() != count.ends.keys():
         yield f"holds {count.held.keys() - count.ends.keys()} are open"
     for id, account in count.accounts.items():
-        if "/token/" in id and (account.open or account.available or account.reserved):
+        rest = account.reserved + (account.available if account.cap is None else 0)
+        if "/token/" in id and (account.open or rest):
             yield f"{id} is not over: {vars(account)}"
         if id.endswith("/root"):
             # By the ends alone, whatever the accounts between.
