@@ -16,13 +16,17 @@ use crate::{
 };
 
 /// How long a hold stays open whose gateway is gone, in milliseconds.
-const LIFETIME: i64 = 60_000;
+pub const LIFETIME: i64 = 60_000;
 
-/// What the driver told, in which nothing may be amiss.
 fn driver(what: &str, dir: &Path, args: &[&str]) -> Value {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/crash.py");
+    driver_of("crash.py", what, dir, args)
+}
+
+/// What a driver told, in which nothing may be amiss.
+pub fn driver_of(name: &str, what: &str, dir: &Path, args: &[&str]) -> Value {
+    let script = format!("{}/tests/it/{name}", env!("CARGO_MANIFEST_DIR"));
     let out = Command::new("python3")
-        .args([script, what, dir.to_str().unwrap(), "--binary", tollgate()])
+        .args([&script, what, dir.to_str().unwrap(), "--binary", tollgate()])
         .args(args)
         .stdin(Stdio::null())
         .output()

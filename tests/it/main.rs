@@ -21,6 +21,8 @@ mod conformance;
 mod corpus;
 #[cfg(target_os = "linux")]
 mod crash;
+#[cfg(target_os = "linux")]
+mod crash_delegation;
 mod credits;
 mod credits_many;
 #[cfg(unix)]
