@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Snapshot, builtin::unreadable, entry::Entry, identify::now};
+use super::{Snapshot, builtin::unreadable, entry::Entry, identify::now, settling::pauses};
 use crate::{
     domain::{
         auth::AuthMode,
@@ -140,8 +140,17 @@ impl Snapshot {
     fn take_back(&self, token: TokenId, maybe_given: bool) {
         let ledger = self.till.ledger.clone();
         if maybe_given {
-            let draft = Draft { token: Some(token.to_string()), ..Draft::default() };
-            self.background.spawn(async move { ledger.revoke(token, draft).await });
+            self.background.spawn(async move {
+                for pause in pauses() {
+                    if ledger.revoke(token, Draft::default()).await.is_ok() {
+                        return;
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+                tracing::error!(
+                    "delegation {token} may hold credits, and nobody has it: run `tollgate token revoke {token}` when the store can be used"
+                );
+            });
         }
     }
 

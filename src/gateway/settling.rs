@@ -17,9 +17,8 @@ use crate::{
     store::{Answered, Unavailable},
 };
 
-/// How often the end of a hold is tried again while the store cannot be used. After its lifetime a
-/// sweep ends it.
-const TRIES: u32 = 8;
+/// How often what must be done is tried while the store cannot be used.
+const TRIES: usize = 8;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -80,14 +79,12 @@ impl Till {
     /// Ends a hold, and tries again for a while if the store cannot be used. Answers what became of
     /// it.
     pub(super) async fn settle(&self, end: End) -> Option<HoldState> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..TRIES {
+        for pause in pauses() {
             let outcome = self.ledger.finish(end.id, end.finish, end.draft.clone()).await;
             if let Ok(state) = end.became(outcome) {
                 return state;
             }
             tokio::time::sleep(pause).await;
-            pause *= 2;
         }
         tracing::error!("hold {} was not ended; a sweep will charge it as lost", end.id);
         None
@@ -98,6 +95,11 @@ impl Till {
     ) -> std::sync::MutexGuard<'_, VecDeque<(End, Answered<Option<Finished>>)>> {
         self.charges.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long to wait after each try.
+pub(super) fn pauses() -> impl Iterator<Item = Duration> {
+    std::iter::successors(Some(FIRST_PAUSE), |pause| Some(*pause * 2)).take(TRIES)
 }
 
 impl End {
