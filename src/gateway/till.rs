@@ -89,7 +89,7 @@ impl Till {
     pub(super) fn new(settings: &Settings, state: Option<&Path>, background: &TaskTracker) -> Self {
         Self {
             ledger: store::open(&settings.budgeting.store, state),
-            seals: Arc::new(Seals::new(state)),
+            seals: Arc::new(Seals::new(store::place_of_key(&settings.budgeting.store, state))),
             session: Uuid::now_v7().as_u128(),
             background: background.clone(),
             charges: Arc::default(),
