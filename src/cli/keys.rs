@@ -41,17 +41,17 @@ pub(super) enum KeysArgs {
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
     /// What it is for, such as `ci` or `laptop`
-    #[arg(long)]
+    #[arg(long, value_parser = one_line)]
     name: String,
     /// An agent that it may act as; with several, calls say as which
     #[arg(long = "agent", value_name = "AGENT")]
     agents: Vec<String>,
     /// A role of who holds it
-    #[arg(long = "role", value_name = "ROLE")]
+    #[arg(long = "role", value_name = "ROLE", value_parser = one_line)]
     roles: Vec<String>,
     /// When it ends: 90d, 12h, 2027-01-31 or 2027-01-31T00:00:00Z (default: never)
-    #[arg(long, value_name = "WHEN")]
-    expires: Option<String>,
+    #[arg(long, value_name = "WHEN", value_parser = expires)]
+    expires: Option<i64>,
 }
 
 #[derive(Debug, Args)]
@@ -87,9 +87,6 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     async fn create(&self, asked: &CreateArgs) -> anyhow::Result<Exit> {
-        if asked.name.trim().is_empty() || asked.name.chars().any(char::is_control) {
-            bail!("--name must be text in one line");
-        }
         let now = records::now();
         let wanted = ApiKey {
             id: String::new(),
@@ -98,16 +95,12 @@ impl Desk<'_> {
             agents: self.agents(&asked.agents)?,
             roles: asked.roles.clone(),
             created: now,
-            expires: asked.expires.as_deref().map(|text| expires(text, now)).transpose()?,
+            expires: asked.expires,
             revoked: false,
         };
         let (key, secret) = self.add(wanted).await?;
         self.warn(&key);
-        if self.output.json {
-            let Value::Object(mut members) = json(&key, now, STORE) else { return Ok(Exit::Done) };
-            members.insert("key".to_owned(), json!(secret.expose_secret()));
-            self.output.value(&Value::Object(members));
-        } else {
+        if !self.output.json {
             let agents = listed(&key.agents);
             let ends = key
                 .expires
@@ -116,8 +109,9 @@ impl Desk<'_> {
                 "key {} for {agents}, {ends}. It is shown this once: put it into TOLLGATE_TOKEN of the client's entry for this gateway.",
                 key.id
             ));
-            self.output.line(secret.expose_secret());
         }
+        let printed = self.output.secret("key", secret.expose_secret(), json(&key, now, STORE));
+        printed.with_context(|| format!("take it back: `tollgate keys revoke {}`", key.id))?;
         Ok(Exit::Done)
     }
 
@@ -266,16 +260,29 @@ fn id_of(text: &str) -> &str {
     key.map_or(text, |(id, _)| id)
 }
 
+/// The longest name, role or label. The tool `delegate` takes labels as long.
+const LONGEST: usize = 200;
+
+/// Text that tables can show.
+pub(super) fn one_line(text: &str) -> Result<String, String> {
+    let shown = !text.trim().is_empty() && !text.chars().any(char::is_control);
+    match shown && text.chars().count() <= LONGEST {
+        true => Ok(text.to_owned()),
+        false => Err(format!("must be text in one line, of at most {LONGEST} characters")),
+    }
+}
+
 /// From now on so long, or the moment that is named.
-pub(super) fn expires(text: &str, now: i64) -> anyhow::Result<i64> {
+pub(super) fn expires(text: &str) -> Result<i64, String> {
+    let now = records::now();
     let after = |span: Duration| now.checked_add(i64::try_from(span.as_millis()).ok()?);
     let found = moment(text).or_else(|| after(humantime::parse_duration(text).ok()?));
     match found {
         Some(at) if at > now => Ok(at),
-        Some(_) => bail!("--expires `{text}` is not in the future"),
-        None => bail!(
-            "--expires `{text}` is no time; write 90d, 12h, 2027-01-31 or 2027-01-31T00:00:00Z"
-        ),
+        Some(_) => Err(format!("`{text}` is not in the future")),
+        None => {
+            Err(format!("`{text}` is no time; write 90d, 12h, 2027-01-31 or 2027-01-31T00:00:00Z"))
+        }
     }
 }
 

@@ -3,8 +3,11 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use anyhow::Context as _;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
+
+use crate::domain::render::revealed;
 
 /// Where a command's results go.
 pub(super) struct Output {
@@ -35,6 +38,21 @@ impl Output {
         }
     }
 
+    /// What nothing shows again: alone, or with `--json` as a member beside what is to be known of it.
+    ///
+    /// # Errors
+    /// Nobody has read it.
+    pub(super) fn secret(&self, name: &str, text: &str, mut about: Value) -> anyhow::Result<()> {
+        let written = match (&mut about, self.json) {
+            (Value::Object(members), true) => {
+                members.insert(name.to_owned(), text.into());
+                writeln!(io::stdout(), "{about}")
+            }
+            _ => writeln!(io::stdout(), "{text}"),
+        };
+        written.with_context(|| format!("the {name} cannot be written, and is lost"))
+    }
+
     /// A table without lines, as wide as the terminal.
     pub(super) fn table(&self, header: &[&str], rows: Vec<Vec<String>>) {
         let mut table = Table::new();
@@ -50,7 +68,9 @@ impl Output {
 
     /// Something that went wrong; to standard error.
     pub(super) fn error(&self, text: &str) {
-        note(&format!("error: {text}"));
+        // Agents and files choose some of it.
+        let shown: Vec<_> = text.split('\n').map(revealed).collect();
+        note(&format!("error: {}", shown.join("\n")));
     }
 }
 

@@ -94,6 +94,7 @@ impl Told {
             ("rules", before.rules != after.rules || before.identities != after.identities),
             ("prices", before.budgeting.tariff != after.budgeting.tariff),
             ("budget", before.budgeting.terms() != after.budgeting.terms()),
+            ("auth", !before.auth.mode.takes_the_same(&after.auth.mode)),
             ("routing", before.routing != after.routing),
         ];
         let changed = changed.into_iter().filter(|(_, changed)| *changed).map(|(what, _)| what);

@@ -5,10 +5,7 @@ mod mint;
 mod narrowing;
 mod revoke;
 
-use std::{
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-};
+use std::io::{self, Read as _};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -16,10 +13,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use self::{inspect::InspectArgs, mint::MintArgs, narrowing::Narrowing, revoke::RevokeArgs};
-use super::{Exit, args::SettingsArgs, output::Output, records, session};
+use super::{Exit, args::SettingsArgs, output::Output, session};
 use crate::{
     config::Environment,
     domain::{
+        auth::AuthMode,
         caveat::Caveats,
         settings::Settings,
         token::{Token, TokenKeys},
@@ -63,7 +61,7 @@ pub(super) fn run(args: &SettingsArgs, asked: TokenArgs, output: &Output) -> any
 }
 
 fn narrow(asked: NarrowArgs, output: &Output) -> anyhow::Result<Exit> {
-    let caveats = asked.narrowing.caveats(records::now())?;
+    let caveats = asked.narrowing.caveats();
     if caveats.is_empty() {
         output.error("nothing narrows the token; `tollgate token narrow --help` tells what can");
         return Ok(Exit::Settings);
@@ -73,20 +71,13 @@ fn narrow(asked: NarrowArgs, output: &Output) -> anyhow::Result<Exit> {
     if let Ok(all) = narrowed.caveats() {
         Caveats(all).tenant().context("the token would allow nothing")?;
     }
-    print(&narrowed, json!({"tokenId": narrowed.id().to_string()}), output);
+    print(&narrowed, json!({"tokenId": narrowed.id().to_string()}), output)?;
     Ok(Exit::Done)
 }
 
 /// Prints a token, the only time that anything does: alone, or beside what is to be known of it.
-fn print(token: &Token, mut about: serde_json::Value, output: &Output) {
-    let text = token.text();
-    match (&mut about, output.json) {
-        (serde_json::Value::Object(members), true) => {
-            members.insert("token".to_owned(), json!(text.expose_secret()));
-            output.value(&about);
-        }
-        _ => output.line(text.expose_secret()),
-    }
+fn print(token: &Token, about: serde_json::Value, output: &Output) -> anyhow::Result<()> {
+    output.secret("token", token.text().expose_secret(), about)
 }
 
 /// The token that a command is given.
@@ -115,8 +106,13 @@ fn given(argument: Option<String>) -> anyhow::Result<SecretString> {
 /// The keys of these settings' tokens.
 fn keys(settings: &Settings) -> anyhow::Result<TokenKeys> {
     let state = session::places(&Environment::of_process()).state;
-    let beside = settings.budgeting.store.path.as_deref().and_then(Path::parent);
-    let place = state.or_else(|| beside.map(PathBuf::from));
-    let keys = store::keys::token_keys(&settings.auth.mode, place.as_deref());
+    let place = store::place_of_key(&settings.budgeting.store, state.as_deref());
+    let given =
+        matches!(&settings.auth.mode, AuthMode::Header(tokens) if !tokens.root_keys.is_empty());
+    if place.is_none() && !given {
+        // One made here would be gone with this process, and its tokens good for nobody.
+        bail!("there is no place for the key of tokens: set HOME, or `auth.rootKey`");
+    }
+    let keys = store::keys::token_keys(&settings.auth.mode, place);
     keys.context("the key of tokens cannot be used")
 }

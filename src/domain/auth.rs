@@ -3,7 +3,7 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -46,6 +46,25 @@ impl AuthMode {
             Self::ApiKey(_) => "api-key",
         }
     }
+
+    /// Whether the settings of two modes take the same credentials.
+    pub fn takes_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (Self::Config(one), Self::Config(other)) => same(one, other),
+            (Self::Header(Tokens { root_keys: keys, .. }), Self::Header(other)) => {
+                let pairs = || keys.iter().zip(&other.root_keys);
+                keys.len() == other.root_keys.len() && pairs().all(|(key, other)| same(key, other))
+            }
+            (Self::ApiKey(keys), Self::ApiKey(others)) => keys == others,
+            _ => false,
+        }
+    }
+}
+
+/// In constant time.
+fn same(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret().as_bytes().ct_eq(other.expose_secret().as_bytes()).into()
 }
 
 /// An API key as kept: never the key itself.
@@ -150,7 +169,7 @@ pub struct Tokens {
 mod tests {
     use secrecy::ExposeSecret;
 
-    use super::{ApiKey, digest, find_key, make_key};
+    use super::{ApiKey, AuthMode, Tokens, digest, find_key, make_key};
 
     fn key(id: &str, key: &str) -> ApiKey {
         ApiKey {
@@ -212,5 +231,29 @@ mod tests {
     fn the_digest_of_a_key_is_not_shown() {
         let shown = format!("{:?}", key("a", "k"));
         assert_eq!(shown, r#"ApiKey { id: "a", agents: ["clerk"], .. }"#);
+    }
+
+    #[test]
+    fn modes_take_the_same_if_their_secrets_are_the_same() {
+        let config = |text: &str| AuthMode::Config(text.into());
+        let header = |keys: &[&str]| {
+            let root_keys = keys.iter().map(|key| (*key).into()).collect();
+            AuthMode::Header(Tokens { root_keys, ..Tokens::default() })
+        };
+        let modes = [
+            AuthMode::None,
+            config("a"),
+            config("b"),
+            header(&[]),
+            header(&["a"]),
+            header(&["b"]),
+            header(&["a", "b"]),
+            AuthMode::ApiKey(Vec::new()),
+        ];
+        for (at, one) in modes.iter().enumerate() {
+            for (there, other) in modes.iter().enumerate() {
+                assert_eq!(one.takes_the_same(other), at == there, "{at} {there}");
+            }
+        }
     }
 }

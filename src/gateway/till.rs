@@ -87,12 +87,9 @@ impl Till {
     /// What these settings ask to pay with; `state` is the user's directory for what cannot be made
     /// again.
     pub(super) fn new(settings: &Settings, state: Option<&Path>, background: &TaskTracker) -> Self {
-        // Where there is no directory of the user's, the key lies beside the store.
-        let beside = settings.budgeting.store.path.as_deref().and_then(Path::parent);
-        let keys = state.or(beside);
         Self {
             ledger: store::open(&settings.budgeting.store, state),
-            seals: Arc::new(Seals::new(keys)),
+            seals: Arc::new(Seals::new(store::place_of_key(&settings.budgeting.store, state))),
             session: Uuid::now_v7().as_u128(),
             background: background.clone(),
             charges: Arc::default(),

@@ -41,8 +41,7 @@ pub fn open(settings: &StoreSettings, state: Option<&Path>) -> Arc<dyn Ledger> {
     let default = || state.map(|state| state.join("ledger.db"));
     match (settings.backend, settings.path.clone().or_else(default)) {
         (Backend::Sqlite, Some(path)) => {
-            // Where there is no directory of the user's, the key lies beside the file that it signs.
-            let keys = state.or(path.parent()).map(Path::to_owned);
+            let keys = place_of_key(settings, state).map(Path::to_owned);
             let place = sqlite::Place { path, keys, durability: settings.durability };
             Arc::new(sqlite::Sqlite::new(place, memory::wall_clock()))
         }
@@ -54,6 +53,16 @@ pub fn open(settings: &StoreSettings, state: Option<&Path>) -> Arc<dyn Ledger> {
         }
         (Backend::Memory, _) => Arc::new(in_memory()),
     }
+}
+
+/// Where the installation's key is: where there is no directory of the user's, it lies beside the
+/// file that it signs. None if only the process itself can keep it.
+pub fn place_of_key<'a>(settings: &'a StoreSettings, state: Option<&'a Path>) -> Option<&'a Path> {
+    let beside = || match settings.backend {
+        Backend::Sqlite => settings.path.as_deref()?.parent(),
+        Backend::Memory => None,
+    };
+    state.or_else(beside)
 }
 
 /// Every such store has a chain of its own, so that copies of its records tell it from others.

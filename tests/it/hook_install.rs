@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     hook::{Home, Outcome, event_of, outcome},
@@ -158,4 +158,51 @@ fn place_with_blanks_and_quotes_can_be_run() {
     let command = snippet["hooks"]["PreToolUse"][0]["hooks"][0]["command"].as_str().unwrap();
     let ran = Command::new("sh").args(["-c", &format!("{command} --help")]).output().unwrap();
     assert!(ran.status.success(), "{command}: {}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
+fn hooks_of_a_renamed_program_are_changed_and_not_doubled() {
+    let home = Home::new();
+    let renamed = home.0.path().join("gw");
+    fs::copy(env!("CARGO_BIN_EXE_tollgate"), &renamed).unwrap();
+    let other = json!({"matcher": "X", "hooks": [
+        {"type": "command", "command": "/older/tollgate hook claude-code"},
+        {"type": "command", "command": "other hook claude-code"},
+    ]});
+    put(&home, &json!({"hooks": {"PreToolUse": [other]}}).to_string());
+    let install = |main: &str| {
+        let mut command = Command::new(&renamed);
+        command.args(["hook", "claude-code", "--install", "--json", "--main", main]);
+        let out = command.env_clear().env("HOME", home.0.path()).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        serde_json::from_slice::<Value>(&out.stdout).unwrap()
+    };
+    for main in ["one", "two"] {
+        let done = install(main);
+        assert_eq!(done["changed"], true);
+        let entries = written(&home)["hooks"]["PreToolUse"].clone();
+        assert_eq!(entries.as_array().unwrap().len(), 1);
+        assert_eq!(entries[0]["hooks"][0]["command"], done["command"]);
+        assert_eq!(entries[0]["hooks"][1]["command"], "other hook claude-code");
+        assert!(
+            done["command"]
+                .as_str()
+                .unwrap()
+                .ends_with(&format!("gw hook claude-code --main {main}"))
+        );
+    }
+    let again = install("two");
+    assert_eq!((&again["changed"], &again["backup"]), (&json!(false), &Value::Null));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_stays_a_link() {
+    let home = Home::new();
+    fs::create_dir_all(settings(&home).parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("nowhere.json", settings(&home)).unwrap();
+    let refused = install(&home, &[]);
+    assert_eq!(refused.status, 1, "{}", refused.stdout);
+    assert!(refused.stderr.contains("leads to no file"), "{}", refused.stderr);
+    assert!(settings(&home).is_symlink());
 }

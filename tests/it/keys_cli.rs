@@ -136,19 +136,32 @@ fn a_key_that_nobody_could_use_is_not_made() {
     refused(&["--agent", "raeder"], "there is no agent `raeder`; there is `reader`");
     refused(&["--agent", "reader", "--agent", "zzzz"], "there is no agent `zzzz`");
     refused(&[], "--agent is missing");
-    refused(&["--agent", "reader", "--expires", "soon"], "`soon` is no time; write 90d");
-    refused(&["--agent", "reader", "--expires", "2020-01-31"], "is not in the future");
-    refused(&["--agent", "reader", "--expires", "0s"], "is not in the future");
-    self::refused(
-        &setup,
-        &["create", "--name", "a\nb", "--agent", "reader"],
-        "--name must be text in one line",
-    );
+    let long = "x".repeat(201);
+    for (name, more, says) in [
+        ("x", ["--expires", "soon"], "`soon` is no time; write 90d"),
+        ("x", ["--expires", "2020-01-31"], "is not in the future"),
+        ("x", ["--expires", "0s"], "is not in the future"),
+        ("a\nb", ["--role", "r"], "must be text in one line"),
+        (&long, ["--role", "r"], "at most 200 characters"),
+        ("x", ["--role", " "], "must be text in one line"),
+    ] {
+        let create = ["keys", "create", "--agent", "reader", "--name", name];
+        let (status, out, err) = setup.run(&[&create[..], &more].concat());
+        assert_eq!((status, out.as_str()), (2, ""), "{err}");
+        assert!(err.contains(says), "{err}");
+    }
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut create = setup.command(&["keys", "create", "--name", "lost", "--agent", "reader"]);
+    let lost = create.stdout(full).output().unwrap();
+    let err = String::from_utf8(lost.stderr).unwrap();
+    assert_eq!(lost.status.code(), Some(1), "{err}");
+    assert!(err.contains("take it back: `tollgate keys revoke "), "{err}");
     self::refused(&setup, &["revoke", "00000000"], "there is no key of that id");
     let mistaken = ["revoke", "a-secret-that-is-no-id"];
     let (_, _, err) = setup.run(&[&["keys"], mistaken.as_slice()].concat());
     assert!(!err.contains("a-secret"), "{err}");
-    assert_eq!(listed(&setup).len(), 2);
+    // The two of the settings, and the one that was lost.
+    assert_eq!(listed(&setup).len(), 3);
 }
 
 #[test]

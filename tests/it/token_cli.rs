@@ -55,6 +55,59 @@ fn remaining(setup: &Setup, account: &str) -> Value {
 }
 
 #[test]
+fn a_token_that_nobody_could_read_is_not_made_in_silence() {
+    let setup = asking();
+    let full = || Stdio::from(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    for json in [&[][..], &["--json"]] {
+        let mint = ["token", "mint", "--budget", "7"];
+        let lost = setup.command(&[&mint[..], json].concat()).stdout(full()).output().unwrap();
+        let err = String::from_utf8(lost.stderr).unwrap();
+        assert_eq!(lost.status.code(), Some(1), "{err}");
+        let (_, id) = err.split_once("`tollgate token revoke ").expect(&err);
+        // As the message says, and as `budget show` names the account.
+        let id = id.split('`').next().unwrap();
+        assert_eq!(json_of(&setup, &["revoke", &format!("token/{id}")])["returned"], 7);
+    }
+    assert_eq!(remaining(&setup, "root"), 1000);
+}
+
+#[test]
+fn without_a_place_for_its_key_no_token_is_made() {
+    let mint = |setup: &Setup| {
+        let mut command = setup.command(&["token", "mint"]);
+        let out = command.env_remove("HOME").env_remove("XDG_STATE_HOME").output().unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    let (code, err) = mint(&asking());
+    assert!(code == Some(1) && err.contains("no place for the key of tokens"), "{err}");
+    let key = json!({"auth": {"mode": "header", "rootKey": "a key of these settings alone"}});
+    let (code, err) = mint(&Setup::new(json!({}), None).gateway(&key));
+    assert_eq!(code, Some(0), "{err}");
+}
+
+#[test]
+fn what_is_mistyped_or_not_covered_has_its_own_status() {
+    let setup = asking();
+    let long = "x".repeat(201);
+    for (wrong, says) in [
+        (["--expires", "yesterday"], "is no time"),
+        (["--expires", "2020-01-01"], "not in the future"),
+        (["--label", "a\nb"], "one line"),
+        (["--label", &long], "200"),
+    ] {
+        let (code, out, err) =
+            setup.run(&[&["token", "mint", "--budget", "1"], &wrong[..]].concat());
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert!(err.contains(says), "{err}");
+    }
+    let (code, out, err) = setup.run(&["token", "mint", "--budget", "1001"]);
+    assert_eq!((code, out.as_str()), (3, ""), "{err}");
+    assert!(err.contains("has 1000 of 1001 credits left"), "{err}");
+    let (_, _, err) = setup.run(&["keys", "create", "--name", "k", "--agent", "a\u{1b}[31m"]);
+    assert!(!err.contains('\u{1b}') && err.contains("u001b"), "{err}");
+}
+
+#[test]
 fn a_token_is_minted_narrowed_seen_and_taken_back() {
     let setup = asking();
     let (out, err) = done(&setup, &["mint", "--agent", "writer", "--expires", "7d"]);

@@ -38,17 +38,38 @@ pub(super) fn install(args: &ClaudeCodeArgs, output: &Output) -> anyhow::Result<
         )?,
     };
     // What a link leads to is changed, not the link.
-    let path = fs::canonicalize(&path).unwrap_or(path);
+    let path = match fs::canonicalize(&path) {
+        Ok(found) => found,
+        Err(_) if path.is_symlink() => {
+            bail!(
+                "`{}` is a link that leads to no file; make the file, or remove the link",
+                path.display()
+            )
+        }
+        Err(_) => path,
+    };
     let command = command(args, &env)?;
     let before = read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let (settings, changed) = with_hook(before.as_deref(), &command)
         .with_context(|| format!("`{}` was left as it is", path.display()))?;
+    let backup = match changed {
+        true => replace(&path, before.as_deref(), &settings)
+            .with_context(|| format!("cannot write `{}`", path.display()))?,
+        false => None,
+    };
+    if output.json {
+        output.value(&json!({
+            "settings": path,
+            "command": command,
+            "changed": changed,
+            "backup": backup,
+        }));
+        return Ok(Exit::Done);
+    }
     if !changed {
         output.line(&format!("`{}` has the hook already", path.display()));
         return Ok(Exit::Done);
     }
-    let backup = replace(&path, before.as_deref(), &settings)
-        .with_context(|| format!("cannot write `{}`", path.display()))?;
     output.line(&format!("`{}` has the hook now: {command}", path.display()));
     if let Some(backup) = backup {
         output.line(&format!("what it was before is `{}`", backup.display()));
@@ -117,14 +138,15 @@ fn with_hook(before: Option<&str>, command: &str) -> anyhow::Result<(String, boo
     let hooks = member(&mut settings, "the file", "hooks", json!({}))?;
     let entries = member(hooks, "`hooks`", "PreToolUse", json!([]))?;
     let Some(entries) = entries.as_array_mut() else { bail!("`hooks.PreToolUse` is not a list") };
-    let mut ours = entries.iter_mut().filter_map(ours);
-    match ours.next() {
-        // An older place, or other options.
-        Some(found) => drop(found.insert("command".into(), command.into())),
-        None => {
-            drop(ours);
-            entries.push(entry(command));
-        }
+    let program = command.split(OURS).next().unwrap_or_default();
+    let mut found = false;
+    // Those of an older place, or with other options: whichever is left may answer first.
+    for ours in entries.iter_mut().flat_map(|entry| ours(entry, program)) {
+        ours.insert("command".into(), command.into());
+        found = true;
+    }
+    if !found {
+        entries.push(entry(command));
     }
     let changed = settings != before;
     Ok((format!("{settings:#}\n"), changed))
@@ -141,12 +163,18 @@ fn member<'a>(
     Ok(object.entry(name).or_insert(value))
 }
 
-/// The hook of ours among those of an entry, whatever the entry matches.
-fn ours(entry: &mut Value) -> Option<&mut Map<String, Value>> {
-    let hooks = entry.get_mut("hooks")?.as_array_mut()?;
-    hooks.iter_mut().filter_map(Value::as_object_mut).find(|hook| {
+/// The hooks of ours among those of an entry, whatever the entry matches: those that run this
+/// program, whatever its name, or one named as ours is.
+fn ours<'a>(
+    entry: &'a mut Value,
+    program: &'a str,
+) -> impl Iterator<Item = &'a mut Map<String, Value>> {
+    let hooks = entry.get_mut("hooks").and_then(Value::as_array_mut);
+    hooks.into_iter().flatten().filter_map(Value::as_object_mut).filter(move |hook| {
         let command = hook.get("command").and_then(Value::as_str);
-        command.is_some_and(|command| command.contains("tollgate") && command.contains(OURS))
+        command
+            .and_then(|command| command.split_once(OURS))
+            .is_some_and(|(runs, _)| runs == program || runs.contains("tollgate"))
     })
 }
 
@@ -169,8 +197,9 @@ fn replace(path: &Path, before: Option<&str>, text: &str) -> anyhow::Result<Opti
         fs::rename(&beside, path)
     });
     if written.is_err() {
-        // What matters is why it was not written.
+        // What matters is why it was not written. Nothing was changed that a copy is needed of.
         let _ = fs::remove_file(&beside);
+        let _ = kept.as_ref().map(fs::remove_file);
     }
     written?;
     Ok(kept)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::{
         Exit,
         args::SettingsArgs,
         budget::declare,
-        keys::random,
+        keys::{one_line, random},
         output::{Output, note},
         records::{self, answer},
         session,
@@ -25,7 +25,7 @@ use crate::{
         credits::Credits,
         delegation::{Delegate, Delegation, account_name},
         ledger::{
-            AccountId, Transferred,
+            AccountId, TransferRefused, Transferred,
             declare::{account_of, account_of_token, root_of},
         },
         near::near,
@@ -44,7 +44,7 @@ pub(in crate::cli) struct MintArgs {
     #[arg(long, value_name = "CREDITS", value_parser = budget)]
     budget: Option<Credits>,
     /// What it is for; kept with its account
-    #[arg(long, value_name = "TEXT", requires = "budget")]
+    #[arg(long, value_name = "TEXT", requires = "budget", value_parser = one_line)]
     label: Option<String>,
     #[command(flatten)]
     narrowing: Narrowing,
@@ -57,7 +57,7 @@ fn budget(text: &str) -> Result<Credits, String> {
 
 pub(super) fn run(args: &SettingsArgs, asked: MintArgs, output: &Output) -> anyhow::Result<Exit> {
     let settings = session::settings(args)?;
-    let caveats = Caveats(asked.narrowing.caveats(records::now())?);
+    let caveats = Caveats(asked.narrowing.caveats());
     if let Some(agent) = &asked.narrowing.agent {
         known(&settings, agent)?;
     }
@@ -78,7 +78,14 @@ pub(super) fn run(args: &SettingsArgs, asked: MintArgs, output: &Output) -> anyh
         let from = payer(&settings, asked.narrowing.agent.as_ref());
         fund(&settings, Delegate { from, amount, expires, delegation })
     });
-    let given = given.transpose()?;
+    let given = match given.transpose()? {
+        Some(Ok(given)) => Some(given),
+        None => None,
+        Some(Err(refused)) => {
+            output.error(&refused.to_string());
+            return Ok(Exit::Refused);
+        }
+    };
     if !output.json {
         note(&told(id, given.as_ref(), expires));
     }
@@ -96,7 +103,8 @@ pub(super) fn run(args: &SettingsArgs, asked: MintArgs, output: &Output) -> anyh
         "parent": given.map(|given| given.account.name()),
         "parentRemaining": given.map(|given| given.remaining),
     });
-    print(&token, about, output);
+    let printed = print(&token, about, output);
+    printed.with_context(|| format!("take it back: `tollgate token revoke {id}`"))?;
     Ok(Exit::Done)
 }
 
@@ -138,7 +146,10 @@ fn payer(settings: &Settings, agent: Option<&AgentId>) -> AccountId {
 }
 
 /// Opens the account of a token.
-fn fund(settings: &Settings, asked: Delegate) -> anyhow::Result<Transferred> {
+fn fund(
+    settings: &Settings,
+    asked: Delegate,
+) -> anyhow::Result<Result<Transferred, TransferRefused>> {
     if settings.budgeting.store.backend == Backend::Memory {
         bail!(
             "a token with `--budget` needs accounts that outlive this command, and those of these settings are in the memory of each gateway (`budget.backend: memory`): use `sqlite`, let agents use the tool `delegate`, or leave `--budget` out"
@@ -147,17 +158,14 @@ fn fund(settings: &Settings, asked: Delegate) -> anyhow::Result<Transferred> {
     let ledger = records::ledger(settings)?;
     session::runtime()?.block_on(async {
         declare(settings, &ledger).await?;
-        match delegate(&ledger, asked).await? {
-            Ok(done) => Ok(done),
-            Err(refused) => bail!("{refused}"),
-        }
+        delegate(&ledger, asked).await
     })
 }
 
 async fn delegate(
     ledger: &Arc<dyn Ledger>,
     asked: Delegate,
-) -> anyhow::Result<Result<Transferred, crate::domain::ledger::TransferRefused>> {
+) -> anyhow::Result<Result<Transferred, TransferRefused>> {
     match ledger.delegate(asked.clone(), Draft::default()).await {
         // For the same token, nothing moves twice.
         Err(unavailable) if unavailable.maybe_applied => {

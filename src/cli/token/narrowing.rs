@@ -10,8 +10,8 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct Narrowing {
     /// When it ends: 90d, 12h, 2027-01-31 or 2027-01-31T00:00:00Z
-    #[arg(long, value_name = "WHEN")]
-    expires: Option<String>,
+    #[arg(long, value_name = "WHEN", value_parser = expires)]
+    expires: Option<i64>,
     /// Only these servers, as `db, api_*`
     #[arg(long, value_name = "PATTERNS", value_parser = servers)]
     servers: Option<Scope>,
@@ -43,10 +43,9 @@ pub(super) struct Narrowing {
 
 impl Narrowing {
     /// The caveats that say so.
-    pub(super) fn caveats(&self, now: i64) -> anyhow::Result<Vec<Caveat>> {
-        let expires = self.expires.as_deref().map(|text| expires(text, now)).transpose()?;
+    pub(super) fn caveats(&self) -> Vec<Caveat> {
         let all = [
-            expires.map(Caveat::Expires),
+            self.expires.map(Caveat::Expires),
             self.servers.clone().map(Caveat::Servers),
             self.tools.clone().map(Caveat::Tools),
             self.except.clone().map(Caveat::Except),
@@ -57,7 +56,7 @@ impl Narrowing {
             self.ceiling.map(Caveat::Ceiling),
             self.tenant.clone().map(Caveat::Tenant),
         ];
-        Ok(all.into_iter().flatten().collect())
+        all.into_iter().flatten().collect()
     }
 }
 

@@ -120,6 +120,8 @@ async fn wanted(
     ledger: &Arc<dyn Ledger>,
     text: String,
 ) -> anyhow::Result<TokenId> {
+    // As `budget show` names its account.
+    let text = text.strip_prefix("token/").map_or(text.clone(), str::to_owned);
     let is_id = text.len() <= DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit());
     if !is_id {
         return of_token(settings, text);
