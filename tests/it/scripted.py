@@ -21,7 +21,7 @@ options.add_argument("--era", default="both", choices=["both", "legacy", "modern
 options.add_argument("--silent", action="store_true", help="never answer anything")
 options.add_argument("--silent-file", help="stay silent while this file exists")
 options.add_argument("--held-file", help="read nothing before this file has gone")
-options.add_argument("--farewell", help="write this file some time after the end of input")
+options.add_argument("--farewell", help="write this file some time after the end of input, or at SIGTERM")
 options.add_argument("--die", action="store_true", help="end before the handshake")
 options.add_argument("--doomed", help="a file with how often to end once the tools are listed")
 options.add_argument("--tools-file", help="read the tools from this file at each start")
@@ -49,6 +49,18 @@ grown = []
 subscription = []
 running = set()
 lock = threading.Lock()
+
+
+def say_farewell(*of_signal):
+    time.sleep(0.1)
+    with open(options.farewell, "w") as file:
+        file.write("ended in good order")
+    if of_signal:
+        os._exit(0)
+
+
+if options.farewell:
+    signal.signal(signal.SIGTERM, say_farewell)
 
 
 def write(text):
@@ -337,8 +349,6 @@ for line in sys.stdin:
     if not silent:
         handle(json.loads(line))
 if options.farewell:
-    time.sleep(0.1)
-    with open(options.farewell, "w") as file:
-        file.write("ended in good order")
+    say_farewell()
 while options.stubborn:
     time.sleep(1)
