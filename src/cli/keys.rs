@@ -25,7 +25,7 @@ use crate::{
         record::Draft,
         settings::Settings,
     },
-    store::Ledger,
+    store::{Ledger, keys::random, memory::now},
 };
 
 #[derive(Debug, Subcommand)]
@@ -87,7 +87,7 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     async fn create(&self, asked: &CreateArgs) -> anyhow::Result<Exit> {
-        let now = records::now();
+        let now = now();
         let wanted = ApiKey {
             id: String::new(),
             name: asked.name.clone(),
@@ -186,7 +186,7 @@ impl Desk<'_> {
     }
 
     async fn list(&self) -> anyhow::Result<Exit> {
-        let now = records::now();
+        let now = now();
         let kept = answer(self.ledger.api_keys()).await?;
         let of_settings = self.of_settings().iter().map(|key| (key, SETTINGS));
         let all: Vec<_> = of_settings.chain(kept.iter().map(|key| (key, STORE))).collect();
@@ -274,7 +274,7 @@ pub(super) fn one_line(text: &str) -> Result<String, String> {
 
 /// From now on so long, or the moment that is named.
 pub(super) fn expires(text: &str) -> Result<i64, String> {
-    let now = records::now();
+    let now = now();
     let after = |span: Duration| now.checked_add(i64::try_from(span.as_millis()).ok()?);
     let found = moment(text).or_else(|| after(humantime::parse_duration(text).ok()?));
     match found {
@@ -284,13 +284,6 @@ pub(super) fn expires(text: &str) -> Result<i64, String> {
             Err(format!("`{text}` is no time; write 90d, 12h, 2027-01-31 or 2027-01-31T00:00:00Z"))
         }
     }
-}
-
-/// Bytes that nobody can guess.
-pub(super) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
-    Ok(bytes)
 }
 
 fn listed(agents: &[AgentId]) -> String {

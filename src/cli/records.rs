@@ -1,11 +1,7 @@
 //! What commands that read accounts and records share: the store, and its records as the journal
 //! reads them.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, anyhow, bail};
 use futures_util::{FutureExt, TryFutureExt};
@@ -71,12 +67,6 @@ pub(super) async fn walk(
 /// A store that cannot be used, for people.
 pub(super) fn unusable(cause: String) -> anyhow::Error {
     anyhow!(cause).context("the store of accounts and records cannot be used")
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Text of records for a terminal: agents choose some of it, and nothing of it may act there.

@@ -13,6 +13,7 @@ use crate::{
         filter::{self, Filter},
         source::{Entry, Moment},
     },
+    store::memory::now,
 };
 
 #[derive(Debug, Args)]
@@ -30,7 +31,7 @@ pub(super) struct UsageArgs {
 
 /// The beginning of what is meant, counted from now.
 pub(super) fn since(text: &str) -> Result<Moment, String> {
-    filter::since(text, records::now())
+    filter::since(text, now())
 }
 
 pub(super) fn run(args: &SettingsArgs, asked: &UsageArgs, output: &Output) -> anyhow::Result<Exit> {

@@ -1,9 +1,6 @@
 //! `auth` of `gateway.yaml`: what a call must show.
 
-use std::{
-    path::Path,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::Path;
 
 use secrecy::SecretString;
 
@@ -13,11 +10,14 @@ use super::{
     fault::{Fault, Faults},
     reader::{At, Object, Reader, Refused},
 };
-use crate::domain::{
-    auth::{ApiKey, Auth, AuthMode, Tokens, digest},
-    call::AgentId,
-    period::moment,
-    rules::Rules,
+use crate::{
+    domain::{
+        auth::{ApiKey, Auth, AuthMode, Tokens, digest},
+        call::AgentId,
+        period::moment,
+        rules::Rules,
+    },
+    store::memory::now,
 };
 
 /// The variable with what this process shows for calls that show nothing. It is a credential for
@@ -281,11 +281,6 @@ fn expires(at: &At<'_>, reader: &mut Reader<'_>) -> Option<i64> {
         ),
     }
     moment
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// What it takes to say what is in force.

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Snapshot, builtin::unreadable, entry::Entry, identify::now, settling::pauses};
+use super::{Snapshot, builtin::unreadable, entry::Entry, settling::pauses};
 use crate::{
     domain::{
         auth::AuthMode,
@@ -26,7 +26,7 @@ use crate::{
         scope::Scope,
         token::{Token, TokenId},
     },
-    store::{self, Unavailable},
+    store::{self, Unavailable, memory::now},
 };
 
 /// How long a delegation lasts that does not say, where who made it cannot take it back once its

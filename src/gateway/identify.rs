@@ -1,7 +1,5 @@
 //! Who calls: what a call shows is verified, and what it names is looked up.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -18,7 +16,7 @@ use crate::{
         stamp::{self, CallDigest, Stamped},
         token::{TokenKeys, Verified},
     },
-    store::Unavailable,
+    store::{Unavailable, memory::now},
 };
 
 /// What a call shows of who makes it.
@@ -59,8 +57,10 @@ impl Snapshot {
             (Some(text), Some(call)) => Some(self.stamp(text, call).await?),
             _ => None,
         };
-        entry
-            .proves(identities.assurance(credential.as_ref(), stamp.as_ref()), credential.as_ref());
+        if stamp.is_some() {
+            let assurance = identities.assurance(credential.as_ref(), stamp.as_ref());
+            entry.proves(assurance, credential.as_ref());
+        }
         let named = stamp.as_ref().map_or(claimed, |stamp: &Stamped| stamp.claim());
         let handle = match named.filter(|text| is_handle(text)) {
             Some(text) => self.handle(text, credential.as_ref()).await?,
@@ -221,12 +221,6 @@ impl Snapshot {
             false => Ok(()),
         }
     }
-}
-
-/// Now, in milliseconds since 1970.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A credential without its scheme.

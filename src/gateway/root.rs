@@ -5,13 +5,16 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-use super::{Gateway, identify::now};
-use crate::domain::{
-    auth::AuthMode,
-    caveat::Caveat,
-    identity::Credential,
-    refusal::Refusal,
-    token::{Token, TokenId},
+use super::Gateway;
+use crate::{
+    domain::{
+        auth::AuthMode,
+        caveat::Caveat,
+        identity::Credential,
+        refusal::Refusal,
+        token::{Token, TokenId},
+    },
+    store::memory::now,
 };
 
 /// How long a root token lasts that is made at the start. The next start makes another.

@@ -26,10 +26,13 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// The clock of the machine.
 pub fn wall_clock() -> Clock {
-    Arc::new(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
+    Arc::new(now)
+}
+
+/// Now by the clock of the machine, in milliseconds since 1970.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A store in memory.

@@ -153,7 +153,8 @@ impl<'a> Call<'a> {
         let key = key()?;
         let agent = self.agent(args)?;
         let now = now()?;
-        let mut stamp = Stamp::new(agent, now, random()?).ok_or("the agent has no good name")?;
+        let mut stamp = Stamp::new(agent, now, keys::random().map_err(|error| error.to_string())?)
+            .ok_or("the agent has no good name")?;
         if let Some(instance) = &self.event.agent_id {
             stamp = stamp.of_instance(instance);
         }
@@ -217,11 +218,4 @@ fn now() -> Result<i64, String> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     let now = since.and_then(|since| i64::try_from(since.as_millis()).ok());
     now.ok_or_else(|| "the clock is before 1970".into())
-}
-
-fn random() -> Result<[u8; 9], String> {
-    let mut bytes = [0; 9];
-    let filled = getrandom::fill(&mut bytes);
-    filled.map_err(|error| format!("the system has no random numbers: {error}"))?;
-    Ok(bytes)
 }

@@ -21,6 +21,7 @@ use crate::{
         settings::Settings,
         token::Token,
     },
+    store::memory::now,
 };
 
 #[derive(Debug, Args)]
@@ -69,8 +70,7 @@ pub(super) fn run(
 
 fn inspect(settings: &Settings, text: &str, token: Token) -> anyhow::Result<Inspected> {
     let (keys, book) = (keys(settings)?, &settings.budgeting.book);
-    let proven =
-        keys.verify(text, book, records::now()).map_err(|unverified| unverified.to_string());
+    let proven = keys.verify(text, book, now()).map_err(|unverified| unverified.to_string());
     let mut inspected = Inspected {
         key_known: keys.know(&token),
         of_these_settings: token.book() == book,

@@ -12,7 +12,7 @@ use crate::{
         Exit,
         args::SettingsArgs,
         budget::declare,
-        keys::{one_line, random},
+        keys::one_line,
         output::{Output, note},
         records::{self, answer},
         session,
@@ -34,7 +34,7 @@ use crate::{
         settings::Settings,
         token::{Token, TokenId},
     },
-    store::Ledger,
+    store::{Ledger, keys::random},
 };
 
 #[derive(Debug, Args)]

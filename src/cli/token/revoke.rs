@@ -25,7 +25,7 @@ use crate::{
         settings::Settings,
         token::{Token, TokenId, Unverified},
     },
-    store::Ledger,
+    store::{Ledger, memory::now},
 };
 
 /// Of an id.
@@ -151,8 +151,7 @@ async fn wanted(
 /// The id of a token that is this gateway's: the id in any other may be somebody else's.
 fn of_token(settings: &Settings, text: String) -> anyhow::Result<TokenId> {
     let text = given(Some(text))?;
-    let proven =
-        keys(settings)?.verify(text.expose_secret(), &settings.budgeting.book, records::now());
+    let proven = keys(settings)?.verify(text.expose_secret(), &settings.budgeting.book, now());
     match proven {
         Ok(verified) => Ok(verified.id()),
         Err(
