@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::Environment,
-    domain::refusal::RpcError,
+    domain::{call::AgentId, refusal::RpcError},
     downstream::Client,
     gateway::{self, Answer, Asked, facade},
 };
@@ -26,7 +26,7 @@ pub(super) fn servers(
 ) -> anyhow::Result<Exit> {
     let arguments = json!({"agent_id": args.agent, "include_metadata": true});
     let found = ask(settings, facade::LIST_SERVERS, arguments)?;
-    found.show(output, |value| {
+    found.show(output, |value, asker| {
         let text = |server: &Value, key: &str| {
             server.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
@@ -40,6 +40,7 @@ pub(super) fn servers(
                 text(server, "description"),
             ]
         });
+        note_to_people(&format!("the servers that {asker} may use:"));
         output.table(&["SERVER", "TRANSPORT", "AT", "STATUS", "DESCRIPTION"], rows.collect());
     })
 }
@@ -71,7 +72,7 @@ pub(super) fn tools(
         "max_schema_tokens": args.max_tokens,
     });
     let found = ask(settings, facade::GET_SERVER_TOOLS, arguments)?;
-    found.show(output, |value| {
+    found.show(output, |value, asker| {
         for tool in value.get("tools").and_then(Value::as_array).into_iter().flatten() {
             match tool {
                 Value::String(line) => output.line(line),
@@ -83,7 +84,7 @@ pub(super) fn tools(
         }
         let number = |key| value.get(key).and_then(Value::as_u64).unwrap_or_default();
         note_to_people(&format!(
-            "{} of {} tools, {} tokens as sent to an agent",
+            "{} of {} tools, {} tokens as sent to {asker}",
             number("returned"),
             number("total_available"),
             number("tokens_used")
@@ -104,7 +105,7 @@ pub(super) fn call(
         "timeout_ms": args.timeout_ms,
     });
     match ask(settings, facade::EXECUTE_TOOL, arguments)? {
-        Found::Result(result) => {
+        Found::Result { value: result, .. } => {
             if output.json {
                 output.value(&result);
             } else {
@@ -113,7 +114,7 @@ pub(super) fn call(
             let failed = result.get("isError").and_then(Value::as_bool) == Some(true);
             Ok(if failed { Exit::Failed } else { Exit::Done })
         }
-        failure => failure.show(output, |_| {}),
+        failure => failure.show(output, |_, _| {}),
     }
 }
 
@@ -134,8 +135,15 @@ fn arguments(text: &str) -> anyhow::Result<Map<String, Value>> {
 
 /// What a call from the shell came to.
 enum Found {
-    Result(Value),
-    Refused { error: Value, denied: bool },
+    /// A result, and the agent as which it was asked for.
+    Result {
+        value: Value,
+        agent: Option<AgentId>,
+    },
+    Refused {
+        error: Value,
+        denied: bool,
+    },
     Error(Value),
 }
 
@@ -149,9 +157,10 @@ fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Foun
         let cancel = CancellationToken::new();
         let (tool, client) = (tool.to_owned(), Client::absent());
         let asked = Asked { tool, arguments, meta: Map::new(), credential: None, client };
+        let agent = gateway.agent_of(&asked).await;
         let answer = gateway.call_tool(asked, cancel).await;
         let found = match answer {
-            Answer::Result(result) => Found::Result(result),
+            Answer::Result(value) => Found::Result { value, agent },
             Answer::Refused(refusal) => Found::Refused {
                 error: match refusal.is_rpc_error() {
                     true => rpc_error(refusal.to_rpc_error()),
@@ -173,15 +182,17 @@ fn rpc_error(error: RpcError) -> Value {
 }
 
 impl Found {
-    /// Prints a result of ours (JSON in a text block) with `print`, or what went wrong.
-    fn show(self, output: &Output, print: impl FnOnce(&Value)) -> anyhow::Result<Exit> {
+    /// Prints a result of ours (JSON in a text block) with `print`, which is given the words for
+    /// who asked, or prints what went wrong.
+    fn show(self, output: &Output, print: impl FnOnce(&Value, &str)) -> anyhow::Result<Exit> {
         let (error, exit) = match self {
-            Self::Result(result) => {
-                let value = parsed(&result);
+            Self::Result { value, agent } => {
+                let value = parsed(&value);
+                let asker = agent.map_or_else(|| "an agent".into(), |id| format!("agent `{id}`"));
                 if output.json {
                     output.value(&value)
                 } else {
-                    print(&value)
+                    print(&value, &asker)
                 }
                 return Ok(Exit::Done);
             }

@@ -5,11 +5,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
-use super::{Snapshot, entry::Entry};
+use super::{Asked, Gateway, Snapshot, entry::Entry};
 use crate::{
     domain::{
         auth::{self, ApiKey, AuthMode},
-        call::Caller,
+        call::{AgentId, Caller},
         delegation::{Delegation, Standing, is_handle},
         identity::{Credential, Evidence, Unidentified},
         refusal::Refusal,
@@ -39,6 +39,15 @@ impl Shown {
         let signed = agent_id.as_deref().is_some_and(stamp::is_stamp);
         let call = signed.then(|| CallDigest::of(tool, arguments));
         Self { agent_id, credential: credential.cloned(), call }
+    }
+}
+
+impl Gateway {
+    /// The agent that a call is made as; None if it would be refused.
+    pub async fn agent_of(&self, asked: &Asked) -> Option<AgentId> {
+        let snapshot = self.current();
+        let caller = snapshot.identify(&asked.shown(), &mut snapshot.new_entry()).await;
+        Some(caller.ok()?.agent().clone())
     }
 }
 

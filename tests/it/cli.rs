@@ -46,14 +46,15 @@ fn calls_from_the_shell_take_the_same_path() {
 #[test]
 fn servers_and_tools_are_listed_as_the_agent_sees_them() {
     let setup = with_rules();
-    let (code, out, _) = setup.run(&["servers", "--agent", "reader"]);
+    let (code, out, err) = setup.run(&["servers", "--agent", "reader"]);
     assert_eq!(code, 0);
+    assert!(err.contains("agent `reader` may use"), "{err}");
     assert!(out.contains("SERVER") && out.contains("stdio"), "{out}");
     let (code, out, err) = setup.run(&["tools", "s", "--agent", "reader"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("read_it()") && out.contains("add(a: integer)"), "{out}");
     assert!(!out.contains("write_it"), "{out}");
-    assert!(err.contains("2 of 2 tools"), "{err}");
+    assert!(err.contains("2 of 2 tools") && err.contains("as sent to agent `reader`"), "{err}");
     let (_, out, _) = setup.run(&["tools", "s", "--agent", "reader", "--pattern", "a*", "--json"]);
     let found: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&found["returned"], &found["total_available"]), (&json!(1), &json!(2)));
@@ -113,22 +114,24 @@ fn agent_templates_name_the_three_tools_and_known_agents() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let rules = std::fs::read_to_string(root.join("config/.mcp-gateway-rules.json")).unwrap();
     let rules: Value = serde_json::from_str(&rules).unwrap();
+    let agents = rules["agents"].as_object().unwrap();
+    // With the hook, calls are those of the main thread and of types, which are the files' names.
+    assert!(agents.contains_key("main"));
     let mut templates = 0;
     for entry in std::fs::read_dir(root.join("agents")).unwrap().flatten() {
         let text = std::fs::read_to_string(entry.path()).unwrap();
-        let Some(head) = text.strip_prefix("---\n").and_then(|text| text.split("\n---").next())
-        else {
-            continue;
-        };
+        let head = text.strip_prefix("---\n").and_then(|text| text.split("\n---").next());
+        let head = head.unwrap_or_else(|| panic!("{:?} is copied but is no agent", entry.path()));
+        let name = entry.path().file_stem().unwrap().to_str().unwrap().to_owned();
+        assert!(head.contains(&format!("name: {name}\n")) && agents.contains_key(&name), "{name}");
+        let keeps = |tool: &str| head.contains(&format!(" {tool},"));
+        assert_eq!(keeps("Read"), ["backend", "researcher"].contains(&&*name), "{name}");
+        assert_eq!(keeps("Write"), name == "backend", "{name}");
         templates += 1;
         for tool in ["list_servers", "get_server_tools", "execute_tool"] {
             assert!(head.contains(&format!("mcp__tollgate__{tool}")), "{:?}: {tool}", entry.path());
         }
-        let named = rules["agents"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .any(|agent| text.contains(&format!("\"{agent}\"")));
+        let named = agents.keys().any(|agent| text.contains(&format!("\"{agent}\"")));
         assert!(named, "{:?} gives no agent_id of the example rules", entry.path());
     }
     assert!(templates >= 3, "{templates} templates");
@@ -174,6 +177,17 @@ fn a_reader_that_goes_away_is_no_fault() {
     assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
+/// What a line that was printed says when it is typed somewhere.
+fn in_shell(line: &str, home: &std::path::Path) -> String {
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).current_dir(home).env("HOME", home);
+    command.env_remove("XDG_CACHE_HOME").env_remove("XDG_STATE_HOME");
+    let out = command.output().unwrap();
+    let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+    assert!(out.status.success(), "{line}: {said}");
+    said
+}
+
 #[test]
 fn the_demo_plays_a_whole_session_over_real_servers() {
     let home = tempfile::tempdir().unwrap();
@@ -206,7 +220,22 @@ fn the_demo_plays_a_whole_session_over_real_servers() {
     }
     // Every demo has all of its credits, and those of the user are others.
     let report: Value = serde_json::from_str(&run(&["demo", "--json"])).unwrap();
-    assert!(!home.path().join(".local").exists(), "the user's state was touched");
+    let state = home.path().join(".local/state/tollgate");
+    let touched: Vec<_> = std::fs::read_dir(state).unwrap().flatten().collect();
+    assert!(touched.iter().all(|entry| entry.file_name() == "key"), "{touched:?}");
+    let commands: Vec<&str> =
+        report["commands"].as_array().unwrap().iter().map(|c| c.as_str().unwrap()).collect();
+    for (command, expected) in
+        commands.iter().zip(["get-sum", "ok\n", "root     8      2", "102 left"])
+    {
+        assert!(told.contains(command), "{command} is not in {told}");
+        let said = in_shell(command, home.path());
+        assert!(said.contains(expected), "{command}: {said}");
+    }
+    assert_eq!(commands.len(), 4);
+    let (_, serve) = report["connect"].as_str().unwrap().split_once(" -- ").unwrap();
+    let said = in_shell(&format!("{serve} </dev/null"), home.path());
+    assert!(said.contains("8 credits, hard; 1 price"), "{said}");
     let tokens = |key: &str| report["tokens"][key].as_u64().unwrap();
     assert!(tokens("through_tollgate") < tokens("up_front"), "{report}");
     assert_eq!(report["steps"].as_array().unwrap().len(), 10);

@@ -197,12 +197,13 @@ fn inspector_works(era: &str) {
     assert_eq!(json_in(&listed["result"])[0]["name"], "everything");
     let (code, tools, _) = call("get_server_tools", json!({"server": "everything"}));
     assert_eq!(code, 0, "{era}");
-    assert_eq!(json_in(&tools["result"])["returned"], 2, "{era}: the default agent sees two");
+    let seen = tools["result"].to_string();
+    assert!(seen.contains("get-sum") && !seen.contains("get-env"), "{era}: {seen}");
     let echo = json!({"server": "everything", "tool": "echo", "args": {"message": era}});
     let (code, result, _) = call("execute_tool", echo);
     assert_eq!(code, 0, "{era}");
     assert_eq!(text(&result["result"]), format!("Echo: {era}"));
-    let denied = json!({"server": "filesystem", "tool": "read_file", "args": {"path": "x"}});
+    let denied = json!({"server": "filesystem", "tool": "write_file", "args": {"path": "x"}});
     let (code, result, _) = call("execute_tool", denied);
     assert_eq!(code, 5, "{era}: the Inspector's status for isError");
     assert_eq!(refusal(&result["result"])["code"], "DENIED_BY_POLICY");

@@ -173,6 +173,20 @@ fn verification_tells_altered_records_from_missing_ones() {
 }
 
 #[test]
+fn new_store_verifies_and_an_emptied_one_does_not() {
+    let setup = Setup::new(json!({"s": scripted_with(&["get"])}), None);
+    let verify = |status: i32, expected: &str| {
+        let (code, out, err) = setup.run(&["audit", "verify"]);
+        assert!(code == status && out.contains(expected), "{code}: {out}{err}");
+    };
+    verify(0, "holds no record yet");
+    setup.connect().execute("s", "get", json!({}));
+    verify(0, "records are what they were");
+    database(&setup).execute("DELETE FROM record", []).unwrap();
+    verify(5, "records end at 0");
+}
+
+#[test]
 fn the_audit_log_follows_the_store_and_verifies_by_itself() {
     let setup = served();
     let audit = setup.path().join("audit.jsonl");

@@ -9,10 +9,11 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::tollgate;
+use crate::support::{Client, json_in, refusal, text, tollgate};
 
 const README: &str = include_str!("../../README.md");
 const IDENTITY: &str = include_str!("../../docs/identity.md");
+const AGENTS: &str = include_str!("../../docs/agents.md");
 
 /// The blocks of a page that are marked as of a language.
 fn blocks(page: &'static str, language: &str) -> Vec<&'static str> {
@@ -31,6 +32,10 @@ fn commands(with: &str) -> Vec<&'static str> {
 /// Runs a line of a page where it says: from the root of the repository. Only the one place
 /// that it names outside is another one.
 fn run(line: &str, root: &Path) -> Output {
+    shell(line, root).output().unwrap()
+}
+
+fn shell(line: &str, root: &Path) -> Command {
     let line = line.replace("/tmp/", &format!("{}/", root.display()));
     let bin = Path::new(tollgate()).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
@@ -41,7 +46,7 @@ fn run(line: &str, root: &Path) -> Output {
     {
         command.env_remove(name);
     }
-    command.output().unwrap()
+    command
 }
 
 /// Runs lines, one after the other; each ends with a status and tells a text.
@@ -56,24 +61,102 @@ fn check(lines: &[&str], expected: &[(i32, &str)], root: &Path) {
     }
 }
 
-fn link_config(root: &Path) {
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    symlink(config, root.join("config")).unwrap();
+/// Another root of the repository, with what the pages use of it.
+fn repository() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["config", "agents"] {
+        let original = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        symlink(original, root.path().join(name)).unwrap();
+    }
+    root
 }
 
 /// Downloads what the examples start, so that no call waits for it.
 fn install_servers(root: &Path) {
     let settings = fs::read_to_string(root.join("config/.mcp.json")).unwrap();
     let settings: Value = serde_json::from_str(&settings).unwrap();
-    let package = settings["mcpServers"]["everything"]["args"][1].as_str().unwrap();
-    let out = run(&format!("npx -y -p {package} -- node -e 0"), root);
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    for server in ["everything", "filesystem"] {
+        let package = settings["mcpServers"][server]["args"][1].as_str().unwrap();
+        let out = run(&format!("npx -y -p {package} -- node -e 0"), root);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+}
+
+#[test]
+fn the_first_commands_do_what_the_text_says() {
+    let root = repository();
+    install_servers(root.path());
+    let commands = commands("cargo install");
+    let expected = [
+        (0, "the settings are sound"),
+        (0, "get-sum(a: number, b: number)"),
+        (0, "The sum of 2 and 3 is 5"),
+        (0, "tokens for the three tools of the gateway"),
+        (3, "agents.backend.deny.tools.*[0] (`move_*`)"),
+    ];
+    check(&commands[1..], &expected, root.path());
+    let told = run(commands[2], root.path()).stderr;
+    assert!(String::from_utf8_lossy(&told).contains("as sent to agent `default`"));
+}
+
+#[test]
+fn a_connected_client_reads_and_backend_writes() {
+    let root = repository();
+    install_servers(root.path());
+    let line = commands("claude mcp add")[0];
+    let (_, serve) = line.split_once(" -- ").unwrap();
+    let mut client = Client::start(shell(&format!("exec {serve}"), root.path()));
+    client.handshake("2025-11-25");
+    let servers = client.call("list_servers", serde_json::json!({}));
+    assert_eq!(json_in(&servers).as_array().unwrap().len(), 2, "{servers}");
+    // The server is up before it is searched, however slow the machine is.
+    let dirs = client.execute("filesystem", "list_allowed_directories", serde_json::json!({}));
+    assert!(text(&dirs).contains(root.path().to_str().unwrap()), "{dirs}");
+
+    let calls =
+        blocks(README, "json").into_iter().find(|block| block.contains("agent_id")).unwrap();
+    let mut answers = calls.lines().map(|call| {
+        let call: Value = serde_json::from_str(call).unwrap();
+        client.call(call["name"].as_str().unwrap(), call["arguments"].clone())
+    });
+    let found = answers.next().unwrap();
+    assert!(text(&found).contains("write_file"), "{found}");
+    let written = answers.next().unwrap();
+    assert!(text(&written).contains("Successfully wrote"), "{written}");
+    assert!(answers.next().is_none());
+
+    let path = serde_json::json!({"path": "notes.md", "content": "gone"});
+    let read = client.execute("filesystem", "read_text_file", path.clone());
+    assert_eq!(text(&read), "…", "{read}");
+    let denied = client.execute("filesystem", "write_file", path);
+    assert_eq!(refusal(&denied)["code"], "DENIED_BY_POLICY", "{denied}");
+}
+
+#[test]
+fn the_settings_that_are_printed_are_sound() {
+    let root = tempfile::tempdir().unwrap();
+    let files = [(".mcp.json", "notes.example.com"), (".mcp-gateway-rules.json", "defaults")];
+    for (name, part) in files {
+        let block = blocks(README, "json").into_iter().find(|block| block.contains(part)).unwrap();
+        fs::write(root.path().join(name), block).unwrap();
+    }
+    check(&["NOTES_TOKEN=secret tollgate check"], &[(0, "settings are sound")], root.path());
+}
+
+#[test]
+fn copied_agents_are_agents_and_nothing_else() {
+    let root = repository();
+    let lines = blocks(AGENTS, "sh").concat();
+    check(&lines.lines().collect::<Vec<_>>(), &[(0, ""), (0, "")], root.path());
+    let copied = fs::read_dir(root.path().join(".claude/agents")).unwrap().flatten();
+    let mut names: Vec<_> = copied.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["backend.md", "generic.md", "lead.md", "researcher.md"]);
 }
 
 #[test]
 fn the_commands_about_credits_show_a_budget_a_refusal_and_records() {
-    let root = tempfile::tempdir().unwrap();
-    link_config(root.path());
+    let root = repository();
     let expected = [
         (0, ""),
         (0, "The sum of 2 and 3 is 5"),
@@ -90,8 +173,7 @@ fn the_commands_about_credits_show_a_budget_a_refusal_and_records() {
 
 #[test]
 fn the_commands_about_identity_make_narrow_and_revoke_credentials() {
-    let root = tempfile::tempdir().unwrap();
-    link_config(root.path());
+    let root = repository();
     let lines: Vec<&str> = blocks(IDENTITY, "sh").into_iter().flat_map(str::lines).collect();
     let expected = [
         (0, ""),

@@ -29,16 +29,11 @@ pub(super) fn store(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit
         }
         records::answer(ledger.verify()).await
     })?;
-    Ok(told(&not_empty(verdict), None, output))
-}
-
-/// A store that has gone is made anew, and must not be taken for one that was never altered.
-fn not_empty(verdict: Verdict) -> Verdict {
-    let Verdict { records, broken, incomplete } = verdict;
-    let nothing = || "the store holds no record; it is new, or was removed".to_owned();
-    let empty = records == 0 && broken.is_none();
-    let incomplete = incomplete.or_else(|| empty.then(nothing));
-    Verdict { records, broken, incomplete }
+    // One whose records were deleted is incomplete: the end of the chain is kept apart from them.
+    let new = verdict.records == 0 && verdict.broken.is_none() && verdict.incomplete.is_none();
+    let note =
+        new.then_some("the store holds no record yet; if there were some, its file was removed");
+    Ok(told(&verdict, note, output))
 }
 
 pub(super) fn file(path: &Path, output: &Output) -> anyhow::Result<Exit> {

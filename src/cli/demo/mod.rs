@@ -30,11 +30,15 @@ pub(super) fn run(output: &Output) -> anyhow::Result<Exit> {
     let records = workspace.records()?;
 
     say("Every call and refusal is on record, in a chain of hashes:");
-    say(&format!("  {records} records, as they were written (`tollgate audit verify`)\n"));
+    say(&format!("  {records} records, as they were written\n"));
 
     say("What the agent paid for tools and answers, in o200k tokens:");
     say(&format!("  {up_front:>6}  all tools of both servers, loaded up front as most clients do"));
     say(&format!("  {seen:>6}  this whole session through Tollgate, answers included\n"));
+    let commands = AFTERWARDS.map(|(purpose, command)| (purpose, workspace.typed(command)));
+    for (purpose, command) in &commands {
+        say(&format!("{purpose}:\n  {command}\n"));
+    }
     say("Connect a client to these servers:");
     say(&format!("  {}\n", workspace.claude_command()));
     say("or paste this into its MCP settings:");
@@ -49,11 +53,20 @@ pub(super) fn run(output: &Output) -> anyhow::Result<Exit> {
             "tokens": {"up_front": up_front, "through_tollgate": seen},
             "records": records,
             "config_dir": workspace.dir,
+            "commands": commands.map(|(_, command)| command),
             "connect": workspace.claude_command(),
         }));
     }
     Ok(Exit::Done)
 }
+
+/// What to try over the demo's settings afterwards.
+const AFTERWARDS: [(&str, &str); 4] = [
+    ("See the records", "audit log"),
+    ("Verify that none was altered", "audit verify"),
+    ("See what is left of the credits", "budget show"),
+    ("Give more, as a client that you connect needs some", "budget grant root 100"),
+];
 
 /// The session, told step by step.
 struct Story<'a> {

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use crate::downstream::child::DEPTH_VARIABLE;
+use crate::{cli::session, config::Environment, downstream::child::DEPTH_VARIABLE, store::keys};
 
 /// The servers of the demo, at the versions it was written for.
 const SERVERS: [(&str, &str); 2] = [
@@ -21,9 +21,22 @@ const SERVERS: [(&str, &str); 2] = [
 const NOTES: &str =
     "Agents read this file through Tollgate.\nThe rules decide whether they may change it.\n";
 
-/// What the session may spend. Named for the demo alone: a client that is connected to these settings
-/// looks for `gateway.yaml`, and has no limit.
-const CREDITS: &str = "demo.yaml";
+/// Enough credits for what the story does, but for one call.
+const GATEWAY: &str = "\
+# Written anew by each `tollgate demo`.
+budget:
+  limit: 8                    # credits for all callers; `tollgate budget grant root` gives more
+tools:
+  costs:
+    everything/get-sum: 5     # every other call costs 1
+store:
+  path: ledger.db             # accounts and records of the demo, apart from yours
+";
+
+/// The files of the demo's store.
+const STORE: [&str; 3] = ["ledger.db", "ledger.db-wal", "ledger.db-shm"];
+
+const RULES: &str = ".mcp-gateway-rules.json";
 
 pub(super) struct Workspace {
     /// Settings, servers and files; kept, so that the next demo starts at once.
@@ -42,48 +55,50 @@ impl Workspace {
         install(&dir, say)?;
         fs::write(files.join("notes.txt"), NOTES).context("cannot write the demo's file")?;
         let workspace = Self { dir, tollgate };
-        workspace.write(".mcp.json", &servers(&workspace.dir), true)?;
+        workspace.write(".mcp.json", &format!("{:#}\n", servers(&workspace.dir)))?;
         // Rules are there to be edited, and then stay as they were edited.
-        workspace.write(".mcp-gateway-rules.json", &rules(), false)?;
-        workspace.write(CREDITS, &credits(), true)?;
+        if !workspace.dir.join(RULES).exists() {
+            workspace.write(RULES, &format!("{:#}\n", rules()))?;
+        }
+        workspace.write("gateway.yaml", GATEWAY)?;
         workspace.forget_credits()?;
+        workspace.share_key()?;
         Ok(workspace)
     }
 
     /// Every demo begins with all of its credits.
     fn forget_credits(&self) -> anyhow::Result<()> {
-        for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
-            let path = self.state().join("tollgate").join(file);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("cannot remove {}", path.display()));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        STORE.iter().try_for_each(|file| remove(&self.dir.join(file)))
     }
 
-    /// Where the demo's own accounts and records are.
+    /// Signs the demo's records with the user's key, so that they verify outside the demo too.
+    fn share_key(&self) -> anyhow::Result<()> {
+        let state = session::places(&Environment::of_process()).state;
+        let state = state.context("neither HOME nor XDG_STATE_HOME says where the key is")?;
+        keys::key(Some(&state))?;
+        let own = self.state().join("tollgate");
+        fs::create_dir_all(&own).with_context(|| format!("cannot create {}", own.display()))?;
+        let link = own.join("key");
+        remove(&link)?;
+        linked(&state.join("key"), &link)
+            .with_context(|| format!("cannot create {}", link.display()))
+    }
+
+    /// Keeps the demo's count of tokens apart from the user's.
     fn state(&self) -> PathBuf {
         self.dir.join("state")
     }
 
-    fn write(&self, name: &str, value: &Value, replace: bool) -> anyhow::Result<()> {
+    fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
         let path = self.dir.join(name);
-        if path.exists() && !replace {
-            return Ok(());
-        }
-        fs::write(&path, format!("{value:#}\n"))
-            .with_context(|| format!("cannot write {}", path.display()))
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// A command of this binary over the demo's settings. What the user's own gateway is told is
-    /// none of the demo's, and the demo's usage, accounts and records are none of the user's.
+    /// A command of this binary over the demo's settings, without the variables that configure the
+    /// user's own gateway, and with a state directory of its own.
     pub(super) fn command(&self, name: &[&str]) -> Command {
         let mut command = Command::new(&self.tollgate);
         command.args(name).arg("--config-dir").arg(&self.dir);
-        command.arg("--config").arg(self.dir.join(CREDITS));
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("GATEWAY_")) {
                 command.env_remove(name);
@@ -118,11 +133,12 @@ impl Workspace {
 
     /// The line that connects Claude Code.
     pub(super) fn claude_command(&self) -> String {
-        format!(
-            "claude mcp add tollgate -- {} serve --config-dir {}",
-            quoted(&self.tollgate),
-            quoted(&self.dir)
-        )
+        format!("claude mcp add tollgate -- {}", self.typed("serve"))
+    }
+
+    /// A command over the demo's settings, as it is typed into a shell anywhere.
+    pub(super) fn typed(&self, command: &str) -> String {
+        format!("{} {command} --config-dir {}", quoted(&self.tollgate), quoted(&self.dir))
     }
 
     /// The entry for a client's MCP settings. `alwaysLoad` keeps the three tools loaded in clients
@@ -174,14 +190,6 @@ fn rules() -> Value {
     })
 }
 
-/// Enough for what the story does, but for one call.
-fn credits() -> Value {
-    json!({
-        "budget": {"limit": 8},
-        "tools": {"costs": {"everything/get-sum": 5}},
-    })
-}
-
 fn install(dir: &Path, say: &dyn Fn(&str)) -> anyhow::Result<()> {
     if version_of("node").is_none() || version_of("npm").is_none() {
         bail!(
@@ -228,6 +236,26 @@ fn cache_dir() -> anyhow::Result<PathBuf> {
     set("XDG_CACHE_HOME")
         .or_else(|| set("HOME").map(|home| home.join(".cache")))
         .context("neither HOME nor XDG_CACHE_HOME says where the demo may keep its servers")
+}
+
+/// Removes a file that may not be there.
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn linked(original: &Path, link: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(original, link)
+}
+
+#[cfg(not(unix))]
+fn linked(original: &Path, link: &Path) -> io::Result<()> {
+    fs::copy(original, link).map(|_| ())
 }
 
 /// A path as a shell takes it.
