@@ -65,7 +65,7 @@ pub(super) struct GrantArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct RefundArgs {
-    /// The call's hold, as `audit log` shows it; its first digits are enough, eight at least
+    /// The call's hold, as `audit log` shows it; its first digits are enough if no other begins so
     hold: String,
     /// How many credits (default: all that the call was charged)
     #[arg(value_parser = credits)]
@@ -176,8 +176,7 @@ impl Desk<'_> {
     }
 
     async fn refund(&self, asked: &RefundArgs) -> anyhow::Result<Exit> {
-        let source = records::source(self.ledger);
-        let found = holds::find(&source, &asked.hold).await?;
+        let found = holds::find(self.ledger, &asked.hold).await?;
         let transfer = Transfer::Refund { hold: found.id.clone(), amount: asked.credits };
         let draft = Draft { note: asked.note.clone(), ..found.draft };
         let done = self.transfer(transfer, draft).await?;

@@ -113,9 +113,14 @@ impl Book for Open<'_> {
         Ok(accounts.map(|(id, account)| (id.clone(), account.clone())).collect())
     }
 
-    fn each_hold(&mut self, show: &mut dyn FnMut(HoldId, &Hold)) -> Result<(), Failure> {
-        self.kept.rows.holds.iter().for_each(|(id, hold)| show(*id, hold));
-        Ok(())
+    fn holds(
+        &mut self,
+        from: HoldId,
+        to: HoldId,
+        most: usize,
+    ) -> Result<Vec<(HoldId, Hold)>, Failure> {
+        let found = self.kept.rows.holds.range(from..=to).take(most);
+        Ok(found.map(|(id, hold)| (*id, hold.clone())).collect())
     }
 
     fn records(&mut self, after: u64, most: usize) -> Result<Vec<Sealed>, Failure> {

@@ -26,7 +26,7 @@ use crate::domain::{
     budget::{Backend, StoreSettings},
     delegation::{Delegate, Standing},
     ledger::{
-        Account, AccountId, Balance, Closed, Declaration, Finish, Finished, Held, HoldId,
+        Account, AccountId, Balance, Closed, Declaration, Finish, Finished, Held, Hold, HoldId,
         HoldRefused, HoldRequest, Transfer, TransferId, TransferRefused, Transferred, Undeclarable,
         proof::Proof,
     },
@@ -172,6 +172,9 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 
     /// An account as its owner sees it; None if there is none of that id.
     fn read(&self, account: AccountId) -> Answered<Option<Balance>>;
+
+    /// The holds whose ids lie between two, both included, in order, at most this many.
+    fn holds(&self, from: HoldId, to: HoldId, most: usize) -> Answered<Vec<(HoldId, Hold)>>;
 
     /// All accounts, in order of their ids.
     fn accounts(&self) -> Answered<Vec<(AccountId, Account)>>;

@@ -37,11 +37,16 @@ pub trait Book: Tables<Error = Failure> + Credentials {
     /// A store that cannot be read.
     fn accounts(&mut self) -> Result<Vec<(AccountId, Account)>, Failure>;
 
-    /// Shows every hold.
+    /// The holds whose ids lie between two, both included, in order, at most this many.
     ///
     /// # Errors
     /// A store that cannot be read.
-    fn each_hold(&mut self, show: &mut dyn FnMut(HoldId, &Hold)) -> Result<(), Failure>;
+    fn holds(
+        &mut self,
+        from: HoldId,
+        to: HoldId,
+        most: usize,
+    ) -> Result<Vec<(HoldId, Hold)>, Failure>;
 
     /// The records after a place, in order, so many at most.
     ///
@@ -240,6 +245,10 @@ impl<E: Engine> Ledger for E {
         self.look(move |book, now| balance(book, &account, now))
     }
 
+    fn holds(&self, from: HoldId, to: HoldId, most: usize) -> Answered<Vec<(HoldId, Hold)>> {
+        self.look(move |book, _| Ok(book.holds(from, to, most)?))
+    }
+
     fn accounts(&self) -> Answered<Vec<(AccountId, Account)>> {
         self.look(|book, _| Ok(book.accounts()?))
     }
@@ -375,7 +384,9 @@ fn balance(book: &mut dyn Book, id: &AccountId, now: i64) -> Step<Option<Balance
 fn prove(book: &mut dyn Book) -> Step<Proof, Failure> {
     const PAGE: usize = 10_000;
     let mut recount = Recount::new(book.accounts()?);
-    book.each_hold(&mut |id, hold| recount.hold(id, hold))?;
+    for (id, hold) in book.holds(HoldId(0), HoldId(u128::MAX), usize::MAX)? {
+        recount.hold(id, &hold);
+    }
     book.delegations()?.iter().for_each(|delegation| recount.delegation(&delegation.account));
     let end = book.head()?;
     let mut head = book.origin()?;

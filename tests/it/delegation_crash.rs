@@ -10,7 +10,7 @@ use tollgate::{
         record::Draft,
         token::TokenId,
     },
-    store::{Engine, Ledger, Verdict, memory::wall_clock, sqlite::Sqlite},
+    store::{Ledger, Verdict, memory::wall_clock, sqlite::Sqlite},
 };
 
 use crate::{
@@ -144,13 +144,8 @@ fn is_whole(ledger: &Sqlite, answered: &Answered) {
     assert_eq!(carved, kept.collect::<Vec<_>>(), "accounts, and what is kept of their tokens");
     assert!(answered.made.iter().all(|token| by_token.contains_key(token)));
     assert!(answered.ended.iter().all(|token| !by_token[token].usable));
-    let holds = done(ledger.look(|book, _| {
-        let mut holds = BTreeMap::new();
-        book.each_hold(&mut |id, hold| {
-            holds.insert(id.0, hold.is_open());
-        })?;
-        Ok(holds)
-    }));
+    let holds = done(ledger.holds(HoldId(0), HoldId(u128::MAX), usize::MAX)).into_iter();
+    let holds: BTreeMap<_, _> = holds.map(|(id, hold)| (id.0, hold.is_open())).collect();
     assert!(answered.held.iter().all(|id| holds.contains_key(id)));
     assert!(answered.posted.iter().all(|id| !holds[id]));
 }

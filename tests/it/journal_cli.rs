@@ -138,7 +138,7 @@ fn accounts_are_shown_before_the_first_call_and_credits_given_and_given_back() {
     }
     // Both calls were made within the time that eight digits tell.
     let (code, _, err) = setup.run(&["budget", "refund", first(8)]);
-    assert!(code == 1 && err.contains("2 holds begin with"), "{err}");
+    assert!(code == 1 && err.contains("more than one hold begins with"), "{err}");
     let (code, out, err) = setup.run(&["budget", "prove"]);
     assert!(code == 0 && out.contains("everything adds up"), "{out}{err}");
 }

@@ -65,6 +65,8 @@ mod prices;
 #[cfg(unix)]
 mod readme;
 #[cfg(unix)]
+mod records_many;
+#[cfg(unix)]
 mod reload;
 #[cfg(unix)]
 mod reload_servers;

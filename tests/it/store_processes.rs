@@ -1,6 +1,7 @@
 //! Several processes on one file, and processes that meet what they cannot write or are killed.
 
 use std::{
+    collections::HashMap,
     fs,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
@@ -16,7 +17,7 @@ use tollgate::{
         record::Draft,
     },
     store::{
-        Engine, Ledger, keys,
+        Ledger, keys,
         memory::wall_clock,
         sqlite::{Place, Sqlite},
     },
@@ -152,13 +153,8 @@ fn what_was_answered_survives_kill_9() {
         let verdict = done(ledger.verify());
         assert_eq!((verdict.broken, verdict.incomplete), (None, None));
     }
-    let holds = done(ledger.look(|book, _| {
-        let mut holds = std::collections::HashMap::new();
-        book.each_hold(&mut |id, hold| {
-            holds.insert(id, hold.state);
-        })?;
-        Ok(holds)
-    }));
+    let holds = done(ledger.holds(HoldId(0), HoldId(u128::MAX), usize::MAX)).into_iter();
+    let holds: HashMap<_, _> = holds.map(|(id, hold)| (id, hold.state)).collect();
     assert!(answered.len() > 20, "only {} answers: are the children at work?", answered.len());
     for line in &answered {
         let (what, id) = line.split_once(' ').unwrap();

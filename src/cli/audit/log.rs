@@ -14,7 +14,7 @@ use crate::{
     journal::{
         filter::{Filter, word},
         line,
-        source::{Entry, Source},
+        source::{Entry, Moment, Source},
         stats::tool,
     },
 };
@@ -22,14 +22,14 @@ use crate::{
 /// With `--follow`, new records are looked for this often.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// So many digits of a hold's id tell it from others, in practice.
-const HOLD_DIGITS: usize = 20;
+/// More are shown line by line: the columns of a table are only known when all of it is.
+const MOST_IN_A_TABLE: usize = 1_000;
 
 const HEADER: [&str; 9] =
     ["TIME", "AGENT", "TOOL", "EVENT", "CREDITS", "LEFT", "STATUS", "MS", "HOLD"];
 
 /// Of lines that are printed one by one.
-const WIDTHS: [usize; 9] = [24, 14, 30, 18, 7, 9, 14, 8, HOLD_DIGITS];
+const WIDTHS: [usize; 9] = [24, 14, 30, 18, 7, 9, 14, 8, 32];
 
 pub(super) fn run(args: &SettingsArgs, asked: &LogArgs, output: &Output) -> anyhow::Result<Exit> {
     let settings = session::settings(args)?;
@@ -37,35 +37,88 @@ pub(super) fn run(args: &SettingsArgs, asked: &LogArgs, output: &Output) -> anyh
     session::runtime()?.block_on(async {
         let source = records::source(&ledger);
         let filter = asked.filter();
-        let newest = source.newest_first(asked.since.clone()).await.map_err(records::unusable)?;
-        let seen = newest.head().seq;
-        let mut found = Vec::new();
-        let take = |entry: Entry| {
-            if found.len() < asked.limit && filter.takes(&entry.record) {
-                found.push(entry);
+        let found = last(&source, asked, &filter).await?;
+        let goes_on = if output.json || asked.follow || found.count > MOST_IN_A_TABLE {
+            if !output.json {
+                output.line(&columns(&HEADER.map(str::to_owned)));
             }
-            found.len() < asked.limit
+            each(&source, &found, &filter, |entry| output.goes_on(&shown(entry, output.json)))
+                .await?
+        } else {
+            let mut rows = Vec::new();
+            each(&source, &found, &filter, |entry| {
+                rows.push(row(&entry.record).into());
+                true
+            })
+            .await?;
+            output.table(&HEADER, rows);
+            true
         };
-        records::walk(newest, take).await?;
-        found.reverse();
-        match (output.json, asked.follow) {
-            (false, false) => {
-                output
-                    .table(&HEADER, found.iter().map(|entry| row(&entry.record).into()).collect());
-            }
-            _ => {
-                if !output.json {
-                    output.line(&columns(&HEADER.map(str::to_owned)));
-                }
-                found.iter().all(|entry| output.goes_on(&shown(entry, output.json)));
-            }
-        }
-        if asked.follow {
-            follow(&source, seen, &filter, output).await?;
+        if asked.follow && goes_on {
+            follow(&source, found.end, &filter, output).await?;
         }
         anyhow::Ok(())
     })?;
     Ok(Exit::Done)
+}
+
+/// The records to show. Only their places are kept, so that any number of them takes no memory.
+struct Last {
+    /// The place of the first.
+    first: u64,
+    /// The place of the last record that there was.
+    end: u64,
+    /// At most how many there are.
+    count: usize,
+    since: Option<Moment>,
+}
+
+/// Finds the last records that are meant, at most as many as were asked for.
+async fn last(source: &Source, asked: &LogArgs, filter: &Filter) -> anyhow::Result<Last> {
+    let newest = source.newest_first(asked.since.clone()).await.map_err(records::unusable)?;
+    let mut found = Last {
+        first: newest.head().seq.saturating_add(1),
+        end: newest.head().seq,
+        count: 0,
+        since: asked.since.clone(),
+    };
+    let count = |entry: Entry| {
+        if found.count < asked.limit && filter.takes(&entry.record) {
+            found.count += 1;
+            found.first = entry.sealed.seq;
+        }
+        found.count < asked.limit
+    };
+    records::walk(newest, count).await?;
+    Ok(found)
+}
+
+/// Hands the records that were found to `show`, the oldest first, until it answers that nobody reads
+/// on; then answers that as well.
+async fn each(
+    source: &Source,
+    found: &Last,
+    filter: &Filter,
+    mut show: impl FnMut(&Entry) -> bool,
+) -> anyhow::Result<bool> {
+    let mut seen = found.first.saturating_sub(1);
+    while seen < found.end {
+        let page = source.after(seen).await.map_err(records::unusable)?;
+        let Some(newest) = page.last().map(|sealed| sealed.seq) else { break };
+        seen = newest;
+        for sealed in page.into_iter().take_while(|sealed| sealed.seq <= found.end) {
+            let meant = |entry: &Entry| {
+                filter.takes(&entry.record)
+                    && found.since.as_ref().is_none_or(|since| since.is_before(&entry.record))
+            };
+            if let Some(entry) = entry(sealed).filter(meant)
+                && !show(&entry)
+            {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Shows records as they are made, until nobody reads on.
@@ -123,7 +176,6 @@ fn row(record: &Record) -> [String; 9] {
         _ => {}
     }
     let account = || draft.account.as_deref().map(|id| AccountId::from(id).name().to_owned());
-    let hold = draft.hold.as_deref().map(|id| id.chars().take(HOLD_DIGITS).collect());
     let said = [&draft.status, &draft.code, &draft.note];
     let status = said.into_iter().flatten().next().cloned();
     [
@@ -135,7 +187,8 @@ fn row(record: &Record) -> [String; 9] {
         number(draft.remaining),
         or_none(status),
         millis(draft.latency_us),
-        or_none(hold),
+        // Ids of one millisecond differ only in their last digits, so all are shown.
+        or_none(draft.hold.clone()),
     ]
     .map(|text| records::plain(&text))
 }

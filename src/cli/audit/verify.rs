@@ -52,7 +52,7 @@ pub(super) fn file(path: &Path, output: &Output) -> anyhow::Result<Exit> {
     }
     if followed.broken.is_none() && followed.incomplete.is_none() {
         notes.push(
-            "whether there were more records is not in the file: without `--file`, the store is asked"
+            "this proves the order of the records and that none was altered in between, not who wrote them: the file holds no signature, and anyone can make such a chain. Whether there were more records is not in the file. Compare it with the store (`tollgate audit verify`, without `--file`), whose end is signed"
                 .to_owned(),
         );
     }

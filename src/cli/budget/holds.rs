@@ -1,23 +1,26 @@
-//! Holds, found by the first digits of their ids.
+//! Finds a hold by its id, or by the first digits of it.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::bail;
 
 use crate::{
-    cli::records,
-    domain::record::{Draft, Event, Record},
-    journal::source::{Entry, Source},
+    cli::records::answer,
+    domain::{
+        ledger::{Hold, HoldId},
+        record::Draft,
+    },
+    store::Ledger,
 };
 
 /// Ids begin with the time, so fewer digits tell nothing apart.
 const FEWEST_DIGITS: usize = 8;
 /// Of an id.
 const DIGITS: usize = 32;
-/// So many ids are told of a beginning that several have.
-const TOLD: usize = 8;
+/// At most this many ids are listed if several begin with the same digits.
+const LISTED: usize = 8;
 
-/// A hold as the records tell of it.
+/// A hold that was found.
 pub(super) struct Found {
     /// Its whole id.
     pub(super) id: String,
@@ -26,36 +29,43 @@ pub(super) struct Found {
 }
 
 /// The one hold whose id begins with these digits.
-pub(super) async fn find(source: &Source, digits: &str) -> anyhow::Result<Found> {
+///
+/// # Errors
+/// No hold begins so, or several do; a store that cannot be used.
+pub(super) async fn find(ledger: &Arc<dyn Ledger>, digits: &str) -> anyhow::Result<Found> {
     let digits = digits.to_ascii_lowercase();
-    let count = digits.len();
-    if !digits.bytes().all(|b| b.is_ascii_hexdigit()) || !(FEWEST_DIGITS..=DIGITS).contains(&count)
-    {
+    let bound = |fill: char| {
+        let filled = format!("{digits}{}", fill.to_string().repeat(DIGITS - digits.len()));
+        HoldId::parse(&filled)
+    };
+    let enough = (FEWEST_DIGITS..=DIGITS).contains(&digits.len());
+    let Some((from, to)) = enough.then(|| bound('0').zip(bound('f'))).flatten() else {
         bail!(
             "`{digits}` is no hold: give {FEWEST_DIGITS} to {DIGITS} hexadecimal digits, as `tollgate audit log` shows them"
         );
-    }
-    let newest = source.newest_first(None).await.map_err(records::unusable)?;
-    let mut found: BTreeMap<String, Record> = BTreeMap::new();
-    let look = |Entry { record, .. }: Entry| {
-        let id = record.draft.hold.clone().filter(|id| id.starts_with(&digits));
-        if let Some(id) = id {
-            // What was charged is told by the end of a hold, which comes after its beginning.
-            let charged = record.draft.event == Event::Post;
-            if charged || !found.contains_key(&id) {
-                found.insert(id, record);
-            }
-        }
-        // Nothing else has all of its digits.
-        count < DIGITS || !found.values().any(|record| record.draft.event == Event::Post)
     };
-    records::walk(newest, look).await?;
-    if found.len() > 1 {
-        let ids: Vec<&str> = found.keys().take(TOLD).map(String::as_str).collect();
-        let more = if found.len() > TOLD { ", and more" } else { "" };
-        bail!("{} holds begin with `{digits}`: {}{more}", found.len(), ids.join(", "));
+    let found = answer(ledger.holds(from, to, LISTED + 1)).await?;
+    match found.as_slice() {
+        [] => bail!("no hold begins with `{digits}`"),
+        [(id, hold)] => Ok(Found { id: id.to_string(), draft: about(hold) }),
+        several => {
+            let ids: Vec<String> =
+                several.iter().take(LISTED).map(|(id, _)| id.to_string()).collect();
+            let more = if several.len() > LISTED { ", and more" } else { "" };
+            bail!(
+                "more than one hold begins with `{digits}`: {}{more}; give all digits",
+                ids.join(", ")
+            )
+        }
     }
-    let Some((id, record)) = found.pop_first() else { bail!("no hold begins with `{digits}`") };
-    let Draft { agent, server, tool, .. } = record.draft;
-    Ok(Found { id, draft: Draft { agent, server, tool, ..Draft::default() } })
+}
+
+fn about(hold: &Hold) -> Draft {
+    let about = hold.about.clone();
+    Draft {
+        agent: Some(about.agent),
+        server: Some(about.server),
+        tool: Some(about.tool),
+        ..Draft::default()
+    }
 }

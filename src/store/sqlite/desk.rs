@@ -307,16 +307,15 @@ impl Book for Desk<'_> {
         self.all(rows::ACCOUNTS, [], rows::account_row)
     }
 
-    fn each_hold(&mut self, show: &mut dyn FnMut(HoldId, &Hold)) -> Result<(), Failure> {
+    fn holds(
+        &mut self,
+        from: HoldId,
+        to: HoldId,
+        most: usize,
+    ) -> Result<Vec<(HoldId, Hold)>, Failure> {
         self.spill()?;
-        let shown = self.file.db.prepare_cached(rows::HOLDS).and_then(|mut sql| {
-            let mut rows = sql.query([])?;
-            while let Some(row) = rows.next()? {
-                show(rows::hold_id(row)?, &rows::hold_row(row)?);
-            }
-            Ok(())
-        });
-        self.unread(shown)
+        let between = (from.0.to_be_bytes(), to.0.to_be_bytes(), at_most(most));
+        self.all(rows::HOLDS, between, |row| Ok((rows::hold_id(row)?, rows::hold_row(row)?)))
     }
 
     fn records(&mut self, after: u64, most: usize) -> Result<Vec<Sealed>, Failure> {

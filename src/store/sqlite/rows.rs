@@ -25,8 +25,8 @@ pub(super) const ACCOUNTS: &str = "SELECT * FROM account ORDER BY id";
 /// Holds whose time is over.
 pub(super) const OVERDUE: &str =
     "SELECT id FROM hold WHERE state = 0 AND deadline <= ?1 ORDER BY deadline, id LIMIT ?2";
-/// All holds.
-pub(super) const HOLDS: &str = "SELECT * FROM hold";
+/// Holds between two ids.
+pub(super) const HOLDS: &str = "SELECT * FROM hold WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
 /// Some records.
 pub(super) const RECORDS: &str =
     "SELECT seq, line, hash FROM record WHERE seq > ?1 ORDER BY seq LIMIT ?2";
@@ -310,4 +310,21 @@ fn unsigned(row: &Row<'_>, column: usize) -> Read<u64> {
 
 fn signed(place: u64) -> i64 {
     i64::try_from(place).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::super::schema;
+
+    #[test]
+    fn holds_are_found_by_primary_key() {
+        let db = Connection::open_in_memory().unwrap();
+        schema::STEPS.iter().for_each(|(_, step)| db.execute_batch(step).unwrap());
+        let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {}", super::HOLDS)).unwrap();
+        let said: Vec<String> =
+            plan.query_map((1, 2, 3), |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(said, ["SEARCH hold USING PRIMARY KEY (id>? AND id<?)"]);
+    }
 }
