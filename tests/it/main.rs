@@ -80,6 +80,8 @@ mod settings_faults;
 mod stamped_calls;
 mod stamps;
 mod store;
+#[cfg(target_os = "linux")]
+mod store_divided;
 #[cfg(unix)]
 mod store_faults;
 #[cfg(unix)]

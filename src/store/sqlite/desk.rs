@@ -208,6 +208,7 @@ impl<'f> Desk<'f> {
         if !vouched {
             return Err(self.file.not_vouched());
         }
+        self.file.sees(&head)?;
         self.kept.head = Some(Entry::read(head.clone()));
         Ok(head)
     }

@@ -1,8 +1,7 @@
 //! The file: opened and checked, and every way in which it fails told in words.
 
 use std::{
-    cell::Cell,
-    fs,
+    cell::{Cell, RefCell},
     hash::{BuildHasher, RandomState},
     io,
     path::Path,
@@ -13,7 +12,11 @@ use std::{
 
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::{Place, Unavailable, schema};
+use super::{
+    Place, Unavailable,
+    beside::{self, Files, Moved},
+    schema,
+};
 use crate::{
     domain::{
         budget::Durability,
@@ -34,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// times SQLite's own number, for a quarter of the waits.
 const CHECKPOINT_PAGES: i64 = 4_000;
 
+/// A write-ahead log that has grown beyond this (behind a long read) is cut back to it.
+const LARGEST_LOG: i64 = 32 << 20;
+
 /// Statements that are kept prepared: more than there are.
 const STATEMENTS: usize = 64;
 
@@ -46,13 +52,25 @@ pub(super) struct File {
     /// Signs the end of the chain.
     pub(super) key: Key,
     place: Place,
-    identity: Option<Identity>,
+    /// The files that this connection has open.
+    files: Files,
+    /// The end of the chain when it was last read. It never goes back.
+    seen: RefCell<Option<Head>>,
     /// Set when reading failed, though the transaction went on.
     sour: Cell<bool>,
 }
 
-/// Tells a file from another one of the same name.
-type Identity = (u64, u64);
+/// Whether an open file can be used.
+pub(super) enum InPlace {
+    /// It can.
+    Yes,
+    /// It is to be closed, and opened anew.
+    Reopen,
+    /// It is to be closed, and opened anew later.
+    Close(Unavailable),
+    /// Not now.
+    Wait(Unavailable),
+}
 
 impl File {
     /// Opens the file, and makes it if it is not there.
@@ -64,18 +82,57 @@ impl File {
         // An absolute path is never taken for a URI.
         let absolute = std::path::absolute(path).map_err(|error| unmade(path, &error))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        beside::undivided(&absolute, PATIENCE)?;
         let db = Connection::open_with_flags(absolute, flags).map_err(|e| told(path, &e))?;
         drop(opening);
-        let identity = identity(path);
-        let place = place.clone();
-        let mut file = Self { db, key, place, identity, sour: Cell::new(false) };
+        let files = Files::of(path);
+        let (place, seen) = (place.clone(), RefCell::default());
+        let mut file = Self { db, key, place, files, seen, sour: Cell::new(false) };
         file.prepare()?;
+        // What is beside it is there from the first look on.
+        file.files = Files { database: files.database, ..Files::of(path) };
         Ok(file)
     }
 
-    /// Whether the file is still the one that has its name.
-    pub(super) fn is_in_place(&self, place: &Place) -> bool {
-        identity(&place.path) == self.identity
+    /// Whether the file and those beside it are still the ones that have their names. If they are
+    /// not, tries to keep what this connection alone may know.
+    pub(super) fn in_place(&self) -> InPlace {
+        let path = &self.place.path;
+        match self.files.moved(&Files::of(path)) {
+            None => InPlace::Yes,
+            Some(Moved::Database) => InPlace::Reopen,
+            Some(_) if beside::write_back(&self.db) => {
+                tracing::warn!(
+                    "`{0}-wal` or `{0}-shm` was removed or replaced while the store was in use; everything that was in it is kept",
+                    path.display()
+                );
+                InPlace::Reopen
+            }
+            // Others have the same log open, and the last one can write it back.
+            Some(Moved::Removed) => InPlace::Close(beside::divided(path, Moved::Removed)),
+            // No other process may have the log, so it is not let go.
+            Some(Moved::Replaced) => InPlace::Wait(beside::divided(path, Moved::Replaced)),
+        }
+    }
+
+    /// Notes the end of the chain as read from the file.
+    ///
+    /// # Errors
+    /// It is before the one that was read last: the records were set back.
+    pub(super) fn sees(&self, head: &Head) -> Result<(), Failure> {
+        let mut seen = self.seen.borrow_mut();
+        if let Some(seen) = seen.as_ref().filter(|seen| seen.chain == head.chain)
+            && (head.seq < seen.seq || head.seq == seen.seq && head.hash != seen.hash)
+        {
+            return Err(Failure(format!(
+                "the records in `{}` were set back while this gateway was running: they end at {}, and ended at {}; see `tollgate audit verify` and `tollgate budget prove`, restore the store, and start the gateway again",
+                self.place.path.display(),
+                head.seq,
+                seen.seq
+            )));
+        }
+        *seen = Some(head.clone());
+        Ok(())
     }
 
     pub(super) fn begin(&self, looks: bool) -> Result<(), Unavailable> {
@@ -176,6 +233,7 @@ impl File {
         };
         self.db.pragma_update(None, "synchronous", synchronous).map_err(wrong)?;
         self.db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(wrong)?;
+        self.db.pragma_update(None, "journal_size_limit", LARGEST_LOG).map_err(wrong)?;
         self.db.pragma_update(None, "trusted_schema", false).map_err(wrong)?;
         self.create()
     }
@@ -257,17 +315,6 @@ fn unmade(path: &Path, error: &io::Error) -> Unavailable {
         "`{}` cannot be made: {error}; make its directory writable, or set `store.path`",
         path.display()
     ))
-}
-
-#[cfg(unix)]
-fn identity(path: &Path) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt as _;
-    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(path: &Path) -> Option<Identity> {
-    fs::metadata(path).ok().map(|_| (0, 0))
 }
 
 /// Waits while other processes write: short pauses of random length, so that none is always late.

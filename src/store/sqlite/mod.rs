@@ -4,9 +4,10 @@
 //! they were given, and are answered after their transaction was committed.
 //!
 //! - [`queue`]: what waits for the thread. [`writer`]: the thread: takes what waits into one transaction. [`file`]: the file: opened,
-//!   checked, opened anew. [`desk`]: rows and records within one transaction, written at its end.
+//!   checked, opened anew. [`beside`]: what SQLite keeps beside it. [`desk`]: rows and records within one transaction, written at its end.
 //!   [`rows`]: rows as SQL. [`credentials`]: tokens, stamps and API keys. [`schema`]: the tables.
 
+mod beside;
 mod credentials;
 mod desk;
 mod file;

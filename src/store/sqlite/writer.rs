@@ -7,7 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Place, Unavailable, desk::Desk, file::File, queue::Queue};
+use super::{
+    Place, Unavailable,
+    desk::Desk,
+    file::{File, InPlace},
+    queue::Queue,
+};
 use crate::{
     domain::ledger::Broken,
     store::{Book, Failure, memory::Clock},
@@ -87,7 +92,16 @@ impl Writer {
     /// Takes steps in one transaction. If that fails, none of them was taken.
     fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Failures, Unavailable> {
         let looks = jobs.iter().all(|job| job.looks());
-        let file = match self.file.take().filter(|file| file.is_in_place(&self.place)) {
+        match self.file.as_ref().map(File::in_place) {
+            Some(InPlace::Yes) | None => {}
+            Some(InPlace::Reopen) => self.file = None,
+            Some(InPlace::Close(unavailable)) => {
+                self.file = None;
+                return Err(unavailable);
+            }
+            Some(InPlace::Wait(unavailable)) => return Err(unavailable),
+        }
+        let file = match self.file.take() {
             Some(file) => file,
             None => File::open(&self.place)?,
         };

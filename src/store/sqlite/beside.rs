@@ -1,0 +1,147 @@
+//! The files of a store: SQLite keeps `-wal` and `-shm` beside the database while it is in use. A
+//! process that finds them gone makes new ones, and then sees nothing of what the processes with the
+//! old ones write: two budgets out of one. So each connection compares their inodes before every
+//! transaction, and makes no new log beside a database that others use.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::Unavailable;
+
+/// Tells a file from another one of the same name.
+pub(super) type Identity = (u64, u64);
+
+/// Which files a store consists of, as found under its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Files {
+    pub(super) database: Option<Identity>,
+    pub(super) wal: Option<Identity>,
+    pub(super) shm: Option<Identity>,
+}
+
+/// How the files differ from those that a connection has open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// The database itself was removed or replaced.
+    Database,
+    /// `-wal` or `-shm` is gone.
+    Removed,
+    /// Other files are in the places of `-wal` or `-shm`.
+    Replaced,
+}
+
+impl Files {
+    pub(super) fn of(path: &Path) -> Self {
+        let beside = |suffix| identity(&beside(path, suffix));
+        Self { database: identity(path), wal: beside(WAL), shm: beside(SHM) }
+    }
+
+    /// How what is there now differs; None if it is the same.
+    pub(super) fn moved(&self, now: &Self) -> Option<Moved> {
+        let gone = |before: Option<Identity>, now| before.is_some() && now != before;
+        if self.database != now.database {
+            Some(Moved::Database)
+        } else if !gone(self.wal, now.wal) && !gone(self.shm, now.shm) {
+            None
+        } else if now.wal.is_some_and(|wal| self.wal != Some(wal))
+            || now.shm.is_some_and(|shm| self.shm != Some(shm))
+        {
+            Some(Moved::Replaced)
+        } else {
+            Some(Moved::Removed)
+        }
+    }
+}
+
+const WAL: &str = "-wal";
+const SHM: &str = "-shm";
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// Why the store cannot be used until its files are one again.
+pub(super) fn divided(path: &Path, moved: Moved) -> Unavailable {
+    let what = match moved {
+        Moved::Replaced => {
+            "were replaced while the store was in use. Nothing is lost yet: end every other process that uses the store (`sqlite3`, gateways); the last one writes back what it holds. If this lasts, end all gateways and start them again"
+        }
+        Moved::Removed | Moved::Database => {
+            "were removed while the store was in use. What they held is with the processes that have them open, and written back as soon as each of them has noticed, within about 20 s. If this lasts, end all gateways and start them again"
+        }
+    };
+    unavailable(format!("`{0}-wal` or `{0}-shm` {what}", path.display()))
+}
+
+/// Writes back what is in a log that has lost its name, and ends its use. Only possible while no
+/// other connection has the database open; answers whether it was. Tries for a while of random
+/// length, so that of several processes one is the last.
+pub(super) fn write_back(db: &Connection) -> bool {
+    let begun = Instant::now();
+    let random = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let patience = Duration::from_millis(300 + random % 700);
+    loop {
+        let mode = db
+            .pragma_update_and_check(None, "journal_mode", "delete", |row| row.get::<_, String>(0));
+        match mode {
+            Ok(mode) if mode == "delete" => return true,
+            _ if begun.elapsed() > patience => return false,
+            _ => thread::sleep(Duration::from_millis(3)),
+        }
+    }
+}
+
+/// Waits while a database is in use by others without a log beside it.
+///
+/// # Errors
+/// It is for longer than `patience`.
+pub(super) fn undivided(path: &Path, patience: Duration) -> Result<(), Unavailable> {
+    let begun = Instant::now();
+    let is_whole = || {
+        let Files { wal, shm, .. } = Files::of(path);
+        wal.is_some() && shm.is_some()
+    };
+    while !is_whole() && is_in_use(path) {
+        if begun.elapsed() > patience {
+            return Err(divided(path, Moved::Removed));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Whether another connection has the database open. One that may lock it alone needs no log.
+fn is_in_use(path: &Path) -> bool {
+    const BUSY: [ErrorCode; 2] = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked];
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let locked = Connection::open_with_flags(path, flags).and_then(|db| {
+        db.busy_timeout(Duration::ZERO)?;
+        db.pragma_update(None, "locking_mode", "exclusive")?;
+        db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+    });
+    locked.is_err_and(|e| e.sqlite_error_code().is_some_and(|code| BUSY.contains(&code)))
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<Identity> {
+    fs::metadata(path).ok().map(|_| (0, 0))
+}
+
+fn unavailable(cause: String) -> Unavailable {
+    Unavailable { cause, maybe_applied: false }
+}
