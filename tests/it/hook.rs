@@ -179,6 +179,17 @@ fn main_thread_is_the_agent_that_it_is_set_to_be() {
 }
 
 #[test]
+fn subagent_type_of_the_main_threads_name_is_not_stamped() {
+    let home = Home::new();
+    for main in ["main", "lead"] {
+        let subagent = with(event_of("reviewer"), &json!({"agent_type": main}));
+        let left = home.hook(&["--main", main], &subagent);
+        assert_eq!((left.status, left.stdout.as_str()), (1, ""), "{main}");
+        assert!(left.stderr.contains("is the name of the main thread"), "{}", left.stderr);
+    }
+}
+
+#[test]
 fn handle_that_the_model_names_is_claimed() {
     let home = Home::new();
     let claimed = handle([5; 16]);

@@ -35,6 +35,10 @@ fn install(home: &Home, args: &[&str]) -> Outcome {
     outcome(home.begin(&[&["--install"], args].concat(), b""))
 }
 
+fn uninstall(home: &Home) -> Outcome {
+    outcome(home.begin(&["--uninstall"], b""))
+}
+
 fn put(home: &Home, text: &str) {
     fs::create_dir_all(settings(home).parent().unwrap()).unwrap();
     fs::write(settings(home), text).unwrap();
@@ -165,7 +169,7 @@ fn hooks_of_a_renamed_program_are_changed_and_not_doubled() {
     let home = Home::new();
     let renamed = home.0.path().join("gw");
     fs::copy(env!("CARGO_BIN_EXE_tollgate"), &renamed).unwrap();
-    let other = json!({"matcher": "X", "hooks": [
+    let other = json!({"matcher": "mcp__.*", "hooks": [
         {"type": "command", "command": "/older/tollgate hook claude-code"},
         {"type": "command", "command": "other hook claude-code"},
     ]});
@@ -193,6 +197,104 @@ fn hooks_of_a_renamed_program_are_changed_and_not_doubled() {
     }
     let again = install("two");
     assert_eq!((&again["changed"], &again["backup"]), (&json!(false), &Value::Null));
+}
+
+#[test]
+fn hook_under_another_matcher_is_moved_to_its_own() {
+    let home = Home::new();
+    let entry = |matcher: &str, commands: &[&str]| {
+        let hook = |command: &&str| json!({"type": "command", "command": command});
+        json!({"matcher": matcher, "hooks": commands.iter().map(hook).collect::<Vec<_>>()})
+    };
+    let ours = "/older/tollgate hook claude-code";
+    let entries = [entry("Bash", &[ours, "check"]), entry("mcp__old__execute_tool", &[ours])];
+    put(&home, &json!({"hooks": {"PreToolUse": entries}}).to_string());
+    let done = install(&home, &[]);
+    assert_eq!(done.status, 0, "{}", done.stderr);
+    assert!(done.stdout.contains("under the matcher `Bash`"), "{}", done.stdout);
+    let now = written(&home)["hooks"]["PreToolUse"].clone();
+    assert_eq!(now[0], entry("Bash", &["check"]), "{now}");
+    let matcher = "mcp__.*__(list_servers|get_server_tools|execute_tool)";
+    assert_eq!((now.as_array().unwrap().len(), &now[1]["matcher"]), (2, &json!(matcher)));
+
+    // One that its user narrowed to this gateway stays there.
+    let narrowed = "mcp__tollgate__(list_servers|get_server_tools|execute_tool)";
+    put(&home, &json!({"hooks": {"PreToolUse": [entry(narrowed, &[ours])]}}).to_string());
+    assert_eq!(install(&home, &[]).status, 0);
+    let now = written(&home)["hooks"]["PreToolUse"].clone();
+    assert_eq!((now.as_array().unwrap().len(), &now[0]["matcher"]), (1, &json!(narrowed)));
+    assert_ne!(now[0]["hooks"][0]["command"], ours);
+}
+
+#[test]
+fn foreign_commands_are_never_replaced_or_removed() {
+    let foreign = [
+        "sudo -u gw /usr/bin/tollgate hook claude-code",
+        "tollgate hook claude-code | tee -a log",
+        "/opt/tollgate/audit hook claude-code",
+    ];
+    for command in foreign {
+        let home = Home::new();
+        let hooks = json!([{"type": "command", "command": command}]);
+        let entry = json!({"matcher": "mcp__.*", "hooks": hooks});
+        put(&home, &json!({"hooks": {"PreToolUse": [entry]}}).to_string());
+        let done = install(&home, &[]);
+        assert_eq!(done.status, 0, "{}", done.stderr);
+        assert!(done.stdout.contains(&format!("left as it is: `{command}`")), "{}", done.stdout);
+        let now = written(&home)["hooks"]["PreToolUse"].clone();
+        assert_eq!((&now[0], now.as_array().unwrap().len()), (&entry, 2), "{now}");
+        assert_eq!(uninstall(&home).status, 0);
+        assert_eq!(written(&home)["hooks"]["PreToolUse"], json!([entry]));
+    }
+}
+
+#[test]
+fn every_other_byte_stays_duplicates_included() {
+    let home = Home::new();
+    // The last of two members counts, for the client too.
+    let before = "{\n    \"env\": {\"A\": \"1\",  \"A\": \"2\"},\n    \"hooks\": {\"Stop\": 1},\n\
+                  \x20   \"hooks\": {\n        \"Stop\": []\n    },\n    \"n\": 1.50e+3\n}";
+    put(&home, before);
+    assert_eq!(install(&home, &[]).status, 0);
+    let text = fs::read_to_string(settings(&home)).unwrap();
+    assert_eq!(written(&home)["hooks"]["PreToolUse"].as_array().unwrap().len(), 1, "{text}");
+    let (head, _) = before.split_once("\"Stop\": []").unwrap();
+    assert!(text.starts_with(head), "{text}");
+    assert!(text.ends_with("\n    },\n    \"n\": 1.50e+3\n}"), "{text}");
+
+    let gone = uninstall(&home);
+    assert!(gone.stdout.contains("does not have the hook any more"), "{}", gone.stdout);
+    assert_eq!(fs::read_to_string(settings(&home)).unwrap(), before);
+    assert_eq!(backups(&home).len(), 2);
+    let again = uninstall(&home);
+    assert_eq!(again.status, 0, "{}", again.stderr);
+    assert!(again.stdout.contains("does not have the hook\n"), "{}", again.stdout);
+    assert_eq!(backups(&home).len(), 2);
+}
+
+#[test]
+fn uninstalling_leaves_no_trace_in_new_settings() {
+    let home = Home::new();
+    assert_eq!(uninstall(&home).status, 0);
+    assert!(!settings(&home).exists());
+    assert_eq!(install(&home, &["--main", "lead"]).status, 0);
+    assert_eq!(uninstall(&home).status, 0);
+    assert_eq!(written(&home), json!({}));
+    assert_eq!(outcome(home.begin(&["--install", "--uninstall"], b"")).status, 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn read_only_settings_are_respected() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    put(&home, "{}");
+    fs::set_permissions(settings(&home), fs::Permissions::from_mode(0o444)).unwrap();
+    let refused = install(&home, &[]);
+    assert_eq!(refused.status, 1, "{}", refused.stdout);
+    assert!(refused.stderr.contains("read-only"), "{}", refused.stderr);
+    assert_eq!(fs::read_to_string(settings(&home)).unwrap(), "{}");
+    assert!(backups(&home).is_empty());
 }
 
 #[cfg(unix)]

@@ -140,6 +140,12 @@ impl<'a> Call<'a> {
         let Some(kind) = self.event.agent_type.as_deref() else {
             return Err("the event does not say of which type the subagent is".into());
         };
+        // Any project can bring a type of that name, which would have the main thread's rights.
+        if kind == args.main.as_str() {
+            return Err(format!(
+                "the subagent's type {kind:?} is the name of the main thread; give the type another name"
+            ));
+        }
         match AgentId::is_well_formed(kind) {
             true => Ok(kind.into()),
             false => Err(format!(

@@ -1,4 +1,4 @@
-//! Adds the hook to the settings of Claude Code: everything else in them stays as it is.
+//! Adds the hook to the settings of Claude Code, and removes it: the files.
 
 use std::{
     fs,
@@ -7,16 +7,17 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{ClaudeCodeArgs, MAIN, claude_code::TOOLS};
+use super::{
+    ClaudeCodeArgs, MAIN,
+    claude_code::TOOLS,
+    edit::{self, Edited, Hook, OURS, is_plain},
+};
 use crate::{
     cli::{Exit, output::Output},
     config::Environment,
 };
-
-/// What every command of ours ends in, but for its options.
-const OURS: &str = " hook claude-code";
 
 /// How long the client waits for an answer, in seconds.
 const TIMEOUT: u64 = 10;
@@ -31,51 +32,102 @@ pub(super) fn print(args: &ClaudeCodeArgs, output: &Output) -> anyhow::Result<Ex
 /// Adds the hook to the settings, or changes it there.
 pub(super) fn install(args: &ClaudeCodeArgs, output: &Output) -> anyhow::Result<Exit> {
     let env = Environment::of_process();
+    let (command, program) = (command(args, &env)?, program(&env)?);
+    let hook = Hook { command: &command, program, entry: &entry(&command) };
+    let done = change(args, &env, |before| edit::install(before, &hook))?;
+    let place = done.path.display();
+    let said = match done.changed {
+        true => format!("`{place}` has the hook now: {command}"),
+        false => format!("`{place}` has the hook already"),
+    };
+    done.report(output, Some(&command), &said)
+}
+
+/// Removes the hook from the settings.
+pub(super) fn uninstall(args: &ClaudeCodeArgs, output: &Output) -> anyhow::Result<Exit> {
+    let env = Environment::of_process();
+    let program = program(&env)?;
+    let done = change(args, &env, |before| match before {
+        Some(before) => edit::uninstall(before, program),
+        None => Ok(Edited { text: String::new(), notes: Vec::new() }),
+    })?;
+    let place = done.path.display();
+    let said = match done.changed {
+        true => format!("`{place}` does not have the hook any more"),
+        false => format!("`{place}` does not have the hook"),
+    };
+    done.report(output, None, &said)
+}
+
+/// What became of the settings.
+struct Done {
+    path: PathBuf,
+    changed: bool,
+    backup: Option<PathBuf>,
+    notes: Vec<String>,
+}
+
+impl Done {
+    fn report(self, output: &Output, command: Option<&str>, said: &str) -> anyhow::Result<Exit> {
+        if output.json {
+            output.value(&json!({
+                "settings": self.path,
+                "command": command,
+                "changed": self.changed,
+                "backup": self.backup,
+                "notes": self.notes,
+            }));
+            return Ok(Exit::Done);
+        }
+        output.line(said);
+        if let Some(backup) = &self.backup {
+            output.line(&format!("what it was before is `{}`", backup.display()));
+        }
+        self.notes.iter().for_each(|note| output.line(note));
+        if self.changed {
+            output.line("sessions of Claude Code that run already may need to be started anew");
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Edits the settings, and keeps a copy of what they were. Nothing is written if nothing changes.
+fn change(
+    args: &ClaudeCodeArgs,
+    env: &Environment,
+    edit: impl Fn(Option<&str>) -> anyhow::Result<Edited>,
+) -> anyhow::Result<Done> {
+    let path = place(args, env)?;
+    let before = read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let Edited { text, notes } = edit(before.as_deref())
+        .with_context(|| format!("`{}` was left as it is", path.display()))?;
+    let changed = text != before.as_deref().unwrap_or_default();
+    let backup = match changed {
+        true => replace(&path, before.as_deref(), &text)
+            .with_context(|| format!("cannot write `{}`", path.display()))?,
+        false => None,
+    };
+    Ok(Done { path, changed, backup, notes })
+}
+
+/// The file that is changed: what a link leads to, not the link.
+fn place(args: &ClaudeCodeArgs, env: &Environment) -> anyhow::Result<PathBuf> {
     let path = match &args.settings {
         Some(path) => path.clone(),
-        None => settings_of_user(&env).context(
+        None => settings_of_user(env).context(
             "neither CLAUDE_CONFIG_DIR nor HOME says where the settings are; give --settings FILE",
         )?,
     };
-    // What a link leads to is changed, not the link.
-    let path = match fs::canonicalize(&path) {
-        Ok(found) => found,
+    match fs::canonicalize(&path) {
+        Ok(found) => Ok(found),
         Err(_) if path.is_symlink() => {
             bail!(
                 "`{}` is a link that leads to no file; make the file, or remove the link",
                 path.display()
             )
         }
-        Err(_) => path,
-    };
-    let command = command(args, &env)?;
-    let before = read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    let (settings, changed) = with_hook(before.as_deref(), &command)
-        .with_context(|| format!("`{}` was left as it is", path.display()))?;
-    let backup = match changed {
-        true => replace(&path, before.as_deref(), &settings)
-            .with_context(|| format!("cannot write `{}`", path.display()))?,
-        false => None,
-    };
-    if output.json {
-        output.value(&json!({
-            "settings": path,
-            "command": command,
-            "changed": changed,
-            "backup": backup,
-        }));
-        return Ok(Exit::Done);
+        Err(_) => Ok(path),
     }
-    if !changed {
-        output.line(&format!("`{}` has the hook already", path.display()));
-        return Ok(Exit::Done);
-    }
-    output.line(&format!("`{}` has the hook now: {command}", path.display()));
-    if let Some(backup) = backup {
-        output.line(&format!("what it was before is `{}`", backup.display()));
-    }
-    output.line("sessions of Claude Code that run already may need to be started anew");
-    Ok(Exit::Done)
 }
 
 fn settings_of_user(env: &Environment) -> Option<PathBuf> {
@@ -86,9 +138,7 @@ fn settings_of_user(env: &Environment) -> Option<PathBuf> {
 
 /// The command that the client is to run.
 fn command(args: &ClaudeCodeArgs, env: &Environment) -> anyhow::Result<String> {
-    let program = env.executable.as_deref().and_then(Path::to_str);
-    let program = program.context("the path of this program is not known, or not Unicode")?;
-    let mut command = format!("{}{OURS}", quoted(program));
+    let mut command = format!("{}{OURS}", quoted(program(env)?));
     if args.main.as_str() != MAIN {
         command.push_str(&format!(" --main {}", args.main));
     }
@@ -98,10 +148,14 @@ fn command(args: &ClaudeCodeArgs, env: &Environment) -> anyhow::Result<String> {
     Ok(command)
 }
 
+fn program(env: &Environment) -> anyhow::Result<&str> {
+    let program = env.executable.as_deref().and_then(Path::to_str);
+    program.context("the path of this program is not known, or not Unicode")
+}
+
 /// A word for a shell.
 fn quoted(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+".contains(&b);
-    match word.bytes().all(plain) {
+    match is_plain(word) {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
     }
@@ -128,60 +182,13 @@ fn read(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// The settings with the hook, and whether that is a change.
-fn with_hook(before: Option<&str>, command: &str) -> anyhow::Result<(String, bool)> {
-    let mut settings: Value = match before {
-        None => json!({}),
-        Some(text) => serde_json::from_str(text).context("it is not JSON")?,
-    };
-    let before = settings.clone();
-    let hooks = member(&mut settings, "the file", "hooks", json!({}))?;
-    let entries = member(hooks, "`hooks`", "PreToolUse", json!([]))?;
-    let Some(entries) = entries.as_array_mut() else { bail!("`hooks.PreToolUse` is not a list") };
-    let program = command.split(OURS).next().unwrap_or_default();
-    let mut found = false;
-    // Those of an older place, or with other options: whichever is left may answer first.
-    for ours in entries.iter_mut().flat_map(|entry| ours(entry, program)) {
-        ours.insert("command".into(), command.into());
-        found = true;
-    }
-    if !found {
-        entries.push(entry(command));
-    }
-    let changed = settings != before;
-    Ok((format!("{settings:#}\n"), changed))
-}
-
-/// A member of an object, which is given this value if it is not there.
-fn member<'a>(
-    object: &'a mut Value,
-    what: &str,
-    name: &str,
-    value: Value,
-) -> anyhow::Result<&'a mut Value> {
-    let Some(object) = object.as_object_mut() else { bail!("{what} is not an object") };
-    Ok(object.entry(name).or_insert(value))
-}
-
-/// The hooks of ours among those of an entry, whatever the entry matches: those that run this
-/// program, whatever its name, or one named as ours is.
-fn ours<'a>(
-    entry: &'a mut Value,
-    program: &'a str,
-) -> impl Iterator<Item = &'a mut Map<String, Value>> {
-    let hooks = entry.get_mut("hooks").and_then(Value::as_array_mut);
-    hooks.into_iter().flatten().filter_map(Value::as_object_mut).filter(move |hook| {
-        let command = hook.get("command").and_then(Value::as_str);
-        command
-            .and_then(|command| command.split_once(OURS))
-            .is_some_and(|(runs, _)| runs == program || runs.contains("tollgate"))
-    })
-}
-
 /// Writes the file anew, at once or not at all, beside a copy of what it was. Answers where that is.
 fn replace(path: &Path, before: Option<&str>, text: &str) -> anyhow::Result<Option<PathBuf>> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(dir)?;
+    if before.is_some() {
+        writable(path)?;
+    }
     let kept = match before {
         Some(before) => Some(keep(path, before)?),
         None => None,
@@ -203,6 +210,16 @@ fn replace(path: &Path, before: Option<&str>, text: &str) -> anyhow::Result<Opti
     }
     written?;
     Ok(kept)
+}
+
+/// A new file takes the place of the old one, which could be done to a file that may not be written.
+fn writable(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.permissions().readonly() {
+        let says =
+            "it is read-only; make it writable, or edit it by hand (`--print` has the lines)";
+        return Err(io::Error::other(says));
+    }
+    fs::OpenOptions::new().write(true).open(path).map(drop)
 }
 
 /// Keeps a copy under a name that nothing has.

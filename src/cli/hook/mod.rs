@@ -1,6 +1,7 @@
 //! `tollgate hook`: what clients run before their calls, so that the gateway learns who calls.
 
 mod claude_code;
+mod edit;
 mod install;
 
 use std::path::PathBuf;
@@ -19,7 +20,8 @@ of a subagent are those of its type. It never allows a call on the user's behalf
 Examples:
   tollgate hook claude-code --install               into ~/.claude/settings.json
   tollgate hook claude-code --print                 what --install would add
-  tollgate hook claude-code --main lead --install   the main thread's calls are `lead`'s";
+  tollgate hook claude-code --main lead --install   the main thread's calls are `lead`'s
+  tollgate hook claude-code --uninstall             takes it out again";
 
 /// Which client runs it.
 #[derive(Debug, Subcommand)]
@@ -38,13 +40,16 @@ pub(in crate::cli) struct ClaudeCodeArgs {
     #[arg(long)]
     deny_wrong_id: bool,
     /// Add the hook to the settings of Claude Code, and answer nothing
-    #[arg(long)]
+    #[arg(long, group = "change")]
     install: bool,
+    /// Remove the hook from the settings of Claude Code, and answer nothing
+    #[arg(long, group = "change")]
+    uninstall: bool,
     /// Print what --install would add
-    #[arg(long, conflicts_with = "install")]
+    #[arg(long, conflicts_with = "change")]
     print: bool,
-    /// The settings that --install changes (default: settings.json in $CLAUDE_CONFIG_DIR or ~/.claude)
-    #[arg(long, value_name = "FILE", requires = "install")]
+    /// The settings that are changed (default: settings.json in $CLAUDE_CONFIG_DIR or ~/.claude)
+    #[arg(long, value_name = "FILE", requires = "change")]
     settings: Option<PathBuf>,
 }
 
@@ -62,9 +67,10 @@ fn agent(text: &str) -> Result<AgentId, String> {
 /// Runs the command.
 pub(super) fn run(args: &HookArgs, output: &Output) -> anyhow::Result<Exit> {
     let HookArgs::ClaudeCode(args) = args;
-    match (args.install, args.print) {
-        (false, false) => Ok(claude_code::answer(args, output)),
-        (true, _) => install::install(args, output),
-        (_, true) => install::print(args, output),
+    match args {
+        ClaudeCodeArgs { install: true, .. } => install::install(args, output),
+        ClaudeCodeArgs { uninstall: true, .. } => install::uninstall(args, output),
+        ClaudeCodeArgs { print: true, .. } => install::print(args, output),
+        _ => Ok(claude_code::answer(args, output)),
     }
 }
