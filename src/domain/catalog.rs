@@ -1,33 +1,18 @@
-//! The tools of a server: definitions as the server sent them, and the check of arguments.
+//! The tools of a server: definitions as the server sent them.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::HashMap, sync::Arc};
 
-use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Value, json};
 
-use super::{call::ToolName, render};
+pub use super::check::Checked;
+use super::{call::ToolName, check::Checker, render};
 
 /// One tool, as its server defined it.
 #[derive(Debug)]
 pub struct Tool {
     name: ToolName,
     definition: Map<String, Value>,
-    /// How many values the schema is made of.
-    weight: usize,
-    /// Compiled on the first call; the error says why arguments go unchecked.
-    validator: OnceLock<Result<Validator, String>>,
-}
-
-/// What the check of arguments against a schema came to.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Checked {
-    /// They satisfy the schema.
-    Valid,
-    /// The schema cannot be used (malformed, or it points outside itself); the server decides.
-    Unchecked(String),
+    checker: Checker,
 }
 
 impl Tool {
@@ -40,12 +25,9 @@ impl Tool {
             return Err("a tool definition is not an object".into());
         };
         match definition.get("name").and_then(Value::as_str) {
-            Some(name) if render::is_plain_name(name) => Ok(Self {
-                name: ToolName::from(name),
-                weight: definition.get("inputSchema").map_or(0, weight),
-                definition,
-                validator: OnceLock::new(),
-            }),
+            Some(name) if render::is_plain_name(name) => {
+                Ok(Self { name: ToolName::from(name), definition, checker: Checker::default() })
+            }
             Some(_) => Err("a tool's name is too long or hides characters".into()),
             None => Err("a tool definition has no name".into()),
         }
@@ -61,18 +43,21 @@ impl Tool {
         self.definition.get("description").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// The schema of the tool's arguments; an object that accepts anything if it has none.
-    pub fn input_schema(&self) -> Value {
-        match self.definition.get("inputSchema") {
-            Some(schema @ Value::Object(_)) => schema.clone(),
-            _ => json!({"type": "object"}),
+    /// What the tool does to what it works on, in one word, if its server says so: `read` or
+    /// `destructive`. One that says both is better taken for the second.
+    pub fn effect(&self) -> Option<&'static str> {
+        let hints = self.definition.get("annotations")?;
+        let says = |hint: &str| hints.get(hint) == Some(&Value::Bool(true));
+        match (says("destructiveHint"), says("readOnlyHint")) {
+            (true, _) => Some("destructive"),
+            (false, true) => Some("read"),
+            (false, false) => None,
         }
     }
 
-    /// Whether what is done with the schema takes no time worth a thread.
-    pub fn is_small(&self) -> bool {
-        const SMALL: usize = 2_000;
-        self.weight <= SMALL
+    /// The schema of the tool's arguments; an object that accepts anything if it has none.
+    pub fn input_schema(&self) -> Value {
+        self.schema().cloned().unwrap_or_else(|| json!({"type": "object"}))
     }
 
     /// The definition as it was sent.
@@ -94,51 +79,28 @@ impl Tool {
         render::parameters(self.name.as_str(), &self.input_schema())
     }
 
-    /// Checks arguments against the schema. Only `$ref` within the schema are followed.
+    /// Whether [`Tool::check`] takes microseconds for these arguments; else it is worth a thread.
+    pub fn is_quickly_checked(&self, arguments: &Value) -> bool {
+        self.schema().is_none_or(|schema| self.checker.is_quick(schema, arguments))
+    }
+
+    /// Checks arguments against the schema. Only `$ref` within the schema are followed. A parameter
+    /// that has a default may be left out.
     ///
     /// # Errors
     /// What is wrong with the arguments, one clause per fault, at most three.
     pub fn check(&self, arguments: &Value) -> Result<Checked, String> {
-        match self.validator.get_or_init(|| compile(&self.input_schema())) {
-            Err(reason) => Ok(Checked::Unchecked(reason.clone())),
-            Ok(validator) => {
-                let faults: Vec<String> =
-                    validator.iter_errors(arguments).take(3).map(|fault| clause(&fault)).collect();
-                if faults.is_empty() { Ok(Checked::Valid) } else { Err(faults.join("; ")) }
-            }
-        }
+        self.schema().map_or(Ok(Checked::Valid), |schema| self.checker.check(schema, arguments))
     }
-}
 
-fn weight(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(weight).sum::<usize>(),
-        Value::Object(members) => 1 + members.values().map(weight).sum::<usize>(),
-        Value::String(text) => 1 + text.len() / 64,
-        _ => 1,
+    /// Whether no call of this tool has gone unchecked before.
+    pub fn is_first_unchecked(&self) -> bool {
+        self.checker.is_first_unchecked()
     }
-}
 
-/// Patterns in schemas come from servers; the linear engine cannot be made to backtrack.
-fn compile(schema: &Value) -> Result<Validator, String> {
-    jsonschema::options()
-        .with_pattern_options(PatternOptions::regex())
-        .build(schema)
-        .map_err(|error| cut(&error.to_string()))
-}
-
-fn clause(fault: &jsonschema::ValidationError<'_>) -> String {
-    let place = fault.instance_path().to_string();
-    let place = if place.is_empty() { "args".to_owned() } else { format!("args{place}") };
-    format!("`{place}`: {}", cut(&fault.to_string()))
-}
-
-/// Faults quote the offending value, which may be large.
-fn cut(text: &str) -> String {
-    const LONGEST: usize = 200;
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
+    /// The schema, if there is one.
+    fn schema(&self) -> Option<&Value> {
+        self.definition.get("inputSchema").filter(|schema| schema.is_object())
     }
 }
 
@@ -164,8 +126,8 @@ impl Catalogue {
     }
 
     /// The tool of that exact name.
-    pub fn tool(&self, name: &ToolName) -> Option<&Tool> {
-        self.by_name.get(name).and_then(|&index| self.tools.get(index)).map(Arc::as_ref)
+    pub fn tool(&self, name: &ToolName) -> Option<&Arc<Tool>> {
+        self.by_name.get(name).and_then(|&index| self.tools.get(index))
     }
 
     /// Whether both hold the same definitions in the same order.

@@ -9,6 +9,7 @@ pub mod call;
 pub mod catalog;
 pub mod caveat;
 pub mod charge;
+mod check;
 pub mod credits;
 pub mod delegation;
 pub mod digest;

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,8 @@ pub struct Server {
     pub(super) halt: CancellationToken,
     /// As many as calls may be forwarded at a time; None if that is as many as there are.
     slots: Option<Semaphore>,
+    /// One check of arguments at a time, where that takes long.
+    checks: Arc<Semaphore>,
     /// What the time of its supervision is counted from.
     made: Instant,
     pub(super) cache: SchemaCache,
@@ -88,6 +90,7 @@ impl Server {
         Self {
             uses: Uses::new(spec.idle),
             slots: slots.map(Semaphore::new),
+            checks: Arc::new(Semaphore::new(1)),
             spec,
             launcher,
             state: Mutex::default(),
@@ -134,6 +137,11 @@ impl Server {
     /// stopped for want of use. Starts nothing.
     pub fn in_use(&self) -> Use<'_> {
         self.uses.begin()
+    }
+
+    /// Waits until no other call of this server is being checked against what the server wrote.
+    pub async fn turn_to_check(&self) -> Option<OwnedSemaphorePermit> {
+        self.checks.clone().acquire_owned().await.ok()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -3,6 +3,7 @@
 //! - [`snapshot`]: settings and servers that belong together; a call works on one to its end.
 //! - [`facade`]: the three tools as clients see them.
 //! - [`request`]: the path of a call, one line per step. [`resolve`]: which tool it means.
+//!   [`checking`]: whether its arguments fit.
 //! - [`till`]: where calls are paid for. [`forward`]: a call on its way, and what came of it.
 //!   [`settling`]: how holds end in the store. [`entry`]: what records say of a call. [`builtin`]: the server that is built in.
 //! - [`identify`]: who calls. [`seals`]: what is signed and digested with. [`delegating`]: credits and
@@ -13,6 +14,7 @@
 //! - [`status`]: the debug tool.
 
 mod builtin;
+mod checking;
 mod context;
 mod delegating;
 mod discovery;

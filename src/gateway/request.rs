@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Answer, Asked, Snapshot, builtin,
+    checking::Checking,
     entry::Entry,
     facade,
     fields::Fields,
@@ -19,12 +20,12 @@ use super::{
 use crate::{
     domain::{
         call::{Caller, ServerName, ToolName},
-        catalog::{Catalogue, Checked},
+        catalog::Catalogue,
         near::near,
         policy::{Denied, Permit, Visit},
         refusal::{Refusal, RpcError},
     },
-    downstream::{Client, Member, Outgoing, Server, blocking},
+    downstream::{Client, Member, Outgoing, Server},
 };
 
 /// A call as asked for, with `execute_tool` or by the tool's own name.
@@ -159,7 +160,8 @@ impl Snapshot {
         entry.permits(&permit);
         self.usage.called(permit.caller().agent());
         let catalogue = catalogue(server, patience.left(), cancel).await?;
-        let arguments = self.check(&permit, catalogue, call.args).await?;
+        let checking = Checking { server, patience: &patience, cancel };
+        let arguments = self.check(&permit, catalogue, call.args, &checking, entry).await?;
         self.affords(&permit)?;
         let hold = self.hold(&permit, &arguments, entry).await?;
         let outgoing = Outgoing { tool: permit.tool().clone(), arguments, meta, client };
@@ -204,28 +206,6 @@ impl Snapshot {
         }
     }
 
-    /// The arguments, once they satisfy the tool's schema. How long that takes is up to the server
-    /// that wrote the schema, so a large one is checked on a thread of its own.
-    async fn check(
-        &self,
-        permit: &Permit,
-        catalogue: Arc<Catalogue>,
-        args: Map<String, Value>,
-    ) -> Result<Map<String, Value>, Refusal> {
-        let Some(tool) = catalogue.tool(permit.tool()) else {
-            let visit = self.settings.rules.visit(permit.caller(), permit.server());
-            return Err(match visit {
-                Ok(visit) => self.no_tool(&visit, permit.tool(), &catalogue),
-                Err(_) => self.no_server(permit.caller(), permit.server().as_str()),
-            });
-        };
-        if tool.is_small() {
-            return checked(permit, &catalogue, args);
-        }
-        let (permit, catalogue) = (permit.clone(), catalogue.clone());
-        blocking(move || checked(&permit, &catalogue, args)).await
-    }
-
     /// Whether what narrows the caller's credential lets it pay what the call costs.
     fn affords(&self, permit: &Permit) -> Result<(), Refusal> {
         if permit.caller().grant().is_none() {
@@ -238,7 +218,7 @@ impl Snapshot {
         })
     }
 
-    fn no_server(&self, caller: &Caller, name: &str) -> Refusal {
+    pub(super) fn no_server(&self, caller: &Caller, name: &str) -> Refusal {
         let rules = &self.settings.rules;
         let visible = self.fleet.members().iter().map(Member::name);
         let visible = visible.filter(|server| rules.visit(caller, server).is_ok());
@@ -246,33 +226,10 @@ impl Snapshot {
         Refusal::ServerNotFound { server: name.to_owned(), near }
     }
 
-    fn no_tool(&self, visit: &Visit, tool: &ToolName, catalogue: &Catalogue) -> Refusal {
+    pub(super) fn no_tool(&self, visit: &Visit, tool: &ToolName, catalogue: &Catalogue) -> Refusal {
         let visible = self.visible_tools(visit, catalogue).map(|tool| tool.name().as_str());
         let near = owned(near(tool.as_str(), visible));
         Refusal::ToolNotFound { server: visit.server().clone(), tool: tool.clone(), near }
-    }
-}
-
-fn checked(
-    permit: &Permit,
-    catalogue: &Catalogue,
-    args: Map<String, Value>,
-) -> Result<Map<String, Value>, Refusal> {
-    let Some(tool) = catalogue.tool(permit.tool()) else { return Ok(args) };
-    let args = Value::Object(args);
-    match tool.check(&args) {
-        Ok(Checked::Valid) => {}
-        Ok(Checked::Unchecked(reason)) => {
-            tracing::warn!(server = %permit.server(), tool = %tool.name(), "arguments not checked: {reason}");
-        }
-        Err(message) => {
-            let signature = Some(tool.signature());
-            return Err(Refusal::InvalidArguments { message, signature });
-        }
-    }
-    match args {
-        Value::Object(args) => Ok(args),
-        _ => Ok(Map::new()),
     }
 }
 

@@ -42,6 +42,7 @@ mod gateway_live;
 mod hook;
 mod hook_install;
 mod hostile;
+mod hostile_schemas;
 mod http;
 mod http_faults;
 mod http_guard;
