@@ -163,51 +163,66 @@ fn is_machine_bound(bound: &Value, schema: &Map<String, Value>) -> bool {
     schema.get("type").and_then(Value::as_str) == Some("integer") && is_machine_width(bound)
 }
 
+/// Where definitions stand.
+const PLACES: [&str; 2] = ["$defs", "definitions"];
+
 /// Definitions that nothing refers to, however indirectly, can go.
 fn drop_unused_definitions(schema: &mut Map<String, Value>) {
-    const PLACES: [&str; 2] = ["$defs", "definitions"];
-    let mut targets = HashSet::new();
+    let mut open = HashSet::new();
     for (_, value) in schema.iter().filter(|(key, _)| !PLACES.contains(&key.as_str())) {
-        collect_refs(value, &mut targets, 0);
+        collect_refs(value, &mut open, 0);
     }
-    if targets.contains("#") {
-        return;
-    }
-    loop {
-        let before = targets.len();
-        let mut more = HashSet::new();
-        for place in PLACES {
-            let Some(Value::Object(definitions)) = schema.get(place) else { continue };
-            for (name, definition) in definitions {
-                if is_target(&targets, place, name) {
-                    collect_refs(definition, &mut more, 0);
-                }
-            }
+    let mut open: Vec<String> = open.into_iter().collect();
+    let mut used = HashSet::new();
+    while let Some(target) = open.pop() {
+        if is_unclear(&target) {
+            return;
         }
-        targets.extend(more);
-        if targets.len() == before {
-            break;
+        let Some((place, name, _)) = definition_of(&target) else { continue };
+        let name = name.replace("~1", "/").replace("~0", "~");
+        let definition = schema.get(place).and_then(|all| all.get(&name));
+        if let Some(definition) = definition
+            && used.insert((place.to_owned(), name))
+        {
+            let mut more = HashSet::new();
+            collect_refs(definition, &mut more, 0);
+            open.extend(more);
         }
     }
     for place in PLACES {
         let Some(Value::Object(definitions)) = schema.get_mut(place) else { continue };
-        definitions.retain(|name, _| is_target(&targets, place, name));
+        definitions.retain(|name, _| used.contains(&(place.to_owned(), name.clone())));
         if definitions.is_empty() {
             schema.shift_remove(place);
         }
     }
 }
 
+/// Whether a reference may lead to any definition: an anchor, the whole, or an escaped pointer.
+fn is_unclear(target: &str) -> bool {
+    !target.starts_with("#/") || target.contains('%')
+}
+
+/// The definition that a pointer leads to: its place, its name as written there, and whether the
+/// pointer goes on into it.
+fn definition_of(target: &str) -> Option<(&str, &str, bool)> {
+    let (place, rest) = target.strip_prefix("#/")?.split_once('/')?;
+    let (name, into) = rest.split_once('/').map_or((rest, false), |(name, _)| (name, true));
+    PLACES.contains(&place).then_some((place, name, into))
+}
+
 /// Puts definitions that are referred to once, and not from within definitions, where they are
 /// used.
 fn inline_definitions(schema: &mut Value) {
     const PLACE: &str = "$defs";
-    for _ in 0..MOST_INLINED {
+    // Each takes a look at everything; a server cannot make that more than so many looks.
+    const MOST_LOOKED_AT: usize = 400_000;
+    let most = MOST_LOOKED_AT / values(schema).max(1);
+    for _ in 0..most.min(MOST_INLINED) {
         let Some(Value::Object(definitions)) = schema.get(PLACE) else { return };
         let mut uses = HashMap::new();
         count_refs(schema, &mut uses, 0);
-        let once = definitions.keys().find(|name| is_used_once(&uses, &target_of(PLACE, name)));
-        let Some(name) = once.cloned() else { return };
+        let Some(name) = used_once(definitions, PLACE, &uses).cloned() else { return };
         let Value::Object(object) = schema else { return };
         let Some(Value::Object(definitions)) = object.get_mut(PLACE) else { return };
         let Some(definition) = definitions.shift_remove(&name) else { return };
@@ -228,12 +243,35 @@ fn inline_definitions(schema: &mut Value) {
     }
 }
 
-/// Whether one reference leads there, and none, as far as can be told, into it.
-fn is_used_once(uses: &HashMap<String, usize>, target: &str) -> bool {
-    let below = format!("{target}/");
-    let unclear = |other: &str| !other.starts_with('#') || other.contains('%');
-    uses.get(target) == Some(&1)
-        && !uses.keys().any(|other| other.starts_with(&below) || unclear(other))
+/// The first definition that one reference leads to, and none, as far as can be told, into.
+fn used_once<'s>(
+    definitions: &'s Map<String, Value>,
+    place: &str,
+    uses: &HashMap<String, usize>,
+) -> Option<&'s String> {
+    if uses.keys().any(|target| !target.starts_with('#') || target.contains('%')) {
+        return None;
+    }
+    let entered: HashSet<&str> = uses
+        .keys()
+        .filter_map(|target| definition_of(target))
+        .filter(|(at, _, into)| *into && *at == place)
+        .map(|(_, name, _)| name)
+        .collect();
+    definitions.keys().find(|name| {
+        let target = target_of(place, name);
+        let written = definition_of(&target).map(|(_, name, _)| name);
+        uses.get(&target) == Some(&1) && written.is_none_or(|name| !entered.contains(name))
+    })
+}
+
+/// How many values a value is made of.
+fn values(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(values).sum::<usize>(),
+        Value::Object(members) => 1 + members.values().map(values).sum::<usize>(),
+        _ => 1,
+    }
 }
 
 /// More definitions than this are left where they are.
@@ -279,18 +317,6 @@ fn count_refs(schema: &Value, uses: &mut HashMap<String, usize>, depth: usize) {
 
 fn target_of(place: &str, name: &str) -> String {
     format!("#/{place}/{}", name.replace('~', "~0").replace('/', "~1"))
-}
-
-fn is_target(targets: &HashSet<String>, place: &str, name: &str) -> bool {
-    let exact = target_of(place, name);
-    let below = format!("{exact}/");
-    // A reference that is not a plain pointer (an anchor, an escaped one) may mean any of them.
-    targets.iter().any(|target| {
-        *target == exact
-            || target.starts_with(&below)
-            || !target.starts_with("#/")
-            || target.contains('%')
-    })
 }
 
 fn collect_refs(schema: &Value, into: &mut HashSet<String>, depth: usize) {

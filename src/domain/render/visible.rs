@@ -43,6 +43,7 @@ pub fn is_plain_name(name: &str) -> bool {
 
 fn is_hidden(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\t' | '\r'))
+        || is_no_character(c)
         || matches!(
             c,
             '\u{ad}'
@@ -54,7 +55,9 @@ fn is_hidden(c: char) -> bool {
                 | '\u{200b}'..='\u{200f}'
                 | '\u{202a}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
                 | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
                 | '\u{feff}'
                 | '\u{ffa0}'
                 | '\u{fff0}'..='\u{fffb}'
@@ -64,9 +67,47 @@ fn is_hidden(c: char) -> bool {
         )
 }
 
+/// Code points that mean nothing to anyone, or something else to everyone: noncharacters, and those
+/// for private use.
+fn is_no_character(c: char) -> bool {
+    let code = u32::from(c);
+    code & 0xfffe == 0xfffe
+        || matches!(
+            c,
+            '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | '\u{f0000}'..='\u{10ffff}'
+        )
+}
+
 #[cfg(test)]
 mod tests {
     use super::{is_plain_name, revealed, visible};
+
+    #[test]
+    fn what_is_no_character_is_taken_out() {
+        let hidden = [
+            '\u{fe00}',
+            '\u{fe0f}',
+            '\u{e000}',
+            '\u{f8ff}',
+            '\u{fdd0}',
+            '\u{fdef}',
+            '\u{fffe}',
+            '\u{ffff}',
+            '\u{1fffe}',
+            '\u{efffe}',
+            '\u{f0000}',
+            '\u{10fffd}',
+            '\u{10ffff}',
+            '\u{2800}',
+        ];
+        for c in hidden {
+            assert_eq!(visible(&format!("a{c}b")), "ab", "{:x}", u32::from(c));
+            assert!(!is_plain_name(&format!("a{c}b")));
+        }
+        // Their neighbours are characters.
+        let shown = "\u{fdcf}\u{fdf0}\u{fe10}\u{fffd}\u{f900}\u{10000}\u{27ff}\u{2801}\u{d7ff}";
+        assert_eq!(visible(shown), shown);
+    }
 
     #[test]
     fn hidden_characters_are_taken_out() {
