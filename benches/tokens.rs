@@ -259,7 +259,13 @@ fn timings(tools: &[Value]) -> Vec<(&'static str, Duration)> {
     };
     let signatures = || {
         let line = |tool: &Tool| {
-            render::signature(tool.name().as_str(), tool.description(), &tool.input_schema()).len()
+            render::signature(
+                tool.name().as_str(),
+                tool.effect(),
+                tool.description(),
+                &tool.input_schema(),
+            )
+            .len()
         };
         catalogue.tools().iter().map(|tool| line(tool)).sum::<usize>()
     };

@@ -377,7 +377,8 @@ fn item_of(tool: &Tool, level: Level) -> String {
         Level::Mention | Level::Names => line(name),
         Level::Summary => line(&render::summary(name, tool.description())),
         Level::Signature => {
-            line(&render::signature(name, tool.description(), &tool.input_schema()))
+            let schema = tool.input_schema();
+            line(&render::signature(name, tool.effect(), tool.description(), &schema))
         }
         Level::Full => {
             let full = render::full(name, tool.description(), &tool.input_schema()).to_string();

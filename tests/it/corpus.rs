@@ -211,7 +211,8 @@ fn signatures_keep_every_parameter_mark_enum_and_default_in_a_fifth_of_the_token
         for definition in &definitions {
             let tool = Tool::parse(definition.clone()).unwrap();
             let name = tool.name().as_str();
-            let line = render::signature(name, tool.description(), &tool.input_schema());
+            let line =
+                render::signature(name, tool.effect(), tool.description(), &tool.input_schema());
             facts += check_kept(&format!("{server}/{name}"), &line, &tool.input_schema());
             signatures += count(&line);
             full +=
@@ -243,7 +244,8 @@ fn check_kept(tool: &str, line: &str, schema: &Value) -> usize {
                 .filter_map(Value::as_str)
                 .collect();
             for (key, property) in properties {
-                let mark = if required.contains(&key.as_str()) { "" } else { "?" };
+                let needed = required.contains(&key.as_str()) && property.get("default").is_none();
+                let mark = if needed { "" } else { "?" };
                 check(format!("{key}{mark}: "));
                 if let Some(default) = property.get("default").filter(|value| !value.is_null()) {
                     check(format!(" = {default}"));

@@ -1,13 +1,14 @@
 //! A tool at each level of detail. What is shown is data from a server: nothing in it is trusted,
 //! invisible characters are taken out, and its size is bounded.
 //!
-//! - [`signature`]: `name(required: type, optional?: type = default) — First sentence.`
+//! - [`signature`]: `name(required: type, optional?: type = default) — read: First sentence.`
 //! - [`price_tag`]: ` — 5 credits`, behind the signature of a tool that has a price of its own.
 //! - [`summary`]: `name — First sentence, at most 80 characters.`
 //! - [`full`]: `{"name","description","inputSchema"}`, the schema minified without loss of meaning.
 
 mod bounds;
 mod minify;
+mod note;
 mod sentence;
 mod signature;
 mod tag;
@@ -26,21 +27,32 @@ const SIGNATURE_SENTENCE: usize = 160;
 const SUMMARY_SENTENCE: usize = 80;
 
 /// The version of everything that is rendered here; kept texts and counts of another are void.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// The parameters alone: `name(a: string, b?: integer = 5)`.
 pub fn parameters(name: &str, schema: &Value) -> String {
     signature::of(name, schema)
 }
 
-/// The line by which a tool can be called.
-pub fn signature(name: &str, description: &str, schema: &Value) -> String {
-    with_sentence(signature::of(name, schema), description, SIGNATURE_SENTENCE)
+/// The line by which a tool can be called. `effect` says in one word what the tool does, if its
+/// server does.
+pub fn signature(name: &str, effect: Option<&str>, description: &str, schema: &Value) -> String {
+    let line = signature::of(name, schema);
+    let sentence = first_sentence(description, SIGNATURE_SENTENCE);
+    match (effect, sentence.as_str()) {
+        (None, "") => line,
+        (None, sentence) => format!("{line} — {sentence}"),
+        (Some(effect), "") => format!("{line} — {effect}"),
+        (Some(effect), sentence) => format!("{line} — {effect}: {sentence}"),
+    }
 }
 
 /// The line by which a tool can be chosen.
 pub fn summary(name: &str, description: &str) -> String {
-    with_sentence(name.to_owned(), description, SUMMARY_SENTENCE)
+    match first_sentence(description, SUMMARY_SENTENCE).as_str() {
+        "" => name.to_owned(),
+        sentence => format!("{name} — {sentence}"),
+    }
 }
 
 /// The object that programs expect.
@@ -50,13 +62,4 @@ pub fn full(name: &str, description: &str, schema: &Value) -> Value {
         "description": minify::prose(description),
         "inputSchema": minify::schema(schema),
     })
-}
-
-fn with_sentence(mut line: String, description: &str, longest: usize) -> String {
-    let sentence = first_sentence(description, longest);
-    if !sentence.is_empty() {
-        line.push_str(" — ");
-        line.push_str(&sentence);
-    }
-    line
 }

@@ -1,14 +1,19 @@
 //! The parameters of a tool as one line.
 //!
-//! Required parameters come first. Types, enums, defaults, bounds, formats and nested objects are
-//! kept; descriptions are not. A definition that is used again is named and spelled out once, after
+//! Required parameters come first; one with a default may be left out. Types, enums, defaults,
+//! bounds, formats and nested objects are kept; of descriptions only what strings look like that
+//! are no free text. A definition that is used again is named and spelled out once, after
 //! `where`, which also ends recursion.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::bounds::{number_bounds, range, string_bounds, with_bounds};
+use super::{
+    bounds::{number_bounds, range, string_bounds, with_bounds},
+    note::note,
+};
+use crate::domain::check::has_default;
 
 /// A definition that is used more than once is spelled out in place up to this length.
 const INLINE: usize = 40;
@@ -45,13 +50,23 @@ struct Writer<'s> {
     open: Vec<(&'s str, bool)>,
     depth: usize,
     written: usize,
+    /// How many `oneOf` are open: what is required there tells its parts from each other.
+    alternatives: usize,
 }
 
 impl<'s> Writer<'s> {
     fn new(root: &'s Value) -> Self {
         let mut uses = HashMap::new();
         count_refs(root, &mut uses, 0);
-        Self { root, uses, named: BTreeMap::new(), open: Vec::new(), depth: 0, written: 0 }
+        Self {
+            root,
+            uses,
+            named: BTreeMap::new(),
+            open: Vec::new(),
+            depth: 0,
+            written: 0,
+            alternatives: 0,
+        }
     }
 
     /// The parameters of the tool; `…` stands for what an object of parameters cannot say.
@@ -78,7 +93,11 @@ impl<'s> Writer<'s> {
     /// `a: T, b?: U = 5`, without braces.
     fn members(&mut self, object: &'s Map<String, Value>) -> String {
         let required: HashSet<&str> = match object.get("required") {
-            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+            Some(Value::Array(names)) => names
+                .iter()
+                .filter_map(Value::as_str)
+                .filter(|name| self.alternatives > 0 || !has_default(object, name))
+                .collect(),
             _ => HashSet::new(),
         };
         let mut parts = Vec::new();
@@ -107,6 +126,12 @@ impl<'s> Writer<'s> {
         let mut text = self.type_of(schema);
         if !required && let Some(without) = text.strip_suffix("|null") {
             text = without.to_owned();
+        }
+        if let Some(rest) = text.strip_prefix("string")
+            && matches!(rest, "" | "|null")
+            && let Some(note) = note(schema, required)
+        {
+            text = self.cut(format!("string({note}){rest}"));
         }
         let mark = if required { "" } else { "?" };
         let default = schema.get("default").filter(|value| !value.is_null());
@@ -174,6 +199,7 @@ impl<'s> Writer<'s> {
         }
         for (key, all) in [("allOf", true), ("anyOf", false), ("oneOf", false)] {
             let Some(Value::Array(members)) = schema.get(key) else { continue };
+            self.alternatives += usize::from(key == "oneOf");
             let mut types: Vec<String> = Vec::new();
             for member in members {
                 if self.full() {
@@ -182,6 +208,7 @@ impl<'s> Writer<'s> {
                 }
                 types.push(self.type_of(member));
             }
+            self.alternatives -= usize::from(key == "oneOf");
             types.sort_by_key(|text| text == "null");
             types.dedup();
             // Members that only say which parameters go together have no type of their own.

@@ -76,7 +76,7 @@ fn a_price_behind_a_signature_that_ends_in_a_space_is_counted_right() {
             "z": {"anyOf": [{"$ref": "#/$defs/z"}, {"$ref": "#/$defs/a "}]},
         },
     });
-    let plain = render::signature("f", "", &schema);
+    let plain = render::signature("f", None, "", &schema);
     assert!(plain.ends_with("z = z|a "), "{plain:?}");
     let tool = json!({"name": "f", "inputSchema": schema});
     check(tool, Level::Signature, false, &format!("{} — 5 credits", plain.trim_end()));

@@ -28,6 +28,30 @@ fn required_parameters_come_first_with_marks_and_defaults() {
 }
 
 #[test]
+fn required_parameters_with_a_default_may_be_left_out() {
+    let schema = json!({"type": "object", "required": ["a", "b", "c"], "properties": {
+        "a": {"type": "string", "default": "x"}, "b": {"type": "string"},
+        "c": {"type": "boolean", "default": null}}});
+    check(schema, r#"t(b: string, a?: string = "x", c?: boolean)"#);
+    let tag = json!({"properties": {"k": {"const": 1, "default": 1}}, "required": ["k"]});
+    check_type(json!({"oneOf": [tag, {"type": "string"}]}), "{k: 1 = 1}|string");
+}
+
+#[test]
+fn strings_that_are_no_free_text_say_what_they_look_like() {
+    check(
+        json!({"type": "object", "required": ["time", "zone"], "properties": {
+            "time": {"type": "string", "description": "Time in 24-hour format (HH:MM)"},
+            "zone": {"type": ["string", "null"], "description": "IANA timezone (e.g., 'America/New_York')"},
+            "day": {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "YYYY-MM-DD"},
+            "url": {"type": "string", "format": "uri", "description": "such as https://example.com"},
+            "text": {"type": "string", "description": "What to say"}}}),
+        "t(time: string(HH:MM), zone: string(IANA timezone, e.g. America/New_York)|null, \
+         day?: string(YYYY-MM-DD), url?: string(uri), text?: string)",
+    );
+}
+
+#[test]
 fn a_schema_that_says_nothing_is_not_shown_as_no_parameters() {
     for schema in [json!({}), json!(null), json!([]), json!(true), json!({"type": "string"})] {
         check(schema, "t(…unknown)");
