@@ -13,7 +13,7 @@ use tokio::process::ChildStdout;
 use super::{
     lines::Lines,
     pen::Pen,
-    questions::{Questions, answered_by},
+    questions::{Heard, Questions, Room, Said, repeated},
     stderr::printable,
     wire::{Answers, TOO_LONG, UNREADABLE, Wire},
 };
@@ -86,10 +86,28 @@ impl Pipes {
         }
     }
 
+    /// Refuses a question whose id is open. Keeps its room until the refusal is written, so a server
+    /// that does not read is not read from either.
+    fn refuse(&self, id: RequestId, room: Room) {
+        tracing::debug!(server = %self.server, %id, "refused a request: its id is still open");
+        let pen = self.pen.clone();
+        tokio::spawn(async move {
+            // A server that cannot be written to is noticed as such.
+            let _ = write(&pen, &repeated(id)).await;
+            drop(room);
+        });
+    }
+
     fn noise(&self, line: &[u8]) {
         let start = line.get(..line.len().min(200)).unwrap_or_default();
         tracing::debug!(server = %self.server, "not a message: {}", printable(start));
     }
+}
+
+async fn write(pen: &Arc<Pen>, message: &TxJsonRpcMessage<RoleClient>) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    pen.clone().write(line, None).await
 }
 
 impl Transport<RoleClient> for Pipes {
@@ -99,22 +117,21 @@ impl Transport<RoleClient> for Pipes {
         &mut self,
         message: TxJsonRpcMessage<RoleClient>,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let (pen, questions) = (self.pen.clone(), self.questions.clone());
+        let pen = self.pen.clone();
         if let JsonRpcMessage::Request(request) = &message {
             self.answers = Answers::to(&request.id, &request.request);
             if matches!(request.request, ClientRequest::InitializeRequest(_)) {
                 self.opening = Some(request.id.clone());
             }
         }
-        let answers = answered_by(&message);
+        let said = self.questions.said(&message);
         async move {
-            let mut line = serde_json::to_vec(&message)?;
-            line.push(b'\n');
-            let written = pen.write(line, None).await;
-            if let Some(question) = answers {
-                questions.answered(&question);
-            }
-            written
+            let _answering = match said {
+                Said::TooLate => return Ok(()),
+                Said::Answer(answering) => Some(answering),
+                Said::Plain => None,
+            };
+            write(&pen, &message).await
         }
     }
 
@@ -141,8 +158,11 @@ impl Transport<RoleClient> for Pipes {
             };
             let message = self.message(frame).filter(|message| !self.comes_too_late(message));
             if let Some(message) = message {
-                self.questions.heard(&message, Some(room));
-                return Some(message);
+                match self.questions.heard(&message, Some(room)) {
+                    Heard::Passed => return Some(message),
+                    Heard::Repeated(id, room) => self.refuse(id, room),
+                    Heard::Dropped => {}
+                }
             }
             noise += 1;
             if noise % NOISE_BEFORE_YIELD == 0 {

@@ -63,6 +63,7 @@ mod policy;
 mod policy_model;
 mod price_model;
 mod prices;
+mod questions;
 #[cfg(unix)]
 mod readme;
 #[cfg(unix)]

@@ -176,9 +176,12 @@ def orphan(request, args):
 
 
 def interrogate(request, args):
-    """Asks without end and never reads an answer."""
+    """Asks without end and never reads an answer; under one id if told so."""
     for i in range(args["count"]):
-        send({"id": f"q{i}", "method": "ping"})
+        key = args.get("id", f"q{i}")
+        send({"id": key, "method": "ping"})
+        if args.get("withdraw"):
+            send({"method": "notifications/cancelled", "params": {"requestId": key}})
     answer(request, text("asked"))
 
 
@@ -216,6 +219,26 @@ def question(method, params, then):
     key = f"q{len(waiting)}"
     waiting[key] = then
     send({"id": key, "method": method, "params": params})
+
+
+def ask_twice(request, args):
+    """Asks two questions under one id, and answers with the first reply that comes."""
+    waiting["same"] = lambda reply: answer(request, text(json.dumps(reply)))
+    for i in range(2):
+        params = {"message": f"question {i}", "requestedSchema": {"type": "object"}}
+        send({"id": "same", "method": "elicitation/create", "params": params})
+
+
+def notes(request, args):
+    """Sends this notification that many times, and then says so."""
+    line = json.dumps({"jsonrpc": "2.0", **args["note"]}).replace('"$token"', json.dumps(token_of(request)))
+    for i in range(args["count"] // 100):
+        write("\n".join([line] * 100))
+    answer(request, text("noted"))
+
+
+def token_of(request):
+    return request["params"].get("_meta", {}).get("progressToken")
 
 
 def ask_everything(request, args):
@@ -259,6 +282,8 @@ ACTIONS = {
     "progress": progress,
     "ask": ask,
     "ask_everything": ask_everything,
+    "ask_twice": ask_twice,
+    "notes": notes,
     "withdraw": withdraw,
     "grow": grow,
     "capabilities": capabilities,

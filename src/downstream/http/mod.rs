@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     failure::Unavailable,
-    questions::{Questions, answered_by},
+    questions::{Heard, Questions, Said, repeated},
     wire::{self, Wire},
 };
 use crate::domain::{frame::MAX_MESSAGE_BYTES, settings::Remote};
@@ -115,14 +115,14 @@ impl Transport<RoleClient> for Remoted {
         if let JsonRpcMessage::Request(request) = &message {
             self.wire.begin(&request.id, &request.request);
         }
-        let answers = answered_by(&message);
-        let (sent, questions) = (self.worker.send(message), self.questions.clone());
+        let said = self.questions.said(&message);
+        let sent = self.worker.send(message);
         async move {
-            let sent = sent.await;
-            if let Some(question) = answers {
-                questions.answered(&question);
+            match said {
+                Said::TooLate => Ok(()),
+                Said::Answer(_answering) => sent.await,
+                Said::Plain => sent.await,
             }
-            sent
         }
     }
 
@@ -136,10 +136,17 @@ impl Transport<RoleClient> for Remoted {
                 });
             }
             // Our answers leave through the worker, which must not wait for room here.
-            let room = self.questions.room_now();
-            if room.is_some() || !matches!(message, JsonRpcMessage::Request(_)) {
-                self.questions.heard(&message, room);
-                return Some(message);
+            match self.questions.heard(&message, self.questions.room_now()) {
+                Heard::Passed => return Some(message),
+                Heard::Repeated(id, room) => {
+                    let refused = self.worker.send(repeated(id));
+                    tokio::spawn(async move {
+                        // A session that cannot be sent to is noticed as such.
+                        let _ = refused.await;
+                        drop(room);
+                    });
+                }
+                Heard::Dropped => {}
             }
         }
     }

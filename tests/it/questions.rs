@@ -1,0 +1,86 @@
+//! Questions of servers: each under an id of its own, and no more at a time than may be open.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    hostile::MODEST_MIB,
+    http::echoes,
+    http_server::{Era, Form, HttpServer, Reply},
+    support::{Client, PATIENCE, Setup, json_in, resident_mib, scripted, scripted_with},
+};
+
+/// Other calls are answered and memory stays modest for this long.
+pub const WATCHED: Duration = Duration::from_secs(4);
+
+pub fn stays_modest(client: &mut Client, other: &str) {
+    let begun = Instant::now();
+    while begun.elapsed() < WATCHED {
+        echoes(client, other);
+        assert!(resident_mib(client.pid()) < MODEST_MIB, "{} MiB", resident_mib(client.pid()));
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A client that takes questions and answers none, of a server that may ask.
+fn asked(mut entry: Value) -> Client {
+    entry["elicitation"] = json!("allow");
+    let mut client = Setup::new(json!({"s": entry, "ok": scripted(&[])}), None).start();
+    client.capabilities = json!({"elicitation": {}});
+    client.handshake("2025-11-25");
+    echoes(&mut client, "ok");
+    client
+}
+
+/// A question of 100 kB.
+fn long_question(id: &str) -> Value {
+    let params = json!({"message": "x".repeat(100_000), "requestedSchema": {"type": "object"}});
+    json!({"jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": params})
+}
+
+#[test]
+fn questions_under_one_id_take_no_memory() {
+    let mut client = asked(scripted(&["--tools", r#"["notes"]"#, "--era", "legacy"]));
+    let args = json!({"count": 20_000, "note": long_question("same")});
+    client.begin("execute_tool", json!({"server": "s", "tool": "notes", "args": args}));
+    stays_modest(&mut client, "ok");
+}
+
+#[test]
+fn questions_over_http_under_one_id_take_no_memory() {
+    let server = HttpServer::start(Era::Legacy, Form::Json);
+    let mut client = asked(server.entry());
+    echoes(&mut client, "s");
+    server.on("odd", Reply::sse().repeat(&format!("data: {}\n\n", long_question("same")), 20_000));
+    client.begin("execute_tool", json!({"server": "s", "tool": "odd"}));
+    stays_modest(&mut client, "ok");
+}
+
+#[test]
+fn questions_that_are_withdrawn_while_answered_take_no_memory() {
+    let asks = scripted_with(&["interrogate"]);
+    let mut client = Setup::new(json!({"asks": asks, "ok": scripted(&[])}), None).connect();
+    let args = json!({"count": 3_000_000, "id": "same", "withdraw": true});
+    let arguments = json!({"server": "asks", "tool": "interrogate", "args": args});
+    client.begin("execute_tool", arguments);
+    stays_modest(&mut client, "ok");
+}
+
+#[test]
+fn a_question_under_an_open_id_is_refused() {
+    let mut server = scripted(&["--tools", r#"["ask_twice"]"#, "--era", "legacy"]);
+    server["elicitation"] = json!("allow");
+    let mut client = Setup::new(json!({ "s": server }), None).start();
+    client.capabilities = json!({"elicitation": {}});
+    client.handshake("2025-11-25");
+    let call = client.begin("execute_tool", json!({"server": "s", "tool": "ask_twice"}));
+    let reply = json_in(&client.response(call)["result"]);
+    assert_eq!(reply["error"]["code"], -32600, "{reply}");
+    assert!(reply["error"]["message"].as_str().unwrap().contains("still open"), "{reply}");
+    let asked = client.next(PATIENCE).unwrap();
+    assert_eq!(asked["params"]["message"], "question 0", "{asked}");
+}
