@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -241,6 +241,10 @@ struct State {
     /// What a request with a session that is not known is answered.
     gone: Reply,
     open: Vec<TcpStream>,
+    /// Connections that were idle for this long are closed when their next request comes.
+    patience: Option<Duration>,
+    /// How many requests were closed so, unanswered.
+    closed: usize,
 }
 
 impl HttpServer {
@@ -302,6 +306,17 @@ impl HttpServer {
     /// of a tool that is called, an HTTP method, or a path.
     pub fn on(&self, key: &str, reply: Reply) {
         self.state().replies.insert(0, (key.to_owned(), reply));
+    }
+
+    /// From now on closes a connection, unanswered, at a request that comes after it was idle for
+    /// this long: what a client sees whose request crosses the server's closing.
+    pub fn close_after(&self, idle: Option<Duration>) {
+        self.state().patience = idle;
+    }
+
+    /// How many requests were closed unanswered.
+    pub fn closed(&self) -> usize {
+        self.state().closed
     }
 
     /// Forgets all that [`HttpServer::on`] said.
@@ -372,11 +387,15 @@ impl Shared {
     fn converse(&self, mut stream: TcpStream) {
         stream.set_nodelay(true).unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut idle_since: Option<Instant> = None;
         while let Some(request) = read(&mut reader) {
+            if self.is_stale(idle_since) {
+                break;
+            }
             let reply = self.answer(&request);
             self.state.lock().unwrap().seen.push(request.clone());
             match reply.write(&request.body, &mut stream) {
-                Ok(true) => {}
+                Ok(true) => idle_since = Some(Instant::now()),
                 Ok(false) => break,
                 Err(_) => {
                     self.state.lock().unwrap().hung_up += 1;
@@ -385,6 +404,14 @@ impl Shared {
             }
         }
         let _ = stream.shutdown(Shutdown::Both);
+    }
+
+    /// Whether a connection was idle for too long.
+    fn is_stale(&self, idle_since: Option<Instant>) -> bool {
+        let mut state = self.state.lock().unwrap();
+        let stale = state.patience.zip(idle_since).is_some_and(|(most, at)| at.elapsed() >= most);
+        state.closed += usize::from(stale);
+        stale
     }
 
     fn answer(&self, request: &Request) -> Reply {

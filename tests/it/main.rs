@@ -44,6 +44,7 @@ mod hook_install;
 mod hostile;
 mod hostile_schemas;
 mod http;
+mod http_closed;
 mod http_faults;
 mod http_guard;
 mod http_limits;

@@ -4,11 +4,11 @@
 //! it is told at once and in words. Only an expired session is left to rmcp's worker, which renews
 //! it and tries once more.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream::BoxStream};
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use reqwest::{RequestBuilder, Response, redirect};
+use reqwest::{RequestBuilder, Response};
 use rmcp::{
     model::{
         ClientJsonRpcMessage, ClientRequest, ErrorCode, JsonRpcMessage, RequestId,
@@ -23,8 +23,9 @@ use sse_stream::Sse;
 
 use super::{
     Kept,
+    connections::{Connections, NoAnswer},
     events::{Event, events},
-    guard::{Guard, REFUSED},
+    guard::Guard,
     mirrored::header_tools,
 };
 use crate::{
@@ -43,17 +44,15 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
 
-/// How long a connection may take to be made.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
-
 /// Of an answer that reports an error no more than this is read.
 const MOST_ERROR_BYTES: usize = 64 * 1024;
 
-/// This many redirects within a server's own origin are followed.
-const MOST_REDIRECTS: usize = 3;
+/// How soon, and how late, a server may have its stream opened again, in milliseconds.
+const RETRY_MS: RangeInclusive<u64> = 100..=300_000;
 
-/// A server may not have its stream opened again sooner than after this time, in milliseconds.
-const LEAST_RETRY_MS: u64 = 100;
+/// How long to wait before a stream that could not be opened is tried again, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 type Outcome<T> = Result<T, StreamableHttpError<Fault>>;
 type Headers = HashMap<HeaderName, HeaderValue>;
@@ -66,7 +65,7 @@ pub(in crate::downstream) struct Fault(String);
 /// Sends requests to one server.
 #[derive(Clone)]
 pub(super) struct Client {
-    http: reqwest::Client,
+    http: Connections,
     wire: Arc<Wire>,
     kept: Arc<Kept>,
 }
@@ -82,17 +81,7 @@ impl Client {
     pub(super) fn new(remote: &Remote, wire: Arc<Wire>, kept: Arc<Kept>) -> Result<Self, String> {
         let guard = Guard(remote.allow_private.clone());
         guard.check(&remote.url)?;
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_DEADLINE)
-            .dns_resolver(Arc::new(guard))
-            .redirect(redirect::Policy::custom(same_origin))
-            .no_proxy()
-            .build()
-            .map_err(|_| {
-                "the HTTP client cannot be made; is TLS set up on this host?".to_owned()
-            })?;
-        Ok(Self { http, wire, kept })
+        Ok(Self { http: Connections::new(guard)?, wire, kept })
     }
 
     async fn exchange(
@@ -103,8 +92,11 @@ impl Client {
         headers: Headers,
     ) -> Result<Posted, Trouble> {
         let body = wire::written(message).map_err(|_| maybe("the request cannot be written"))?;
-        let request = self.http.post(url).header(header::CONTENT_TYPE, JSON).body(body);
-        let response = prepared(request, session, headers).send().await.map_err(not_sent)?;
+        let request = |http: &reqwest::Client| {
+            let request = http.post(url).header(header::CONTENT_TYPE, JSON).body(body.clone());
+            prepared(request, session, headers.clone())
+        };
+        let response = self.http.send(request, may_repeat(message)).await.map_err(not_sent)?;
         let renewed = text_of(&response, &SESSION);
         let (status, waits) = (response.status(), Waits::of(message));
         match status {
@@ -176,7 +168,8 @@ impl Client {
         let mut answered = false;
         events(response).map(move |event| match event {
             Event::Sse(mut event) => {
-                event.retry = event.retry.map(|retry| retry.max(LEAST_RETRY_MS));
+                event.retry =
+                    event.retry.map(|retry| retry.clamp(*RETRY_MS.start(), *RETRY_MS.end()));
                 let data = event.data.take();
                 event.data =
                     data.and_then(|data| client.sorted_data(&data, waits.as_ref(), &mut answered));
@@ -291,7 +284,9 @@ impl StreamableHttpClient for Client {
         headers: Headers,
     ) -> Outcome<()> {
         // A session that cannot be ended ends by itself.
-        let _ = prepared(self.http.delete(&*url), Some(&session), headers).send().await;
+        let request =
+            |http: &reqwest::Client| prepared(http.delete(&*url), Some(&session), headers.clone());
+        let _ = self.http.send(request, true).await;
         Ok(())
     }
 
@@ -303,20 +298,42 @@ impl StreamableHttpClient for Client {
         _auth: Option<String>,
         mut headers: Headers,
     ) -> Outcome<BoxStream<'static, Result<Sse, SseError>>> {
+        let last_event = last_event.filter(|id| !id.is_empty());
         if let Some(Ok(id)) = last_event.map(|id| HeaderValue::from_str(&id)) {
             headers.insert(LAST_EVENT, id);
         }
-        let request = prepared(self.http.get(&*url), session.as_deref(), headers);
-        let fault = |message: &str| StreamableHttpError::Client(Fault(message.to_owned()));
-        let response = request.send().await.map_err(|_| fault("the stream cannot be opened"))?;
-        let kind = kind_of(&response);
-        match response.status() {
-            status if status.is_success() && kind.starts_with(EVENTS) => {
-                Ok(self.sorted(response, None).boxed())
+        let request =
+            |http: &reqwest::Client| prepared(http.get(&*url), session.as_deref(), headers.clone());
+        // rmcp gives up on a stream whose first request fails.
+        let mut pause = FIRST_PAUSE;
+        let response = loop {
+            match self.http.send(&request, true).await {
+                Ok(response) if !may_recover(response.status()) => break response,
+                _ => tokio::time::sleep(pause).await,
             }
-            status if status.is_server_error() => Err(fault("the stream cannot be opened now")),
-            _ => Err(StreamableHttpError::ServerDoesNotSupportSse),
+            pause = LONGEST_PAUSE.min(pause * 2);
+        };
+        match response.status().is_success() && kind_of(&response).starts_with(EVENTS) {
+            true => Ok(self.sorted(response, None).boxed()),
+            false => Err(StreamableHttpError::ServerDoesNotSupportSse),
         }
+    }
+}
+
+/// Whether a server that answers so may answer otherwise later.
+fn may_recover(status: StatusCode) -> bool {
+    status.is_server_error()
+        || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status)
+}
+
+/// Whether a message may be sent again when nobody knows if the server has read it. A call may have
+/// run.
+fn may_repeat(message: &ClientJsonRpcMessage) -> bool {
+    match message {
+        JsonRpcMessage::Request(request) => {
+            !matches!(request.request, ClientRequest::CallToolRequest(_))
+        }
+        _ => true,
     }
 }
 
@@ -327,18 +344,6 @@ fn prepared(request: RequestBuilder, session: Option<&str>, headers: Headers) ->
         None => request,
     };
     request.headers(headers.into_iter().collect())
-}
-
-/// Only what stays with the server's own origin and repeats the request as it is.
-fn same_origin(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let own =
-        attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
-    let same_method = [StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT]
-        .contains(&attempt.status());
-    match own && same_method && attempt.previous().len() <= MOST_REDIRECTS {
-        true => attempt.follow(),
-        false => attempt.stop(),
-    }
 }
 
 /// What an answer with an error status means.
@@ -408,25 +413,9 @@ fn failed_by(status: StatusCode, retry_after: Option<String>) -> Failed {
 }
 
 /// A request that got no answer at all.
-fn not_sent(error: reqwest::Error) -> Trouble {
-    let (cause, reached) = match (error.is_connect(), refused_by_guard(&error)) {
-        (_, true) => (REFUSED, Reached::No),
-        (true, _) => ("it cannot be connected to", Reached::No),
-        _ => ("the connection broke before it answered", Reached::Maybe),
-    };
-    tracing::debug!(error = %error.without_url(), "an HTTP request failed");
+fn not_sent(error: NoAnswer) -> Trouble {
+    let NoAnswer { cause, reached } = error;
     Trouble::Failed(Failed { unavailable: Unavailable::because(cause.to_owned()), reached })
-}
-
-fn refused_by_guard(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if error.to_string() == REFUSED {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 fn maybe(cause: &str) -> Trouble {

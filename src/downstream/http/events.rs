@@ -1,7 +1,13 @@
-//! Server-sent events of bounded size.
+//! Server-sent events, read as the standard has it
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), with a bound on their size.
+//!
+//! A line that means nothing is ignored. Nothing but the end of the body, or an event that is too
+//! long, ends a stream.
+
+use std::mem;
 
 use futures_util::{Stream, StreamExt, stream};
-use sse_stream::{Sse, SseStream};
+use sse_stream::Sse;
 
 use crate::domain::frame::MAX_MESSAGE_BYTES;
 
@@ -15,98 +21,279 @@ pub(super) enum Event {
     Broken,
 }
 
-/// Why bytes are not read on.
-#[derive(Debug, thiserror::Error)]
-enum Stop {
-    #[error("an event is too long")]
-    TooLong,
-    #[error("the stream broke")]
-    Broken,
-}
+/// Longer values of `event`, `id` and `retry` are ignored.
+const LONGEST_FIELD: usize = 1_024;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The events in a body, up to the first that is too long.
 pub(super) fn events(body: reqwest::Response) -> impl Stream<Item = Event> + Send {
-    let bytes = body.bytes_stream().scan(Length::default(), |length, chunk| {
-        let chunk = match (length.stopped, chunk) {
-            (true, _) => return std::future::ready(None),
-            (false, Ok(chunk)) if length.admits(&chunk) => Ok(chunk),
-            (false, Ok(_)) => Err(Stop::TooLong),
-            (false, Err(_)) => Err(Stop::Broken),
-        };
-        length.stopped = chunk.is_err();
-        std::future::ready(Some(chunk))
-    });
-    let read = SseStream::from_bytes_stream(bytes);
-    stream::unfold(Some(Box::pin(read)), |read| async {
-        let mut read = read?;
-        match read.next().await? {
-            Ok(event) => Some((Event::Sse(event), Some(read))),
-            Err(sse_stream::Error::Body(error))
-                if matches!(error.downcast_ref(), Some(Stop::TooLong)) =>
-            {
-                Some((Event::TooLong, None))
+    let bytes = body.bytes_stream().map(|chunk| chunk.map_err(|_| ()));
+    let state = Some((Box::pin(bytes), Parser::new(MAX_MESSAGE_BYTES), Vec::new().into_iter()));
+    stream::unfold(state, |state| async {
+        let (mut bytes, mut parser, mut ready) = state?;
+        loop {
+            if let Some(event) = ready.next() {
+                return Some((Event::Sse(event), Some((bytes, parser, ready))));
             }
-            Err(_) => Some((Event::Broken, None)),
+            if parser.too_long {
+                return Some((Event::TooLong, None));
+            }
+            ready = match bytes.next().await? {
+                Ok(chunk) => parser.push(&chunk).into_iter(),
+                Err(()) => return Some((Event::Broken, None)),
+            };
         }
     })
 }
 
-/// How long the event is that is being read.
-#[derive(Default)]
-struct Length {
-    event: usize,
-    line: usize,
+/// Cuts bytes into lines, and lines into events.
+#[derive(Debug)]
+struct Parser {
+    limit: usize,
+    line: Vec<u8>,
+    /// Set within a line that is ignored: a comment, however long it is.
+    skipping: bool,
     /// Whether the last byte was a carriage return, which a line feed may complete.
     after_return: bool,
-    stopped: bool,
+    /// Whether a line has ended yet; a byte order mark may only come before.
+    begun: bool,
+    /// The event that is being read.
+    event: Sse,
+    data: Option<Vec<u8>>,
+    too_long: bool,
 }
 
-impl Length {
-    /// Takes note of more bytes; false if an event is too long.
-    fn admits(&mut self, bytes: &[u8]) -> bool {
-        for &byte in bytes {
-            let second = std::mem::replace(&mut self.after_return, byte == b'\r');
-            match byte {
-                b'\n' if second => {}
-                b'\n' | b'\r' if self.line == 0 => self.event = 0,
-                b'\n' | b'\r' => self.line = 0,
-                _ => {
-                    self.line += 1;
-                    self.event += 1;
-                }
-            }
-            if self.event > MAX_MESSAGE_BYTES {
-                return false;
-            }
+impl Parser {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            line: Vec::new(),
+            skipping: false,
+            after_return: false,
+            begun: false,
+            event: Sse::default(),
+            data: None,
+            too_long: false,
         }
-        true
     }
+
+    /// Takes bytes; returns the events that they complete.
+    fn push(&mut self, mut bytes: &[u8]) -> Vec<Sse> {
+        let mut events = Vec::new();
+        while !bytes.is_empty() && !self.too_long {
+            if mem::take(&mut self.after_return) {
+                bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
+            }
+            let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+            let (content, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+            self.extend(content);
+            bytes = match rest.split_first() {
+                Some((byte, rest)) => {
+                    self.after_return = *byte == b'\r';
+                    events.extend(self.end_line());
+                    rest
+                }
+                None => rest,
+            };
+        }
+        events
+    }
+
+    fn extend(&mut self, content: &[u8]) {
+        if self.skipping {
+            return;
+        }
+        self.line.extend_from_slice(content);
+        let length = self.line.len() + self.data.as_ref().map_or(0, Vec::len);
+        if self.line.first() == Some(&b':') {
+            self.skipping = true;
+            self.line.clear();
+        } else if length > self.limit {
+            self.too_long = true;
+        }
+    }
+
+    /// A line has ended; returns the event that it completes.
+    fn end_line(&mut self) -> Option<Sse> {
+        let mut line = mem::take(&mut self.line);
+        if !mem::replace(&mut self.begun, true) && line.starts_with(BYTE_ORDER_MARK) {
+            line.drain(..BYTE_ORDER_MARK.len());
+        }
+        if mem::take(&mut self.skipping) || line.first() == Some(&b':') {
+            return None;
+        }
+        if line.is_empty() {
+            return self.dispatch();
+        }
+        let colon = line.iter().position(|&byte| byte == b':');
+        let name_ends = colon.unwrap_or(line.len());
+        let value_begins = match (colon, line.get(name_ends + 1)) {
+            (Some(colon), Some(b' ')) => colon + 2,
+            (Some(colon), _) => colon + 1,
+            (None, _) => line.len(),
+        };
+        match line.get(..name_ends).unwrap_or_default() {
+            b"data" => {
+                line.drain(..value_begins);
+                self.add_data(line);
+            }
+            name => self.set(name, line.get(value_begins..).unwrap_or_default()),
+        }
+        None
+    }
+
+    fn add_data(&mut self, value: Vec<u8>) {
+        match &mut self.data {
+            Some(data) => {
+                data.push(b'\n');
+                data.extend_from_slice(&value);
+            }
+            None => self.data = Some(value),
+        }
+    }
+
+    fn set(&mut self, name: &[u8], value: &[u8]) {
+        if value.len() > LONGEST_FIELD {
+            return;
+        }
+        let text = || String::from_utf8_lossy(value).into_owned();
+        match name {
+            b"event" => self.event.event = Some(text()),
+            b"id" if !value.contains(&0) => self.event.id = Some(text()),
+            b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
+                self.event.retry = text().parse().ok().or(self.event.retry);
+            }
+            _ => {}
+        }
+    }
+
+    /// The event that an empty line ends. One without data still tells its id and when to open the
+    /// stream again.
+    fn dispatch(&mut self) -> Option<Sse> {
+        let mut event = mem::take(&mut self.event);
+        event.data = mem::take(&mut self.data).filter(|data| !data.is_empty()).map(text_of);
+        let tells = event.data.is_some() || event.id.is_some() || event.retry.is_some();
+        tells.then_some(event)
+    }
+}
+
+/// As the standard decodes it: what is not UTF-8 is replaced.
+fn text_of(data: Vec<u8>) -> String {
+    String::from_utf8(data)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Length, MAX_MESSAGE_BYTES};
+    use sse_stream::Sse;
+
+    use super::Parser;
+
+    const LIMIT: usize = 10_000;
+
+    /// The events in a text, which must be the same however the text is cut.
+    #[track_caller]
+    fn events(text: &[u8]) -> Vec<Sse> {
+        let whole = Parser::new(LIMIT).push(text);
+        for chunk in [1, 2, 3, 7] {
+            let mut parser = Parser::new(LIMIT);
+            let cut: Vec<Sse> = text.chunks(chunk).flat_map(|chunk| parser.push(chunk)).collect();
+            assert_eq!(cut, whole, "in chunks of {chunk}");
+        }
+        whole
+    }
+
+    #[track_caller]
+    fn data(text: &str) -> Vec<String> {
+        events(text.as_bytes()).into_iter().filter_map(|event| event.data).collect()
+    }
 
     #[test]
-    fn many_lines_of_one_event_count_together() {
+    fn all_line_ends_are_read() {
         for end in ["\n", "\r\n", "\r"] {
-            let line = format!("data: {}{end}", "x".repeat(1000));
-            let mut length = Length::default();
-            let admitted =
-                (0..MAX_MESSAGE_BYTES / 1000 + 10).all(|_| length.admits(line.as_bytes()));
-            assert!(!admitted, "{end:?}");
+            assert_eq!(data(&"data: a_data:b__: c_data:  d__".replace('_', end)), ["a\nb", " d"]);
+        }
+        assert_eq!(data("data: a\r\n\rdata: b\n\rdata: c\r\r\n"), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn lines_without_meaning_are_ignored() {
+        let noise = [
+            "foo: bar",
+            "nonsense",
+            "retry: soon",
+            "retry: +7",
+            "retry:",
+            " data: x",
+            "DATA: x",
+            "id: a\0b",
+            ":",
+            "::",
+            "retry: 99999999999999999999",
+            "event",
+            "event: a",
+            "event: b",
+        ];
+        for line in noise {
+            assert_eq!(data(&format!("{line}\ndata: x\n{line}\n\n")), ["x"], "{line}");
         }
     }
 
     #[test]
-    fn the_length_is_that_of_one_event_however_it_is_cut() {
-        let event = format!("id: 1\r\ndata: {}\r\n\r\n", "x".repeat(MAX_MESSAGE_BYTES - 100));
-        for chunk in [7, 4096, usize::MAX] {
-            let mut length = Length::default();
-            for _ in 0..3 {
-                assert!(event.as_bytes().chunks(chunk.min(event.len())).all(|c| length.admits(c)));
-            }
-            assert!(!length.admits(&[b'x'; MAX_MESSAGE_BYTES + 1]));
+    fn fields_without_a_colon_are_empty() {
+        assert_eq!(data("data\n\ndata\ndata\n\n"), ["\n"]);
+        let id = events(b"id\n\n");
+        assert_eq!(id[0].id.as_deref(), Some(""));
+    }
+
+    #[test]
+    fn a_byte_order_mark_counts_only_at_the_start() {
+        assert_eq!(data("\u{feff}data: a\n\n\u{feff}data: b\n\ndata: c\n\n"), ["a", "c"]);
+        assert_eq!(data("\u{feff}: comment\n\ndata: a\n\n"), ["a"]);
+    }
+
+    #[test]
+    fn an_event_keeps_the_last_of_each_field() {
+        let all = events(
+            b"id: 1\nid: 2\nretry: 5\nretry: 7\nevent: a\nevent: message\ndata: x\n\nid: 3\n\n",
+        );
+        let [event, id] = all.as_slice() else { panic!("{all:?}") };
+        assert_eq!((event.id.as_deref(), event.retry), (Some("2"), Some(7)));
+        assert_eq!(event.event.as_deref(), Some("message"));
+        assert_eq!((id.id.as_deref(), id.data.as_deref()), (Some("3"), None));
+    }
+
+    #[test]
+    fn an_event_that_is_not_ended_is_none() {
+        assert_eq!(data("data: a\n\ndata: b\n"), ["a"]);
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_replaced() {
+        assert_eq!(events(b"data: a\xFFb\n\n")[0].data.as_deref(), Some("a\u{fffd}b"));
+    }
+
+    #[test]
+    fn many_lines_of_one_event_count_together() {
+        for end in ["\n", "\r\n", "\r"] {
+            let line = format!("data: {}{end}", "x".repeat(100));
+            let mut parser = Parser::new(LIMIT);
+            (0..LIMIT / 100 + 10).for_each(|_| drop(parser.push(line.as_bytes())));
+            assert!(parser.too_long, "{end:?}");
         }
+    }
+
+    #[test]
+    fn comments_and_whole_events_add_nothing_up() {
+        let mut parser = Parser::new(LIMIT);
+        let text =
+            format!("{}\nfoo: x\ndata: {}\n\n", ":".repeat(2 * LIMIT), "x".repeat(LIMIT / 2));
+        for _ in 0..20 {
+            let read: usize =
+                text.as_bytes().chunks(999).map(|chunk| parser.push(chunk).len()).sum();
+            assert_eq!(read, 1);
+        }
+        assert!(!parser.too_long);
     }
 }

@@ -5,11 +5,13 @@
 //! results themselves in [`Kept`], from where [`Remoted`] gives them back raw.
 //!
 //! - [`client`]: one HTTP request each, and what its answer means.
+//! - [`connections`]: what requests are sent over.
 //! - [`events`]: server-sent events of bounded size.
 //! - [`guard`]: which addresses may be reached.
 //! - [`mirrored`]: tools that want arguments as HTTP headers.
 
 mod client;
+mod connections;
 mod events;
 mod guard;
 mod mirrored;
@@ -26,6 +28,7 @@ use rmcp::{
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::{
         Transport, WorkerTransport,
+        common::client_side_sse::ExponentialBackoff,
         streamable_http_client::{
             StreamableHttpClientTransportConfig, StreamableHttpClientWorker, StreamableHttpError,
         },
@@ -40,7 +43,7 @@ use super::{
     wire::{self, Wire},
 };
 use crate::domain::{frame::MAX_MESSAGE_BYTES, settings::Remote};
-use client::{Client, Fault};
+use client::{Client, Fault, LONGEST_PAUSE};
 
 /// This many requests of one server may wait for the beginning of their answers.
 const MOST_REQUESTS: usize = 256;
@@ -91,6 +94,9 @@ pub(super) fn connect(
         .max_concurrent_requests(MOST_REQUESTS)
         .custom_headers(headers(remote)?);
     config.max_sse_event_size = MAX_MESSAGE_BYTES;
+    let mut pauses = ExponentialBackoff::default();
+    pauses.max_delay = Some(LONGEST_PAUSE);
+    config.retry_config = Arc::new(pauses);
     let worker = WorkerTransport::spawn(StreamableHttpClientWorker::new(client, config));
     Ok(Remoted { worker, wire, kept, questions: Questions::new(), ended })
 }
