@@ -40,7 +40,8 @@ pub(super) fn gateway_for_one_call(settings: Settings, env: &Environment) -> Arc
 }
 
 fn launcher(env: &Environment) -> Arc<Launcher> {
-    Arc::new(Launcher::new(supervisor(env), depth(env)))
+    let records = places(env).state.map(|state| state.join("children"));
+    Arc::new(Launcher::new(supervisor(env), depth(env)).recording(records.as_deref()))
 }
 
 /// The user's directories for caches and state (XDG base directories).

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::files::write_private;
 use crate::domain::{
     call::{ServerName, ToolName},
     catalog::{Catalogue, Tool},
@@ -123,7 +124,8 @@ impl SchemaCache {
         };
         let written = serde_json::to_vec(&stored)
             .map_err(io::Error::from)
-            .and_then(|text| write(&path, &text));
+            .and_then(|text| write_private(&path, &text))
+            .and_then(|()| path.parent().map_or(Ok(()), prune));
         if let Err(error) = written {
             tracing::warn!(server = %spec.name, "its tools cannot be kept on disk: {error}");
         }
@@ -144,20 +146,6 @@ fn fingerprint(identity: &str) -> String {
 fn file_name(server: &ServerName) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     server.as_str().chars().take(40).map(plain).collect()
-}
-
-/// Writes beside and renames, so that no reader sees half a file; for the user's eyes only.
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let Some(dir) = path.parent() else { return Ok(()) };
-    fs::create_dir_all(dir)?;
-    let beside = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut options = fs::File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    io::Write::write_all(&mut options.open(&beside)?, text)?;
-    fs::rename(&beside, path)?;
-    prune(dir)
 }
 
 /// Files of settings that have long changed would stay for ever.

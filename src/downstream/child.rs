@@ -11,13 +11,18 @@ use std::{
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
+
+#[cfg(target_os = "linux")]
+use super::leftovers::Roster;
 use crate::domain::settings::Command;
 
 /// Tells a gateway that it runs below another one, and how deep.
 pub const DEPTH_VARIABLE: &str = "TOLLGATE_DEPTH";
 
 /// Carried by every descendant of a server, so that what a killed supervisor leaves is known.
-const MARK_VARIABLE: &str = "TOLLGATE_CHILD";
+pub(super) const MARK_VARIABLE: &str = "TOLLGATE_CHILD";
 
 /// How long a server has to end after its stdin was closed.
 const EOF_GRACE: Duration = Duration::from_millis(700);
@@ -31,9 +36,20 @@ pub struct Launcher {
     /// The `tollgate` binary.
     supervisor: PathBuf,
     depth: u32,
+    /// Begins the mark of each child.
+    mark: String,
     /// How many children were started.
     started: AtomicU64,
+    /// Tells the next gateway what this one has started.
+    #[cfg(target_os = "linux")]
+    roster: Option<Arc<Roster>>,
 }
+
+/// How long after each other a child's processes are recorded; those that it starts later are known
+/// by their mark.
+#[cfg(target_os = "linux")]
+const RECORDED_AGAIN: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
 
 /// A child just started, and its streams.
 pub(super) struct Spawned {
@@ -53,7 +69,30 @@ impl Launcher {
         if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
             tracing::warn!(%error, "orphans of a killed supervisor cannot be adopted");
         }
-        Self { supervisor, depth, started: AtomicU64::new(0) }
+        Self {
+            supervisor,
+            depth,
+            #[cfg(target_os = "linux")]
+            mark: super::leftovers::mark_prefix(),
+            #[cfg(not(target_os = "linux"))]
+            mark: format!("{}-", std::process::id()),
+            started: AtomicU64::new(0),
+            #[cfg(target_os = "linux")]
+            roster: None,
+        }
+    }
+
+    /// Ends what killed gateways have left behind, as far as they have recorded it in `dir`, and
+    /// records there what this one starts. A gateway below another one does neither: it may run
+    /// below what is to be ended.
+    pub fn recording(mut self, dir: Option<&Path>) -> Self {
+        #[cfg(target_os = "linux")]
+        if self.depth == 0 {
+            self.roster = dir.and_then(Roster::open).map(Arc::new);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (dir, &mut self);
+        self
     }
 
     /// Starts `command` with its streams piped.
@@ -63,7 +102,11 @@ impl Launcher {
     pub(super) fn spawn(&self, command: &Command) -> Result<Spawned, String> {
         check(command)?;
         let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let mark = format!("{}-{number}", std::process::id());
+        let mark = format!("{}{number}", self.mark);
+        #[cfg(target_os = "linux")]
+        if let Some(roster) = &self.roster {
+            roster.expect(&mark);
+        }
         let mut line = self.command_line(command);
         line.env_clear()
             .envs(&command.env)
@@ -115,16 +158,49 @@ impl Launcher {
         mark: String,
         stop: CancellationToken,
     ) -> String {
+        let pid = child.id();
         let status = tokio::select! {
             status = child.wait() => status,
             () = stop.cancelled() => end(&mut child).await,
+            () = self.record(pid, &mark) => child.wait().await,
         };
-        self.sweep(mark, &status).await;
+        self.sweep(mark.clone(), &status).await;
+        self.forget(mark).await;
         match status {
             Ok(status) => status.to_string(),
             Err(error) => format!("unknown exit status ({error})"),
         }
     }
+
+    /// Records a child as long as it runs: at once, and again when it has started others.
+    #[cfg(target_os = "linux")]
+    async fn record(&self, pid: Option<u32>, mark: &str) {
+        let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
+        if let (Some(roster), Some(pid)) = (&self.roster, pid) {
+            for pause in RECORDED_AGAIN {
+                let (roster, mark) = (roster.clone(), mark.to_owned());
+                // Fails only with the runtime, and then the process ends.
+                let _ = tokio::task::spawn_blocking(move || roster.record(&mark, pid)).await;
+                tokio::time::sleep(pause).await;
+            }
+        }
+        std::future::pending().await
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    async fn record(&self, _pid: Option<u32>, _mark: &str) {
+        std::future::pending().await
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn forget(&self, mark: String) {
+        if let Some(roster) = self.roster.clone() {
+            let _ = tokio::task::spawn_blocking(move || roster.forget(&mark)).await;
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    async fn forget(&self, _mark: String) {}
 
     /// Ends what a supervisor left behind that was killed; one that ended by itself leaves nothing.
     #[cfg(target_os = "linux")]
@@ -146,12 +222,29 @@ async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
     if let Ok(status) = tokio::time::timeout(EOF_GRACE, child.wait()).await {
         return status;
     }
+    if is_stopped(child) {
+        // It would see the signal only when somebody lets it go on.
+        child.kill().await?;
+        return child.wait().await;
+    }
     terminate(child);
     if let Ok(status) = tokio::time::timeout(TERM_GRACE, child.wait()).await {
         return status;
     }
     child.kill().await?;
     child.wait().await
+}
+
+/// Whether the supervisor is stopped by a signal.
+#[cfg(target_os = "linux")]
+fn is_stopped(child: &Child) -> bool {
+    let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
+    pid.and_then(super::tree::process).is_some_and(super::tree::Process::is_stopped)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_stopped(_child: &Child) -> bool {
+    false
 }
 
 /// Asks the supervisor, or where there is none the child's group, to end.

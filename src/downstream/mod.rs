@@ -12,6 +12,7 @@
 //! - [`flight`], [`outgoing`], [`uplink`]: a call, and the way back to the client that made it.
 //!   [`questions`]: how much a server may ask at a time.
 //! - [`child`], [`supervisor`], [`tree`]: child processes, and how the whole tree of them ends.
+//!   [`leftovers`]: what killed gateways leave of them. [`files`]: small files of our own.
 //!
 //! A broken server delays nobody else: every server has its own state and its own deadlines.
 
@@ -21,9 +22,12 @@ mod changes;
 pub mod child;
 mod connection;
 mod failure;
+mod files;
 mod flight;
 mod handler;
 mod http;
+#[cfg(target_os = "linux")]
+mod leftovers;
 mod life;
 pub mod lines;
 mod listing;

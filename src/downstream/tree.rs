@@ -5,16 +5,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, pidfd_send_signal,
+    waitpid,
+};
 
 /// A process that forks faster than it is killed is given up on after this long.
 const KILL_DEADLINE: Duration = Duration::from_secs(2);
 
 /// One line of the process table.
-#[derive(Clone, Copy)]
-struct Process {
-    pid: Pid,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process {
+    pub(super) pid: Pid,
     parent: i32,
+    /// When it was started, in clock ticks since the system was: no two processes of one id have the
+    /// same.
+    pub(super) start: u64,
+    state: char,
+}
+
+impl Process {
+    /// Whether it has ended and only waits for its parent to notice.
+    pub(super) fn is_dead(self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+
+    /// Whether it is stopped by a signal or a debugger.
+    pub(super) fn is_stopped(self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
 }
 
 /// The direct children of `parent`.
@@ -25,7 +44,11 @@ pub(super) fn children(parent: Pid) -> Vec<Pid> {
 
 /// Everything below `root`, children before grandchildren, without `root` itself.
 pub(super) fn descendants(root: Pid) -> Vec<Pid> {
-    let table = table();
+    below(&table(), root)
+}
+
+/// The same, of a table that was read before.
+pub(super) fn below(table: &[Process], root: Pid) -> Vec<Pid> {
     let mut found = vec![root];
     let mut next = 0;
     while let Some(parent) = found.get(next).map(|pid| pid.as_raw_nonzero().get()) {
@@ -70,12 +93,30 @@ pub(super) fn kill_marked(mark: &str) {
     }
 }
 
-/// Whether a process was started with this variable. One that is dead has no environment left; it
-/// was reaped, or it is another's.
+/// Whether a process was started with this variable.
 fn carries(pid: Pid, mark: &str) -> bool {
+    environment_has(pid, |entry| entry == mark.as_bytes())
+}
+
+/// Whether a variable of a process is such. One that is dead has no environment left; it was reaped,
+/// or it is another's.
+pub(super) fn environment_has(pid: Pid, is_such: impl Fn(&[u8]) -> bool) -> bool {
     let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
-    fs::read(path)
-        .is_ok_and(|env| env.split(|&byte| byte == 0).any(|entry| entry == mark.as_bytes()))
+    fs::read(path).is_ok_and(|env| env.split(|&byte| byte == 0).any(is_such))
+}
+
+/// Sends SIGKILL to this process and to no other that has its id by now; whether it was sent.
+pub(super) fn kill_exactly(known: Process) -> bool {
+    let handle = pidfd_open(known.pid, PidfdFlags::empty());
+    // Looked at after the handle was taken, which goes on meaning the same process.
+    if process(known.pid).is_none_or(|found| found.start != known.start) {
+        return false;
+    }
+    match handle {
+        Ok(handle) => pidfd_send_signal(handle, Signal::KILL).is_ok(),
+        // Old kernels and strict sandboxes have no such handle.
+        Err(_) => kill_process(known.pid, Signal::KILL).is_ok(),
+    }
 }
 
 /// Sends SIGKILL to each; one that is gone already is no fault.
@@ -92,31 +133,47 @@ pub(super) fn reap(pids: &[Pid]) {
     }
 }
 
-fn table() -> Vec<Process> {
+/// All processes.
+pub(super) fn table() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-            Some(Process { pid: Pid::from_raw(pid)?, parent: parent_in(&stat)? })
-        })
-        .collect()
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| process(Pid::from_raw(pid)?)).collect()
 }
 
-/// The parent in `/proc/PID/stat`: `pid (name) state ppid …`, where the name may hold anything.
-fn parent_in(stat: &str) -> Option<i32> {
+/// The process with this id.
+pub(super) fn process(pid: Pid) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    let (state, parent, start) = fields_of(&stat)?;
+    Some(Process { pid, parent, start, state })
+}
+
+/// State, parent and start time in `/proc/PID/stat`: `pid (name) state ppid …`, where the name may
+/// hold anything and the start time is field 22.
+fn fields_of(stat: &str) -> Option<(char, i32, u64)> {
     let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_whitespace().nth(1)?.parse().ok()
+    let mut fields = after_name.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    Some((state, parent, fields.nth(17)?.parse().ok()?))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parent_in;
+    use rustix::process::getpid;
+
+    use super::{fields_of, process};
 
     #[test]
-    fn a_hostile_process_name_does_not_hide_the_parent() {
-        assert_eq!(parent_in("12 (a) S 99 (b) S 7 12 12"), Some(7));
-        assert_eq!(parent_in("12 (sh"), None);
+    fn a_hostile_process_name_hides_nothing() {
+        let rest = "7 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 2 3";
+        assert_eq!(fields_of(&format!("12 (a) S 99 (b) S {rest}")), Some(('S', 7, 4711)));
+        assert_eq!(fields_of("12 (sh"), None);
+        assert_eq!(fields_of("12 (sh) S 7"), None);
+    }
+
+    #[test]
+    fn this_process_is_found_and_lives() {
+        let this = process(getpid()).unwrap();
+        assert!(!this.is_dead() && !this.is_stopped() && this.start > 0);
     }
 }

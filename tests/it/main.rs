@@ -58,6 +58,8 @@ mod ledger;
 mod ledger_histories;
 mod ledger_model;
 mod ledger_unavailable;
+#[cfg(target_os = "linux")]
+mod leftovers;
 mod meanwhile;
 mod minify_model;
 mod policy;
