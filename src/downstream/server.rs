@@ -281,8 +281,10 @@ impl Server {
         loop {
             let timeout = until.saturating_duration_since(Instant::now());
             let connection = tokio::select! {
-                connection = self.connection(&in_use, timeout) => connection.map_err(CallFailure::Unavailable)?,
+                // First, so that a call which is cancelled by now is not sent.
+                biased;
                 () = cancel.cancelled() => return Err(CallFailure::Withdrawn),
+                connection = self.connection(&in_use, timeout) => connection.map_err(CallFailure::Unavailable)?,
             };
             match connection.call(call, timeout, cancel).await {
                 Err(CallFailure::NotSent) if again => {

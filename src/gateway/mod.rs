@@ -337,7 +337,9 @@ impl Gateway {
                 both.cancel();
                 std::future::pending().await
             };
-            tokio::select! { answer = body => answer, answer = relay => answer }
+            // The relay first: a call that is cancelled as its turn comes must see that, and not be
+            // sent.
+            tokio::select! { biased; answer = relay => answer, answer = body => answer }
         });
         match task.await {
             Ok(answer) => answer,

@@ -98,3 +98,4 @@ mod support;
 mod token_cli;
 mod tokens;
 mod tokens_model;
+mod turns;

@@ -243,7 +243,9 @@ impl Client {
     pub fn response(&mut self, id: impl Into<Value>) -> Value {
         let id = id.into();
         let deadline = Instant::now() + PATIENCE;
-        if let Some(index) = self.early.iter().position(|message| message["id"] == id) {
+        // A server's own requests are counted apart.
+        let answers = |message: &Value| message["id"] == id && message.get("method").is_none();
+        if let Some(index) = self.early.iter().position(answers) {
             return self.early.remove(index).unwrap();
         }
         loop {
@@ -252,7 +254,7 @@ impl Client {
                 self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("no answer to {id}"));
             let message: Value =
                 serde_json::from_slice(&line).expect("stdout carries JSON lines only");
-            if message["id"] == id {
+            if answers(&message) {
                 return message;
             }
             self.early.push_back(message);
