@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Exit,
     args::{CallArgs, ServersArgs, SettingsArgs, ToolsArgs},
-    output::{Output, note as note_to_people, watched},
-    session,
+    output::{Output, note as note_to_people},
+    progress, session,
 };
 use crate::{
     config::Environment,
@@ -59,9 +59,6 @@ pub(super) fn tools(
     args: &ToolsArgs,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    if watched() {
-        note_to_people(&format!("asking server `{}` for its tools…", args.server));
-    }
     let arguments = json!({
         "server": args.server,
         "agent_id": args.agent,
@@ -158,7 +155,9 @@ fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Foun
         let (tool, client) = (tool.to_owned(), Client::absent());
         let asked = Asked { tool, arguments, meta: Map::new(), credential: None, client };
         let agent = gateway.agent_of(&asked).await;
-        let answer = gateway.call_tool(asked, cancel).await;
+        let snapshot = gateway.current();
+        let call = gateway.call_tool(asked, cancel);
+        let answer = progress::shown(snapshot.fleet().members(), call).await;
         let found = match answer {
             Answer::Result(value) => Found::Result { value, agent },
             Answer::Refused(refusal) => Found::Refused {

@@ -6,7 +6,7 @@ use super::{Exit, args::SettingsArgs, output::Output, summary};
 use crate::{
     config::{self, Environment, Faults},
     domain::settings::{AllowPrivate, Endpoint, Remote, ServerSpec, Settings},
-    downstream::{child::find, refused_address},
+    downstream::child::find,
 };
 
 pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
@@ -40,7 +40,7 @@ fn unusable(settings: &Settings) -> Vec<String> {
             Some(format!("the command `{}` was not found", command.program))
         }
         Endpoint::Stdio(_) => None,
-        Endpoint::Http(remote) => refused_address(remote).or_else(|| in_the_clear(remote)),
+        Endpoint::Http(remote) => in_the_clear(remote),
     };
     let told = settings.servers.iter().filter_map(|server| Some((&server.name, reason(server)?)));
     told.map(|(name, reason)| format!("server `{name}`: {reason}")).collect()

@@ -11,6 +11,7 @@ mod hook;
 mod keys;
 mod logging;
 mod output;
+mod progress;
 mod records;
 mod reload;
 mod serve;

@@ -3,14 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 
-use super::{
-    Exit,
-    args::SettingsArgs,
-    output::{Output, note, watched},
-    session,
-};
+use super::{Exit, args::SettingsArgs, output::Output, progress, session};
 use crate::{
     config::Environment,
     domain::{
@@ -19,13 +14,10 @@ use crate::{
         shelf::{Level, Shelf, assemble},
         tokens::Encoding,
     },
-    downstream::Member,
+    downstream::{Member, NotYet},
     gateway::facade,
     journal::context::{self, Totals},
 };
-
-/// Servers that are not known are started this many at a time.
-const PARALLEL_STARTS: usize = 4;
 
 pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
     let settings = session::settings(args)?;
@@ -36,13 +28,12 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
         Some(dir) => context::read(&dir.join("context.json"))?,
         None => Totals::new(),
     };
-    if watched() {
-        note("asking the servers that are not known yet for their tools…");
-    }
     let runtime = session::runtime()?;
     let servers = runtime.block_on(async {
         let gateway = session::gateway_for_one_call(settings, &env);
-        let servers = shelves(gateway.current().fleet().members()).await;
+        let snapshot = gateway.current();
+        let members = snapshot.fleet().members();
+        let servers = progress::shown(members, shelves(members)).await;
         gateway.stop().await;
         servers
     });
@@ -62,18 +53,17 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
 
 /// The tools of every server, in the order of the settings; or why there are none.
 async fn shelves(members: &[Member]) -> Vec<(String, Result<Arc<Shelf>, String>)> {
-    let permits = Arc::new(Semaphore::new(PARALLEL_STARTS));
     let mut asked: JoinSet<_> = members
         .iter()
         .cloned()
         .enumerate()
-        .map(|(index, member)| {
-            let permits = permits.clone();
-            async move {
-                let _permit = permits.acquire_owned().await;
-                let shelf = member.server().shelf(member.spec().timeout, false).await;
-                (index, member.name().to_string(), shelf.map_err(|unavailable| unavailable.cause))
-            }
+        .map(|(index, member)| async move {
+            let shelf =
+                member.server().shelf_in_turn(None).await.map_err(|not_yet| match not_yet {
+                    NotYet::Starting => "it is still starting".to_owned(),
+                    NotYet::Unavailable(unavailable) => unavailable.cause,
+                });
+            (index, member.name().to_string(), shelf)
         })
         .collect();
     let mut found = Vec::new();

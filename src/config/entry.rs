@@ -1,6 +1,6 @@
 //! An entry of a server, in whichever file it stands.
 
-use std::{collections::BTreeMap, net::IpAddr, path::Path};
+use std::{collections::BTreeMap, net::IpAddr, path::Path, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -12,11 +12,15 @@ use super::{
     document::Value,
     reader::{At, Object, Reader},
 };
-use crate::domain::{
-    call::ServerName,
-    settings::{
-        AllowPrivate, Command, DEFAULT_TIMEOUT, Elicitation, Endpoint, Remote, ServerSpec, Start,
+use crate::{
+    domain::{
+        call::ServerName,
+        settings::{
+            AllowPrivate, Command, DEFAULT_TIMEOUT, Elicitation, Endpoint, Remote, ServerSpec,
+            Start,
+        },
     },
+    downstream::refused_address,
 };
 
 /// The keys of a server entry.
@@ -77,6 +81,9 @@ const INHERITED: [&str; 27] = [
 
 /// A value under such a name is a secret, even if it stands in the file as it is.
 const SECRET_NAMES: [&str; 7] = ["KEY", "TOKEN", "SECRET", "PASS", "AUTH", "CREDENTIAL", "COOKIE"];
+
+/// A timeout below this is most likely meant as seconds.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// How entries are written where they stand.
 #[derive(Clone, Copy, Default)]
@@ -166,7 +173,7 @@ fn entry(
     let description = object.get("description");
     let description = description.or_else(|| object.get("name").filter(|_| form.name_describes));
     let description = description.and_then(|at| reader.text(&at));
-    let timeout = object.get("timeout").map(|at| reader.duration(&at));
+    let timeout = object.get("timeout").map(|at| timeout(&at, reader));
     let start = object
         .get("init")
         .map(|at| reader.choice(&at, &[("lazy", Start::Lazy), ("eager", Start::Eager)]));
@@ -244,6 +251,19 @@ fn stdio(
     Some((Endpoint::Stdio(Command { program, args, env: variables, cwd }), identity))
 }
 
+/// A timeout. Some clients write seconds where others write milliseconds.
+fn timeout(at: &At<'_>, reader: &mut Reader<'_>) -> Option<Duration> {
+    let timeout = reader.duration(at)?;
+    if timeout < SHORT {
+        let (ms, form) = (timeout.as_millis(), "\"60s\"");
+        reader.warn(
+            at,
+            &format!("is only {ms} ms: a number counts milliseconds; write seconds as {form}"),
+        );
+    }
+    Some(timeout)
+}
+
 /// Names of variables that a child gets beside those that every one does.
 fn inherited(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<String> {
     let mut names = Vec::new();
@@ -292,6 +312,9 @@ fn http(
             let headers_in_order = headers.iter().flat_map(|(name, value)| [name, value]);
             let identity = identity(std::iter::once(&place).chain(headers_in_order));
             let remote = Remote { url, headers, allow_private: allow_private? };
+            if let Some(why) = refused_address(&remote) {
+                reader.warn(at, &format!("cannot be called: {why}"));
+            }
             Some((Endpoint::Http(remote), identity))
         }
         Ok(_) => {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::files::write_private;
+use super::{files::write_private, opening::Era};
 use crate::domain::{
     call::{ServerName, ToolName},
     catalog::{Catalogue, Tool},
@@ -42,7 +42,17 @@ pub struct SchemaCache {
 struct Stored {
     version: u32,
     encoding: String,
+    /// How the server is spoken to.
+    #[serde(default)]
+    era: Option<Era>,
     tools: Vec<StoredTool>,
+}
+
+/// The part of a file that a start needs.
+#[derive(Deserialize)]
+struct StoredEra {
+    #[serde(default)]
+    era: Option<Era>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,12 +117,20 @@ impl SchemaCache {
         Some(Shelf::new(&spec.name, catalogue, self.encoding, known))
     }
 
-    /// Keeps the tools of a server; blocks on the disk. A failure is only worth a line in the log.
-    pub(super) fn store(&self, spec: &ServerSpec, shelf: &Shelf) {
+    /// The era that the server spoke when its tools were kept; blocks on the disk.
+    pub(super) fn era(&self, spec: &ServerSpec) -> Option<Era> {
+        let text = fs::read(self.path(spec)?).ok()?;
+        serde_json::from_slice::<StoredEra>(&text).ok()?.era
+    }
+
+    /// Keeps the tools of a server, and its era; blocks on the disk. A failure is only worth a line in
+    /// the log.
+    pub(super) fn store(&self, spec: &ServerSpec, shelf: &Shelf, era: Option<Era>) {
         let Some(path) = self.path(spec) else { return };
         let stored = Stored {
             version: render::VERSION,
             encoding: shelf.encoding().as_str().to_owned(),
+            era,
             tools: shelf
                 .entries()
                 .iter()

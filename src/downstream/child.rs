@@ -4,7 +4,10 @@ use std::{
     env,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,10 +15,8 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio_util::sync::CancellationToken;
 
 #[cfg(target_os = "linux")]
-use std::sync::Arc;
-
-#[cfg(target_os = "linux")]
 use super::leftovers::Roster;
+use super::{activity::Processes, turns::Turns};
 use crate::domain::settings::Command;
 
 /// Tells a gateway that it runs below another one, and how deep.
@@ -43,6 +44,10 @@ pub struct Launcher {
     /// Tells the next gateway what this one has started.
     #[cfg(target_os = "linux")]
     roster: Option<Arc<Roster>>,
+    /// Shared by those who look at what starts do.
+    pub(super) processes: Arc<Processes>,
+    /// For starts ahead of need.
+    pub(super) turns: Turns,
 }
 
 /// How long after each other a child's processes are recorded; those that it starts later are known
@@ -79,6 +84,8 @@ impl Launcher {
             started: AtomicU64::new(0),
             #[cfg(target_os = "linux")]
             roster: None,
+            processes: Arc::default(),
+            turns: Turns::default(),
         }
     }
 

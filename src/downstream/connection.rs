@@ -11,6 +11,7 @@ use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    activity::Activity,
     calling::END_GRACE,
     child::Launcher,
     failure::Unavailable,
@@ -72,10 +73,10 @@ impl Connection {
         spec: &ServerSpec,
         launcher: &Arc<Launcher>,
         era: Option<Era>,
+        activity: &Activity,
     ) -> Result<Self, Unavailable> {
-        let wire = Arc::<Wire>::default();
-        let handler = Handler { wire: wire.clone(), elicitation: spec.elicitation };
-        let opened = Opened::new(spec, launcher, handler, era).await?;
+        let opened = Opened::new(spec, launcher, era, activity).await?;
+        let wire = opened.wire();
         let guard = opened.stop.clone().drop_guard();
         let version = opened.version();
         let era = Era::of(&version);

@@ -9,16 +9,24 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    connection::Connection, failure::Unavailable, opening::Era, server::Server, uses::Use,
+    activity::Activity, blocking, connection::Connection, failure::Unavailable, opening::Era,
+    server::Server, turns::Wanted, uses::Use,
 };
 use crate::domain::{
     settings::Endpoint,
     supervision::{Attempt, Pause, Supervision},
 };
 
-/// A start that takes longer than this is given up. Callers wait no longer than their own timeout;
-/// a slow start (a first `npx`) goes on for the calls that follow.
-pub(super) const START_DEADLINE: Duration = Duration::from_secs(60);
+/// A start that does nothing for this long is given up: no processor time, nothing read or written.
+/// Callers wait no longer than their own timeout; a slow start (a first `npx`) goes on for the calls
+/// that follow.
+const IDLE_START: Duration = Duration::from_secs(30);
+
+/// The same where nothing can be seen of what the server does.
+const UNSEEN_START: Duration = Duration::from_secs(60);
+
+/// A start that takes longer than this is given up, whatever it does.
+pub const LONGEST_START: Duration = Duration::from_secs(10 * 60);
 
 /// After tools were listed again, rendered and counted, nothing of the kind is begun for so many
 /// times as long.
@@ -31,8 +39,12 @@ pub(super) struct State {
     /// The connection before; its process may not have ended yet. The next start waits for that, as
     /// two of a kind may get into each other's way.
     last: Option<Arc<Connection>>,
-    /// Learned at the first handshake.
+    /// Learned at the last handshake, of this gateway or of an earlier one.
     era: Option<Era>,
+    /// Whether what an earlier gateway learned was looked up.
+    recalled: bool,
+    /// The start ahead of need that waits for its turn or is under way.
+    pub(super) wanted: Option<Wanted>,
     /// Why the last start failed, until one succeeds.
     failure: Option<Unavailable>,
     pub(super) supervision: Supervision,
@@ -42,12 +54,21 @@ pub(super) struct State {
 pub(super) enum Phase {
     #[default]
     Down,
-    Starting(watch::Receiver<Option<Start>>),
+    Starting(Start),
     Up(Arc<Connection>),
 }
 
+/// A start under way.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    pub(super) since: Instant,
+    pub(super) activity: Arc<Activity>,
+    /// None until it has ended.
+    pub(super) outcome: watch::Receiver<Option<Outcome>>,
+}
+
 /// What a start came to.
-type Start = Result<Arc<Connection>, Unavailable>;
+type Outcome = Result<Arc<Connection>, Unavailable>;
 
 impl State {
     /// Why the server is not up, and when it may be: None if all it takes is a call.
@@ -91,7 +112,7 @@ impl Server {
     ) -> Result<Arc<Connection>, Unavailable> {
         let mut start = match self.look()? {
             Phase::Up(connection) => return Ok(connection),
-            Phase::Starting(start) => start,
+            Phase::Starting(start) => start.outcome,
             Phase::Down => return Err(Unavailable::because("it could not be started".into())),
         };
         let seen = tokio::time::timeout(wait, start.wait_for(Option::is_some)).await;
@@ -134,9 +155,11 @@ impl Server {
     fn begin(self: &Arc<Self>, state: &mut State) -> Result<Phase, Unavailable> {
         let begun = state.supervision.begin(self.now());
         let attempt = begun.map_err(|pause| state.refusal(&pause))?;
-        let (send, start) = watch::channel(None);
+        let (send, outcome) = watch::channel(None);
+        let activity = Arc::new(Activity::new(self.launcher.processes.clone()));
+        let start = Start { since: Instant::now(), activity: activity.clone(), outcome };
         state.phase = Phase::Starting(start.clone());
-        tokio::spawn(self.clone().start(attempt, state.last.clone(), state.era, send));
+        tokio::spawn(self.clone().start(attempt, state.last.clone(), activity, send));
         Ok(Phase::Starting(start))
     }
 
@@ -144,16 +167,24 @@ impl Server {
         self: Arc<Self>,
         attempt: Attempt,
         last: Option<Arc<Connection>>,
-        era: Option<Era>,
-        done: watch::Sender<Option<Start>>,
+        activity: Arc<Activity>,
+        done: watch::Sender<Option<Outcome>>,
     ) {
         let _in_use = self.in_use();
         tracing::debug!(server = %self.name(), "starting");
+        let patience = match &self.spec.endpoint {
+            Endpoint::Stdio(_) => IDLE_START,
+            Endpoint::Http(_) => UNSEEN_START,
+        };
         let outcome = tokio::select! {
-            outcome = self.open(last, era) => outcome,
-            () = tokio::time::sleep(START_DEADLINE) => Err(Unavailable::because(format!(
-                "it did not answer the MCP handshake within {} s",
-                START_DEADLINE.as_secs()
+            outcome = self.open(last, &activity) => outcome,
+            () = activity.until_idle_for(patience) => Err(Unavailable::because(format!(
+                "it did not answer the MCP handshake, and has done nothing for {} s",
+                patience.as_secs()
+            ))),
+            () = tokio::time::sleep(LONGEST_START) => Err(Unavailable::because(format!(
+                "it did not answer the MCP handshake within {} minutes",
+                LONGEST_START.as_secs() / 60
             ))),
             () = self.halt.cancelled() => {
                 Err(Unavailable::because("the gateway is stopping".into()))
@@ -169,27 +200,50 @@ impl Server {
     }
 
     async fn open(
-        &self,
+        self: &Arc<Self>,
         last: Option<Arc<Connection>>,
-        era: Option<Era>,
+        activity: &Activity,
     ) -> Result<Arc<Connection>, Unavailable> {
         // Over HTTP there is no process, and calls may still be in flight on the last session.
         if let (Some(last), Endpoint::Stdio(_)) = (last, &self.spec.endpoint) {
             last.close().await;
         }
-        Connection::open(&self.spec, &self.launcher, era).await.map(Arc::new)
+        let era = self.known_era().await;
+        Connection::open(&self.spec, &self.launcher, era, activity).await.map(Arc::new)
+    }
+
+    /// The era that this gateway has learned, or an earlier one if this is the first start.
+    async fn known_era(self: &Arc<Self>) -> Option<Era> {
+        let first = {
+            let mut state = self.lock();
+            !std::mem::replace(&mut state.recalled, true) && state.era.is_none()
+        };
+        if first {
+            let server = self.clone();
+            let era = blocking(move || server.cache.era(&server.spec)).await;
+            self.lock().era = era;
+        }
+        self.lock().era
+    }
+
+    /// The era that is spoken, as far as it is known.
+    pub(super) fn era(&self) -> Option<Era> {
+        self.lock().era
     }
 
     async fn came_up(
         self: &Arc<Self>,
         attempt: Attempt,
         connection: Arc<Connection>,
-        done: &watch::Sender<Option<Start>>,
+        done: &watch::Sender<Option<Outcome>>,
     ) {
+        let era = Some(connection.era());
+        let mut learned = false;
         let in_time = {
             let mut state = self.lock();
+            learned |= state.era != era;
             state.supervision.came_up(attempt, self.now());
-            state.era = Some(connection.era());
+            state.era = era;
             state.failure = None;
             state.last = None;
             let in_time = !self.halt.is_cancelled();
@@ -203,7 +257,7 @@ impl Server {
         tokio::spawn(self.clone().tend(connection.clone()));
         tokio::spawn(self.clone().keep_fresh(connection.clone()));
         done.send_replace(Some(Ok(connection.clone())));
-        if self.cache.has(&self.spec) {
+        if learned || self.cache.has(&self.spec) {
             // What was kept is checked against what the server says now.
             self.refresh(&connection).await;
         }
@@ -327,7 +381,7 @@ impl Server {
             Phase::Up(connection) => connection.close().await,
             // Ends at once; a connection that comes up all the same is closed by `start`.
             Phase::Starting(mut start) => {
-                let _ = start.wait_for(Option::is_some).await;
+                let _ = start.outcome.wait_for(Option::is_some).await;
             }
             Phase::Down => {}
         }

@@ -2,8 +2,9 @@
 //!
 //! - [`Fleet`]: all servers of the settings, by name; [`Member`]: a server, and its settings.
 //! - [`server`]: one server as others see it. [`life`]: how it is started, started again, stopped.
-//!   [`uses`]: who uses it.
-//! - [`opening`]: how a session begins. [`connection`]: one live session and its
+//!   [`turns`]: starts ahead of need. [`activity`]: whether a start still does something. [`uses`]:
+//!   who uses it.
+//! - [`opening`]: how a session begins. [`negotiation`]: in which era. [`connection`]: one live session and its
 //!   tools. [`calling`]: its calls.
 //! - [`cache`]: tools and their counts, kept between runs.
 //! - [`wire`]: what servers send, results kept raw. [`transport`]: over a child's standard streams,
@@ -16,6 +17,7 @@
 //!
 //! A broken server delays nobody else: every server has its own state and its own deadlines.
 
+mod activity;
 mod cache;
 mod calling;
 mod changes;
@@ -31,6 +33,7 @@ mod leftovers;
 mod life;
 pub mod lines;
 mod listing;
+mod negotiation;
 mod opening;
 mod outgoing;
 mod pen;
@@ -42,33 +45,31 @@ pub mod supervisor;
 mod transport;
 #[cfg(target_os = "linux")]
 mod tree;
+mod turns;
 mod uplink;
 mod uses;
 mod wire;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 
 pub use cache::SchemaCache;
 pub use child::Launcher;
 pub use failure::{CallFailure, Unavailable};
+pub use life::LONGEST_START;
 pub use outgoing::{Client, Outgoing};
 pub use server::{Server, Status};
+pub use turns::NotYet;
 pub use uplink::{Downlink, News, Question, Uplink};
 pub use uses::Use;
 pub use wire::ELICITATION;
-
-use life::START_DEADLINE;
 
 use crate::domain::{
     call::ServerName,
     settings::{Remote, ServerSpec, Start},
     tokens::Encoding,
 };
-
-/// Eager servers are started this many at a time: `npx` and `uvx` are heavy at start.
-const PARALLEL_STARTS: usize = 4;
 
 /// How long stopping everything may take, in all.
 const STOP_DEADLINE: Duration = Duration::from_millis(2_200);
@@ -209,17 +210,11 @@ pub fn refused_address(remote: &Remote) -> Option<String> {
     http::check(remote).err()
 }
 
-/// Starts servers ahead of need, a few at a time, in the background. Failures are logged; the next
-/// call tries again.
+/// Starts servers ahead of need, in their turns and in the background. Failures are in the log and in
+/// the server's status; the next call tries again.
 pub fn start(servers: Vec<Arc<Server>>) {
-    let permits = Arc::new(Semaphore::new(PARALLEL_STARTS));
     for server in servers {
-        let permits = permits.clone();
-        tokio::spawn(async move {
-            let _permit = permits.acquire_owned().await;
-            // The failure is in the log and in the server's status already.
-            let _ = server.connection(&server.in_use(), START_DEADLINE).await;
-        });
+        server.want();
     }
 }
 

@@ -6,23 +6,33 @@ use rmcp::{
     RoleClient,
     model::ProtocolVersion,
     service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt, RunningService},
-    transport::Transport,
 };
+use serde::{Deserialize, Serialize};
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    child::Launcher, failure::Unavailable, handler::Handler, http, listing::cut, pen::Pen, stderr,
-    transport::Pipes, wire::Failed,
+    activity::Activity,
+    child::Launcher,
+    failure::Unavailable,
+    handler::Handler,
+    http,
+    listing::cut,
+    negotiation::{Finding, negotiate},
+    pen::Pen,
+    stderr,
+    transport::Pipes,
+    wire::{Failed, Wire},
 };
 use crate::domain::{
     call::ServerName,
     settings::{Command, Endpoint, Remote, ServerSpec},
 };
 
-/// Whether a server speaks a version with a handshake. Remembered, so that a restart of an older
-/// server does not begin with a probe that it cannot answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a server speaks a version with a handshake. Remembered, in this process and on disk, so that
+/// an older server is not asked again what it does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Era {
     Handshake,
     Stateless,
@@ -52,23 +62,59 @@ pub(super) struct Opened {
     pub(super) ended: CancellationToken,
 }
 
+/// Why a session was not opened.
+struct NotOpened {
+    why: Unavailable,
+    /// What to try instead, where the server was spoken to in the wrong era: another one, or whichever
+    /// it answers in.
+    instead: Option<Option<Era>>,
+}
+
+impl From<Unavailable> for NotOpened {
+    fn from(why: Unavailable) -> Self {
+        Self { why, instead: None }
+    }
+}
+
 impl Opened {
-    /// Reaches the server and completes the handshake.
+    /// Reaches the server and completes the handshake, in the era that it is known to speak if it is.
     ///
     /// # Errors
     /// What went wrong, in words for an agent. A process is being ended by then.
     pub(super) async fn new(
         spec: &ServerSpec,
         launcher: &Arc<Launcher>,
-        handler: Handler,
         era: Option<Era>,
+        activity: &Activity,
     ) -> Result<Self, Unavailable> {
+        match Self::once(spec, launcher, era, activity).await {
+            Err(NotOpened { instead: Some(era), why }) => {
+                tracing::debug!(server = %spec.name, ?era, "tried in another era: {}", why.cause);
+                let again = Self::once(spec, launcher, era, activity).await;
+                again.map_err(|failure| failure.why)
+            }
+            outcome => outcome.map_err(|failure| failure.why),
+        }
+    }
+
+    async fn once(
+        spec: &ServerSpec,
+        launcher: &Arc<Launcher>,
+        era: Option<Era>,
+        activity: &Activity,
+    ) -> Result<Self, NotOpened> {
+        let handler = Handler { wire: Arc::default(), elicitation: spec.elicitation };
         match &spec.endpoint {
             Endpoint::Stdio(command) => {
-                Self::process(&spec.name, command, launcher, handler, era).await
+                Self::process(&spec.name, command, launcher, handler, era, activity).await
             }
             Endpoint::Http(remote) => Self::remote(remote, handler, era).await,
         }
+    }
+
+    /// What both directions of the session know.
+    pub(super) fn wire(&self) -> Arc<Wire> {
+        self.service.service().wire.clone()
     }
 
     /// The version of MCP that is spoken.
@@ -83,39 +129,80 @@ impl Opened {
         launcher: &Arc<Launcher>,
         handler: Handler,
         era: Option<Era>,
-    ) -> Result<Self, Unavailable> {
+        activity: &Activity,
+    ) -> Result<Self, NotOpened> {
         let child = launcher.spawn(command).map_err(Unavailable::because)?;
+        activity.runs_below(child.process.id());
         let tail = stderr::Tail::default();
         tokio::spawn(stderr::log(server.clone(), child.stderr, tail.clone()));
         let (stop, ended) = attend(server, launcher, child.process, child.mark);
         let guard = stop.clone().drop_guard();
         let pen = Pen::new(child.stdin);
         let pipes = Pipes::new(server.clone(), handler.wire.clone(), pen.clone(), child.stdout);
-        let service = handshake(handler, pipes, era).await;
-        let service = service.inspect_err(|_| tell_stderr(server, &tail))?;
-        guard.disarm();
-        Ok(Self { service, line: Line::Pipes(pen), stop, ended })
+        match converse(handler, pipes, era, activity).await {
+            Ok(service) => {
+                guard.disarm();
+                Ok(Self { service, line: Line::Pipes(pen), stop, ended })
+            }
+            Err(failure) => {
+                tell_stderr(server, &tail);
+                if failure.instead.is_some() {
+                    // Two of a kind may get into each other's way.
+                    stop.cancel();
+                    ended.cancelled().await;
+                }
+                Err(failure)
+            }
+        }
     }
 
     async fn remote(
         remote: &Remote,
         handler: Handler,
         era: Option<Era>,
-    ) -> Result<Self, Unavailable> {
+    ) -> Result<Self, NotOpened> {
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let wire = handler.wire.clone();
         let transport = http::connect(remote, wire, ended.clone())?;
-        let service = handshake(handler, transport, era).await?;
+        let service = handler.serve_with_lifecycle(transport, lifecycle(era)).await;
+        let service = service.map_err(|error| NotOpened {
+            instead: (era.is_some() && is_refusal(&error)).then_some(None),
+            why: handshake_failure(error),
+        })?;
         Ok(Self { service, line: Line::Http, stop, ended })
     }
 }
 
-async fn handshake<T: Transport<RoleClient> + 'static>(
+/// The handshake over pipes. A server that is not known to speak an older version is asked first.
+async fn converse(
     handler: Handler,
-    transport: T,
-    era: Option<Era>,
-) -> Result<RunningService<RoleClient, Handler>, Unavailable> {
-    handler.serve_with_lifecycle(transport, lifecycle(era)).await.map_err(handshake_failure)
+    mut pipes: Pipes,
+    known: Option<Era>,
+    activity: &Activity,
+) -> Result<RunningService<RoleClient, Handler>, NotOpened> {
+    let patient = known == Some(Era::Stateless);
+    let (era, instead) = match known {
+        Some(Era::Handshake) => (Era::Handshake, Some(None)),
+        _ => match negotiate(&mut pipes, &handler, activity, patient).await? {
+            Finding::Answered(era) => (era, None),
+            Finding::Ignored => (Era::Handshake, Some(Some(Era::Stateless))),
+        },
+    };
+    let service = handler.serve_with_lifecycle(pipes, lifecycle(Some(era))).await;
+    service.map_err(|error| NotOpened {
+        instead: instead.filter(|_| is_refusal(&error)),
+        why: handshake_failure(error),
+    })
+}
+
+/// Whether the server was reached and refused what it was asked.
+fn is_refusal(error: &ClientInitializeError) -> bool {
+    match error {
+        ClientInitializeError::JsonRpcError(error) => Failed::of(error).is_none(),
+        ClientInitializeError::ExpectedInitResult(_)
+        | ClientInitializeError::NoCompatibleProtocolVersion { .. } => true,
+        _ => false,
+    }
 }
 
 /// Waits for the end of the process in a task of its own. Cancelling the first token ends it; the

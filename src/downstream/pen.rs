@@ -113,6 +113,17 @@ impl Pen {
         }
     }
 
+    /// Whether all that was written has been read; None where that cannot be seen.
+    pub(super) fn is_read(&self) -> Option<bool> {
+        #[cfg(target_os = "linux")]
+        {
+            let stdin = self.stdin.try_lock().ok()?;
+            rustix::io::ioctl_fionread(stdin.as_ref()?).ok().map(|unread| unread == 0)
+        }
+        #[cfg(not(target_os = "linux"))]
+        None
+    }
+
     /// A line is about to be written: from now on the server may see it.
     fn note_begin(&self, call: Option<i64>) {
         let mut sent = self.lock();

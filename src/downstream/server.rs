@@ -1,7 +1,7 @@
 //! One server as others see it: how it stands, its tools, its calls.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -51,6 +51,8 @@ pub struct Server {
     /// The tools as they are sent; locked while they are rendered and counted, so that they are
     /// once.
     shelf: tokio::sync::Mutex<Option<Arc<Shelf>>>,
+    /// Whether it did not list its tools in time when a search last asked.
+    pub(super) slow_to_list: AtomicBool,
 }
 
 /// How a server stands, for people and agents.
@@ -58,7 +60,7 @@ pub struct Server {
 pub enum Status {
     /// Not started yet, or ended; the next call starts it.
     NotStarted,
-    /// On its way up.
+    /// On its way up, or in the queue of those that are.
     Starting,
     /// Up, with these tools if they are not being listed right now.
     Ready(Option<Arc<Catalogue>>),
@@ -98,6 +100,7 @@ impl Server {
             made: Instant::now(),
             cache,
             shelf: tokio::sync::Mutex::default(),
+            slow_to_list: AtomicBool::new(false),
         }
     }
 
@@ -119,6 +122,7 @@ impl Server {
                 Status::Ready(connection.known_catalogue())
             }
             Phase::Starting(_) => Status::Starting,
+            Phase::Up(_) | Phase::Down if state.wanted.is_some() => Status::Starting,
             Phase::Up(_) | Phase::Down => match state.obstacle(self.now()) {
                 Some(Unavailable { cause, retry_after_ms, .. }) => {
                     Status::Failed { cause, retry_after_ms }
@@ -202,7 +206,7 @@ impl Server {
         Ok(self.shelve(self.catalogue(wait).await?).await)
     }
 
-    fn is_up(&self) -> bool {
+    pub(super) fn is_up(&self) -> bool {
         matches!(&self.lock().phase, Phase::Up(connection) if connection.is_alive())
     }
 
@@ -227,7 +231,7 @@ impl Server {
     }
 
     /// What was kept of the server, in this run or on disk.
-    async fn remembered(self: &Arc<Self>) -> Option<Arc<Shelf>> {
+    pub(super) async fn remembered(self: &Arc<Self>) -> Option<Arc<Shelf>> {
         let mut shelf = self.shelf.lock().await;
         if shelf.is_none() {
             let server = self.clone();
@@ -257,8 +261,9 @@ impl Server {
         let counts = |tool: &Tool| known.as_ref()?.counts_of(tool);
         let shelf = Shelf::new(self.name(), catalogue, self.cache.encoding(), counts);
         let same = before.is_some_and(|before| before.catalogue().is_same(shelf.catalogue()));
-        if !same || !self.cache.has(&self.spec) {
-            self.cache.store(&self.spec, &shelf);
+        let era = self.era();
+        if !same || !self.cache.has(&self.spec) || self.cache.era(&self.spec) != era {
+            self.cache.store(&self.spec, &shelf, era);
         }
         shelf
     }

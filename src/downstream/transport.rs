@@ -4,18 +4,20 @@ use std::{io, sync::Arc};
 
 use rmcp::{
     RoleClient,
-    model::{ClientRequest, JsonRpcMessage, RequestId},
+    model::{ClientRequest, ErrorData, JsonRpcMessage, RequestId},
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
+use serde_json::Value;
 use tokio::process::ChildStdout;
 
 use super::{
     lines::Lines,
+    negotiation::PROBE,
     pen::Pen,
     questions::{Heard, Questions, Room, Said, repeated},
     stderr::printable,
-    wire::{Answers, TOO_LONG, UNREADABLE, Wire},
+    wire::{Answers, TOO_LONG, UNREADABLE, Wire, request_id, same},
 };
 use crate::domain::{
     call::ServerName,
@@ -33,11 +35,27 @@ pub(super) struct Pipes {
     pen: Arc<Pen>,
     /// How the next result is handed up.
     answers: Answers,
-    /// The request that opens the session, while it waits for its answer. A server that was slow to
-    /// start still answers the question before it, which nobody waits for any more.
+    /// The request that opens the session, while it waits for its answer. A server that ignored the
+    /// question before it for long may still answer that one.
     opening: Option<RequestId>,
+    /// Where our own `server/discover` stands.
+    probe: Probe,
+    /// The next message to hand up, known before it was asked for.
+    early: Option<RxJsonRpcMessage<RoleClient>>,
     /// While there is no room for another question, the server is not read from.
     questions: Arc<Questions>,
+}
+
+/// What became of the `server/discover` that is sent before rmcp takes the pipes over.
+#[derive(Default)]
+enum Probe {
+    /// None was sent, or it waits for its answer, or its answer was used.
+    #[default]
+    Idle,
+    /// The answer, for rmcp when it asks the same.
+    Answered(Box<RxJsonRpcMessage<RoleClient>>),
+    /// It was ignored for too long.
+    GivenUp,
 }
 
 impl Pipes {
@@ -49,13 +67,43 @@ impl Pipes {
     ) -> Self {
         let lines = Lines::new(stdout, MAX_MESSAGE_BYTES);
         let (answers, questions) = (Answers::Raw, Questions::new());
-        Self { server, wire, lines, pen, answers, opening: None, questions }
+        let (opening, probe) = (None, Probe::default());
+        Self { server, wire, lines, pen, answers, opening, probe, early: None, questions }
+    }
+
+    pub(super) fn pen(&self) -> &Arc<Pen> {
+        &self.pen
+    }
+
+    /// Keeps what the server answered to `server/discover`, so that it is not asked twice.
+    pub(super) fn keep_discovered(&mut self, answer: RxJsonRpcMessage<RoleClient>) {
+        self.probe = Probe::Answered(Box::new(answer));
+    }
+
+    /// The answer to `server/discover` is waited for no longer.
+    pub(super) fn give_up_discover(&mut self) {
+        self.probe = Probe::GivenUp;
+    }
+
+    /// What was kept of the server's answer to `server/discover`, as the answer to this request.
+    fn discovered(&mut self, id: RequestId) -> Option<RxJsonRpcMessage<RoleClient>> {
+        let Probe::Answered(answer) = std::mem::take(&mut self.probe) else { return None };
+        match *answer {
+            JsonRpcMessage::Response(response) => {
+                Some(JsonRpcMessage::response(response.result, id))
+            }
+            JsonRpcMessage::Error(error) => Some(JsonRpcMessage::error(error.error, Some(id))),
+            _ => None,
+        }
     }
 
     fn message(&self, frame: Frame) -> Option<RxJsonRpcMessage<RoleClient>> {
         match frame {
             Frame::Line(line) => match serde_json::from_slice(&line) {
-                Ok(message) => self.wire.read(message, &self.answers),
+                Ok(message) => match self.refusal_of_opening(&message) {
+                    Some(refusal) => Some(refusal),
+                    None => self.wire.read(message, &self.answers),
+                },
                 Err(_) => {
                     self.noise(&line);
                     // Whatever else it is, it answers somebody who waits.
@@ -67,6 +115,18 @@ impl Pipes {
                 id.and_then(|id| self.wire.lose(TOO_LONG, &id))
             }
         }
+    }
+
+    /// A server that answers `server/discover` after all, when `initialize` was sent already, refuses
+    /// that or goes on without it.
+    fn refusal_of_opening(&self, message: &Value) -> Option<RxJsonRpcMessage<RoleClient>> {
+        let opening = self.opening.as_ref().filter(|_| matches!(self.probe, Probe::GivenUp))?;
+        let id = message.get("id").and_then(request_id)?;
+        let discovered = message.pointer("/result/supportedVersions").is_some();
+        (discovered && same(&PROBE, &id)).then(|| {
+            let error = ErrorData::invalid_request("it has answered server/discover", None);
+            JsonRpcMessage::error(error, Some(opening.clone()))
+        })
     }
 
     /// Whether it answers what was asked before the session was opened.
@@ -118,7 +178,12 @@ impl Transport<RoleClient> for Pipes {
         message: TxJsonRpcMessage<RoleClient>,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
         let pen = self.pen.clone();
+        let mut known = false;
         if let JsonRpcMessage::Request(request) = &message {
+            if matches!(request.request, ClientRequest::DiscoverRequest(_)) {
+                self.early = self.discovered(request.id.clone());
+                known = self.early.is_some();
+            }
             self.answers = Answers::to(&request.id, &request.request);
             if matches!(request.request, ClientRequest::InitializeRequest(_)) {
                 self.opening = Some(request.id.clone());
@@ -126,6 +191,9 @@ impl Transport<RoleClient> for Pipes {
         }
         let said = self.questions.said(&message);
         async move {
+            if known {
+                return Ok(());
+            }
             let _answering = match said {
                 Said::TooLate => return Ok(()),
                 Said::Answer(answering) => Some(answering),
@@ -136,6 +204,9 @@ impl Transport<RoleClient> for Pipes {
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
+        if let Some(early) = self.early.take() {
+            return Some(early);
+        }
         let pen = self.pen.clone();
         let mut noise = 0;
         loop {

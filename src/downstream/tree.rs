@@ -1,4 +1,5 @@
-//! The tree of processes below one process: found in `/proc`, killed to the last.
+//! The tree of processes below one process, found in `/proc`: how much it has worked, and how it is
+//! killed to the last.
 
 use std::{
     fs,
@@ -22,6 +23,8 @@ pub(super) struct Process {
     /// same.
     pub(super) start: u64,
     state: char,
+    /// Processor time in clock ticks, that of children it has waited for included.
+    ticks: u64,
 }
 
 impl Process {
@@ -34,6 +37,39 @@ impl Process {
     pub(super) fn is_stopped(self) -> bool {
         matches!(self.state, 'T' | 't')
     }
+}
+
+/// What a tree of processes has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Work {
+    /// Processor time in clock ticks.
+    pub(super) ticks: u64,
+    /// Bytes read and written, by files and streams of every kind.
+    pub(super) bytes: u64,
+    pub(super) processes: usize,
+}
+
+/// What the process `root` and everything below it in `table` have done. A process that may not be
+/// looked into counts without its bytes.
+pub(super) fn work(table: &[Process], root: Pid) -> Work {
+    let mut tree = vec![root];
+    tree.extend(below(table, root));
+    let mut work = Work { processes: tree.len(), ..Work::default() };
+    for process in table.iter().filter(|process| tree.contains(&process.pid)) {
+        work.ticks += process.ticks;
+        let io = fs::read_to_string(format!("/proc/{}/io", process.pid.as_raw_nonzero()));
+        work.bytes += bytes_in(&io.unwrap_or_default());
+    }
+    work
+}
+
+/// `rchar` and `wchar` of `/proc/PID/io`.
+fn bytes_in(io: &str) -> u64 {
+    let counts = io.lines().filter_map(|line| {
+        let count = line.strip_prefix("rchar: ").or_else(|| line.strip_prefix("wchar: "))?;
+        count.trim().parse::<u64>().ok()
+    });
+    counts.sum()
 }
 
 /// The direct children of `parent`.
@@ -143,30 +179,32 @@ pub(super) fn table() -> Vec<Process> {
 /// The process with this id.
 pub(super) fn process(pid: Pid) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    let (state, parent, start) = fields_of(&stat)?;
-    Some(Process { pid, parent, start, state })
+    let (state, parent, ticks, start) = fields_of(&stat)?;
+    Some(Process { pid, parent, start, state, ticks })
 }
 
-/// State, parent and start time in `/proc/PID/stat`: `pid (name) state ppid …`, where the name may
-/// hold anything and the start time is field 22.
-fn fields_of(stat: &str) -> Option<(char, i32, u64)> {
+/// State, parent, processor time and start time in `/proc/PID/stat`: `pid (name) state ppid …`, where
+/// the name may hold anything. Processor times are fields 14 to 17, the start time is field 22.
+fn fields_of(stat: &str) -> Option<(char, i32, u64, u64)> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace();
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
-    Some((state, parent, fields.nth(17)?.parse().ok()?))
+    let times = fields.by_ref().skip(9).take(4);
+    let ticks = times.map(|field| field.parse::<u64>().unwrap_or(0)).sum();
+    Some((state, parent, ticks, fields.nth(4)?.parse().ok()?))
 }
 
 #[cfg(test)]
 mod tests {
     use rustix::process::getpid;
 
-    use super::{fields_of, process};
+    use super::{bytes_in, fields_of, process};
 
     #[test]
     fn a_hostile_process_name_hides_nothing() {
-        let rest = "7 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 2 3";
-        assert_eq!(fields_of(&format!("12 (a) S 99 (b) S {rest}")), Some(('S', 7, 4711)));
+        let rest = "7 12 12 0 -1 4194560 1 0 0 0 10 20 30 40 20 0 1 0 4711 2 3";
+        assert_eq!(fields_of(&format!("12 (a) S 99 (b) S {rest}")), Some(('S', 7, 100, 4711)));
         assert_eq!(fields_of("12 (sh"), None);
         assert_eq!(fields_of("12 (sh) S 7"), None);
     }
@@ -175,5 +213,10 @@ mod tests {
     fn this_process_is_found_and_lives() {
         let this = process(getpid()).unwrap();
         assert!(!this.is_dead() && !this.is_stopped() && this.start > 0);
+    }
+
+    #[test]
+    fn bytes_of_all_streams_are_added_up() {
+        assert_eq!(bytes_in("rchar: 300\nwchar: 20\nsyscr: 9\nread_bytes: 4096\n"), 320);
     }
 }

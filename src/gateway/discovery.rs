@@ -1,9 +1,8 @@
 //! `list_servers` and `get_server_tools`: what the caller may use, and nothing else.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use serde_json::{Map, Value};
-use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -23,12 +22,6 @@ use crate::{
     },
     downstream::{Member, Status, blocking},
 };
-
-/// How long a search waits for servers that are not up.
-const SEARCH_TIME: Duration = Duration::from_secs(5);
-
-/// How many servers a search starts at a time.
-const SEARCH_STARTS: usize = 4;
 
 impl Snapshot {
     /// The servers that the caller may use; contacts none of them.
@@ -89,7 +82,7 @@ impl Snapshot {
         cancel: &CancellationToken,
     ) -> Result<Found, Refusal> {
         let (visit, member) = self.visit(caller, name)?;
-        let (server, wait) = (member.server(), member.spec().timeout);
+        let (server, wait) = (member.server(), self.listing_wait(member));
         let shelf = tokio::select! {
             shelf = server.shelf(wait, !self.one_call) => shelf.map_err(|cause| unavailable(server.name(), cause))?,
             () = cancel.cancelled() => return Err(Refusal::Cancelled),
@@ -99,47 +92,6 @@ impl Snapshot {
             _ => None,
         };
         Ok(Found { shelves: vec![(visit, shelf)], note, everywhere: false })
-    }
-
-    /// All servers that the caller may use: those whose tools are known answer at once, others are
-    /// started, a few at a time, as far as the time goes.
-    async fn search(&self, caller: &Caller, cancel: &CancellationToken) -> Result<Found, Refusal> {
-        let until = Instant::now() + SEARCH_TIME;
-        let permits = Arc::new(Semaphore::new(SEARCH_STARTS));
-        let mut asked: JoinSet<_> = JoinSet::new();
-        let mut visits = Vec::new();
-        for member in self.fleet.members() {
-            let Ok(visit) = self.settings.rules.visit(caller, member.name()) else { continue };
-            let index = visits.len();
-            visits.push(visit);
-            let (server, permits) = (member.server().clone(), permits.clone());
-            asked.spawn(async move {
-                let shelf = tokio::time::timeout_at(until, async {
-                    if let Some(shelf) = server.known_shelf().await {
-                        return Some(shelf);
-                    }
-                    let _permit = permits.acquire_owned().await;
-                    server.shelf(SEARCH_TIME, false).await.ok()
-                });
-                (index, shelf.await.ok().flatten())
-            });
-        }
-        let mut shelves: Vec<Option<Arc<Shelf>>> = vec![None; visits.len()];
-        while let Some(joined) = tokio::select! {
-            joined = asked.join_next() => joined,
-            () = cancel.cancelled() => return Err(Refusal::Cancelled),
-        } {
-            let Ok((index, shelf)) = joined else { continue };
-            if let Some(place) = shelves.get_mut(index) {
-                *place = shelf;
-            }
-        }
-        let missing = visits.iter().zip(&shelves).filter(|(_, shelf)| shelf.is_none());
-        let missing: Vec<&str> = missing.map(|(visit, _)| visit.server().as_str()).collect();
-        let note = (!missing.is_empty()).then(|| format!("not reached: {}", missing.join(", ")));
-        let found = visits.into_iter().zip(shelves);
-        let shelves = found.filter_map(|(visit, shelf)| Some((visit, shelf?))).collect();
-        Ok(Found { shelves, note, everywhere: true })
     }
 
     /// What is sent: the selected tools, as much of each as the budget takes.

@@ -8,7 +8,7 @@
 //!   [`settling`]: how holds end in the store. [`entry`]: what records say of a call. [`builtin`]: the server that is built in.
 //! - [`identify`]: who calls. [`seals`]: what is signed and digested with. [`delegating`]: credits and
 //!   rights for subagents.
-//! - [`discovery`]: `list_servers`, `get_server_tools`. [`context`]: what they cost each agent.
+//! - [`discovery`]: `list_servers`, `get_server_tools`; [`search`]: over all servers. [`context`]: what they cost each agent.
 //! - [`fields`]: arguments of the three tools, read strictly.
 //! - [`front`], [`stdio`]: MCP in and out. [`relay`]: what servers say in the middle of a call.
 //! - [`status`]: the debug tool.
@@ -29,6 +29,7 @@ mod request;
 mod resolve;
 mod root;
 mod seals;
+mod search;
 mod settling;
 mod snapshot;
 mod status;

@@ -25,7 +25,7 @@ use crate::{
         policy::{Denied, Permit, Visit},
         refusal::{Refusal, RpcError},
     },
-    downstream::{Client, Member, Outgoing, Server},
+    downstream::{Client, LONGEST_START, Member, Outgoing, Server},
 };
 
 /// A call as asked for, with `execute_tool` or by the tool's own name.
@@ -35,6 +35,8 @@ pub(super) struct Call {
     args: Map<String, Value>,
     timeout: Option<Duration>,
     begun: Instant,
+    /// Whether a start is waited for to its end. So it is by a command of the shell, which would end it.
+    patient: bool,
 }
 
 /// How long a call may still take.
@@ -43,6 +45,7 @@ pub(super) struct Patience {
     whole: Duration,
     /// Set by `timeout_ms`, which bounds the whole call, a start included.
     until: Option<Instant>,
+    patient: bool,
 }
 
 impl Snapshot {
@@ -66,7 +69,7 @@ impl Snapshot {
     ) -> Result<Answer, Refusal> {
         let shown = asked.shown();
         let Asked { arguments, meta, client, credential, .. } = asked;
-        let call = Call::parse(arguments)?;
+        let call = Call { patient: self.one_call, ..Call::parse(arguments)? };
         entry.asks(call.server.as_deref(), call.tool.as_str(), shown.agent_id.as_deref());
         let caller = self.identify(&shown, entry).await?;
         let sent = (&call.args, &meta, &client.answers, &client.state);
@@ -121,6 +124,7 @@ impl Snapshot {
             args: arguments,
             timeout: None,
             begun: Instant::now(),
+            patient: self.one_call,
         };
         let shown = Shown { credential, ..Shown::default() };
         let caller = self.identify(&shown, entry).await?;
@@ -159,7 +163,10 @@ impl Snapshot {
         let permit = self.authorize(visit, &tool, server, &patience, cancel).await?;
         entry.permits(&permit);
         self.usage.called(permit.caller().agent());
-        let catalogue = catalogue(server, patience.left(), cancel).await?;
+        let catalogue = catalogue(server, patience.for_start(), cancel).await?;
+        // A start that was waited for takes nothing from the time of the call.
+        let patience =
+            if call.patient { call.patience_from(Instant::now(), member) } else { patience };
         let checking = Checking { server, patience: &patience, cancel };
         let arguments = self.check(&permit, catalogue, call.args, &checking, entry).await?;
         self.affords(&permit)?;
@@ -200,7 +207,7 @@ impl Snapshot {
                 Err(refused(&what, denied))
             }
             Err(_) => {
-                let catalogue = catalogue(server, patience.left(), cancel).await?;
+                let catalogue = catalogue(server, patience.for_start(), cancel).await?;
                 Err(self.no_tool(&seen_by, tool, &catalogue))
             }
         }
@@ -242,6 +249,7 @@ impl Call {
             args: fields.object("args", "arguments")?,
             timeout: fields.positive("timeout_ms")?.map(Duration::from_millis),
             begun: Instant::now(),
+            patient: false,
         };
         fields.optional_name("agent_id")?;
         fields.unsupported("max_result_tokens")?;
@@ -251,10 +259,14 @@ impl Call {
 
     /// The caller may only shorten what the server is given.
     pub(super) fn patience(&self, member: &Member) -> Patience {
+        self.patience_from(self.begun, member)
+    }
+
+    fn patience_from(&self, begun: Instant, member: &Member) -> Patience {
         let server = member.spec().timeout;
         let shorter = self.timeout.filter(|asked| *asked < server);
-        let until = shorter.map(|asked| self.begun + asked);
-        Patience { whole: shorter.unwrap_or(server), until }
+        let until = shorter.map(|asked| begun + asked);
+        Patience { whole: shorter.unwrap_or(server), until, patient: self.patient }
     }
 }
 
@@ -262,6 +274,11 @@ impl Patience {
     /// The whole of it, in milliseconds.
     pub(super) fn whole_ms(&self) -> u64 {
         u64::try_from(self.whole.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long the server has to come up and list its tools.
+    pub(super) fn for_start(&self) -> Duration {
+        if self.patient { LONGEST_START + self.whole } else { self.left() }
     }
 
     pub(super) fn left(&self) -> Duration {

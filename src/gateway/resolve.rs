@@ -48,7 +48,7 @@ impl Snapshot {
             return Ok((visit, member, bare));
         }
         // Some servers repeat their own name in those of their tools.
-        let wait = call.patience(member).left();
+        let wait = call.patience(member).for_start();
         let catalogue = catalogue(member.server(), wait, cancel).await?;
         let tool = if self.sees(&visit, &catalogue, &call.tool) { call.tool.clone() } else { bare };
         Ok((visit, member, tool))

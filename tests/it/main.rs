@@ -82,8 +82,10 @@ mod secrets;
 mod secrets_compared;
 mod settings;
 mod settings_faults;
+mod settings_warnings;
 mod stamped_calls;
 mod stamps;
+mod starts;
 mod store;
 #[cfg(target_os = "linux")]
 mod store_divided;

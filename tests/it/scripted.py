@@ -18,6 +18,12 @@ import time
 options = argparse.ArgumentParser()
 options.add_argument("--tools", default='["echo"]', help="names or whole definitions, as JSON")
 options.add_argument("--era", default="both", choices=["both", "legacy", "modern"])
+options.add_argument("--era-file", help="read the era from this file at each start")
+options.add_argument("--strict", action="store_true", help="refuse `initialize` after `server/discover`")
+options.add_argument("--ignore-discover", action="store_true", help="answer nothing before `initialize`")
+options.add_argument("--discover-late", help="at the first start only, which makes this file, answer `server/discover` after 11 s")
+options.add_argument("--log", help="append the method of each request to this file")
+options.add_argument("--work", type=float, help="read nothing for that many seconds, but be busy")
 options.add_argument("--silent", action="store_true", help="never answer anything")
 options.add_argument("--silent-file", help="stay silent while this file exists")
 options.add_argument("--held-file", help="read nothing before this file has gone")
@@ -34,10 +40,13 @@ options.add_argument("--pages", type=int, default=1, help="spread the tools over
 options.add_argument("--stubborn", action="store_true", help="ignore end of input and SIGTERM")
 options.add_argument("--setsid", help="start a descendant behind setsid; write its pid here")
 options.add_argument("--no-list", action="store_true", help="have no tools/list at all")
+options.add_argument("--list-once", action="store_true", help="answer only the first tools/list")
 options.add_argument("--starts", help="append a line to this file at each start")
 options.add_argument("--drowsy", type=float, help="read nothing for that many seconds")
 options.add_argument("--calls", help="append the name of each tool that is called to this file")
 options = options.parse_args()
+if options.era_file:
+    options.era = open(options.era_file).read().strip()
 
 heard = []
 # What to do with the answers to questions of ours, by id.
@@ -312,8 +321,29 @@ ACTIONS = {
 }
 
 
+discovered = []
+listed = []
+
+
+def discover(message):
+    answer(message, {
+        "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {"listChanged": True}},
+        "ttlMs": 0, "cacheScope": "private",
+    })
+
+
 def handle(message):
     method = message.get("method")
+    if options.log and "id" in message:
+        with open(options.log, "a") as file:
+            file.write(f"{method}\n")
+    if options.ignore_discover and method != "initialize" and not initialized:
+        return
+    if method == "initialize" and options.discover_late and discovered:
+        return
+    if method == "initialize" and options.strict and discovered:
+        error = {"code": -32600, "message": "connection is serving the 2026-07-28 protocol"}
+        return send({"id": message["id"], "error": error})
     if method is None:
         waiting.pop(message["id"], lambda reply: None)(message)
     elif "id" not in message:
@@ -326,12 +356,16 @@ def handle(message):
         info = {"name": "scripted", "version": "1"}
         answer(message, {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info})
     elif method == "server/discover" and options.era != "legacy":
-        answer(message, {
-            "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {"listChanged": True}},
-            "ttlMs": 0, "cacheScope": "private",
-        })
+        discovered.append(message)
+        if options.discover_late and not os.path.exists(options.discover_late):
+            open(options.discover_late, "w").close()
+            later(11, lambda: discover(message))
+        else:
+            discover(message)
     elif method == "tools/list" and not options.no_list:
-        list_tools(message)
+        if not options.list_once or not listed:
+            list_tools(message)
+        listed.append(message)
     elif method == "tools/call":
         heard.append(message)
         name, args = message["params"]["name"], message["params"].get("arguments", {})
@@ -369,6 +403,10 @@ while options.held_file and os.path.exists(options.held_file):
     time.sleep(0.01)
 if options.drowsy:
     time.sleep(options.drowsy)
+busy_until = time.monotonic() + (options.work or 0)
+while time.monotonic() < busy_until:
+    sum(range(100_000))
+    time.sleep(0.02)
 for line in sys.stdin:
     silent = options.silent or (options.silent_file and os.path.exists(options.silent_file))
     if not silent:

@@ -17,7 +17,7 @@ use crate::domain::settings::AllowPrivate;
 
 /// What to say of an address that is refused.
 pub(super) const REFUSED: &str =
-    "its address is not public; if that is meant, set `allowPrivate` in its entry";
+    "its address is not public; if that is meant, add `\"allowPrivate\": true` to its entry";
 
 /// IPv4 networks that are not public (IANA special-purpose registry), and where Azure has the
 /// services of a machine's host.
@@ -73,18 +73,18 @@ impl Guard {
         }
     }
 
-    /// Refuses a URL whose host is an address that may not be reached; names are checked when they
-    /// are resolved.
+    /// Refuses a URL whose host is an address that may not be reached, or this machine by name; other
+    /// names are checked when they are resolved.
     pub(super) fn check(&self, url: &Url) -> Result<(), String> {
-        let address = match url.host() {
-            Some(Host::Ipv4(address)) => IpAddr::V4(address),
-            Some(Host::Ipv6(address)) => IpAddr::V6(address),
-            _ => return Ok(()),
+        let admitted = match url.host() {
+            Some(Host::Ipv4(address)) => self.admits(address.into()),
+            Some(Host::Ipv6(address)) => self.admits(address.into()),
+            Some(Host::Domain(name)) if is_this_machine(name) => {
+                self.admits(Ipv4Addr::LOCALHOST.into()) || self.admits(Ipv6Addr::LOCALHOST.into())
+            }
+            _ => true,
         };
-        match self.admits(address) {
-            true => Ok(()),
-            false => Err(REFUSED.into()),
-        }
+        if admitted { Ok(()) } else { Err(REFUSED.into()) }
     }
 
     async fn lookup(self, name: String) -> io::Result<Vec<SocketAddr>> {
@@ -106,6 +106,12 @@ impl Resolve for Guard {
             Ok::<Addrs, _>(Box::new(addresses.into_iter()))
         })
     }
+}
+
+/// The names that always mean this machine (RFC 6761).
+fn is_this_machine(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 fn is_public(address: IpAddr) -> bool {
@@ -155,12 +161,20 @@ mod tests {
             "http://168.63.129.16/metadata",
             "http://[::ffff:0:7f00:1]/",
             "http://[3fff::1]/",
+            "http://localhost:8080/mcp",
+            "http://LocalHost./",
+            "http://a.localhost/",
         ];
         for url in refused {
             assert!(!check(AllowPrivate::None, url), "{url}");
             assert!(check(AllowPrivate::All, url), "{url}");
         }
-        for url in ["http://1.1.1.1/", "http://[2606:4700::1111]/", "https://example.com/"] {
+        for url in [
+            "http://1.1.1.1/",
+            "http://[2606:4700::1111]/",
+            "https://example.com/",
+            "http://localhost.example.com/",
+        ] {
             assert!(check(AllowPrivate::None, url), "{url}");
         }
         let only = || AllowPrivate::Only(vec!["10.0.0.0/8".parse().unwrap()]);

@@ -1,0 +1,151 @@
+//! Whether a server that starts is still doing something: downloading, unpacking, compiling.
+//!
+//! On Linux that is seen from outside, as the processor time and the bytes of its processes. Elsewhere
+//! nothing is seen, and a start counts as busy all the time.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// How often a start is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Less than this in one [`LOOK`] is what a process does that only waits: timers, a heartbeat.
+#[cfg(target_os = "linux")]
+const LEAST_TICKS: u64 = 2;
+#[cfg(target_os = "linux")]
+const LEAST_BYTES: u64 = 1024;
+
+/// What is known of one start.
+#[derive(Debug)]
+pub(super) struct Activity {
+    processes: Arc<Processes>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The process at the head of the server's tree; None over HTTP.
+    root: Option<u32>,
+    /// When it did something last, as far as that was seen.
+    last: Instant,
+}
+
+/// The processes of the machine, as they were a moment ago: several starts look at one table.
+#[derive(Debug, Default)]
+pub(super) struct Processes {
+    #[cfg(target_os = "linux")]
+    table: Mutex<Option<(Instant, Arc<[super::tree::Process]>)>>,
+}
+
+impl Activity {
+    pub(super) fn new(processes: Arc<Processes>) -> Self {
+        Self { processes, state: Mutex::new(State { root: None, last: Instant::now() }) }
+    }
+
+    /// The server runs below this process from now on.
+    pub(super) fn runs_below(&self, root: Option<u32>) {
+        *self.lock() = State { root, last: Instant::now() };
+    }
+
+    /// For how long the server has done nothing.
+    pub(super) fn idle(&self) -> Duration {
+        self.lock().last.elapsed()
+    }
+
+    /// Looks at the server now and again, until it has done nothing for this long.
+    #[cfg(target_os = "linux")]
+    pub(super) async fn until_idle_for(self: &Arc<Self>, limit: Duration) {
+        let mut before = super::tree::Work::default();
+        while self.idle() < limit {
+            tokio::time::sleep(LOOK).await;
+            let Some(root) = self.root() else { continue };
+            let processes = self.processes.clone();
+            let now = super::blocking(move || super::tree::work(&processes.table(), root)).await;
+            if is_more(before, now) {
+                self.lock().last = Instant::now();
+            }
+            before = now;
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) async fn until_idle_for(self: &Arc<Self>, limit: Duration) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let mut state = self.lock();
+            match state.root {
+                Some(_) => state.last = Instant::now(),
+                None if state.last.elapsed() >= limit => return,
+                None => {}
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn root(&self) -> Option<rustix::process::Pid> {
+        self.lock().root.and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the second is so much more than the first that something was done. What a process has
+/// done is no longer counted once it has ended, so less is a change as well.
+#[cfg(target_os = "linux")]
+fn is_more(before: super::tree::Work, now: super::tree::Work) -> bool {
+    now.ticks.abs_diff(before.ticks) >= LEAST_TICKS
+        || now.bytes.abs_diff(before.bytes) >= LEAST_BYTES
+        || now.processes != before.processes
+}
+
+#[cfg(target_os = "linux")]
+impl Processes {
+    /// Blocks on `/proc`.
+    fn table(&self) -> Arc<[super::tree::Process]> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((read, table)) = &*table
+            && read.elapsed() < LOOK / 2
+        {
+            return table.clone();
+        }
+        let fresh: Arc<[_]> = super::tree::table().into();
+        *table = Some((Instant::now(), fresh.clone()));
+        fresh
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{process::Command, sync::Arc, time::Duration};
+
+    use tokio::time::timeout;
+
+    use super::{Activity, Processes};
+
+    async fn is_idle_within(script: &str, wait: Duration) -> Result<bool, std::io::Error> {
+        let mut child = Command::new("sh").args(["-c", script]).spawn()?;
+        let activity = Arc::new(Activity::new(Arc::<Processes>::default()));
+        activity.runs_below(Some(child.id()));
+        let idle = activity.until_idle_for(Duration::from_secs(3));
+        let idle = timeout(wait, idle).await.is_ok();
+        child.kill()?;
+        child.wait()?;
+        Ok(idle)
+    }
+
+    #[tokio::test]
+    async fn a_sleeping_start_is_idle_and_a_working_one_is_not() -> Result<(), std::io::Error> {
+        let (long, short) = (Duration::from_secs(30), Duration::from_secs(7));
+        assert!(is_idle_within("sleep 1000", long).await?);
+        let reads = "while :; do head -c 9000 /dev/zero >/dev/null; sleep 0.2; done";
+        assert!(!is_idle_within(reads, short).await?);
+        assert!(!is_idle_within("while :; do :; done", short).await?);
+        Ok(())
+    }
+}

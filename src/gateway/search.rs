@@ -1,0 +1,94 @@
+//! A search over all servers (`get_server_tools` with server `*`). Servers that are up, or whose tools
+//! are kept from earlier, answer at once, so one that hangs costs the others nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Snapshot, discovery::Found};
+use crate::{
+    domain::{call::Caller, policy::Visit, redact::Redactor, refusal::Refusal, shelf::Shelf},
+    downstream::{LONGEST_START, Member, NotYet},
+};
+
+/// How long a search waits for a server that is not up, counted from when its start was first asked
+/// for.
+const SEARCH_TIME: Duration = Duration::from_secs(5);
+
+/// At most this many servers are named in a note, and this many characters said of each.
+const MOST_NAMED: usize = 30;
+const LONGEST_REASON: usize = 160;
+
+impl Snapshot {
+    /// All servers that the caller may use, in the order of the settings. A command of the shell waits
+    /// until each is up or cannot be used.
+    pub(super) async fn search(
+        &self,
+        caller: &Caller,
+        cancel: &CancellationToken,
+    ) -> Result<Found, Refusal> {
+        let wait = (!self.one_call).then_some(SEARCH_TIME);
+        let mut asked: JoinSet<_> = JoinSet::new();
+        let mut found = Vec::new();
+        for member in self.fleet.members() {
+            let Ok(visit) = self.settings.rules.visit(caller, member.name()) else { continue };
+            let (index, server) = (found.len(), member.server().clone());
+            found.push((visit, Err(NotYet::Starting)));
+            asked.spawn(async move { (index, server.shelf_in_turn(wait).await) });
+        }
+        while let Some(joined) = tokio::select! {
+            joined = asked.join_next() => joined,
+            () = cancel.cancelled() => return Err(Refusal::Cancelled),
+        } {
+            let Ok((index, shelf)) = joined else { continue };
+            if let Some((_, place)) = found.get_mut(index) {
+                *place = shelf;
+            }
+        }
+        let note = note(&found, &self.settings.redactor);
+        let known = found.into_iter().filter_map(|(visit, shelf)| Some((visit, shelf.ok()?)));
+        Ok(Found { shelves: known.collect(), note, everywhere: true })
+    }
+
+    /// How long a server has to come up and list its tools. A command of the shell would end its start.
+    pub(super) fn listing_wait(&self, member: &Member) -> Duration {
+        let timeout = member.spec().timeout;
+        if self.one_call { LONGEST_START + timeout } else { timeout }
+    }
+}
+
+type Sought = (Visit, Result<Arc<Shelf>, NotYet>);
+
+/// Which servers are not in the answer, and why.
+fn note(found: &[Sought], redactor: &Redactor) -> Option<String> {
+    let missing = found.iter().filter_map(|(visit, shelf)| match shelf {
+        Ok(_) => None,
+        Err(why) => Some((visit.server().as_str(), why)),
+    });
+    let (mut starting, mut unavailable) = (Vec::new(), Vec::new());
+    for (server, why) in missing {
+        match why {
+            NotYet::Starting => starting.push(server.to_owned()),
+            NotYet::Unavailable(unavailable_because) => {
+                let reason = redactor.redact(&unavailable_because.cause);
+                let reason: String = reason.chars().take(LONGEST_REASON).collect();
+                unavailable.push(format!("{server} ({reason})"));
+            }
+        }
+    }
+    let parts = [("starting, ask again", starting), ("unavailable", unavailable)];
+    let parts = parts.into_iter().filter(|(_, servers)| !servers.is_empty());
+    let parts: Vec<String> =
+        parts.map(|(what, servers)| format!("{what}: {}", listed(servers))).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn listed(mut servers: Vec<String>) -> String {
+    let more = servers.len().saturating_sub(MOST_NAMED);
+    servers.truncate(MOST_NAMED);
+    if more > 0 {
+        servers.push(format!("{more} more"));
+    }
+    servers.join(", ")
+}
