@@ -87,19 +87,24 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     async fn create(&self, asked: &CreateArgs) -> anyhow::Result<Exit> {
+        if !asked.roles.is_empty() {
+            bail!(
+                "--role: roles are not enforced by this version, so the key could do all that its agents may; restrict those in .mcp-gateway-rules.json, and leave --role out"
+            );
+        }
         let now = now();
         let wanted = ApiKey {
             id: String::new(),
             name: asked.name.clone(),
             digest: [0; 32],
             agents: self.agents(&asked.agents)?,
-            roles: asked.roles.clone(),
+            roles: Vec::new(),
             created: now,
             expires: asked.expires,
             revoked: false,
         };
         let (key, secret) = self.add(wanted).await?;
-        self.warn(&key);
+        self.warn();
         if !self.output.json {
             let agents = listed(&key.agents);
             let ends = key
@@ -165,10 +170,7 @@ impl Desk<'_> {
     }
 
     /// What a new key does not do, though it may be expected.
-    fn warn(&self, key: &ApiKey) {
-        if !key.roles.is_empty() {
-            note("note: roles are kept with the key, and no rule of this version looks at them");
-        }
+    fn warn(&self) {
         match &self.settings.auth.mode {
             AuthMode::ApiKey(_) => {}
             other => note(&format!(
@@ -207,7 +209,7 @@ impl Desk<'_> {
                 plain(&key.roles.join(", ")),
                 created,
                 ends(key),
-                state(key, now).to_owned(),
+                state(key, now, from).to_owned(),
                 (*from).to_owned(),
             ]
         };
@@ -294,12 +296,8 @@ fn ends(key: &ApiKey) -> String {
     key.expires.map_or_else(|| "never".to_owned(), timestamp)
 }
 
-fn state(key: &ApiKey, now: i64) -> &'static str {
-    match key.usable(now) {
-        true => "usable",
-        false if key.revoked => "revoked",
-        false => "expired",
-    }
+fn state(key: &ApiKey, now: i64, from: &str) -> &'static str {
+    key.obstacle(now, from == SETTINGS).unwrap_or("usable")
 }
 
 /// All but the key, which nobody has.
@@ -311,7 +309,7 @@ fn json(key: &ApiKey, now: i64, from: &str) -> Value {
         "roles": key.roles,
         "created": (from == STORE).then(|| timestamp(key.created)),
         "expires": key.expires.map(timestamp),
-        "state": state(key, now),
+        "state": state(key, now, from),
         "from": from,
     })
 }

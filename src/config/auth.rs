@@ -47,6 +47,10 @@ const BELONGS: [(&str, &str); 7] = [
 
 const NOT_ENFORCED: &str = "which this version cannot enforce yet, and therefore it does not start; use `header`, `api-key` or `config`";
 
+/// Why `roles` of a key are refused: no policy looks at them, so that whoever holds the key could do
+/// more than they say.
+const ROLES: &str = "is not enforced by this version, so the key could do all that its agents may; restrict those in .mcp-gateway-rules.json, then remove `roles`";
+
 const REFUSED: [Refused; 2] = [("jwt", NOT_ENFORCED), ("oidc", NOT_ENFORCED)];
 
 /// What the file says, before the rules are known.
@@ -68,8 +72,9 @@ struct Written {
     whereabouts: String,
 }
 
-/// Reads `auth`. Identity that is asked for is enforced, or the gateway does not start.
-pub(super) fn load(at: &At<'_>, reader: &mut Reader<'_>) -> Loaded {
+/// Reads `auth`. Identity that is asked for is enforced, or the gateway does not start. With
+/// `policies` a fault keeps it from starting already.
+pub(super) fn load(at: &At<'_>, policies: bool, reader: &mut Reader<'_>) -> Loaded {
     let mut loaded = Loaded::default();
     let belonging = BELONGS.map(|(key, _)| key);
     let known: Vec<&'static str> = ["mode", "type"].into_iter().chain(belonging).collect();
@@ -92,7 +97,7 @@ pub(super) fn load(at: &At<'_>, reader: &mut Reader<'_>) -> Loaded {
         "api-key" => {
             loaded.mode = AuthMode::ApiKey(Vec::new());
             if let Some(at) = object.get("keys") {
-                loaded.keys = keys(&at, reader);
+                loaded.keys = keys(&at, policies, reader);
             }
         }
         _ => {}
@@ -189,10 +194,10 @@ fn root_keys(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<SecretString> {
     items.iter().filter_map(|at| secret(at, reader)).collect()
 }
 
-fn keys(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<Written> {
+fn keys(at: &At<'_>, policies: bool, reader: &mut Reader<'_>) -> Vec<Written> {
     let mut keys: Vec<Written> = Vec::new();
     for (index, at) in reader.list(at).unwrap_or_default().iter().enumerate() {
-        let Some(written) = key(at, index, reader) else { continue };
+        let Some(written) = key(at, index, policies, reader) else { continue };
         if let Some(first) = keys.iter().find(|first| first.key.id == written.key.id) {
             reader.fault(at, format!("has the `id` of `{}`", first.place));
         } else if let Some(first) = keys.iter().find(|w| w.key.is_of(&written.key.digest)) {
@@ -204,7 +209,7 @@ fn keys(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<Written> {
 }
 
 /// An entry; kept without its key.
-fn key(at: &At<'_>, index: usize, reader: &mut Reader<'_>) -> Option<Written> {
+fn key(at: &At<'_>, index: usize, policies: bool, reader: &mut Reader<'_>) -> Option<Written> {
     let known = ["key", "id", "name", "consumerId", "roles", "enabled", "agents", "expires"];
     let object = reader.object(at, &known, &[])?;
     let key = match object.even_null("key") {
@@ -217,7 +222,9 @@ fn key(at: &At<'_>, index: usize, reader: &mut Reader<'_>) -> Option<Written> {
     let mut text = |key: &str| object.get(key).and_then(|at| line(&at, reader));
     let (id, name, consumer) = (text("id"), text("name"), text("consumerId"));
     let agents = object.even_null("agents").map(|at| agents(&at, reader));
-    let roles = object.get("roles").map(|at| reader.texts(&at)).unwrap_or_default();
+    if let (Some(at), false) = (object.get("roles"), policies) {
+        reader.fault(&at, ROLES);
+    }
     // A switch that cannot be read is a fault, so what it would have said is no matter.
     let enabled = object.even_null("enabled").map(|at| reader.flag(&at));
     let expires = object.even_null("expires").and_then(|at| expires(&at, reader));
@@ -230,7 +237,7 @@ fn key(at: &At<'_>, index: usize, reader: &mut Reader<'_>) -> Option<Written> {
             id,
             digest: digest(&key?),
             agents: agents.unwrap_or_default(),
-            roles,
+            roles: Vec::new(),
             created: 0,
             expires,
             revoked: enabled == Some(Some(false)),

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The keys of a server entry.
-pub(super) const KNOWN: [&str; 17] = [
+pub(super) const KNOWN: [&str; 18] = [
     "command",
     "args",
     "env",
@@ -36,6 +36,7 @@ pub(super) const KNOWN: [&str; 17] = [
     "description",
     "timeout",
     "disabled",
+    "enabled",
     "init",
     "idle",
     "maxConcurrency",

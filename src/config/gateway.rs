@@ -41,11 +41,12 @@ const KNOWN: [&str; 16] = [
 ];
 
 /// Who writes these relies on them.
-const NOT_ENFORCED: &str =
-    "is not enforced by this version yet, so the gateway does not start; remove it";
+const NOT_ENFORCED: &str = "is not enforced by this version yet, so the gateway does not start; removing it removes the protection that it asks for";
+
+const POLICIES: &str = "is not enforced by this version yet, so the gateway does not start; removing it removes the protection that it asks for: write into .mcp-gateway-rules.json first what each agent may do";
 
 const REFUSED: [Refused; 5] = [
-    ("policies", NOT_ENFORCED),
+    ("policies", POLICIES),
     ("rateLimit", NOT_ENFORCED),
     ("tenants", NOT_ENFORCED),
     ("ipFilter", NOT_ENFORCED),
@@ -108,7 +109,9 @@ fn sections(top: &Object<'_>, loaded: &mut Loaded, reader: &mut Reader<'_>) {
         loaded.presented_as = server(&at, reader);
     }
     if let Some(at) = top.get("auth") {
-        loaded.auth = auth::load(&at, reader);
+        // Beside policies, which are refused themselves, one fault is enough.
+        let policies = top.get("policies").is_some_and(|at| !reader.asks_for_nothing(&at));
+        loaded.auth = auth::load(&at, policies, reader);
     }
     if let Some(at) = top.get("budget") {
         money::budget(&at, &mut loaded.budgeting, reader);
@@ -175,9 +178,8 @@ fn audit(at: &At<'_>, reader: &mut Reader<'_>) -> bool {
     ];
     let known = ["enabled", "hashChain", "storage", "arguments"];
     let Some(object) = reader.object_but(at, &known, &refused) else { return false };
-    for key in ["enabled", "hashChain"] {
-        always_on(&object, key, "every call is recorded, in a chain of hashes", reader);
-    }
+    always_on(&object, "enabled", "every call is recorded all the same", reader);
+    always_on(&object, "hashChain", "records are chained all the same", reader);
     if let Some(at) = object.get("storage") {
         reader.choice(&at, &[("sqlite", ())]);
     }
@@ -188,18 +190,19 @@ fn audit(at: &At<'_>, reader: &mut Reader<'_>) -> bool {
 fn metering(at: &At<'_>, reader: &mut Reader<'_>) {
     let known = ["enabled", "dimensions"];
     let Some(object) = reader.object(at, &known, &["flushIntervalMs"]) else { return };
-    always_on(&object, "enabled", "every call is metered", reader);
+    always_on(&object, "enabled", "every call is metered all the same", reader);
     let dimensions = object.get("dimensions").and_then(|at| reader.list(&at));
     for at in dimensions.unwrap_or_default() {
         reader.choice(&at, &["calls", "errors", "latency", "credits", "tokens"].map(|w| (w, ())));
     }
 }
 
+/// Warns of a switch that says `false` and switches nothing off.
 fn always_on(object: &Object<'_>, key: &str, why: &str, reader: &mut Reader<'_>) {
     if let Some(at) = object.get(key)
         && reader.flag(&at) == Some(false)
     {
-        reader.fault(&at, format!("cannot be false: {why}; leave it out"));
+        reader.warn(&at, &format!("has no effect: {why}"));
     }
 }
 

@@ -134,12 +134,29 @@ impl<'a> Reader<'a> {
         let object = self.any_object(at)?;
         for member in object.members {
             if let Some((_, why)) = refused.iter().find(|(key, _)| *key == member.key) {
-                self.key_fault(at, member, (*why).into());
+                if !self.asks_for_nothing(&at.member(member)) {
+                    self.key_fault(at, member, (*why).into());
+                }
             } else if !known.contains(&member.key.as_str()) {
                 self.key_fault(at, member, unknown(&member.key, known));
             }
         }
         Some(object)
+    }
+
+    /// Whether a value asks for nothing, so that it may stand under a key that is refused: empty,
+    /// `false`, or a block with `enabled: false`.
+    pub(super) fn asks_for_nothing(&mut self, at: &At<'_>) -> bool {
+        match &at.node.value {
+            Value::Null | Value::Flag(false) => true,
+            Value::Flag(true) | Value::Number(_) => false,
+            Value::Text(text) => text.is_empty(),
+            Value::List(items) => items.is_empty(),
+            Value::Object(members) => {
+                let object = Object { at: at.clone(), members };
+                object.get("enabled").and_then(|at| self.flag(&at)) == Some(false)
+            }
+        }
     }
 
     /// An object whose keys are names of the user's.

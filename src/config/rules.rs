@@ -6,7 +6,7 @@ use super::{
     Environment, document,
     entry::worth_hiding,
     fault::Faults,
-    reader::{At, Object, Reader},
+    reader::{At, LATER, Object, Reader, Refused},
 };
 use crate::domain::{
     budget::Limit,
@@ -17,6 +17,15 @@ use crate::domain::{
     rules::{AgentRules, Context, Entries, Precedence, Rules, ToolsKey},
     tokens::Encoding,
 };
+
+/// What this version cannot enforce of an agent's rules.
+const REFUSED: [Refused; 2] = [
+    (
+        "roles",
+        "is not supported by this version, so what its roles restrict would be open; write it into `allow` and `deny` of the agent, then remove `roles`",
+    ),
+    ("rate", LATER),
+];
 
 /// What the file says.
 pub(super) struct Loaded {
@@ -86,9 +95,7 @@ fn agents(at: &At<'_>, servers: &[&str], reader: &mut Reader<'_>, rules: &mut Ru
             );
         }
         let known = ["description", "allow", "deny", "may_act_as", "context", "budget"];
-        let Some(agent) = reader.object(&at, &known, &["roles", "rate"]) else {
-            continue;
-        };
+        let Some(agent) = reader.object_but(&at, &known, &REFUSED) else { continue };
         let side = |key, reader: &mut Reader<'_>| {
             agent.get(key).map(|at| entries(&at, servers, reader)).unwrap_or_default()
         };

@@ -15,7 +15,7 @@ use crate::domain::{
 };
 
 /// What entries of a list may say besides.
-const OF_A_LIST: [&str; 3] = ["id", "name", "enabled"];
+const OF_A_LIST: [&str; 2] = ["id", "name"];
 
 /// What the older systems say of a server, and this version cannot honour.
 const REFUSED: [Refused; 4] = [
@@ -67,8 +67,7 @@ fn list(at: &At<'_>, form: Form, others: &Loaded, reader: &mut Reader<'_>, loade
         let Some(name) = reader.text(&id) else { continue };
         check_name_is_free(&name, &at, others, loaded, reader);
         loaded.found(&name, &at, reader);
-        let enabled = object.get("enabled").and_then(|at| reader.flag(&at));
-        let off = is_disabled(&object, reader) || enabled == Some(false);
+        let off = is_disabled(&object, reader);
         loaded.add(&name, &object, off, Form { name_describes: true, ..form }, reader);
     }
 }

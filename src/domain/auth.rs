@@ -99,6 +99,17 @@ impl ApiKey {
         !self.revoked && self.expires.is_none_or(|expires| now < expires)
     }
 
+    /// Why it cannot be used at a moment, in one word; None if it can. A key that the settings hold
+    /// is not revoked but disabled.
+    pub fn obstacle(&self, now: i64, of_settings: bool) -> Option<&'static str> {
+        match self.usable(now) {
+            true => None,
+            false if self.revoked && of_settings => Some("disabled"),
+            false if self.revoked => Some("revoked"),
+            false => Some("expired"),
+        }
+    }
+
     /// Whether it may act as an agent.
     pub fn may_act_as(&self, agent: &AgentId) -> bool {
         self.agents.contains(agent)

@@ -137,17 +137,21 @@ impl Snapshot {
     async fn api_key(&self, keys: &[ApiKey], shown: &str) -> Result<Credential, Refusal> {
         let digest = auth::digest(shown);
         let of_settings = auth::find_key(keys, &digest).cloned();
+        let is_of_settings = of_settings.is_some();
         let found = match of_settings {
             Some(key) => Some(key),
             None => self.till.ledger.api_key(digest).await.map_err(unavailable)?,
         };
-        match found {
-            Some(key) if key.usable(now()) => Ok(Credential::ApiKey(key)),
-            Some(_) => {
-                Err(Refusal::unauthenticated("the API key was revoked, or its time is over"))
-            }
-            None => Err(Refusal::unauthenticated("the API key is not one of this gateway's")),
+        let Some(key) = found else {
+            return Err(Refusal::unauthenticated("the API key is not one of this gateway's"));
+        };
+        if let Some(state) = key.obstacle(now(), is_of_settings) {
+            return Err(Refusal::unauthenticated(format!("the API key is {state}")));
         }
+        if !key.roles.is_empty() {
+            return Err(Refusal::unauthenticated(ROLES));
+        }
+        Ok(Credential::ApiKey(key))
     }
 
     /// What the client's hook signed, which is good once.
@@ -199,6 +203,11 @@ impl Snapshot {
 }
 
 const MISSING: &str = "the call shows no credential; it is read from `token` in the request's `_meta`, or from TOLLGATE_TOKEN in the environment of the client's entry for this gateway";
+
+/// Keys of the store may have roles from a version that kept them. Their holders could do more than
+/// these say.
+const ROLES: &str =
+    "the API key has roles, which this version does not enforce; it takes a key without them";
 
 const REPLAYED: &str =
     "the signature on `agent_id` was used before; call again, and the client's hook signs anew";

@@ -155,7 +155,7 @@ fn keys_are_kept_by_their_digest() {
         "auth:
   mode: api-key
   keys:
-  - {{key: {KEY}, id: first, name: Laptop, agents: [clerk, boss], roles: [reader], expires: 2100-01-02}}
+  - {{key: {KEY}, id: first, name: Laptop, agents: [clerk, boss], expires: 2100-01-02}}
   - {{key: {KEY}-2, consumerId: boss, enabled: false, expires: '2100-01-02T04:05:06.5+01:00'}}
 "
     );
@@ -165,7 +165,7 @@ fn keys_are_kept_by_their_digest() {
         name: "Laptop".into(),
         digest: digest(KEY),
         agents: vec!["clerk".into(), "boss".into()],
-        roles: vec!["reader".into()],
+        roles: Vec::new(),
         created: 0,
         expires: Some(4_102_531_200_000),
         revoked: false,

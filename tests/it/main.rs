@@ -61,6 +61,7 @@ mod ledger_unavailable;
 #[cfg(target_os = "linux")]
 mod leftovers;
 mod meanwhile;
+mod migration;
 mod minify_model;
 mod policy;
 mod policy_model;
