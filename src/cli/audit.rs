@@ -16,6 +16,7 @@ use super::{
     usage::{millis, numbers, since},
 };
 use crate::{
+    config::Environment,
     domain::{
         pattern::Pattern,
         record::{Decision, Event},
@@ -97,7 +98,9 @@ pub(super) fn run(args: &SettingsArgs, asked: &AuditArgs, output: &Output) -> an
     match asked {
         AuditArgs::Log(asked) => log::run(args, asked, output),
         AuditArgs::Stats(asked) => stats(args, asked, output),
-        AuditArgs::Verify(VerifyArgs { file: Some(file) }) => verify::file(file, output),
+        AuditArgs::Verify(VerifyArgs { file: Some(file) }) => {
+            verify::file(&Environment::of_process().path(file), output)
+        }
         AuditArgs::Verify(VerifyArgs { file: None }) => verify::store(args, output),
     }
 }

@@ -172,7 +172,9 @@ impl Desk<'_> {
         let transfer = Transfer::Mint { account: account.clone(), amount: asked.credits };
         let draft = Draft { note: asked.note.clone(), ..Draft::default() };
         let done = self.transfer(transfer, draft).await?;
-        self.tell(done, |done| format!("{} credits given to {}", done.amount, self.name(&account)))
+        self.tell(done, |done| {
+            format!("{} given to {}", done.amount.in_words(), self.name(&account))
+        })
     }
 
     async fn refund(&self, asked: &RefundArgs) -> anyhow::Result<Exit> {
@@ -181,7 +183,7 @@ impl Desk<'_> {
         let draft = Draft { note: asked.note.clone(), ..found.draft };
         let done = self.transfer(transfer, draft).await?;
         self.tell(done, |done| {
-            format!("{} credits given back to {}", done.amount, self.name(&done.account))
+            format!("{} given back to {}", done.amount.in_words(), self.name(&done.account))
         })
     }
 

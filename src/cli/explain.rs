@@ -123,13 +123,12 @@ impl<'a> Explained<'a> {
         }
         let Identity { assurance, words } = &self.identity;
         lines.push(format!("  identity {assurance}: {words}"));
-        let unit = if price.cost == Credits::ONE { "credit" } else { "credits" };
         let place = match price.entry {
             Some(entry) => format!("tools.costs `{}`", entry.key()),
             None if self.built_in => "built in".to_owned(),
             None => "tools.defaultCost".to_owned(),
         };
-        lines.push(format!("  price    {} {unit} ({place})", price.cost));
+        lines.push(format!("  price    {} ({place})", price.cost.in_words()));
         let mut label = "paid by";
         for declared in &self.accounts {
             lines.push(format!("  {label:7}  {} ({})", declared.id, declared.terms));

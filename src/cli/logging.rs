@@ -14,10 +14,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt as _, reload};
 
 use super::output::colour;
-use crate::domain::{redact::Redactor, settings::Level};
+use crate::{
+    config::Environment,
+    domain::{redact::Redactor, settings::Level},
+};
 
 /// This many lines may wait to be written.
 const WAITING_LINES: usize = 1024;
@@ -25,31 +28,71 @@ const WAITING_LINES: usize = 1024;
 /// The secrets that the log masks. They only become more: a server of settings that are in force no
 /// longer may still tell of theirs.
 #[derive(Clone)]
-pub(super) struct Secrets(Arc<ArcSwap<Redactor>>);
+struct Secrets(Arc<ArcSwap<Redactor>>);
 
 impl Secrets {
     /// From here on these are masked as well.
-    pub(super) fn learn(&self, more: &Redactor) {
+    fn learn(&self, more: &Redactor) {
         self.0.rcu(|known| known.with(more));
     }
 }
 
+/// The log as it runs.
+#[derive(Clone)]
+pub(super) struct Log {
+    secrets: Secrets,
+    /// Puts another level in force; None where `RUST_LOG` decides.
+    set_level: Option<Arc<dyn Fn(Level) + Send + Sync>>,
+}
+
+impl Log {
+    /// From here on these are masked as well.
+    pub(super) fn learn(&self, more: &Redactor) {
+        self.secrets.learn(more);
+    }
+
+    /// From here on this is the level, unless `RUST_LOG` says another.
+    pub(super) fn set_level(&self, level: Level) {
+        if let Some(set) = &self.set_level {
+            set(level);
+        }
+    }
+}
+
 /// Starts the log: text, or a JSON object per line. `RUST_LOG` overrides the level.
-pub(super) fn start(level: Level, json: bool, redactor: Redactor) -> Secrets {
-    let secrets = Secrets(Arc::new(ArcSwap::from_pointee(redactor)));
-    // rmcp logs whole requests, arguments and tokens included; it stays silent unless asked.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("off,tollgate={}", level.as_str())));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+pub(super) fn start(level: Level, json: bool, redactor: &Redactor, env: &Environment) -> Log {
+    let secrets = Secrets(Arc::new(ArcSwap::from_pointee(redactor.clone())));
+    let asked = env.get("RUST_LOG").filter(|filter| !filter.trim().is_empty());
+    let asked = asked.map(EnvFilter::try_new).transpose();
+    let bad = asked.as_ref().err().map(ToString::to_string);
+    let asked = asked.unwrap_or_default();
+    let overridden = asked.is_some();
+    let (filter, handle) = reload::Layer::new(asked.unwrap_or_else(|| of_level(level)));
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(colour())
         .with_writer(Masked::new(secrets.clone()));
     // Fails only if a log was started before, which then goes on.
     let _ = match json {
-        true => tracing::subscriber::set_global_default(log.json().finish()),
-        false => tracing::subscriber::set_global_default(log.finish()),
+        true => tracing::subscriber::set_global_default(
+            tracing_subscriber::registry().with(filter).with(lines.json()),
+        ),
+        false => tracing::subscriber::set_global_default(
+            tracing_subscriber::registry().with(filter).with(lines),
+        ),
     };
-    secrets
+    if let Some(bad) = bad {
+        tracing::warn!("RUST_LOG has no effect, as it is not a filter: {bad}");
+    }
+    let set_level = move |level| {
+        // Fails only if the log is no more.
+        let _ = handle.reload(of_level(level));
+    };
+    Log { secrets, set_level: (!overridden).then(|| Arc::new(set_level) as _) }
+}
+
+/// rmcp logs whole requests, arguments and tokens included; it stays silent unless `RUST_LOG` asks.
+fn of_level(level: Level) -> EnvFilter {
+    EnvFilter::new(format!("off,tollgate={}", level.as_str()))
 }
 
 /// Hands lines to the writing thread, secrets masked.

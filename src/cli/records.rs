@@ -20,7 +20,7 @@ pub(super) fn ledger(settings: &Settings) -> anyhow::Result<Arc<dyn Ledger>> {
     let state = session::places(&Environment::of_process()).state;
     if store.backend == Backend::Memory {
         bail!(
-            "accounts and records are in the memory of each gateway (`budget.backend: memory`): there is nothing to see from another process"
+            "accounts and records are in the memory of each gateway (`budget.backend: memory`), where no command can see them; use `sqlite`, the default, or have a gateway copy its records into a file (GATEWAY_AUDIT_LOG)"
         );
     }
     if store.path.is_none() && state.is_none() {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::logging::Secrets;
+use super::logging::Log;
 use crate::{
     config::{Faults, Reload, Watch, following},
     domain::{
@@ -15,18 +15,19 @@ use crate::{
 };
 
 /// Puts every change of the settings files in force that is whole; does not end.
-pub(super) async fn follow(mut watch: Watch, gateway: Arc<Gateway>, secrets: Secrets) {
+pub(super) async fn follow(mut watch: Watch, gateway: Arc<Gateway>, log: Log) {
     loop {
         let in_use = gateway.current().settings().sources.clone();
         let Reload { files, at, outcome } = watch.next(&in_use).await;
         if let Ok(settings) = &outcome {
-            secrets.learn(&settings.redactor);
+            log.learn(&settings.redactor);
         }
         let before = gateway.current();
-        match outcome.and_then(|settings| following(before.settings(), settings)) {
+        match outcome.map(|settings| following(before.settings(), settings)) {
             Ok(settings) => {
                 let told = Told::of(&files, before.settings(), &settings);
                 let sources = settings.sources.clone();
+                let level = settings.log_level();
                 let prepared = match gateway.prepare(settings).await {
                     Ok(prepared) => prepared,
                     Err(undeclarable) => {
@@ -36,8 +37,12 @@ pub(super) async fn follow(mut watch: Watch, gateway: Arc<Gateway>, secrets: Sec
                 };
                 let Some(succession) = gateway.replace(prepared) else { continue };
                 gateway.readings().succeeded(&files, at, &sources);
+                log.set_level(level);
                 let line = told.line(&succession);
-                tracing::info!("{line}");
+                match told.warnings.is_empty() {
+                    true => tracing::info!("{line}"),
+                    false => tracing::warn!("{line}"),
+                }
                 let decision = Some(Decision::Allowed);
                 gateway
                     .record(Draft {
@@ -96,6 +101,7 @@ impl Told {
             ("budget", before.budgeting.terms() != after.budgeting.terms()),
             ("auth", !before.auth.mode.takes_the_same(&after.auth.mode)),
             ("routing", before.routing != after.routing),
+            ("logging", before.logging != after.logging),
         ];
         let changed = changed.into_iter().filter(|(_, changed)| *changed).map(|(what, _)| what);
         let known: Vec<&str> = before.warnings().collect();

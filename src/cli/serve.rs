@@ -15,10 +15,7 @@ use super::{
 };
 use crate::{
     config::{Environment, Options, Watch},
-    domain::{
-        ledger::Undeclarable,
-        settings::{Level, Settings},
-    },
+    domain::{ledger::Undeclarable, settings::Settings},
     gateway::{Gateway, Undeclared, serve_stdio},
     journal::mirror::Mirror,
 };
@@ -40,9 +37,7 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     let options = Options { act_as: serve.act_as.clone(), debug: serve.debug, ..args.options() };
     let watch = runtime.block_on(async { Watch::new(options.clone(), env.clone()) })?;
     let settings = session::load(&options, &env)?;
-    let logging = settings.logging;
-    let level = if settings.debug { Level::Debug } else { logging.level.unwrap_or(Level::Info) };
-    let secrets = logging::start(level, logging.json, settings.redactor.clone());
+    let log = logging::start(settings.log_level(), settings.logging.json, &settings.redactor, &env);
     introduce(&settings);
     let audit_log = settings.audit_log.clone();
     let gateway = runtime.block_on(async { session::gateway(settings, &env) });
@@ -68,7 +63,7 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
         let sweeping = gateway.clone();
         tokio::spawn(async move { sweeping.sweep().await });
         gateway.start_eager();
-        tokio::spawn(reload::follow(watch, gateway.clone(), secrets));
+        tokio::spawn(reload::follow(watch, gateway.clone(), log));
         let outcome = serve_stdio(gateway, shutdown).await;
         if let Some(mirror) = mirror {
             mirror.stop().await;

@@ -15,8 +15,9 @@ use crate::{
 
 /// Loads the settings for a command other than `serve`, and starts a quiet log.
 pub(super) fn settings(args: &SettingsArgs) -> anyhow::Result<Settings> {
-    let settings = load(&args.options(), &Environment::of_process())?;
-    logging::start(Level::Warn, settings.logging.json, settings.redactor.clone());
+    let env = Environment::of_process();
+    let settings = load(&args.options(), &env)?;
+    logging::start(Level::Warn, settings.logging.json, &settings.redactor, &env);
     Ok(settings)
 }
 
@@ -48,7 +49,7 @@ fn launcher(env: &Environment) -> Arc<Launcher> {
 pub(super) fn places(env: &Environment) -> Places {
     let home = env.get("HOME").map(PathBuf::from);
     let place = |variable: &str, below_home: &str| {
-        let base = env.get(variable).map(PathBuf::from);
+        let base = env.get(variable).map(|base| env.beneath_home(base));
         let base = base.or_else(|| Some(home.as_ref()?.join(below_home)))?;
         Some(base.join("tollgate"))
     };

@@ -96,10 +96,10 @@ fn budget(settings: &Settings) -> Option<String> {
     let budgeting = &settings.budgeting;
     let limit = match budgeting.limit {
         Some(Limit { credits, period: Some(period) }) => {
-            format!("{credits} credits every {}, {}", period.as_str(), budgeting.mode.as_str())
+            format!("{} every {}, {}", credits.in_words(), period.as_str(), budgeting.mode.as_str())
         }
         Some(Limit { credits, period: None }) => {
-            format!("{credits} credits, {}", budgeting.mode.as_str())
+            format!("{}, {}", credits.in_words(), budgeting.mode.as_str())
         }
         None => "no limit".to_owned(),
     };

@@ -76,9 +76,13 @@ struct Written {
 /// `policies` a fault keeps it from starting already.
 pub(super) fn load(at: &At<'_>, policies: bool, reader: &mut Reader<'_>) -> Loaded {
     let mut loaded = Loaded::default();
-    let belonging = BELONGS.map(|(key, _)| key);
-    let known: Vec<&'static str> = ["mode", "type"].into_iter().chain(belonging).collect();
-    let Some(object) = reader.object(at, &known, &[]) else { return loaded };
+    let (refused, enforced): (Vec<_>, Vec<_>) = BELONGS
+        .into_iter()
+        .partition(|(_, belongs)| REFUSED.iter().any(|(word, _)| word == belongs));
+    let keys_of = |pairs: Vec<(&'static str, _)>| pairs.into_iter().map(|(key, _)| key);
+    let known: Vec<&'static str> = ["mode", "type"].into_iter().chain(keys_of(enforced)).collect();
+    let quiet: Vec<&'static str> = keys_of(refused).collect();
+    let Some(object) = reader.object_with(at, &known, &quiet, &[]) else { return loaded };
     // What is said beside a mode that is none is told with that.
     let Some(mode) = mode(&object, reader) else { return loaded };
     refuse_of_others(&object, mode, reader);
@@ -210,8 +214,8 @@ fn keys(at: &At<'_>, policies: bool, reader: &mut Reader<'_>) -> Vec<Written> {
 
 /// An entry; kept without its key.
 fn key(at: &At<'_>, index: usize, policies: bool, reader: &mut Reader<'_>) -> Option<Written> {
-    let known = ["key", "id", "name", "consumerId", "roles", "enabled", "agents", "expires"];
-    let object = reader.object(at, &known, &[])?;
+    let known = ["key", "id", "name", "consumerId", "enabled", "agents", "expires"];
+    let object = reader.object_with(at, &known, &["roles"], &[])?;
     let key = match object.even_null("key") {
         Some(at) => secret_text(&at, reader),
         None => {

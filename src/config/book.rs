@@ -23,10 +23,12 @@ pub(super) fn book(gateway: Option<&Path>, rules: Option<&Path>, env: &Environme
         .map(|path| (SettingsFile::Gateway, path))
         .or_else(|| rules.map(|path| (SettingsFile::Rules, path)));
     let Some((file, path)) = deciding else { return MAIN.to_owned() };
-    let path = normal(&env.working_dir.join(path));
+    let path = normal(&env.path(path));
     let of_user = env.get("HOME").map(|home| Path::new(home).join(".config/tollgate"));
     match of_user {
-        Some(dir) if path == normal(&dir.join(file.name())) => MAIN.to_owned(),
+        Some(dir) if file.names().iter().any(|name| path == normal(&dir.join(name))) => {
+            MAIN.to_owned()
+        }
         _ => digest(&path),
     }
 }

@@ -1,12 +1,14 @@
-//! A settings file as a tree in which every value knows its place. JSON is read as the YAML that it
-//! is, which forgives a trailing comma and refuses a duplicate key.
+//! A settings file as a tree in which every value knows its place. A duplicate key is refused.
 
 use std::{fmt, fs, path::Path};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::fault::{Fault, Faults};
+use super::{
+    fault::{Fault, Faults},
+    jsonc,
+};
 
 /// Larger files are no settings.
 pub(super) const LARGEST_FILE: u64 = 16 * 1024 * 1024;
@@ -42,7 +44,11 @@ pub(super) struct Member {
 
 /// Reads a file; the fault of one that cannot be read or parsed goes to `faults`.
 pub(super) fn read(path: &Path, faults: &mut Faults) -> Option<Node> {
-    let outcome = text(path).and_then(|text| parse(&text));
+    let outcome = text(path).and_then(|text| match is_yaml(path) || !jsonc::is_json(&text) {
+        true => parse_yaml(&text),
+        false => jsonc::parse(&text)
+            .map_err(|(position, message)| (Some(position), unparsable(&message))),
+    });
     outcome
         .map_err(|(position, message)| {
             faults.push(Fault {
@@ -67,13 +73,23 @@ fn text(path: &Path) -> Result<String, Unreadable> {
     }
 }
 
-fn parse(text: &str) -> Result<Node, Unreadable> {
+/// By its name; what is not, is JSON if it begins like that.
+fn is_yaml(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| ["yaml", "yml"].contains(&extension))
+}
+
+fn unparsable(message: &str) -> String {
+    format!("cannot be parsed: {message}")
+}
+
+fn parse_yaml(text: &str) -> Result<Node, Unreadable> {
     // `off` and `n` are names like others, as in YAML 1.2.
     let options = serde_saphyr::options! { strict_booleans: true };
     let parsed = serde_saphyr::from_str_with_options::<Spanned<Value>>(text, options);
     parsed.map(Node::from).map_err(|error| {
         let position = error.location().map(|place| (place.line(), place.column()));
-        (position, format!("cannot be parsed: {}", plain(&error)))
+        (position, unparsable(&plain(&error)))
     })
 }
 

@@ -1,6 +1,11 @@
 //! An entry of a server, in whichever file it stands.
 
-use std::{collections::BTreeMap, net::IpAddr, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::Path,
+    time::Duration,
+};
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -15,6 +20,7 @@ use super::{
 use crate::{
     domain::{
         call::ServerName,
+        pattern::Pattern,
         settings::{
             AllowPrivate, Command, DEFAULT_TIMEOUT, Elicitation, Endpoint, Remote, ServerSpec,
             Start,
@@ -229,7 +235,9 @@ fn stdio(
     if program.as_deref() == Some("") {
         reader.fault(command, "must name a program");
     }
+    reader.for_shell = program.as_deref().is_some_and(is_shell);
     args.extend(object.get("args").map(|at| reader.texts(&at)).unwrap_or_default());
+    reader.for_shell = false;
     let own = object.get("env").map(|at| pairs(&at, reader, secrets, false)).unwrap_or_default();
     let inherit = object.get("inheritEnv").map(|at| inherited(&at, reader)).unwrap_or_default();
     let cwd = object.get("cwd").and_then(|at| reader.text(&at));
@@ -241,8 +249,8 @@ fn stdio(
     let mut variables: BTreeMap<String, String> = inherited
         .filter_map(|name| Some((name.to_owned(), env.variables.get(name)?.clone())))
         .collect();
-    let cwd = cwd.map(|cwd| env.working_dir.join(cwd));
-    let program = program?;
+    let cwd = cwd.map(|cwd| env.path(cwd));
+    let program = beneath_home(program?, env);
     let place = cwd.as_ref().unwrap_or(&env.working_dir).display().to_string();
     // Without what is inherited by default: the same server is started from many terminals.
     let passed_on = inherit.iter().filter_map(|name| env.variables.get(name));
@@ -265,15 +273,41 @@ fn timeout(at: &At<'_>, reader: &mut Reader<'_>) -> Option<Duration> {
     Some(timeout)
 }
 
-/// Names of variables that a child gets beside those that every one does.
-fn inherited(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<String> {
-    let mut names = Vec::new();
+/// Whether a program expands `$NAME` in its arguments.
+fn is_shell(program: &str) -> bool {
+    let name = Path::new(program).file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| ["sh", "bash", "dash", "zsh", "ksh", "fish"].contains(&name))
+}
+
+/// A program that is named by a path; one that is looked for in `PATH` stays as it is.
+fn beneath_home(program: String, env: &Environment) -> String {
+    match env.beneath_home(&program).into_os_string().into_string() {
+        Ok(path) => path,
+        Err(_) => program,
+    }
+}
+
+/// Names of variables that a child gets beside those that every one does. A pattern stands for those
+/// that are set, without the gateway's own.
+fn inherited(at: &At<'_>, reader: &mut Reader<'_>) -> BTreeSet<String> {
+    const OWN: [&str; 3] = ["TOLLGATE_", "GATEWAY_", "MCP_GATEWAY_"];
+    let mut names = BTreeSet::new();
     for item in reader.list(at).unwrap_or_default() {
-        match reader.text(&item) {
-            Some(name) if name == PRESENTED => {
-                reader.fault(&item, format!("names {NOT_PASSED_ON}"));
+        let Some(name) = reader.text(&item) else { continue };
+        if name == PRESENTED {
+            reader.fault(&item, format!("names {NOT_PASSED_ON}"));
+            continue;
+        }
+        match Pattern::parse(&name) {
+            Ok(pattern) if pattern.is_explicit() => {
+                names.insert(name);
             }
-            name => names.extend(name),
+            Ok(pattern) => {
+                let others = reader.env.variables.keys();
+                let others = others.filter(|name| !OWN.iter().any(|own| name.starts_with(own)));
+                names.extend(others.filter(|name| pattern.matches(name)).cloned());
+            }
+            Err(message) => reader.fault(&item, message),
         }
     }
     names

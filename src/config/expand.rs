@@ -45,6 +45,17 @@ pub(super) fn refers_to(text: &str, variable: &str) -> bool {
         .any(|rest| rest.starts_with(['}', ':']))
 }
 
+/// Whether a text has `$NAME`, which other systems expand and this one does not.
+pub(super) fn has_bare_reference(text: &str) -> bool {
+    let begins = |c: char| c.is_ascii_uppercase() || c == '_';
+    text.split('$').skip(1).any(|rest| {
+        let end = rest.find(|c: char| !begins(c) && !c.is_ascii_digit());
+        let (name, rest) = rest.split_at(end.unwrap_or(rest.len()));
+        let whole = !rest.starts_with(|c: char| c.is_ascii_lowercase());
+        whole && name.len() > 1 && name.starts_with(begins)
+    })
+}
+
 fn resolve(reference: &str, env: &Environment) -> Result<String, String> {
     if let Some(path) = reference.strip_prefix("file:") {
         return file(path, env);
@@ -76,7 +87,7 @@ fn resolve(reference: &str, env: &Environment) -> Result<String, String> {
 /// The text of a file, without its last line end.
 fn file(path: &str, env: &Environment) -> Result<String, String> {
     const LARGEST: u64 = 1024 * 1024;
-    let full = env.working_dir.join(path);
+    let full = env.path(path);
     let unreadable = |why: &str| format!("names the file `{path}`, which cannot be read: {why}");
     match full.metadata() {
         Ok(meta) if !meta.is_file() => return Err(unreadable("it is not a regular file")),
@@ -89,7 +100,7 @@ fn file(path: &str, env: &Environment) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Environment, expand};
+    use super::{Environment, expand, has_bare_reference};
 
     fn check(text: &str, expected: Result<&str, &str>) {
         let variables = [("A", "x"), ("EMPTY", ""), ("QUOTE", "\"}, evil: {")];
@@ -101,6 +112,17 @@ mod tests {
             (Ok(found), Ok(expected)) => assert_eq!(found.text, expected),
             (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
             (found, _) => panic!("{text}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn bare_references_are_told_from_other_dollars() {
+        for text in ["$HOME", "a/$API_KEY/b", "$A1", "${X}$PATH:", "$$HOME", "($_X)"] {
+            assert!(has_bare_reference(text), "{text}");
+        }
+        for text in ["", "$", "$5", "$1A", "US$", "$ref", "$Home", "$A", "${HOME}", "$(PWD)", "^x$"]
+        {
+            assert!(!has_bare_reference(text), "{text}");
         }
     }
 

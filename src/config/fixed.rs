@@ -1,50 +1,78 @@
 //! What stays as it was when the gateway was started.
 
-use super::{Fault, Faults};
-use crate::domain::settings::{Settings, SettingsFile};
+use secrecy::ExposeSecret;
 
-/// Settings read anew that may follow those in force. The accounts are those in use, even where
-/// rules have come that decide by their place whose they are: rules wait for no restart.
-///
-/// # Errors
-/// A fault for every key that changed and cannot, while the gateway runs.
-pub fn following(before: &Settings, mut after: Settings) -> Result<Settings, Faults> {
-    let (old, new) = (&before.budgeting, &after.budgeting);
-    let mut faults = Faults::default();
-    for (place, same) in [
-        ("server.name", before.presented_as.0 == after.presented_as.0),
-        ("server.version", before.presented_as.1 == after.presented_as.1),
-        ("logging.level", before.logging.level == after.logging.level),
-        ("logging.json", before.logging.json == after.logging.json),
-        ("budget.backend", old.store.backend == new.store.backend),
-        ("store.path", old.store.path == new.store.path),
-        ("store.durability", old.store.durability == new.store.durability),
-    ] {
-        if !same {
-            faults.push(fault(&after, place, "has changed, which takes a restart of the gateway"));
-        }
-    }
-    // Its limit is not one for the accounts in use, which others may share.
-    if old.book != new.book && before.sources.gateway.path != after.sources.gateway.path {
-        faults.push(fault(
-            &after,
-            "",
-            "brings accounts of its own, which takes a restart of the gateway",
-        ));
-    }
-    let decided = std::mem::replace(&mut after.budgeting.book, before.budgeting.book.clone());
-    if decided != after.budgeting.book {
-        after.budgeting.agents.get_or_insert(decided);
-    }
-    if faults.is_empty() { Ok(after) } else { Err(faults) }
+use crate::domain::{
+    auth::{AuthMode, Tokens},
+    settings::Settings,
+};
+
+/// Settings read anew, as they may follow those in force: what cannot change while the gateway runs
+/// stays as it was, and a warning names it.
+pub fn following(before: &Settings, mut after: Settings) -> Settings {
+    let mut waiting = Vec::new();
+    keep("server.name", &before.presented_as.0, &mut after.presented_as.0, &mut waiting);
+    keep("server.version", &before.presented_as.1, &mut after.presented_as.1, &mut waiting);
+    keep("logging.json", &before.logging.json, &mut after.logging.json, &mut waiting);
+    let (old, new) = (&before.budgeting.store, &mut after.budgeting.store);
+    keep("budget.backend", &old.backend, &mut new.backend, &mut waiting);
+    keep("store.path", &old.path, &mut new.path, &mut waiting);
+    keep("store.durability", &old.durability, &mut new.durability, &mut waiting);
+    keep_root_token(&before.auth.mode, &mut after.auth.mode, &mut waiting);
+    keep_accounts(before, &mut after, &mut waiting);
+    let file = after.sources.gateway.path.as_ref().map(|path| format!("{}: ", path.display()));
+    let file = file.unwrap_or_default();
+    after.sources.gateway.warnings.extend(waiting.into_iter().map(|what| {
+        format!("{file}{what}, which takes a restart of the gateway; what was in force goes on until then")
+    }));
+    after
 }
 
-fn fault(after: &Settings, place: &str, message: &str) -> Fault {
-    Fault {
-        about: Some(SettingsFile::Gateway),
-        file: after.sources.gateway.path.clone(),
-        position: None,
-        place: place.to_owned(),
-        message: message.to_owned(),
+/// Puts what was there before back in its place.
+fn keep<T: Clone + PartialEq>(place: &str, old: &T, new: &mut T, waiting: &mut Vec<String>) {
+    if old != new {
+        new.clone_from(old);
+        waiting.push(changed(place));
+    }
+}
+
+fn changed(place: &str) -> String {
+    format!("`{place}` has changed")
+}
+
+/// A root token is made, or taken over, at the start only.
+fn keep_root_token(before: &AuthMode, after: &mut AuthMode, waiting: &mut Vec<String>) {
+    let AuthMode::Header(after) = after else { return };
+    let none = Tokens::default();
+    let before = if let AuthMode::Header(before) = before { before } else { &none };
+    keep("auth.autoMintRoot", &before.auto_mint_root, &mut after.auto_mint_root, waiting);
+    let text =
+        |tokens: &Tokens| tokens.root_token.as_ref().map(|token| token.expose_secret().to_owned());
+    if text(before) != text(after) {
+        after.root_token.clone_from(&before.root_token);
+        waiting.push(changed("auth.rootToken"));
+    }
+}
+
+/// The accounts are those in use, even where rules have come that decide by their place whose they
+/// are: rules wait for no restart.
+fn keep_accounts(before: &Settings, after: &mut Settings, waiting: &mut Vec<String>) {
+    let same_rules = before.sources.rules.path == after.sources.rules.path;
+    let (old, new) = (&before.budgeting, &mut after.budgeting);
+    let decided = std::mem::replace(&mut new.book, old.book.clone());
+    if decided == new.book {
+        return;
+    }
+    // A gateway.yaml brings accounts of its own, and its limit is none for those in use, which others
+    // may share.
+    let brought = after.sources.gateway.path.is_some();
+    if brought {
+        new.limit = old.limit;
+        waiting.push("brings accounts of its own, and their `budget.limit`".to_owned());
+    }
+    if brought && same_rules {
+        new.agents.clone_from(&old.agents);
+    } else {
+        new.agents.get_or_insert(decided);
     }
 }

@@ -9,9 +9,9 @@ use super::{
     entry::{self, worth_hiding},
     fault::Faults,
     money,
-    reader::{At, LATER, Object, Reader, Refused},
+    reader::{At, Object, Reader, Refused},
     rules::context_of_all,
-    upstreams::{self, Destinations},
+    upstreams::{self, Destinations, Others},
 };
 use crate::domain::{
     budget::{Backend, Budgeting, Durability, StoreSettings},
@@ -69,12 +69,10 @@ pub(super) struct Loaded {
     pub(super) encoding: Option<Encoding>,
 }
 
-/// Reads the file. `others` are the servers of `.mcp.json`, and `complete` says whether those are
-/// all that it names.
+/// Reads the file.
 pub(super) fn load(
     file: Option<&Path>,
-    others: &entry::Loaded,
-    complete: bool,
+    others: Others<'_>,
     env: &Environment,
     faults: &mut Faults,
 ) -> Loaded {
@@ -88,13 +86,13 @@ pub(super) fn load(
         return loaded;
     }
     if let Some(top) = reader.object_but(&top, &KNOWN, &REFUSED) {
-        loaded.servers = upstreams::servers(&top, others, &mut reader);
-        let known = others.entries.keys().chain(loaded.servers.entries.keys());
+        loaded.servers = upstreams::servers(&top, others.servers, &mut reader);
+        let known = others.servers.entries.keys().chain(loaded.servers.entries.keys());
         let known: Vec<&str> = known.map(String::as_str).collect();
         if let Some(at) = top.get("tools") {
             loaded.budgeting.tariff = money::tariff(&at, &known, &mut reader);
         }
-        let destinations = Destinations { others, complete, own: &loaded.servers };
+        let destinations = Destinations { others, own: &loaded.servers };
         loaded.routing = destinations.routing(&top, &mut reader);
         sections(&top, &mut loaded, &mut reader);
     }
@@ -120,7 +118,7 @@ fn sections(top: &Object<'_>, loaded: &mut Loaded, reader: &mut Reader<'_>) {
         loaded.budgeting.mode = money::mode(&at, reader);
     }
     if let Some(at) = top.get("audit") {
-        loaded.budgeting.full_arguments = audit(&at, reader);
+        audit(&at, &mut loaded.budgeting, reader);
     }
     if let Some(at) = top.get("metering") {
         metering(&at, reader);
@@ -164,27 +162,23 @@ fn server(at: &At<'_>, reader: &mut Reader<'_>) -> (Option<String>, Option<Strin
     (named("name"), named("version"))
 }
 
-/// Whether records hold whole arguments.
-fn audit(at: &At<'_>, reader: &mut Reader<'_>) -> bool {
-    let refused = [
-        (
-            "path",
-            "is not where records are kept: `store.path` names the file of the store, and GATEWAY_AUDIT_LOG one for lines of JSON",
-        ),
-        ("dsn", LATER),
-        ("webhookUrl", LATER),
-        ("retentionDays", LATER),
-        ("export", LATER),
-    ];
-    let known = ["enabled", "hashChain", "storage", "arguments"];
-    let Some(object) = reader.object_but(at, &known, &refused) else { return false };
+/// Whether records hold whole arguments, and where they are kept: `path` is the SQLite file of
+/// records in the older system, and accounts lie in the same file here.
+fn audit(at: &At<'_>, budgeting: &mut Budgeting, reader: &mut Reader<'_>) {
+    let known = ["enabled", "hashChain", "storage", "arguments", "path"];
+    let later = ["dsn", "webhookUrl", "retentionDays", "export"];
+    let Some(object) = reader.object(at, &known, &later) else { return };
     always_on(&object, "enabled", "every call is recorded all the same", reader);
     always_on(&object, "hashChain", "records are chained all the same", reader);
     if let Some(at) = object.get("storage") {
         reader.choice(&at, &[("sqlite", ())]);
     }
     let full = object.get("arguments");
-    full.and_then(|at| reader.choice(&at, &[("digest", false), ("full", true)])).unwrap_or(false)
+    let full = full.and_then(|at| reader.choice(&at, &[("digest", false), ("full", true)]));
+    budgeting.full_arguments = full.unwrap_or(false);
+    if let Some(at) = object.get("path") {
+        store_path(&at, &mut budgeting.store, reader);
+    }
 }
 
 fn metering(at: &At<'_>, reader: &mut Reader<'_>) {
@@ -220,14 +214,28 @@ fn store(at: &At<'_>, settings: &mut StoreSettings, reader: &mut Reader<'_>) {
     let words = [("process", Durability::Process), ("power", Durability::Power)];
     let durability = object.get("durability").and_then(|at| reader.choice(&at, &words));
     settings.durability = durability.unwrap_or_default();
-    let Some(at) = object.get("path") else { return };
-    let Some(path) = reader.text(&at) else { return };
+    if let Some(at) = object.get("path") {
+        store_path(&at, settings, reader);
+    }
+}
+
+/// Where accounts and records are kept: `store.path`, or `audit.path` of the older system.
+fn store_path(at: &At<'_>, settings: &mut StoreSettings, reader: &mut Reader<'_>) {
+    let Some(path) = reader.text(at) else { return };
     if path.is_empty() {
-        reader.fault(&at, "must name a file");
+        reader.fault(at, "must name a file");
     }
     if settings.backend == Backend::Memory {
-        reader.warn(&at, "has no effect beside `budget.backend: memory`");
+        reader.warn(at, "has no effect beside `budget.backend: memory`");
     }
     // Beside the file that names it: the gateway is started from many directories.
-    settings.path = Some(reader.file.parent().unwrap_or(Path::new("")).join(path));
+    let dir = reader.file.parent().unwrap_or(Path::new(""));
+    let path = dir.join(reader.env.beneath_home(path));
+    if settings.path.as_ref().is_some_and(|other| *other != path) {
+        reader.fault(
+            at,
+            "is another file than `audit.path`, and both name the store of accounts and records; keep one of them",
+        );
+    }
+    settings.path = Some(path);
 }

@@ -12,7 +12,7 @@ enum Places {
     Named(&'static str, PathBuf),
     /// `--config-dir`.
     Dir(PathBuf),
-    /// These, in order.
+    /// These directories, in order.
     Search(Vec<PathBuf>),
 }
 
@@ -36,19 +36,24 @@ impl SettingsFile {
     fn places(self, options: &Options, env: &Environment) -> Places {
         let (flag, named) = self.flag(options);
         if let Some(path) = named {
-            return Places::Named(flag, env.working_dir.join(path));
+            return Places::Named(flag, env.path(path));
         }
         if let Some(dir) = &options.config_dir {
-            return Places::Dir(env.working_dir.join(dir));
+            return Places::Dir(env.path(dir));
         }
         for &variable in self.variables() {
             if let Some(path) = env.get(variable) {
-                return Places::Named(variable, env.working_dir.join(path));
+                return Places::Named(variable, env.path(path));
             }
         }
         let home = env.get("HOME").map(|home| Path::new(home).join(".config/tollgate"));
         let dirs = [env.working_dir.clone(), env.working_dir.join("config")];
-        Places::Search(dirs.into_iter().chain(home).map(|dir| dir.join(self.name())).collect())
+        Places::Search(dirs.into_iter().chain(home).collect())
+    }
+
+    /// Every path in a directory at which it would be read.
+    fn within(self, dir: &Path) -> impl Iterator<Item = PathBuf> {
+        self.names().iter().map(|name| dir.join(name))
     }
 }
 
@@ -62,19 +67,43 @@ pub(super) fn locate(
     match file.places(options, env) {
         Places::Named(by, path) => existing(by, path, faults),
         Places::Dir(dir) => in_config_dir(file, &dir, env, faults),
-        Places::Search(paths) => {
-            let first = paths.into_iter().find(|path| is_there(path));
-            first.and_then(|path| readable(path, faults))
-        }
+        Places::Search(dirs) => dirs.iter().find_map(|dir| match only(file, dir, faults) {
+            Ok(found) => found.map(|path| readable(path, faults)),
+            Err(Several) => Some(None),
+        })?,
     }
+}
+
+/// Whether a flag or a variable says where the file is.
+pub(super) fn is_named(file: SettingsFile, options: &Options, env: &Environment) -> bool {
+    !matches!(file.places(options, env), Places::Search(_))
+}
+
+/// Several files of one kind lie in one directory.
+struct Several;
+
+/// The file of a directory, if it has one. Which of several is meant nobody can tell: what is passed
+/// over may be what restricts.
+fn only(file: SettingsFile, dir: &Path, faults: &mut Faults) -> Result<Option<PathBuf>, Several> {
+    let mut found: Vec<PathBuf> = file.within(dir).filter(|path| is_there(path)).collect();
+    if found.len() < 2 {
+        return Ok(found.pop());
+    }
+    let names = found.iter().filter_map(|path| path.file_name()?.to_str());
+    let names = names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
+    faults.general(format!(
+        "{} has {names}, of which one is read; keep one of them, or name it with --config",
+        dir.display()
+    ));
+    Err(Several)
 }
 
 /// Every path at which the file would be read, in order.
 pub(super) fn candidates(file: SettingsFile, options: &Options, env: &Environment) -> Vec<PathBuf> {
     match file.places(options, env) {
         Places::Named(_, path) => vec![path],
-        Places::Dir(dir) => vec![dir.join(file.name())],
-        Places::Search(paths) => paths,
+        Places::Dir(dir) => file.within(&dir).collect(),
+        Places::Search(dirs) => dirs.iter().flat_map(|dir| file.within(dir)).collect(),
     }
 }
 
@@ -107,13 +136,14 @@ fn in_config_dir(
     env: &Environment,
     faults: &mut Faults,
 ) -> Option<PathBuf> {
-    let path = dir.join(file.name());
     // Said once, for the first file that is looked for.
     if !dir.is_dir() && file == SettingsFile::McpConfig {
         faults.general(format!("--config-dir: {} is not a directory", dir.display()));
     }
-    if is_there(&path) {
-        return readable(path, faults);
+    match only(file, dir, faults) {
+        Ok(Some(path)) => return readable(path, faults),
+        Ok(None) => {}
+        Err(Several) => return None,
     }
     // Passing over a file that was named would leave its rules out of force.
     if let Some(variable) = file.variables().iter().find(|variable| env.get(variable).is_some()) {

@@ -1,7 +1,7 @@
 //! Floor 3: settings as written, then as checked.
 //!
 //! - [`locate`]: which files.
-//! - [`document`]: a file as a tree in which every value knows its place.
+//! - [`document`]: a file as a tree in which every value knows its place. [`jsonc`]: JSON files.
 //! - [`reader`], [`expand`]: values taken out of the tree; every fault is kept, none ends the check.
 //! - [`servers`]: `.mcp.json`. [`rules`]: `.mcp-gateway-rules.json`. [`gateway`]: `gateway.yaml`,
 //!   with [`auth`], [`money`] and [`upstreams`].
@@ -19,6 +19,7 @@ mod expand;
 mod fault;
 mod fixed;
 mod gateway;
+mod jsonc;
 mod locate;
 mod money;
 mod reader;
@@ -28,11 +29,17 @@ mod trail;
 mod upstreams;
 mod watch;
 
-use std::{collections::HashMap, path::PathBuf, time::SystemTime};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 pub use fault::{Fault, Faults};
 pub use fixed::following;
 pub use watch::{Reload, Watch};
+
+use upstreams::Others;
 
 use crate::domain::{
     budget::Budgeting,
@@ -87,6 +94,22 @@ impl Environment {
     /// A variable; unset and empty are the same.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// A path as people write it: `~` is their home, and a relative path starts at the working
+    /// directory.
+    pub fn path(&self, written: impl AsRef<Path>) -> PathBuf {
+        self.working_dir.join(self.beneath_home(written))
+    }
+
+    /// A path in which `~` at the beginning is the user's home, if that is known.
+    pub fn beneath_home(&self, written: impl AsRef<Path>) -> PathBuf {
+        let written = written.as_ref();
+        match (written.strip_prefix("~"), self.get("HOME")) {
+            (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => PathBuf::from(home),
+            (Ok(rest), Some(home)) => Path::new(home).join(rest),
+            _ => written.to_owned(),
+        }
     }
 
     /// Whether a variable says yes: `true`, `1` or `yes`, in any case.
@@ -144,7 +167,13 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
 
     let mut found = Faults::default();
     let file = locate::locate(SettingsFile::Gateway, options, env, &mut found);
-    let mut gateway = gateway::load(file.as_deref(), &servers, complete, env, &mut found);
+    let others = Others {
+        servers: &servers,
+        complete,
+        stray: locate::is_named(SettingsFile::Gateway, options, env)
+            && !locate::is_named(SettingsFile::McpConfig, options, env),
+    };
+    let mut gateway = gateway::load(file.as_deref(), others, env, &mut found);
     let mut of_gateway = found;
 
     let mut found = Faults::default();
@@ -207,7 +236,7 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
         routing: gateway.routing,
         presented_as: gateway.presented_as,
         logging: gateway.logging,
-        audit_log: env.get("GATEWAY_AUDIT_LOG").map(|path| env.working_dir.join(path)),
+        audit_log: env.get("GATEWAY_AUDIT_LOG").map(|path| env.path(path)),
         debug: options.debug || env.says_yes("GATEWAY_DEBUG"),
         redactor,
     })
@@ -240,8 +269,9 @@ impl rules::Loaded {
             let comparable = of_all.period.is_none() || of_all.period == own.period;
             if comparable && own.credits > of_all.credits {
                 self.warnings.push(format!(
-                    "agent `{agent}` has a limit of {} credits, which is never reached: all agents together have {}",
-                    own.credits, of_all.credits
+                    "agent `{agent}` has a limit of {}, which is never reached: all agents together have {}",
+                    own.credits.in_words(),
+                    of_all.credits
                 ));
             }
         }

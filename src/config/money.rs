@@ -12,6 +12,9 @@ use crate::domain::{
     price::{PriceEntry, Tariff},
 };
 
+/// What a store in memory is not good for.
+const FORGETS: &str = "is `memory`: accounts and records end with each gateway, and `usage`, `budget show`, `audit log` and other commands cannot see them; they need `sqlite`, the default";
+
 /// `budget`.
 pub(super) fn budget(at: &At<'_>, budgeting: &mut Budgeting, reader: &mut Reader<'_>) {
     let known = ["backend", "limit", "failMode", "period", "chargeOn"];
@@ -21,6 +24,9 @@ pub(super) fn budget(at: &At<'_>, budgeting: &mut Budgeting, reader: &mut Reader
     if let Some(at) = object.get("backend") {
         let backend = reader.choice_but(&at, &backends, &[("redis", why), ("postgres", why)]);
         budgeting.store.backend = backend.unwrap_or_default();
+        if budgeting.store.backend == Backend::Memory {
+            reader.warn(&at, FORGETS);
+        }
     }
     if let Some(at) = object.get("failMode") {
         let why = "which needs a store that several nodes share, and this version has none; use `closed`, or leave it out";

@@ -7,7 +7,7 @@ use super::{
     Environment,
     auth::{NOT_PASSED_ON, PRESENTED},
     document::{Member, Node, Value},
-    expand::{Expanded, expand, refers_to},
+    expand::{Expanded, expand, has_bare_reference, refers_to},
     fault::{Fault, Faults},
 };
 use crate::domain::{credits::Credits, near::near};
@@ -28,6 +28,8 @@ pub(super) struct Reader<'a> {
     pub(super) secrets: Vec<String>,
     /// Whether what is read goes to a server, which must not get what is the gateway's own.
     pub(super) for_server: bool,
+    /// Whether what is read goes to a shell, which expands `$NAME` itself.
+    pub(super) for_shell: bool,
 }
 
 /// A node and the way to it, such as `agents.backend.allow`.
@@ -79,7 +81,15 @@ impl<'d> Object<'d> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(file: PathBuf, env: &'a Environment, faults: &'a mut Faults) -> Self {
-        Self { file, env, faults, warnings: Vec::new(), secrets: Vec::new(), for_server: false }
+        Self {
+            file,
+            env,
+            faults,
+            warnings: Vec::new(),
+            secrets: Vec::new(),
+            for_server: false,
+            for_shell: false,
+        }
     }
 
     pub(super) fn fault(&mut self, at: &At<'_>, message: impl Into<String>) {
@@ -131,13 +141,24 @@ impl<'a> Reader<'a> {
         known: &[&'static str],
         refused: &[Refused],
     ) -> Option<Object<'d>> {
+        self.object_with(at, known, &[], refused)
+    }
+
+    /// The same, where some keys are understood, but never suggested.
+    pub(super) fn object_with<'d>(
+        &mut self,
+        at: &At<'d>,
+        known: &[&'static str],
+        quiet: &[&'static str],
+        refused: &[Refused],
+    ) -> Option<Object<'d>> {
         let object = self.any_object(at)?;
         for member in object.members {
             if let Some((_, why)) = refused.iter().find(|(key, _)| *key == member.key) {
                 if !self.asks_for_nothing(&at.member(member)) {
                     self.key_fault(at, member, (*why).into());
                 }
-            } else if !known.contains(&member.key.as_str()) {
+            } else if !known.iter().chain(quiet).any(|key| *key == member.key) {
                 self.key_fault(at, member, unknown(&member.key, known));
             }
         }
@@ -297,6 +318,10 @@ impl<'a> Reader<'a> {
         if self.for_server && refers_to(text, PRESENTED) {
             self.fault(at, format!("refers to {NOT_PASSED_ON}"));
             return None;
+        }
+        // Without the name: it may be part of a secret.
+        if has_bare_reference(text) && !self.for_shell {
+            self.warn(at, "has a `$NAME`, which stays text: only `${NAME}` is expanded");
         }
         match expand(text, self.env) {
             Ok(expanded) => {

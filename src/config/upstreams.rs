@@ -88,12 +88,19 @@ fn check_name_is_free(
     }
 }
 
-/// Where calls go that name no server.
-pub(super) struct Destinations<'a> {
-    /// The servers of `.mcp.json`.
-    pub(super) others: &'a Loaded,
+/// The servers of `.mcp.json`.
+#[derive(Clone, Copy)]
+pub(super) struct Others<'a> {
+    pub(super) servers: &'a Loaded,
     /// Whether these are all that the file has; not if it could not be read.
     pub(super) complete: bool,
+    /// Whether the file merely lies where it is looked for, while `gateway.yaml` was named.
+    pub(super) stray: bool,
+}
+
+/// Where calls go that name no server.
+pub(super) struct Destinations<'a> {
+    pub(super) others: Others<'a>,
     /// The servers of this file.
     pub(super) own: &'a Loaded,
 }
@@ -131,8 +138,8 @@ impl Destinations<'_> {
     /// A server that is configured.
     fn server(&self, at: &At<'_>, reader: &mut Reader<'_>) -> Option<ServerName> {
         let name = reader.text(at)?;
-        let entries = || self.others.entries.keys().chain(self.own.entries.keys());
-        if self.complete && !entries().any(|known| *known == name) {
+        let entries = || self.others.servers.entries.keys().chain(self.own.entries.keys());
+        if self.others.complete && !entries().any(|known| *known == name) {
             let near = near(&name, entries().map(String::as_str));
             let meant = near.first().map(|near| format!("; did you mean `{near}`?"));
             reader.fault(
@@ -144,16 +151,18 @@ impl Destinations<'_> {
             );
             return None;
         }
-        if self.others.disabled.contains(&name) || self.own.disabled.contains(&name) {
+        if self.others.servers.disabled.contains(&name) || self.own.disabled.contains(&name) {
             reader.warn(at, &format!("names server `{name}`, which is switched off"));
         }
         Some(ServerName::from(name.as_str()))
     }
 
-    /// The only server there is, if this file names it.
+    /// The only server there is, if this file names it. Whoever named this file did not mean another
+    /// that happens to lie in the working directory.
     fn only_one(&self) -> Option<ServerName> {
+        let alone = self.others.stray || self.others.servers.specs.is_empty();
         match self.own.specs.as_slice() {
-            [only] if self.others.specs.is_empty() => Some(only.name.clone()),
+            [only] if alone => Some(only.name.clone()),
             _ => None,
         }
     }

@@ -337,23 +337,32 @@ impl Content {
     }
 }
 
+/// After a SIGHUP was answered, those that follow within this time are answered as one.
+const HANGUP_REST: Duration = Duration::from_secs(1);
+
 /// SIGHUP, where there is such a signal.
 struct Hangup {
     #[cfg(unix)]
     signal: tokio::signal::unix::Signal,
+    /// The end of the rest after the last one.
+    #[cfg(unix)]
+    rested: Instant,
 }
 
 #[cfg(unix)]
 impl Hangup {
     fn new() -> io::Result<Self> {
         let kind = tokio::signal::unix::SignalKind::hangup();
-        Ok(Self { signal: tokio::signal::unix::signal(kind)? })
+        Ok(Self { signal: tokio::signal::unix::signal(kind)?, rested: Instant::now() })
     }
 
+    /// Waits for one; loses none if it is dropped.
     async fn recv(&mut self) {
+        sleep_until(self.rested).await;
         if self.signal.recv().await.is_none() {
             std::future::pending().await
         }
+        self.rested = Instant::now() + HANGUP_REST;
     }
 }
 

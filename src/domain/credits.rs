@@ -41,6 +41,16 @@ impl Credits {
         Self(u64::try_from(balance).unwrap_or(0).min(Self::MAX.0))
     }
 
+    /// The amount in words: `1 credit`, `5 credits`.
+    pub fn in_words(self) -> String {
+        in_words(self.0)
+    }
+
+    /// What is left of it, in words: `1 is left`, `5 are left`.
+    pub fn left(self) -> String {
+        format!("{self} {} left", if self == Self::ONE { "is" } else { "are" })
+    }
+
     /// The sum; None above [`Credits::MAX`].
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).and_then(Self::new)
@@ -55,6 +65,11 @@ impl Credits {
     pub fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
+}
+
+/// A number of credits in words: `1 credit`, `5 credits`.
+pub fn in_words(amount: u64) -> String {
+    format!("{amount} {}", if amount == 1 { "credit" } else { "credits" })
 }
 
 impl fmt::Display for Credits {
@@ -89,5 +104,15 @@ mod tests {
         assert_eq!(Credits::MAX.to_string(), "9007199254740991");
         assert!(serde_json::from_str::<Credits>("9007199254740992").is_err());
         assert_eq!(Credits::of_balance(-3), Credits::ZERO);
+    }
+
+    #[test]
+    fn one_credit_is_told_as_one() {
+        let [none, one, five] = [0, 1, 5].map(|amount| Credits::new(amount).unwrap());
+        assert_eq!(
+            [none, one, five].map(Credits::in_words),
+            ["0 credits", "1 credit", "5 credits"]
+        );
+        assert_eq!([none, one, five].map(Credits::left), ["0 are left", "1 is left", "5 are left"]);
     }
 }

@@ -289,8 +289,11 @@ impl Refusal {
 /// What a refusal by budget says to whoever reads it.
 fn exhausted(shortage: &Shortage, tool: &ToolName) -> String {
     let Shortage { account, remaining, cost, resets_at } = shortage;
-    let words =
-        format!("`{tool}` costs {cost} credits, and {remaining} are left in account `{account}`");
+    let words = format!(
+        "`{tool}` costs {}, and {} in account `{account}`",
+        cost.in_words(),
+        remaining.left()
+    );
     match resets_at {
         Some(at) => format!("{words}, which is counted anew at {}", timestamp(*at)),
         None => words,

@@ -49,6 +49,13 @@ pub struct Settings {
     pub sources: Sources,
 }
 
+impl Settings {
+    /// What is worth a line of the log of a gateway that serves.
+    pub fn log_level(&self) -> Level {
+        if self.debug { Level::Debug } else { self.logging.level.unwrap_or(Level::Info) }
+    }
+}
+
 /// How the log is written (`logging`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Logging {
@@ -110,12 +117,21 @@ impl SettingsFile {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::McpConfig, Self::Rules, Self::Gateway];
 
-    /// What it is called wherever it is looked for.
+    /// What it is called.
     pub fn name(self) -> &'static str {
         match self {
             Self::McpConfig => ".mcp.json",
             Self::Rules => ".mcp-gateway-rules.json",
             Self::Gateway => "gateway.yaml",
+        }
+    }
+
+    /// The names under which it is looked for: its own, and those of older systems.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::McpConfig => &[".mcp.json"],
+            Self::Rules => &[".mcp-gateway-rules.json"],
+            Self::Gateway => &["gateway.yaml", "gateway.yml", "gateway.json", "satgate-mcp.yaml"],
         }
     }
 }

@@ -164,7 +164,8 @@ impl Snapshot {
         }
         if let Some(most) = narrowed.most_delegated().filter(|most| budget > *most) {
             return Err(Refusal::delegation(format!(
-                "one delegation may be given at most {most} credits"
+                "one delegation may be given at most {}",
+                most.in_words()
             )));
         }
         let expires = expires(args, caller)?;
@@ -334,8 +335,10 @@ fn not_given(refused: TransferRefused) -> Refusal {
     match refused {
         TransferRefused::Account(HoldRefused::Short(short)) => Refusal::Delegation {
             reason: format!(
-                "{} credits cannot be delegated: {} are left in account `{}`",
-                short.cost, short.remaining, short.account
+                "{} cannot be delegated: {} in account `{}`",
+                short.cost.in_words(),
+                short.remaining.left(),
+                short.account
             ),
             shortage: Some(short),
         },

@@ -67,11 +67,7 @@ impl Service<RoleServer> for Front {
         mut context: RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
         if not_offered(&request) {
-            return Err(ErrorData::new(
-                ErrorCode::METHOD_NOT_FOUND,
-                request.method().to_owned(),
-                None,
-            ));
+            return Err(unsupported(request.method()));
         }
         let stateless = context.protocol_version().is_some_and(|version| !version.has_initialize());
         let slot = Slot::default();
@@ -195,12 +191,34 @@ impl ServerHandler for Handler {
                 format!("the params of `{}` are not what the method takes", request.method);
             return Err(ErrorData::invalid_params(message, None));
         }
-        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, request.method, None))
+        Err(unsupported(&request.method))
     }
 
     fn supported_protocol_versions(&self) -> std::borrow::Cow<'static, [ProtocolVersion]> {
         std::borrow::Cow::Borrowed(ProtocolVersion::KNOWN_VERSIONS)
     }
+}
+
+/// What to say of a method that is not served, and what to use instead.
+fn unsupported(method: &str) -> ErrorData {
+    const LONGEST: usize = 64;
+    const TOOLS: &str = "tools are found with get_server_tools and called with execute_tool";
+    let family = method.split_once('/').map_or(method, |(family, _)| family);
+    let instead = match family {
+        "resources" | "prompts" | "completion" => {
+            format!("{family} of servers are not passed on; {TOOLS}")
+        }
+        "logging" => {
+            "nothing is logged to clients; `logging.level` of gateway.yaml sets what standard error gets".to_owned()
+        }
+        "tollgate" | "satgate" | "budget" => {
+            "use tollgate/budget, tollgate/delegate or tollgate/revoke".to_owned()
+        }
+        _ => format!("this gateway offers tools only; {TOOLS}"),
+    };
+    let method: String = method.chars().take(LONGEST).collect();
+    let message = format!("method `{method}` is not supported: {instead}");
+    ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None)
 }
 
 fn error_data(error: RpcError) -> ErrorData {

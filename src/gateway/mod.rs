@@ -11,7 +11,7 @@
 //! - [`discovery`]: `list_servers`, `get_server_tools`; [`search`]: over all servers. [`context`]: what they cost each agent.
 //! - [`fields`]: arguments of the three tools, read strictly.
 //! - [`front`], [`stdio`]: MCP in and out. [`relay`]: what servers say in the middle of a call.
-//! - [`status`]: the debug tool.
+//! - [`measured`]: the length and the digest of JSON. [`status`]: the debug tool.
 
 mod builtin;
 mod checking;
@@ -24,6 +24,7 @@ mod fields;
 mod forward;
 mod front;
 mod identify;
+mod measured;
 mod relay;
 mod request;
 mod resolve;

@@ -220,7 +220,8 @@ impl Snapshot {
         }
         let price = self.settings.budgeting.tariff.price(permit.server(), permit.tool());
         self.settings.rules.affords(permit, price.cost).map_err(|denied| {
-            let what = format!("tool `{}`, which costs {} credits,", permit.tool(), price.cost);
+            let cost = price.cost.in_words();
+            let what = format!("tool `{}`, which costs {cost},", permit.tool());
             refused(&what, denied)
         })
     }

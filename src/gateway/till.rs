@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     Snapshot,
     entry::Entry,
+    measured::{Length, Text},
     seals::Seals,
     settling::{Charges, End},
 };
@@ -295,12 +296,12 @@ impl Hold {
                 Err(Refusal::Budget { shortage: short.clone(), tool })
             }
             Mode::Soft => {
-                tracing::warn!(agent = %permit.caller().agent(), "allowed as the mode is soft, though {}", warning(short));
+                tell_of_over(permit, self.cost, "allowed as the mode is soft", short);
                 Ok(self)
             }
             Mode::Shadow => {
                 self.open = None;
-                tracing::info!(agent = %permit.caller().agent(), "would be refused if the mode were hard, as it is {}", warning(short));
+                tell_of_over(permit, self.cost, "allowed as the mode is shadow", short);
                 Ok(self)
             }
         }
@@ -442,61 +443,25 @@ impl Settled {
     }
 }
 
+/// Logs a call that hard mode would have refused.
+fn tell_of_over(permit: &Permit, cost: Credits, why: &str, short: &Shortage) {
+    tracing::warn!(
+        agent = %permit.caller().agent(),
+        server = %permit.server(),
+        tool = %permit.tool(),
+        cost = cost.amount(),
+        "{why}, and would be refused in mode hard, as it is {}",
+        warning(short)
+    );
+}
+
 fn warning(short: &Shortage) -> String {
     format!(
-        "over budget: it costs {}, and {} are left in account `{}`",
-        short.cost, short.remaining, short.account
+        "over budget: it costs {}, and {} in account `{}`",
+        short.cost.in_words(),
+        short.remaining.left(),
+        short.account
     )
-}
-
-/// The length of a JSON text that is kept nowhere.
-struct Length(u64);
-
-impl Length {
-    fn of(value: &impl serde::Serialize) -> Self {
-        let mut length = Self(0);
-        // Writing to it does not fail.
-        let _ = serde_json::to_writer(&mut length, value);
-        length
-    }
-}
-
-impl std::io::Write for Length {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0 += text.len() as u64;
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A JSON text that is counted and hashed as it is written, and kept nowhere.
-struct Text {
-    bytes: u64,
-    hash: Sha256,
-}
-
-impl Text {
-    fn of(value: &impl serde::Serialize) -> Self {
-        let mut text = Self { bytes: 0, hash: Sha256::new() };
-        // Writing to it does not fail.
-        let _ = serde_json::to_writer(&mut text, value);
-        text
-    }
-}
-
-impl std::io::Write for Text {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.bytes += text.len() as u64;
-        self.hash.update(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 fn milliseconds(duration: Duration) -> i64 {

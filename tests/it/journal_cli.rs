@@ -212,7 +212,7 @@ fn the_audit_log_follows_the_store_and_verifies_by_itself() {
         || fs::read_to_string(&audit).is_ok_and(|t| t.len() > kept.len() && t.starts_with(&kept));
     assert!(within(PATIENCE, written), "the file does not follow");
     drop(client);
-    let nowhere = setup.env("GATEWAY_AUDIT_LOG", "absent/audit.jsonl");
+    let nowhere = setup.env("GATEWAY_AUDIT_LOG", ".mcp.json/audit.jsonl");
     let (code, _, err) = nowhere.run(&["serve"]);
     assert_eq!(code, 2);
     assert!(err.contains("GATEWAY_AUDIT_LOG: "), "{err}");
@@ -236,7 +236,7 @@ fn a_store_that_cannot_be_seen_or_used_is_told() {
         &["budget", "prove"],
     ];
     yaml("budget:\n  backend: memory\n");
-    all.iter().for_each(|args| check(args, "nothing to see from another process"));
+    all.iter().for_each(|args| check(args, "where no command can see them; use `sqlite`"));
     let dir = setup.path().to_str().unwrap();
     yaml(&format!("store:\n  path: {dir}\n"));
     all.iter().for_each(|args| check(args, "cannot be used"));

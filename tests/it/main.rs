@@ -75,6 +75,7 @@ mod records_many;
 #[cfg(unix)]
 mod reload;
 #[cfg(unix)]
+mod reload_restart;
 mod reload_servers;
 mod repair;
 mod root_token;
@@ -83,6 +84,8 @@ mod secrets;
 mod secrets_compared;
 mod settings;
 mod settings_faults;
+mod settings_forms;
+mod settings_paths;
 mod settings_warnings;
 mod stamped_calls;
 mod stamps;
@@ -101,4 +104,5 @@ mod support;
 mod token_cli;
 mod tokens;
 mod tokens_model;
+mod told;
 mod turns;

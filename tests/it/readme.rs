@@ -160,7 +160,7 @@ fn the_commands_about_credits_show_a_budget_a_refusal_and_records() {
     let expected = [
         (0, ""),
         (0, "The sum of 2 and 3 is 5"),
-        (3, "Budget exhausted: `get-sum` costs 2 credits, and 1 are left in account `root`"),
+        (3, "Budget exhausted: `get-sum` costs 2 credits, and 1 is left in account `root`"),
         (0, " root     3      1          0         2 "),
         (0, "insufficient_budget"),
         (0, "ok"),

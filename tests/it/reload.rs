@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Setup, json_in, scripted, scripted_with, within};
+use crate::support::{Client, PATIENCE, Setup, json_in, scripted, scripted_with, within};
 
 /// A change is in force within a second; the margin is for a machine that does other things.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -328,22 +328,22 @@ fn pinned_agent_that_vanishes_is_a_fault() {
 }
 
 #[test]
-fn file_that_brings_accounts_of_its_own_is_a_fault_while_it_is_there() {
+fn file_that_brings_accounts_of_its_own_waits_for_a_restart() {
     let setup = setup();
     let path = setup.path().join("config/gateway.yaml");
     let mut client = setup.connect();
-    let write = || {
-        fs::create_dir(path.parent().unwrap()).unwrap();
-        fs::write(&path, "server: {}").unwrap();
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    fs::write(&path, "server: {}").unwrap();
+    let named = |client: &mut Client| {
+        let told = reading(client, "gateway")["last_warnings"].to_string();
+        told.contains("brings accounts of its own")
     };
-    check_refused(&mut client, "gateway", write, &["brings accounts of its own"]);
+    assert!(within(PATIENCE, || named(&mut client)));
     fs::write(setup.path().join(RULES), denying(&["a"]).to_string()).unwrap();
-    thread::sleep(Duration::from_millis(300));
-    assert!(!is_denied(&mut client, "a"));
-    fs::remove_file(&path).unwrap();
-    comes_into_force(&mut client, "fault removed", "a", true);
-    assert_eq!(reading(&mut client, "gateway")["last_error"], Value::Null);
-    assert_eq!(counts(&mut client, "mcp_config"), (1, 1));
+    comes_into_force(&mut client, "rules beside it", "a", true);
+    // It is in use, as all that it says beside accounts is in force.
+    let remove = || fs::remove_file(&path).unwrap();
+    check_refused(&mut client, "gateway", remove, &["is in use and has gone"]);
 }
 
 #[test]

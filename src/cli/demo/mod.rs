@@ -9,7 +9,10 @@ mod workspace;
 use serde_json::{Value, json};
 
 use super::{Exit, output::Output};
-use crate::{domain::tokens, gateway::facade};
+use crate::{
+    domain::{credits::in_words, tokens},
+    gateway::facade,
+};
 use client::{Answer, Client};
 use workspace::Workspace;
 
@@ -145,10 +148,7 @@ impl Story<'_> {
         (self.say)(&format!("  → {tool} {arguments}"));
         let Answer { text, paid } = self.client.call(tool, &arguments)?;
         let cost = self.spend(&text);
-        let credits = paid.map(|(credits, left)| match credits {
-            1 => format!(", 1 credit, {left} left"),
-            _ => format!(", {credits} credits, {left} left"),
-        });
+        let credits = paid.map(|(credits, left)| format!(", {}, {left} left", in_words(credits)));
         let credits = credits.unwrap_or_default();
         (self.say)(&format!("  ← {}  ({cost} tokens{credits})\n", shortened(&text)));
         self.steps.push(json!({"tool": tool, "arguments": arguments, "answer": text,

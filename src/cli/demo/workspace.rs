@@ -232,7 +232,8 @@ fn version_of(program: &str) -> Option<String> {
 
 /// Never a directory that others can write to: programs are run from it.
 fn cache_dir() -> anyhow::Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let env = Environment::of_process();
+    let set = |name| env.get(name).map(|path| env.beneath_home(path));
     set("XDG_CACHE_HOME")
         .or_else(|| set("HOME").map(|home| home.join(".cache")))
         .context("neither HOME nor XDG_CACHE_HOME says where the demo may keep its servers")

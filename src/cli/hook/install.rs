@@ -113,7 +113,7 @@ fn change(
 /// The file that is changed: what a link leads to, not the link.
 fn place(args: &ClaudeCodeArgs, env: &Environment) -> anyhow::Result<PathBuf> {
     let path = match &args.settings {
-        Some(path) => path.clone(),
+        Some(path) => env.beneath_home(path),
         None => settings_of_user(env).context(
             "neither CLAUDE_CONFIG_DIR nor HOME says where the settings are; give --settings FILE",
         )?,
@@ -131,7 +131,7 @@ fn place(args: &ClaudeCodeArgs, env: &Environment) -> anyhow::Result<PathBuf> {
 }
 
 fn settings_of_user(env: &Environment) -> Option<PathBuf> {
-    let dir = env.get("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+    let dir = env.get("CLAUDE_CONFIG_DIR").map(|dir| env.beneath_home(dir));
     let dir = dir.or_else(|| Some(Path::new(env.get("HOME")?).join(".claude")))?;
     Some(dir.join("settings.json"))
 }

@@ -156,7 +156,8 @@ impl Inspected {
 
     fn payer(&self) -> String {
         let left = self.balance.as_ref().and_then(|balance| balance.remaining);
-        let left = left.map_or_else(String::new, |left| format!(", which has {left} credits left"));
+        let left =
+            left.map_or_else(String::new, |left| format!(", which has {} left", left.in_words()));
         match self.token.has_account() {
             true => format!("its own account {}{left}", account_name(self.token.id())),
             false => "the account of its agent".to_owned(),

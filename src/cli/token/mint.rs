@@ -117,7 +117,7 @@ fn told(id: TokenId, given: Option<&Transferred>, expires: Option<i64>) -> Strin
         Some(Transferred { amount, account, remaining, .. }) => {
             let left =
                 remaining.map_or_else(String::new, |left| format!(", which has {left} left"));
-            format!("with {amount} credits of its own from {account}{left}")
+            format!("with {} of its own from {account}{left}", amount.in_words())
         }
     };
     format!(

@@ -88,7 +88,8 @@ fn told(
                 0 | 1 => String::new(),
                 more => format!(", with {} delegated under it", more - 1),
             };
-            format!("token {id} is revoked{below}; {amount} credits went back{to}")
+            let amount = amount.in_words();
+            format!("token {id} is revoked{below}; {amount} went back{to}")
         }
         (None, true) => format!("token {id} had ended already"),
         (None, false) if !usable => format!("token {id} was revoked already"),

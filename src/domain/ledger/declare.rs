@@ -237,9 +237,9 @@ impl std::fmt::Display for Terms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unlimited => f.write_str("unlimited"),
-            Self::Funded(limit) | Self::Ceiling(limit, None) => write!(f, "{limit} credits"),
+            Self::Funded(limit) | Self::Ceiling(limit, None) => f.write_str(&limit.in_words()),
             Self::Ceiling(limit, Some(period)) => {
-                write!(f, "{limit} credits per {}", period.as_str())
+                write!(f, "{} per {}", limit.in_words(), period.as_str())
             }
         }
     }

@@ -132,7 +132,7 @@ pub struct Shortage {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HoldRefused {
     /// It does not fit.
-    #[error("account `{}` has {} of {} credits left", .0.account, .0.remaining, .0.cost)]
+    #[error("account `{}` has {} of {} left", .0.account, .0.remaining, .0.cost.in_words())]
     Short(Shortage),
     /// The account is closed, or one above it.
     #[error("account `{0}` is closed")]

@@ -110,7 +110,7 @@ pub enum TransferRefused {
     #[error("hold `{0}` has nothing posted that could be given back")]
     NothingPosted(String),
     /// More than was posted.
-    #[error("hold `{hold}` has {left} credits posted, of which {asked} cannot be given back")]
+    #[error("hold `{hold}` has {} posted, of which {asked} cannot be given back", .left.in_words())]
     BeyondPosted {
         /// The hold.
         hold: String,

@@ -4,8 +4,7 @@ use crate::domain::credits::Credits;
 
 /// What stands behind the signature of a tool that has a price of its own: ` — 5 credits`.
 pub fn price_tag(price: Credits) -> String {
-    let unit = if price == Credits::ONE { "credit" } else { "credits" };
-    format!(" — {price} {unit}")
+    format!(" — {}", price.in_words())
 }
 
 /// The tokens of the tag, behind text that does not end in a space, and before a mark: the same in

@@ -23,6 +23,9 @@ impl Held {
     /// Opens and locks the file, made for the user alone if there is none; None while another process
     /// has the lock.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
+        if let Some(dir) = path.parent() {
+            make_dir(dir)?;
+        }
         loop {
             if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
                 return Err(io::Error::other("it is no regular file"));
@@ -150,6 +153,14 @@ impl Backwards<'_> {
         (self.bytes, self.at) = (block, from);
         Ok(())
     }
+}
+
+/// Makes a directory and what leads to it, for the user alone. One that is there stays as it is.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(dir)
 }
 
 #[cfg(test)]

@@ -289,7 +289,7 @@ fn version_now(db: &Connection, path: &Path) -> Result<i32, Unavailable> {
         ))),
         (0, 0) if tables == 0 => Ok(0),
         _ => Err(unavailable(format!(
-            "`{shown}` is the database of another application; set `store.path` to another file"
+            "`{shown}` is the database of another application; set `store.path` (or `audit.path`, if that names it) to another file"
         ))),
     }
 }
