@@ -2,7 +2,8 @@
 //!
 //! - [`snapshot`]: settings and servers that belong together; a call works on one to its end.
 //! - [`facade`]: the three tools as clients see them.
-//! - [`request`]: the path of a call, one line per step. [`resolve`]: which tool it means.
+//! - [`request`]: the path of a call, one line per step. [`resolve`]: which tool it means;
+//!   [`owners`]: who has it.
 //!   [`checking`]: whether its arguments fit.
 //! - [`till`]: where calls are paid for. [`forward`]: a call on its way, and what came of it.
 //!   [`settling`]: how holds end in the store. [`entry`]: what records say of a call. [`builtin`]: the server that is built in.
@@ -25,6 +26,7 @@ mod forward;
 mod front;
 mod identify;
 mod measured;
+mod owners;
 mod relay;
 mod request;
 mod resolve;

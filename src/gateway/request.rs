@@ -15,7 +15,7 @@ use super::{
     forward::{Ready, forward, unavailable},
     identify::Shown,
     no_such_tool,
-    resolve::Meant,
+    resolve::{Meaning, Meant, Unclear, not_known, several_have},
 };
 use crate::{
     domain::{
@@ -84,8 +84,10 @@ impl Snapshot {
         if let Some(tool) = builtin {
             return self.builtin(&caller, &tool, call.args, entry).await;
         }
-        let meant = self.resolve(&caller, &call, cancel).await?;
-        self.execute(meant, call, meta, client, entry, cancel).await
+        match self.resolve(&caller, &call, cancel).await? {
+            Meaning::Tool(meant) => self.execute(meant, call, meta, client, entry, cancel).await,
+            Meaning::BuiltIn(tool) => self.builtin(&caller, &tool, call.args, entry).await,
+        }
     }
 
     /// A call by a name that is not listed: a downstream's own tool, as clients of other gateways
@@ -133,15 +135,28 @@ impl Snapshot {
         if let Some(tool) = builtin::qualified(&call.tool) {
             return self.builtin(&caller, &tool, call.args, entry).await;
         }
-        match self.without_server(&caller, &call.tool).await {
-            Ok(meant) => self.execute(meant, call, meta, client, entry, cancel).await,
-            Err(several) if !several.is_empty() => Err(self.which(&caller, &call.tool, &several)),
-            Err(_) => match builtin::bare(&call.tool) {
-                Some(tool) => self.builtin(&caller, &tool, call.args, entry).await,
-                // No server is meant, so none can be named.
-                None => Err(Refusal::ServerNotFound { server: String::new(), near: Vec::new() }),
-            },
-        }
+        let nowhere = match self.without_server(&caller, &call, cancel).await {
+            Ok(Meaning::Tool(meant)) => {
+                return self.execute(meant, call, meta, client, entry, cancel).await;
+            }
+            Ok(Meaning::BuiltIn(tool)) => {
+                return self.builtin(&caller, &tool, call.args, entry).await;
+            }
+            Err(Unclear::Refused(refusal)) => return Err(refusal),
+            Err(Unclear::Several(several)) => {
+                let why = several_have(&call.tool, &several);
+                return Err(Refusal::arguments(format!("{why}; name one of them in front of it")));
+            }
+            Err(Unclear::Nowhere(unreached)) => not_known(&unreached),
+        };
+        // No server is meant, so none can be named.
+        Err(match nowhere.is_empty() {
+            true => Refusal::ServerNotFound { server: String::new(), near: Vec::new() },
+            false => {
+                let name: String = call.tool.as_str().chars().take(64).collect();
+                Refusal::arguments(format!("unknown tool `{name}`{nowhere}"))
+            }
+        })
     }
 
     /// Policy → existence → arguments → price → hold → forward → settle, for a caller who was
@@ -261,6 +276,12 @@ impl Call {
     /// The caller may only shorten what the server is given.
     pub(super) fn patience(&self, member: &Member) -> Patience {
         self.patience_from(self.begun, member)
+    }
+
+    /// What is left of `timeout_ms`, if the call says any.
+    pub(super) fn left(&self) -> Option<Duration> {
+        let until = self.begun + self.timeout?;
+        Some(until.saturating_duration_since(Instant::now()))
     }
 
     fn patience_from(&self, begun: Instant, member: &Member) -> Patience {

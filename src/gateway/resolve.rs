@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Snapshot,
+    Snapshot, builtin,
+    owners::Unreached,
     request::{Call, catalogue},
 };
 use crate::{
@@ -17,14 +18,32 @@ use crate::{
         policy::Visit,
         refusal::Refusal,
     },
-    downstream::Member,
+    downstream::{Member, NotYet},
 };
 
 /// This many names are listed in an error.
 const MOST_NAMED: usize = 10;
 
-/// What a call means: the right to use a server, the server, and one of its tools.
+/// A tool that a call means: the right to use a server, the server, and one of its tools.
 pub(super) type Meant<'a> = (Visit, &'a Member, ToolName);
+
+/// What a call means.
+pub(super) enum Meaning<'a> {
+    /// A server's tool.
+    Tool(Meant<'a>),
+    /// One of the gateway's own.
+    BuiltIn(ToolName),
+}
+
+/// Why a call that names no server means nothing.
+pub(super) enum Unclear<'a> {
+    /// It could mean each of these.
+    Several(Vec<Meant<'a>>),
+    /// No server is known to have the tool. Of these servers nothing is known yet.
+    Nowhere(Unreached),
+    /// The server that is meant cannot be used, or the call was cancelled.
+    Refused(Refusal),
+}
 
 impl Snapshot {
     /// The server and the tool that a call means.
@@ -33,13 +52,24 @@ impl Snapshot {
         caller: &Caller,
         call: &Call,
         cancel: &CancellationToken,
-    ) -> Result<Meant<'_>, Refusal> {
+    ) -> Result<Meaning<'_>, Refusal> {
         let routed = || self.settings.routing.route(&call.tool).map(ServerName::as_str);
         let Some(server) = call.server.as_deref().or_else(routed) else {
-            let meant = self.without_server(caller, &call.tool).await;
-            return meant.map_err(|several| self.which(caller, &call.tool, &several));
+            let meaning = self.without_server(caller, call, cancel).await;
+            return meaning.map_err(|unclear| self.unclear(caller, &call.tool, unclear));
         };
         let (visit, member) = self.visit(caller, server)?;
+        self.tool_on(visit, member, call, cancel).await.map(Meaning::Tool)
+    }
+
+    /// The tool that a call means on a server.
+    async fn tool_on<'a>(
+        &self,
+        visit: Visit,
+        member: &'a Member,
+        call: &Call,
+        cancel: &CancellationToken,
+    ) -> Result<Meant<'a>, Refusal> {
         let Some(bare) = bare(&call.tool, member.name()) else {
             return Ok((visit, member, call.tool.clone()));
         };
@@ -54,83 +84,136 @@ impl Snapshot {
         Ok((visit, member, tool))
     }
 
-    /// Where `routing` sends a tool, or the one server that is found to have it, or where
-    /// `defaultUpstream` sends all others. Else all that could be meant.
+    /// Where `routing` sends a tool; else the one server that has it; else, if no server has it, the
+    /// gateway's own tool of that name, or the server that takes all others: `defaultUpstream`, or the
+    /// only one that the caller may use.
     pub(super) async fn without_server(
         &self,
         caller: &Caller,
-        tool: &ToolName,
-    ) -> Result<Meant<'_>, Vec<Meant<'_>>> {
-        let at = |server: &ServerName| {
-            let (visit, member) = self.visit(caller, server.as_str()).ok()?;
-            Some((visit, member, bare(tool, server).unwrap_or_else(|| tool.clone())))
-        };
+        call: &Call,
+        cancel: &CancellationToken,
+    ) -> Result<Meaning<'_>, Unclear<'_>> {
+        let tool = &call.tool;
         if let Some(server) = self.settings.routing.route(tool) {
-            return at(server).ok_or_else(Vec::new);
+            let meant = self.at(caller, tool, server);
+            return meant.map(Meaning::Tool).ok_or_else(|| Unclear::Nowhere(Vec::new()));
         }
-        let several = match self.by_tool(caller, tool).await {
-            Ok(meant) => return Ok(meant),
-            Err(several) => several,
+        let own = builtin::bare(tool);
+        let mut owners = self.owners(caller, tool).await;
+        let mut unreached = Vec::new();
+        if owners.is_empty() {
+            let named = self.named_in_front(caller, tool);
+            let only = self.only_server(caller).filter(|_| own.is_none());
+            if let Some((visit, member)) = named.or(only) {
+                let meant = self.tool_on(visit, member, call, cancel).await;
+                return meant.map(Meaning::Tool).map_err(Unclear::Refused);
+            }
+            unreached = self.learn(caller, call, cancel).await.map_err(Unclear::Refused)?;
+            owners = self.owners(caller, tool).await;
+        }
+        match (<[Meant<'_>; 1]>::try_from(owners), own) {
+            (Ok([meant]), _) => Ok(Meaning::Tool(meant)),
+            (Err(none), Some(own)) if none.is_empty() => Ok(Meaning::BuiltIn(own)),
+            (Err(owners), _) => {
+                let meant = self.among(caller, tool, owners, unreached).await;
+                meant.map(Meaning::Tool)
+            }
+        }
+    }
+
+    /// `defaultUpstream`, unless others have the tool and it is known not to.
+    async fn among<'a>(
+        &'a self,
+        caller: &Caller,
+        tool: &ToolName,
+        owners: Vec<Meant<'a>>,
+        unreached: Unreached,
+    ) -> Result<Meant<'a>, Unclear<'a>> {
+        let default = self.settings.routing.default.as_ref();
+        let default = default.and_then(|server| self.at(caller, tool, server));
+        let Some(meant) = default else {
+            return Err(match owners.is_empty() {
+                true => Unclear::Nowhere(unreached),
+                false => Unclear::Several(owners),
+            });
         };
-        let Some(meant) = self.settings.routing.default.as_ref().and_then(at) else {
-            return Err(several);
-        };
-        // It is no candidate if it is known not to have what others have.
         let catalogue = meant.1.server().known_catalogue().await;
         let has = catalogue.is_none_or(|catalogue| self.sees(&meant.0, &catalogue, &meant.2));
-        if has || several.is_empty() { Ok(meant) } else { Err(several) }
+        if has || owners.is_empty() { Ok(meant) } else { Err(Unclear::Several(owners)) }
     }
 
-    /// The one tool of that name, with its server's name in front or without, among the tools that
-    /// are known and that the caller may call. If none is known, the one server whose name is in
-    /// front. Else all that could be meant.
-    async fn by_tool(&self, caller: &Caller, tool: &ToolName) -> Result<Meant<'_>, Vec<Meant<'_>>> {
-        let mut known = Vec::new();
-        let mut named = Vec::new();
-        for member in self.fleet.members() {
-            let Ok(visit) = self.settings.rules.visit(caller, member.name()) else { continue };
-            let bare = bare(tool, member.name());
-            // As far as it is known: a server that does not answer would hold the others' calls up.
-            if let Some(catalogue) = member.server().known_catalogue().await {
-                let mut names = [Some(tool.clone()), bare.clone()].into_iter().flatten();
-                let offered = names.find(|name| self.sees(&visit, &catalogue, name));
-                known.extend(offered.map(|name| (visit.clone(), member, name)));
-            }
-            named.extend(bare.map(|bare| (visit, member, bare)));
-        }
-        let meant = if known.is_empty() { named } else { known };
-        <[Meant<'_>; 1]>::try_from(meant).map(|[meant]| meant)
+    /// A tool on a server that the caller may use.
+    fn at(&self, caller: &Caller, tool: &ToolName, server: &ServerName) -> Option<Meant<'_>> {
+        let (visit, member) = self.visit(caller, server.as_str()).ok()?;
+        Some((visit, member, bare(tool, server).unwrap_or_else(|| tool.clone())))
     }
 
-    fn sees(&self, visit: &Visit, catalogue: &Arc<Catalogue>, tool: &ToolName) -> bool {
+    /// The one server whose name is in front of a tool's.
+    fn named_in_front(&self, caller: &Caller, tool: &ToolName) -> Option<(Visit, &Member)> {
+        let mut named =
+            self.usable(caller).filter(|(_, member)| bare(tool, member.name()).is_some());
+        let first = named.next()?;
+        named.next().is_none().then_some(first)
+    }
+
+    /// The only server that the caller may use.
+    fn only_server(&self, caller: &Caller) -> Option<(Visit, &Member)> {
+        let mut usable = self.usable(caller);
+        let first = usable.next()?;
+        usable.next().is_none().then_some(first)
+    }
+
+    pub(super) fn sees(&self, visit: &Visit, catalogue: &Arc<Catalogue>, tool: &ToolName) -> bool {
         catalogue.tool(tool).is_some() && self.settings.rules.authorize(visit.clone(), tool).is_ok()
     }
 
-    /// What to say where not one tool is meant, but several or none.
-    pub(super) fn which(&self, caller: &Caller, tool: &ToolName, several: &[Meant<'_>]) -> Refusal {
-        let quoted = |names: Vec<&str>| {
-            let names: Vec<String> =
-                names.into_iter().take(MOST_NAMED).map(|name| format!("`{name}`")).collect();
-            names.join(", ")
+    /// What to say where no tool is meant, or more than one.
+    fn unclear(&self, caller: &Caller, tool: &ToolName, unclear: Unclear<'_>) -> Refusal {
+        let why = match unclear {
+            Unclear::Refused(refusal) => return refusal,
+            Unclear::Several(several) => several_have(tool, &several),
+            Unclear::Nowhere(unreached) => {
+                let usable = self.usable(caller).map(|(_, member)| member.name().as_str());
+                let usable = quoted(usable);
+                let nowhere = match usable.is_empty() {
+                    true => "there is no server that you may use".to_owned(),
+                    false => format!("no tool `{tool}` is known; you may use {usable}"),
+                };
+                format!("{nowhere}{}", not_known(&unreached))
+            }
         };
-        if several.is_empty() {
-            let visible = self.fleet.members().iter().map(Member::name);
-            let visible = visible.filter(|name| self.settings.rules.visit(caller, name).is_ok());
-            return Refusal::arguments(format!(
-                "execute_tool: `server` is missing, and no tool `{tool}` is known yet; you may use {}",
-                quoted(visible.map(ServerName::as_str).collect())
-            ));
-        }
-        let servers = several.iter().map(|(_, member, _)| member.name().as_str()).collect();
-        Refusal::arguments(format!(
-            "execute_tool: `server` is missing, and `{tool}` could be on each of {}",
-            quoted(servers)
-        ))
+        Refusal::arguments(format!("execute_tool: `server` is missing, and {why}"))
     }
 }
 
+/// What to say of a tool that several servers have.
+pub(super) fn several_have(tool: &ToolName, several: &[Meant<'_>]) -> String {
+    let servers = several.iter().map(|(_, member, _)| member.name().as_str());
+    format!("`{tool}` could be on each of {}", quoted(servers))
+}
+
+/// What to say of servers that may have the tool all the same; nothing if there are none.
+pub(super) fn not_known(unreached: &Unreached) -> String {
+    let parts: Vec<String> = unreached
+        .iter()
+        .take(MOST_NAMED)
+        .map(|(server, why)| match why {
+            NotYet::Starting => format!("`{server}` (starting, ask again)"),
+            NotYet::Unavailable(_) => format!("`{server}` (unavailable)"),
+        })
+        .collect();
+    match parts.is_empty() {
+        true => String::new(),
+        false => format!("; not known yet: {}", parts.join(", ")),
+    }
+}
+
+fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.take(MOST_NAMED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
 /// A tool's name without its server's in front: `server__tool`, `server/tool`, `mcp__server__tool`.
-fn bare(tool: &ToolName, server: &ServerName) -> Option<ToolName> {
+pub(super) fn bare(tool: &ToolName, server: &ServerName) -> Option<ToolName> {
     let tool = tool.as_str();
     let tool = tool.strip_prefix("mcp__").unwrap_or(tool).strip_prefix(server.as_str())?;
     let bare = tool.strip_prefix("__").or_else(|| tool.strip_prefix('/'))?;

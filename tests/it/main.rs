@@ -12,6 +12,7 @@
 mod architecture;
 mod audit;
 mod auth_settings;
+mod bare_names;
 mod canaries;
 mod catalogue;
 mod catalogue_kept;
