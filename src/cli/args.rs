@@ -36,9 +36,9 @@ Examples:
   tollgate audit log --since 1h                     what was decided, and what moved
   claude mcp add tollgate -- tollgate serve --config-dir DIR
 
-Settings are looked for as .mcp.json, .mcp-gateway-rules.json and gateway.yaml in the working
-directory, in ./config and in ~/.config/tollgate. A gateway that serves reads them again when they
-change, and at SIGHUP.
+Settings are looked for as .mcp.json, .mcp-gateway-rules.json and gateway.yaml (or .yml, .json, or
+satgate-mcp.yaml) in the working directory, in ./config and in ~/.config/tollgate. A gateway that
+serves reads them again when they change, and at SIGHUP.
 
 Exit status: 0 done, 1 failed, 2 usage or settings wrong, 3 refused by policy or budget,
 4 records altered, 5 records missing at the end.";

@@ -341,6 +341,8 @@ fn file_that_brings_accounts_of_its_own_waits_for_a_restart() {
     assert!(within(PATIENCE, || named(&mut client)));
     fs::write(setup.path().join(RULES), denying(&["a"]).to_string()).unwrap();
     comes_into_force(&mut client, "rules beside it", "a", true);
+    fs::write(setup.path().join(RULES), denying(&["b"]).to_string()).unwrap();
+    comes_into_force(&mut client, "rules as before", "a", false);
     // It is in use, as all that it says beside accounts is in force.
     let remove = || fs::remove_file(&path).unwrap();
     check_refused(&mut client, "gateway", remove, &["is in use and has gone"]);
