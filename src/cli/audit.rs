@@ -51,7 +51,7 @@ pub(super) struct LogArgs {
     #[arg(long, value_parser = Pattern::parse)]
     tool: Option<Pattern>,
     /// Only hold, post, void, refusal, call, declare, grant, delegate, refund, cap,
-    /// close, revoke, key or reload
+    /// close, revoke, key, baseline or reload
     #[arg(long, value_parser = filter::event)]
     event: Option<Event>,
     /// Only allowed, refused, over_budget or would_refuse

@@ -236,6 +236,11 @@ impl Desk<'_> {
             row("available", proof.available.to_string());
             row("reserved", proof.reserved.to_string());
             row("spent", proof.spent.to_string());
+            if let Some(since) = proof.accounts_since {
+                self.output.line(&format!(
+                    "accounts are proven from record {since} on: an earlier version wrote what was before"
+                ));
+            }
             match proof.faults.len() {
                 0 => self.output.line("everything adds up"),
                 1 => self.output.line("1 fault:"),

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::period::Period;
+
 /// Set before everything that is hashed, so that the hash means nothing elsewhere.
 const DOMAIN: &[u8] = b"tollgate-record-1\0";
 
@@ -47,6 +49,8 @@ pub enum Event {
     Revoke,
     /// An API key was made or taken back.
     Key,
+    /// Accounts and rights as they were found when the store was brought to a later version.
+    Baseline,
 }
 
 /// How a call was decided.
@@ -143,9 +147,53 @@ pub struct Draft {
     /// What a delegation is for, in the words of who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Accounts that the step opened or changed, so that they can be replayed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<AccountTerms>,
+    /// The keyed digest of the delegation's or API key's row, with the installation's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<String>,
+    /// Rows as they were found (`ledger::replay::Baseline`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<serde_json::Value>,
     /// Anything else, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+/// How a step left an account that it opened or changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AccountTerms {
+    /// The account, with its book.
+    pub id: String,
+    /// The account above it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// What was issued to it, if it owns credits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued: Option<u64>,
+    /// How much of that the settings ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub declared: Option<u64>,
+    /// Whether it never refuses.
+    #[serde(skip_serializing_if = "is_false")]
+    pub unlimited: bool,
+    /// The limit of a ceiling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cap: Option<u64>,
+    /// How often it is counted anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub period: Option<Period>,
+    /// When its window began, in milliseconds since 1970, if it has a period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<i64>,
+    /// When it closes by itself, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<i64>,
+    /// Whether it is closed.
+    #[serde(skip_serializing_if = "is_false")]
+    pub closed: bool,
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -233,11 +281,11 @@ impl Head {
         Ok(Sealed { seq, line, hash: self.hash })
     }
 
-    /// Follows the chain by one record.
+    /// Follows the chain by one record. Answers what it says.
     ///
     /// # Errors
     /// It is not the next, or not what it was.
-    pub fn follow(&mut self, sealed: &Sealed) -> Result<(), Unlinked> {
+    pub fn follow(&mut self, sealed: &Sealed) -> Result<Record, Unlinked> {
         let expected = self.seq + 1;
         if sealed.seq != expected {
             return Err(Unlinked::Order { expected, found: sealed.seq });
@@ -247,12 +295,13 @@ impl Head {
             return Err(Unlinked::Altered { seq: expected });
         }
         let said = serde_json::from_str::<Record>(&sealed.line).ok();
-        if said.is_none_or(|record| record.seq != expected || record.chain != self.chain) {
+        let fits = |record: &Record| record.seq == expected && record.chain == self.chain;
+        let Some(record) = said.filter(fits) else {
             return Err(Unlinked::Misplaced { seq: expected });
-        }
+        };
         self.seq = expected;
         self.hash = hash;
-        Ok(())
+        Ok(record)
     }
 }
 

@@ -43,7 +43,7 @@ impl Filter {
 }
 
 /// All events, for those who mistype one.
-const EVENTS: [Event; 14] = [
+const EVENTS: [Event; 15] = [
     Event::Hold,
     Event::Refusal,
     Event::Post,
@@ -58,6 +58,7 @@ const EVENTS: [Event; 14] = [
     Event::Cap,
     Event::Revoke,
     Event::Key,
+    Event::Baseline,
 ];
 
 const DECISIONS: [Decision; 4] =

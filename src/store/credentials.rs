@@ -1,6 +1,6 @@
 //! What is kept of tokens, stamps and API keys, and the steps that change it.
 
-use super::{Answered, Book, Engine, Failure, steps};
+use super::{Answered, Book, Engine, Failure, steps, terms};
 use crate::domain::{
     auth::ApiKey,
     delegation::{Delegate, Delegation, Standing},
@@ -8,8 +8,8 @@ use crate::domain::{
         AccountId, Broken, Closed, HoldRefused, Step, Transfer, TransferId, TransferRefused,
         Transferred, transfer,
     },
-    record::{Draft, Event},
-    token::TokenId,
+    record::{Draft, Event, hex},
+    token::{TokenId, denial_of_api_key},
 };
 
 /// What a book keeps beside accounts and records, within one transaction. Every method fails where
@@ -28,8 +28,8 @@ pub trait Credentials {
     /// The accounts of what was delegated with a credential that has none.
     fn made_with(&mut self, credential: &str) -> Result<Vec<AccountId>, Failure>;
 
-    /// Keeps a delegation whose token, account and handle no other has.
-    fn add_delegation(&mut self, delegation: &Delegation) -> Result<(), Failure>;
+    /// Keeps a delegation whose token, account and handle no other has. Answers the row's digest.
+    fn add_delegation(&mut self, delegation: &Delegation) -> Result<RowDigest, Failure>;
 
     /// Whether a token was denied.
     fn is_denied(&mut self, token: TokenId) -> Result<bool, Failure>;
@@ -50,8 +50,15 @@ pub trait Credentials {
     /// All API keys, in order of their ids.
     fn api_keys(&mut self) -> Result<Vec<ApiKey>, Failure>;
 
-    /// Writes an API key, in place of the one of that id.
-    fn put_api_key(&mut self, key: &ApiKey) -> Result<(), Failure>;
+    /// Writes an API key, in place of the one of that id. Answers the row's digest.
+    fn put_api_key(&mut self, key: &ApiKey) -> Result<RowDigest, Failure>;
+}
+
+/// The keyed digest that a row is kept with, of a store that has a key.
+pub(super) type RowDigest = Option<[u8; 32]>;
+
+fn as_text(digest: RowDigest) -> Option<String> {
+    digest.map(|digest| hex(&digest))
 }
 
 /// Opens a token's account and keeps what is to be known of the token.
@@ -78,11 +85,12 @@ pub(super) fn delegate(
                 return Ok(Err(TransferRefused::KeyReuse));
             }
             Ok(done) if !done.replayed => {
-                book.add_delegation(&delegation)?;
+                let row = as_text(book.add_delegation(&delegation)?);
+                let accounts = terms::opened_by(book, &carve)?;
                 let token = Some(delegation.token.to_string());
                 // The note says which account it is, whatever else there is to say.
                 let label = delegation.label.clone();
-                let draft = Draft { token, label, note: None, ..draft };
+                let draft = Draft { token, label, accounts, row, note: None, ..draft };
                 book.append(steps::transferred_record(&carve, done, draft))?;
             }
             _ => {}
@@ -94,6 +102,12 @@ pub(super) fn delegate(
 pub(super) fn standing(engine: &impl Engine, token: TokenId) -> Answered<Standing> {
     engine.look(move |book, now| {
         let delegation = book.delegation(token)?;
+        // A token without an account may be used, and one whose delegation was deleted would be one.
+        if delegation.is_none() && book.transfer(TransferId(token.0))?.is_some() {
+            return Err(Broken::Inconsistent(format!(
+                "the delegation of token {token} is missing"
+            )));
+        }
         let usable = !book.is_denied(token)?
             && match &delegation {
                 Some(delegation) => takes_holds(book, delegation, now)?,
@@ -210,21 +224,36 @@ pub(super) fn add_api_key(engine: &impl Engine, key: ApiKey, draft: Draft) -> An
     engine.run(move |book, _| {
         let taken = book.api_key(&key.id)?.or(book.api_key_by_digest(&key.digest)?).is_some();
         if !taken {
-            book.put_api_key(&key)?;
+            let row = as_text(book.put_api_key(&key)?);
             let agents: Vec<_> = key.agents.iter().map(|agent| agent.as_str()).collect();
             let note = format!("API key {} ({}) made for {}", key.id, key.name, agents.join(", "));
-            book.append(Draft { event: Event::Key, note: Some(note), ..draft })?;
+            let (token, note) = (Some(key.id.clone()), Some(note));
+            book.append(Draft { event: Event::Key, token, row, note, ..draft })?;
         }
         Ok(!taken)
+    })
+}
+
+/// An API key as it may be shown: one that was taken back stays so, whatever its row says.
+pub(super) fn api_key(engine: &impl Engine, digest: [u8; 32]) -> Answered<Option<ApiKey>> {
+    engine.look(move |book, _| {
+        let Some(key) = book.api_key_by_digest(&digest)? else { return Ok(None) };
+        let revoked = key.revoked || book.is_denied(denial_of_api_key(&key.id))?;
+        Ok(Some(ApiKey { revoked, ..key }))
     })
 }
 
 pub(super) fn revoke_api_key(engine: &impl Engine, id: String, draft: Draft) -> Answered<bool> {
     engine.run(move |book, _| {
         let Some(key) = book.api_key(&id)?.filter(|key| !key.revoked) else { return Ok(false) };
-        book.put_api_key(&ApiKey { revoked: true, ..key })?;
-        let note = Some(format!("API key {id} revoked"));
-        book.append(Draft { event: Event::Key, note, ..draft.clone() })?;
+        let row = as_text(book.put_api_key(&ApiKey { revoked: true, ..key })?);
+        // The row of before, put back, gives no right.
+        let denial = denial_of_api_key(&id);
+        if !book.is_denied(denial)? {
+            book.deny(denial)?;
+        }
+        let (token, note) = (Some(id.clone()), Some(format!("API key {id} revoked")));
+        book.append(Draft { event: Event::Key, token, row, note, ..draft.clone() })?;
         close_made_with(book, &id, &draft)?;
         Ok(true)
     })

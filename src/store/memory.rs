@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 
 use super::{Answered, Book, Engine, Failure, Unavailable};
 use crate::domain::{
-    ledger::{Account, AccountId, Hold, HoldId, Rows, Step, Tables, TransferId},
+    ledger::{Account, AccountId, Hold, HoldId, Rows, Step, Tables, TransferId, replay::RightRow},
     period::timestamp,
     record::{Draft, Head, Sealed},
 };
@@ -121,6 +121,14 @@ impl Book for Open<'_> {
     ) -> Result<Vec<(HoldId, Hold)>, Failure> {
         let found = self.kept.rows.holds.range(from..=to).take(most);
         Ok(found.map(|(id, hold)| (*id, hold.clone())).collect())
+    }
+
+    fn rights(&mut self) -> Result<Vec<RightRow>, Failure> {
+        Ok(self.kept.credentials.rights())
+    }
+
+    fn transfers(&mut self) -> Result<u64, Failure> {
+        Ok(u64::try_from(self.kept.rows.transfers.len()).unwrap_or(u64::MAX))
     }
 
     fn records(&mut self, after: u64, most: usize) -> Result<Vec<Sealed>, Failure> {

@@ -4,14 +4,16 @@
 //!   record. [`steps`]: these steps, the same for every store that can run them.
 //! - [`credentials`]: the same for tokens, stamps and API keys.
 //! - [`memory`]: one process, forgotten with it. [`sqlite`]: one file, for many processes at once.
-//! - [`keys`]: the secret of an installation. [`verify`]: whether the records are what was written.
+//! - [`keys`]: the secret of an installation. [`Verdict`]: whether the records are
+//!   what was written.
 
 mod credentials;
 pub mod keys;
 pub mod memory;
+mod prove;
 pub mod sqlite;
 mod steps;
-pub mod verify;
+mod terms;
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -19,7 +21,6 @@ use futures_util::future::BoxFuture;
 
 pub use credentials::Credentials;
 pub use steps::{Book, Engine, Failure};
-pub use verify::Verdict;
 
 use crate::domain::{
     auth::ApiKey,
@@ -83,6 +84,18 @@ pub struct Unavailable {
     pub cause: String,
     /// Whether the step may have been taken all the same. Where it was not, nothing has changed.
     pub maybe_applied: bool,
+}
+
+/// Whether the records of a store are those that were written, all of them, in order. Whole if
+/// nothing is broken or incomplete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Verdict {
+    /// How many records are as they were written, from the first that is kept.
+    pub records: u64,
+    /// The place of the first record that is not what was written, and in which way.
+    pub broken: Option<(u64, String)>,
+    /// What is missing at the end.
+    pub incomplete: Option<String>,
 }
 
 /// A store of accounts, holds and records.
@@ -179,11 +192,12 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// All accounts, in order of their ids.
     fn accounts(&self) -> Answered<Vec<(AccountId, Account)>>;
 
-    /// Recounts everything, and follows the chain of records.
+    /// Follows the records and compares all rows with what they come to. Goes on only while it is
+    /// awaited: the steps of others come between.
     fn prove(&self) -> Answered<Proof>;
 
-    /// Follows the chain of records from its beginning to the end that the store vouches for. Goes
-    /// on only while it is awaited: the steps of others come between.
+    /// Follows the chain of records from its beginning to the end that the store vouches for, and
+    /// compares the rows as [`Ledger::prove`] does.
     fn verify(&self) -> Answered<Verdict>;
 
     /// The records after a place, in order, so many at most. A store that forgets may begin later.

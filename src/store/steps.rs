@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Answered, Credentials, Ledger, Verdict, credentials, verify::verify};
+use super::{Answered, Credentials, Ledger, Verdict, credentials, prove, terms};
 use crate::domain::{
     auth::ApiKey,
     credits::Credits,
@@ -10,9 +10,8 @@ use crate::domain::{
     ledger::{
         Account, AccountId, Balance, Broken, Closed, Declaration, Finish, Finished, Held, Hold,
         HoldId, HoldRefused, HoldRequest, HoldState, Kind, Step, Swept, Tables, Transfer,
-        TransferId, TransferRefused, Transferred, Undeclarable, declare, hold,
-        proof::{Proof, Recount},
-        transfer,
+        TransferId, TransferRefused, Transferred, Undeclarable, declare, hold, proof::Proof,
+        replay::RightRow, transfer,
     },
     record::{Decision, Draft, Event, Head, Sealed},
     token::TokenId,
@@ -47,6 +46,18 @@ pub trait Book: Tables<Error = Failure> + Credentials {
         to: HoldId,
         most: usize,
     ) -> Result<Vec<(HoldId, Hold)>, Failure>;
+
+    /// All rows that give or take rights, those too that were altered.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn rights(&mut self) -> Result<Vec<RightRow>, Failure>;
+
+    /// How many transfers were made.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn transfers(&mut self) -> Result<u64, Failure>;
 
     /// The records after a place, in order, so many at most.
     ///
@@ -107,12 +118,15 @@ impl<E: Engine> Ledger for E {
         draft: Draft,
     ) -> Answered<Result<Vec<String>, Undeclarable>> {
         self.run(move |book, now| {
+            let before = terms::of_all(book, &declaration)?;
             let changed = declare::declare(book, &declaration, now)?;
             if let Ok(changed) = &changed
                 && !changed.is_empty()
             {
                 let note = Some(changed.join("; "));
-                book.append(Draft { event: Event::Declare, note, ..draft })?;
+                let mut accounts = terms::of_all(book, &declaration)?;
+                accounts.retain(|terms| !before.contains(terms));
+                book.append(Draft { event: Event::Declare, accounts, note, ..draft })?;
             }
             Ok(changed)
         })
@@ -159,6 +173,8 @@ impl<E: Engine> Ledger for E {
         self.run(move |book, now| {
             let done = transfer::transfer(book, id, &asked, now)?;
             if let Some(done) = done.as_ref().ok().filter(|done| !done.replayed) {
+                let accounts = terms::opened_by(book, &asked)?;
+                let draft = Draft { accounts, ..draft };
                 book.append(transferred_record(&asked, done, draft))?;
             }
             Ok(done)
@@ -210,7 +226,7 @@ impl<E: Engine> Ledger for E {
     }
 
     fn api_key(&self, digest: [u8; 32]) -> Answered<Option<ApiKey>> {
-        self.look(move |book, _| Ok(book.api_key_by_digest(&digest)?))
+        credentials::api_key(self, digest)
     }
 
     fn api_keys(&self) -> Answered<Vec<ApiKey>> {
@@ -254,11 +270,11 @@ impl<E: Engine> Ledger for E {
     }
 
     fn prove(&self) -> Answered<Proof> {
-        self.look(|book, _| prove(book))
+        prove::prove(self)
     }
 
     fn verify(&self) -> Answered<Verdict> {
-        verify(self)
+        prove::verify(self)
     }
 
     fn records(&self, after: u64, most: usize) -> Answered<Vec<Sealed>> {
@@ -379,34 +395,4 @@ fn balance(book: &mut dyn Book, id: &AccountId, now: i64) -> Step<Option<Balance
         next = above;
     }
     Ok(Some(account.balance(id, least, now)))
-}
-
-fn prove(book: &mut dyn Book) -> Step<Proof, Failure> {
-    const PAGE: usize = 10_000;
-    let mut recount = Recount::new(book.accounts()?);
-    for (id, hold) in book.holds(HoldId(0), HoldId(u128::MAX), usize::MAX)? {
-        recount.hold(id, &hold);
-    }
-    book.delegations()?.iter().for_each(|delegation| recount.delegation(&delegation.account));
-    let end = book.head()?;
-    let mut head = book.origin()?;
-    // The records of a store that forgets do not tell of every hold.
-    if head.seq == 0 {
-        while head.seq < end.seq {
-            let page = book.records(head.seq, PAGE)?;
-            if page.is_empty() {
-                recount.fault(format!("records end at {}, not at {}", head.seq, end.seq));
-                break;
-            }
-            for sealed in &page {
-                if let Err(unlinked) = head.follow(sealed) {
-                    recount.fault(unlinked.to_string());
-                    return Ok(recount.finish());
-                }
-                recount.record(&sealed.line);
-            }
-        }
-        recount.journal_is_whole();
-    }
-    Ok(recount.finish())
 }

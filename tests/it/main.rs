@@ -99,6 +99,7 @@ mod store_faults;
 #[cfg(unix)]
 mod store_processes;
 mod store_sweep;
+mod store_tampered;
 mod store_versions;
 mod supervision;
 mod support;

@@ -3,7 +3,9 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    path::Path,
     process::Stdio,
+    thread,
 };
 
 use rusqlite::{Connection, params};
@@ -13,7 +15,11 @@ use tollgate::{
         ledger::{AccountId, Finish, HoldId},
         record::{Draft, Event, Head},
     },
-    store::{Ledger, memory::wall_clock, sqlite::Sqlite},
+    store::{
+        Ledger, keys,
+        memory::wall_clock,
+        sqlite::{Place, Sqlite},
+    },
 };
 
 use crate::{
@@ -27,15 +33,16 @@ fn metered(limit: u64) -> (Setup, Sqlite, AccountId) {
     let (code, _, err) = setup.run(&["budget", "show"]);
     assert_eq!(code, 0, "{err}");
     let state = setup.path().join(".local/state/tollgate");
-    let place = tollgate::store::sqlite::Place {
-        path: state.join("ledger.db"),
-        keys: Some(state),
-        durability: Default::default(),
-    };
-    let ledger = Sqlite::new(place, wall_clock());
+    let ledger = store(&state);
     let accounts = done(ledger.accounts());
     let root = accounts.into_iter().map(|(id, _)| id).find(|id| id.name() == "root").unwrap();
     (setup, ledger, root)
+}
+
+/// A handle of its own on a store.
+fn store(state: &Path) -> Sqlite {
+    let (path, keys) = (state.join("ledger.db"), Some(state.to_owned()));
+    Sqlite::new(Place { path, keys, durability: Default::default() }, wall_clock())
 }
 
 #[test]
@@ -62,7 +69,8 @@ fn refund_takes_each_hold_as_the_log_shows_it() {
 }
 
 /// Adds records to a chain in one transaction, as quickly as that can be done.
-fn lengthen(db: &mut Connection, records: u64) {
+fn lengthen(state: &Path, records: u64) {
+    let mut db = Connection::open(state.join("ledger.db")).unwrap();
     let tx = db.transaction().unwrap();
     let mut head = tx
         .query_row("SELECT chain, seq, hash FROM head", [], |row| {
@@ -79,7 +87,10 @@ fn lengthen(db: &mut Connection, records: u64) {
     }
     drop(add);
     let seq = i64::try_from(head.seq).unwrap();
-    tx.execute("UPDATE head SET seq = ?1, hash = ?2", params![seq, head.hash]).unwrap();
+    let text = [&head.seq.to_be_bytes()[..], &head.hash, head.chain.as_bytes()].concat();
+    let mac = keys::key(Some(state)).unwrap().derive("record head").mac(&text);
+    let end = params![seq, head.hash, mac];
+    tx.execute("UPDATE head SET seq = ?1, hash = ?2, mac = ?3", end).unwrap();
     tx.commit().unwrap();
 }
 
@@ -89,8 +100,7 @@ fn a_long_log_is_written_in_little_memory() {
     const RECORDS: u64 = 120_000;
     let (setup, ledger, _) = metered(10);
     drop(ledger);
-    let path = setup.path().join(".local/state/tollgate/ledger.db");
-    lengthen(&mut Connection::open(path).unwrap(), RECORDS);
+    lengthen(&setup.path().join(".local/state/tollgate"), RECORDS);
     let mut log = setup.command(&["audit", "log", "--json", "--limit", "1000000"]);
     let mut log = log.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(log.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -104,4 +114,54 @@ fn a_long_log_is_written_in_little_memory() {
     assert!(read + places.len() >= usize::try_from(RECORDS).unwrap());
     assert!(places.last().unwrap().contains(&format!("\"seq\":{}", RECORDS + 1)));
     assert!(peak < 80 << 10, "{peak} kB at the most");
+}
+
+/// Writes a record of 100 kB.
+fn write(ledger: &Sqlite) {
+    let note = Some("x".repeat(100_000));
+    done(ledger.record(Draft { event: Event::Call, note, ..Draft::default() }));
+}
+
+fn log_size(state: &Path) -> u64 {
+    fs::metadata(state.join("ledger.db-wal")).unwrap().len()
+}
+
+#[test]
+fn proof_of_a_busy_store_leaves_its_log_short() {
+    let (setup, ledger, root) = metered(1_000);
+    let state = setup.path().join(".local/state/tollgate");
+    for id in 1..50 {
+        done(ledger.hold(request(id, &root, 7), Draft::default())).unwrap();
+    }
+    lengthen(&state, 60_000);
+    drop(ledger);
+    let prover = thread::spawn({
+        let state = state.clone();
+        move || done(store(&state).prove())
+    });
+    let writer = store(&state);
+    let mut longest = 0;
+    for _ in 0..2_000 {
+        write(&writer);
+        longest = longest.max(log_size(&state));
+        if prover.is_finished() {
+            break;
+        }
+    }
+    let proof = prover.join().unwrap();
+    assert_eq!((proof.faults, proof.open), (vec![], 49));
+    assert!(longest < 40 << 20, "the log grew to {longest} bytes");
+}
+
+#[test]
+fn log_that_grew_is_cut_back() {
+    let (setup, ledger, _) = metered(10);
+    let state = setup.path().join(".local/state/tollgate");
+    let reader = Connection::open(state.join("ledger.db")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM record").unwrap();
+    (0..600).for_each(|_| write(&ledger));
+    assert!(log_size(&state) > 50 << 20);
+    reader.execute_batch("COMMIT").unwrap();
+    (0..200).for_each(|_| write(&ledger));
+    assert!(log_size(&state) <= 33 << 20, "{}", log_size(&state));
 }

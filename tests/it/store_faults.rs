@@ -217,7 +217,7 @@ fn what_is_no_ledger_is_refused_with_words_and_taken_when_it_is_gone() {
         (|path| sql(path, "CREATE TABLE theirs (x)"), "another application"),
         (|path| sql(path, "PRAGMA application_id = 5"), "another application"),
         (
-            |path| sql(path, "PRAGMA application_id = 0x544f4c47; PRAGMA user_version = 3"),
+            |path| sql(path, "PRAGMA application_id = 0x544f4c47; PRAGMA user_version = 4"),
             "another version of tollgate",
         ),
     ];

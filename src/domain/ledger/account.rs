@@ -52,7 +52,7 @@ impl fmt::Debug for AccountId {
 }
 
 /// One account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// The account above it; none above a root.
     pub parent: Option<AccountId>,
@@ -69,7 +69,7 @@ pub struct Account {
 }
 
 /// What an account is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// Owns credits.
     Funded(Funds),
@@ -78,7 +78,7 @@ pub enum Kind {
 }
 
 /// The credits of a funded account.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Funds {
     /// Made here, by the settings or by an operator.
     pub issued: Credits,
@@ -106,7 +106,7 @@ pub struct Source {
 }
 
 /// A cap.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ceiling {
     /// The most that may be drawn, in each window if there is a period.
     pub limit: Credits,

@@ -17,7 +17,7 @@ id! {
 }
 
 /// What a hold is for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct About {
     /// The agent that calls.
     pub agent: String,
@@ -49,7 +49,7 @@ pub struct Hold {
 }
 
 /// One account of a hold's path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Leg {
     /// The account.
     pub account: AccountId,

@@ -19,13 +19,15 @@
 //! - [`account`]: accounts. [`hold`]: hold, extend, finish. [`transfer`]: mint, carve, cap, refund.
 //!   [`close`]: close, sweep. [`declare`]: the accounts that settings ask for. [`rows`]: what all
 //!   this works on.
-//! - [`proof`]: a recount of everything, apart from the code that counts.
+//! - [`proof`]: a recount of everything, apart from the code that counts. [`replay`]: accounts as the
+//!   records tell of them.
 
 pub mod account;
 pub mod close;
 pub mod declare;
 pub mod hold;
 pub mod proof;
+pub mod replay;
 pub mod rows;
 mod staged;
 pub mod transfer;

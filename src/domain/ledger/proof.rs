@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Account, AccountId, Ceiling, Funds, Hold, HoldId, HoldState, Kind, MOST_LEVELS};
-use crate::domain::record::{Event, Record};
 
 /// What a recount came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -25,6 +24,10 @@ pub struct Proof {
     pub reserved: i128,
     /// All credits that were spent.
     pub spent: i128,
+    /// The record from which on accounts could be replayed, if that is not the first: what was
+    /// before, an earlier version wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accounts_since: Option<u64>,
     /// Everything that does not hold; none of it may be there.
     pub faults: Vec<String>,
 }
@@ -46,21 +49,7 @@ struct Tally {
 pub struct Recount {
     accounts: BTreeMap<AccountId, Account>,
     tallies: BTreeMap<AccountId, Tally>,
-    /// What the records must say of each hold.
-    told: BTreeMap<HoldId, Told>,
-    /// How often the records tell of the account of each delegation.
-    delegated: BTreeMap<AccountId, u32>,
     proof: Proof,
-}
-
-/// What the records say of a hold, set against what is kept of it.
-#[derive(Clone, Copy, Debug)]
-struct Told {
-    held: u64,
-    state: HoldState,
-    holds: u32,
-    ends: u32,
-    refunded: u64,
 }
 
 impl Recount {
@@ -69,8 +58,7 @@ impl Recount {
         let accounts: BTreeMap<_, _> = accounts.into_iter().collect();
         let proof = Proof { accounts: accounts.len(), ..Proof::default() };
         let tallies = carved(&accounts);
-        let (told, delegated) = (BTreeMap::new(), BTreeMap::new());
-        Self { accounts, tallies, told, delegated, proof }
+        Self { accounts, tallies, proof }
     }
 
     /// Counts a hold.
@@ -92,9 +80,6 @@ impl Recount {
         if hold.is_open() {
             self.proof.open += 1;
         }
-        let told =
-            Told { held: hold.amount.amount(), state: hold.state, holds: 0, ends: 0, refunded: 0 };
-        self.told.insert(id, told);
         if hold.path.is_empty() {
             self.fault(format!("hold {id} has no account"));
         }
@@ -131,78 +116,6 @@ impl Recount {
                 self.tallies.entry(leg.account.clone()).or_default().forced += amount;
             }
             at = source.path.last().map(|leg| &leg.account);
-        }
-    }
-
-    /// Counts a delegation, by its account.
-    pub fn delegation(&mut self, account: &AccountId) {
-        let gives = |account: &Account| account.source().is_some();
-        if !self.accounts.get(account).is_some_and(gives) {
-            self.fault(format!("a delegation has no account {account:?} that was given credits"));
-        }
-        if self.delegated.insert(account.clone(), 0).is_some() {
-            self.fault(format!("two delegations have one account {account:?}"));
-        }
-    }
-
-    /// Sets a record against the hold or delegation that it tells of. All of these must have been counted.
-    pub fn record(&mut self, line: &str) {
-        let Ok(record) = serde_json::from_str::<Record>(line) else {
-            return self.fault(format!("a record cannot be read: {line}"));
-        };
-        let (seq, draft) = (record.seq, record.draft);
-        if let (Event::Delegate, Some(_), Some(account)) = (draft.event, &draft.token, &draft.note)
-        {
-            match self.delegated.get_mut(&AccountId::from(account.as_str())) {
-                Some(told) => *told += 1,
-                None => self.fault(format!("record {seq} tells of a delegation that is not there")),
-            }
-        }
-        let Some(id) = draft.hold.as_deref().and_then(HoldId::parse) else { return };
-        let cost = draft.cost.unwrap_or_default();
-        let Some(told) = self.told.get_mut(&id) else {
-            return self.fault(format!("record {seq} tells of hold {id}, which there is not"));
-        };
-        let fits = match (draft.event, told.state) {
-            (Event::Hold, _) => {
-                told.holds += 1;
-                cost == told.held
-            }
-            (Event::Post, HoldState::Posted { amount, uncertain, .. }) => {
-                told.ends += 1;
-                cost == amount.amount() && uncertain == draft.uncertain
-            }
-            (Event::Void, HoldState::Voided) => {
-                told.ends += 1;
-                true
-            }
-            (Event::Refund, HoldState::Posted { .. }) => {
-                told.refunded = told.refunded.saturating_add(cost);
-                true
-            }
-            _ => false,
-        };
-        if !fits {
-            self.fault(format!("record {seq} is not what became of hold {id}"));
-        }
-    }
-
-    /// Checks that the records told of every step of every hold and of every delegation, once.
-    pub fn journal_is_whole(&mut self) {
-        for (account, told) in std::mem::take(&mut self.delegated) {
-            if told != 1 {
-                self.fault(format!("{told} records tell of the delegation of account {account:?}"));
-            }
-        }
-        for (id, told) in std::mem::take(&mut self.told) {
-            let (ends, refunded) = match told.state {
-                HoldState::Open => (0, 0),
-                HoldState::Voided => (1, 0),
-                HoldState::Posted { refunded, .. } => (1, refunded.amount()),
-            };
-            if (told.holds, told.ends, told.refunded) != (1, ends, refunded) {
-                self.fault(format!("the records of hold {id} are not whole"));
-            }
         }
     }
 
@@ -281,8 +194,7 @@ impl Recount {
         }
     }
 
-    /// Notes what does not hold.
-    pub fn fault(&mut self, fault: String) {
+    fn fault(&mut self, fault: String) {
         self.proof.faults.push(fault);
     }
 }

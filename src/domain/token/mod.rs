@@ -13,6 +13,7 @@ use std::fmt;
 
 pub use keys::{TokenKeys, Unverified, Verified};
 use secrecy::SecretString;
+use sha2::{Digest as _, Sha256};
 pub use wire::Unreadable;
 use wire::{Kid, Sealed};
 
@@ -26,6 +27,13 @@ pub const MOST_BYTES: usize = 4096;
 id! {
     /// Names a token, and all that are made of it by narrowing.
     TokenId
+}
+
+/// Stands for an API key among the tokens that were denied.
+pub fn denial_of_api_key(id: &str) -> TokenId {
+    let digest = Sha256::new().chain_update("API key\0").chain_update(id).finalize();
+    let (begin, _) = digest.split_at(16);
+    TokenId(begin.iter().fold(0, |number, byte| number << 8 | u128::from(*byte)))
 }
 
 /// A token as it reads: nothing of it is proven. [`TokenKeys::verify`] does that.

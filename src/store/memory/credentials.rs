@@ -4,8 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Open;
 use crate::{
-    domain::{auth::ApiKey, delegation::Delegation, ledger::AccountId, token::TokenId},
-    store::{Failure, credentials::Credentials},
+    domain::{
+        auth::ApiKey,
+        delegation::Delegation,
+        ledger::{
+            AccountId,
+            replay::{Right, RightRow},
+        },
+        token::TokenId,
+    },
+    store::{
+        Failure,
+        credentials::{Credentials, RowDigest},
+    },
 };
 
 #[derive(Default)]
@@ -17,6 +28,24 @@ pub(super) struct Kept {
     /// What was shown, and when it may be forgotten.
     shown: BTreeMap<[u8; 32], i64>,
     api_keys: BTreeMap<String, ApiKey>,
+}
+
+impl Kept {
+    pub(super) fn rights(&self) -> Vec<RightRow> {
+        let row = |right, id: String, account| RightRow {
+            right,
+            id,
+            account,
+            digest: None,
+            is_sound: true,
+        };
+        let delegations = self.delegations.values();
+        let delegations = delegations
+            .map(|it| row(Right::Delegation, it.token.to_string(), Some(it.account.clone())));
+        let keys = self.api_keys.keys().map(|id| row(Right::ApiKey, id.clone(), None));
+        let denied = self.denied.iter().map(|token| row(Right::Denied, token.to_string(), None));
+        delegations.chain(keys).chain(denied).collect()
+    }
 }
 
 impl Credentials for Open<'_> {
@@ -42,11 +71,11 @@ impl Credentials for Open<'_> {
         Ok(made.map(|delegation| delegation.account.clone()).collect())
     }
 
-    fn add_delegation(&mut self, delegation: &Delegation) -> Result<(), Failure> {
+    fn add_delegation(&mut self, delegation: &Delegation) -> Result<RowDigest, Failure> {
         let Kept { delegations, handles, .. } = &mut self.kept.credentials;
         handles.extend(delegation.handle.map(|handle| (handle, delegation.token)));
         delegations.insert(delegation.token, delegation.clone());
-        Ok(())
+        Ok(None)
     }
 
     fn is_denied(&mut self, token: TokenId) -> Result<bool, Failure> {
@@ -77,8 +106,8 @@ impl Credentials for Open<'_> {
         Ok(self.kept.credentials.api_keys.values().cloned().collect())
     }
 
-    fn put_api_key(&mut self, key: &ApiKey) -> Result<(), Failure> {
+    fn put_api_key(&mut self, key: &ApiKey) -> Result<RowDigest, Failure> {
         self.kept.credentials.api_keys.insert(key.id.clone(), key.clone());
-        Ok(())
+        Ok(None)
     }
 }

@@ -5,10 +5,11 @@ use std::{collections::HashMap, hash::Hash};
 
 use rusqlite::{Connection, Params};
 
-use super::{Failure, Unavailable, file::File, rows};
+use super::{Failure, Unavailable, credentials, file::File, rows};
 use crate::{
     domain::{
-        ledger::{Account, AccountId, Hold, HoldId, Tables, TransferId},
+        keyed::Key,
+        ledger::{Account, AccountId, Hold, HoldId, Tables, TransferId, replay::RightRow},
         period::timestamp,
         record::{Draft, Head, Sealed},
     },
@@ -196,6 +197,16 @@ impl<'f> Desk<'f> {
         write(&self.file.db).map_err(|error| self.fails(self.file.unwritten(&error)))
     }
 
+    /// The key that binds rows which give or take rights.
+    pub(super) fn rights_key(&self) -> &Key {
+        &self.file.rights
+    }
+
+    /// Why a row gives no right.
+    pub(super) fn altered(&self, what: &str) -> Failure {
+        self.file.altered(what)
+    }
+
     fn unread<T>(&self, read: rusqlite::Result<T>) -> Result<T, Failure> {
         read.map_err(|error| self.file.unread(&error))
     }
@@ -317,6 +328,16 @@ impl Book for Desk<'_> {
         self.spill()?;
         let between = (from.0.to_be_bytes(), to.0.to_be_bytes(), at_most(most));
         self.all(rows::HOLDS, between, |row| Ok((rows::hold_id(row)?, rows::hold_row(row)?)))
+    }
+
+    fn rights(&mut self) -> Result<Vec<RightRow>, Failure> {
+        self.spill()?;
+        self.ask(|db| credentials::rights(db, &self.file.rights))
+    }
+
+    fn transfers(&mut self) -> Result<u64, Failure> {
+        self.spill()?;
+        self.ask(rows::transfers)
     }
 
     fn records(&mut self, after: u64, most: usize) -> Result<Vec<Sealed>, Failure> {

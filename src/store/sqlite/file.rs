@@ -15,7 +15,7 @@ use rusqlite::{Connection, Error, ErrorCode, OpenFlags, TransactionBehavior};
 use super::{
     Place, Unavailable,
     beside::{self, Files, Moved},
-    schema,
+    schema, takeover,
 };
 use crate::{
     domain::{
@@ -51,6 +51,8 @@ pub(super) struct File {
     pub(super) db: Connection,
     /// Signs the end of the chain.
     pub(super) key: Key,
+    /// Binds rows that give or take rights.
+    pub(super) rights: Key,
     place: Place,
     /// The files that this connection has open.
     files: Files,
@@ -75,7 +77,8 @@ pub(super) enum InPlace {
 impl File {
     /// Opens the file, and makes it if it is not there.
     pub(super) fn open(place: &Place) -> Result<Self, Unavailable> {
-        let key = keys::key(place.keys.as_deref())?.derive("record head");
+        let own = keys::key(place.keys.as_deref())?;
+        let (key, rights) = (own.derive("record head"), own.derive("rights"));
         let path = &place.path;
         let opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         make(path)?;
@@ -87,7 +90,7 @@ impl File {
         drop(opening);
         let files = Files::of(path);
         let (place, seen) = (place.clone(), RefCell::default());
-        let mut file = Self { db, key, place, files, seen, sour: Cell::new(false) };
+        let mut file = Self { db, key, rights, place, files, seen, sour: Cell::new(false) };
         file.prepare()?;
         // What is beside it is there from the first look on.
         file.files = Files { database: files.database, ..Files::of(path) };
@@ -204,6 +207,14 @@ impl File {
         ))
     }
 
+    /// Why a row that was altered gives no right.
+    pub(super) fn altered(&self, what: &str) -> Failure {
+        Failure(format!(
+            "`{}`: {what} was altered or deleted by another hand than tollgate's, and gives no right; restore the store (`tollgate budget prove` says more)",
+            self.place.path.display()
+        ))
+    }
+
     fn prepare(&mut self) -> Result<(), Unavailable> {
         let path = self.place.path.clone();
         let wrong = |error: Error| told(&path, &error);
@@ -256,6 +267,10 @@ impl File {
             let chain = hex(&keys::random::<16>()?);
             tx.pragma_update(None, "application_id", schema::APPLICATION).map_err(wrong)?;
             super::rows::put_head(&tx, &self.key, &Head::genesis(&chain)).map_err(wrong)?;
+            super::credentials::bind_denials(&tx, &self.rights).map_err(wrong)?;
+        } else if !takeover::take_over(&tx, &self.key, &self.rights, there).map_err(wrong)? {
+            drop(tx);
+            return Err(unavailable(self.not_vouched().0));
         }
         tx.commit().map_err(wrong)
     }

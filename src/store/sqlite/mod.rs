@@ -5,7 +5,8 @@
 //!
 //! - [`queue`]: what waits for the thread. [`writer`]: the thread: takes what waits into one transaction. [`file`]: the file: opened,
 //!   checked, opened anew. [`beside`]: what SQLite keeps beside it. [`desk`]: rows and records within one transaction, written at its end.
-//!   [`rows`]: rows as SQL. [`credentials`]: tokens, stamps and API keys. [`schema`]: the tables.
+//!   [`rows`]: rows as SQL. [`credentials`]: tokens, stamps and API keys. [`schema`]: the
+//!   tables. [`takeover`]: what a file of an earlier version needs beside them.
 
 mod beside;
 mod credentials;
@@ -14,6 +15,7 @@ mod file;
 mod queue;
 mod rows;
 mod schema;
+mod takeover;
 mod writer;
 
 use std::{

@@ -221,6 +221,11 @@ pub(super) fn transfer(db: &Connection, id: TransferId) -> Read<Option<[u8; 32]>
     sql.query_row([id.0.to_be_bytes()], |row| row.get(0)).optional()
 }
 
+/// How many there are.
+pub(super) fn transfers(db: &Connection) -> Read<u64> {
+    db.query_row("SELECT count(*) FROM transfer", [], |row| unsigned(row, 0))
+}
+
 pub(super) fn put_transfer(db: &Connection, id: TransferId, fingerprint: &[u8; 32]) -> Read<()> {
     let mut sql = db.prepare_cached("INSERT INTO transfer VALUES (?1, ?2)")?;
     sql.execute((id.0.to_be_bytes(), fingerprint)).map(|_| ())

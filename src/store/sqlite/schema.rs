@@ -4,10 +4,11 @@
 pub(super) const APPLICATION: i32 = 0x544f_4c47;
 
 /// The version of the tables.
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
 /// How each version is made of the one before, the first of an empty file.
-pub(super) const STEPS: [(i32, &str); 2] = [(1, CREATE), (2, ADD_CREDENTIALS)];
+pub(super) const STEPS: [(i32, &str); 3] =
+    [(1, CREATE), (2, ADD_CREDENTIALS), (3, BIND_CREDENTIALS)];
 
 /// The first version. The checks and triggers are a second guard: the machine
 /// in `domain::ledger` never asks for what they refuse.
@@ -122,3 +123,23 @@ CREATE TABLE api_key (
     about TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// The third version: rows that give or take rights have a keyed digest, and all denials together
+/// have one as well, so that none can be deleted unnoticed. A process of an earlier version goes on
+/// with its calls. What would leave a row without a digest, or a record that cannot be replayed, is
+/// refused to it.
+const BIND_CREDENTIALS: &str = r#"
+ALTER TABLE delegation ADD COLUMN mac BLOB CHECK (length(mac) = 32);
+ALTER TABLE api_key ADD COLUMN mac BLOB CHECK (length(mac) = 32);
+ALTER TABLE denied ADD COLUMN mac BLOB CHECK (length(mac) = 32);
+
+CREATE TABLE denials (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    mac BLOB NOT NULL CHECK (length(mac) = 32)
+) STRICT;
+
+CREATE TRIGGER record_can_be_replayed BEFORE INSERT ON record
+    WHEN instr(new.line, '"event":"declare"') AND NOT instr(new.line, '"accounts":[')
+        OR instr(new.line, '"event":"cap"') AND NOT instr(new.line, '"accounts":[')
+    BEGIN SELECT RAISE(ABORT, 'a later version of tollgate uses this store; start this one again with it'); END;
+"#;

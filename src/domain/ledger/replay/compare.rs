@@ -1,0 +1,249 @@
+//! What the records come to, compared with the rows of a store.
+
+use std::collections::BTreeMap;
+
+use super::{Account, AccountId, Context, HoldId, HoldState, Kind, Replay, Told};
+use crate::domain::{
+    ledger::{
+        Hold, Leg,
+        proof::{Proof, Recount},
+    },
+    record::hex,
+};
+
+/// What a row gives or takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// A delegation, by its token.
+    Delegation,
+    /// An API key, by its id.
+    ApiKey,
+    /// A token that was denied.
+    Denied,
+}
+
+/// A row that gives or takes a right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RightRow {
+    /// What it gives or takes.
+    pub right: Right,
+    /// Its token or id.
+    pub id: String,
+    /// The account of a delegation.
+    pub account: Option<AccountId>,
+    /// Its keyed digest, if the store has a key.
+    pub digest: Option<[u8; 32]>,
+    /// Whether the digest is that of the row.
+    pub is_sound: bool,
+}
+
+impl Replay {
+    /// Compares all accounts.
+    pub fn accounts(&mut self, rows: &[(AccountId, Account)]) {
+        if self.unknown {
+            return self.unread(
+                "the records do not say how accounts were opened: they are of an earlier version",
+            );
+        }
+        for (id, row) in rows {
+            self.account(id, row);
+        }
+        let there: BTreeMap<&AccountId, ()> = rows.iter().map(|(id, _)| (id, ())).collect();
+        let gone = self.accounts.keys().filter(|id| !there.contains_key(id));
+        let gone: Vec<String> = gone.map(|id| format!("account {id:?} is missing")).collect();
+        gone.into_iter().for_each(|fault| self.fault(fault));
+    }
+
+    pub(super) fn account(&mut self, id: &AccountId, row: &Account) {
+        let Some(told) = self.accounts.get(id) else {
+            self.ahead += 1;
+            return self.fault(format!("account {id:?} is there, and no record opens it"));
+        };
+        let faults: Vec<String> = parts(row)
+            .into_iter()
+            .zip(parts(told))
+            .filter(|((_, row), (_, told))| row != told)
+            .map(|((what, row), (_, told))| {
+                format!("account {id:?}: {what} is {row}; by the records it is {told}")
+            })
+            .collect();
+        faults.into_iter().for_each(|fault| self.fault(fault));
+    }
+
+    /// Compares all rows that give or take rights, and the number of transfers.
+    pub fn rights(&mut self, rows: &[RightRow], transfers: u64) {
+        for row in rows {
+            self.right(row);
+        }
+        let there = |right, id: &String| rows.iter().any(|row| row.right == right && row.id == *id);
+        let rights = std::mem::take(&mut self.rights);
+        let gone = |right: Right, ids: Vec<&String>| {
+            let gone = ids.into_iter().filter(|id| !there(right, id));
+            gone.map(|id| format!("{} is missing", named(right, id))).collect::<Vec<_>>()
+        };
+        let mut faults = gone(Right::Delegation, rights.delegations.keys().collect());
+        faults.extend(gone(Right::ApiKey, rights.api_keys.keys().collect()));
+        faults.extend(gone(Right::Denied, rights.denied.iter().collect()));
+        faults.into_iter().for_each(|fault| self.fault(fault));
+        self.rights = rights;
+        if transfers != self.transfers {
+            let told = self.transfers;
+            self.ahead += usize::from(transfers > told);
+            self.fault(format!("there are {transfers} transfers; by the records there are {told}"));
+        }
+    }
+
+    fn right(&mut self, row: &RightRow) {
+        let name = named(row.right, &row.id);
+        if !row.is_sound {
+            self.fault(format!("the row of {name} was altered, and gives no right"));
+        }
+        let told = match row.right {
+            Right::Delegation => self.rights.delegations.get(&row.id).cloned(),
+            Right::ApiKey => self.rights.api_keys.get(&row.id).cloned(),
+            Right::Denied => self.rights.denied.contains(&row.id).then_some(None),
+        };
+        match (told, row.digest) {
+            (None, _) => {
+                self.ahead += 1;
+                self.fault(format!("{name} is there, and no record tells of it"));
+            }
+            (Some(Some(told)), Some(digest)) if told != hex(&digest) => {
+                self.fault(format!("{name} is not what its last record made it"));
+            }
+            _ => {}
+        }
+        let gives = |account: &Account| account.source().is_some();
+        if let Some(account) = &row.account
+            && !self.accounts.get(account).is_some_and(gives)
+        {
+            self.fault(format!("{name} has no account {account:?} that was given credits"));
+        }
+    }
+
+    /// Compares a hold.
+    pub fn hold(&mut self, id: HoldId, row: &Hold) {
+        let Some(told) = self.holds.get_mut(&id) else {
+            self.ahead += 1;
+            return self.fault(format!("hold {id} is there, and no record begins it"));
+        };
+        told.compared = true;
+        let Told { context, amount, state, forced, .. } = told;
+        let Context { path, about } = &**context;
+        let differs: Vec<&str> = [
+            ("amount", *amount != row.amount),
+            ("state", *state != row.state),
+            ("being over budget", *forced != row.forced),
+            ("path", path.as_ref().is_some_and(|path| *path != row.path)),
+            ("purpose", about.as_ref().is_some_and(|about| *about != row.about)),
+        ]
+        .into_iter()
+        .filter_map(|(what, differs)| differs.then_some(what))
+        .collect();
+        let ended = *state == HoldState::Open && !row.is_open();
+        // Where the records do not have a path, the row does.
+        let found =
+            path.is_none().then(|| Context { path: Some(row.path.clone()), about: about.clone() });
+        if let Some(found) = found {
+            let context = self.context(found);
+            if let Some(told) = self.holds.get_mut(&id) {
+                told.context = context;
+            }
+        }
+        self.ahead += usize::from(ended);
+        if !differs.is_empty() {
+            self.fault(format!("hold {id}: its {} is not as recorded", differs.join(", its ")));
+        }
+    }
+
+    /// Holds that were not compared, at most this many.
+    pub fn not_compared(&self, most: usize) -> Vec<HoldId> {
+        let left = self.holds.iter().filter(|(_, told)| !told.compared);
+        left.map(|(id, _)| *id).take(most).collect()
+    }
+
+    /// A hold that there is not.
+    pub fn no_hold(&mut self, id: HoldId) {
+        self.fault(format!("hold {id} is missing"));
+    }
+
+    /// Recounts what the records come to, which must add up by itself. Answers that, and how many
+    /// rows no record tells of.
+    pub fn finish(self) -> (Proof, usize) {
+        let Self { accounts, holds, faults, ahead, since, .. } = self;
+        let mut recount = Recount::new(accounts);
+        for (id, told) in &holds {
+            recount.hold(*id, &as_kept(told));
+        }
+        let mut proof = recount.finish();
+        proof.faults.splice(0..0, faults);
+        proof.accounts_since = since;
+        (proof, ahead)
+    }
+}
+
+/// A hold as a recount wants it.
+fn as_kept(told: &Told) -> Hold {
+    Hold {
+        amount: told.amount,
+        state: told.state,
+        forced: told.forced,
+        fingerprint: [0; 32],
+        deadline: 0,
+        charge_if_lost: true,
+        path: told.context.path.clone().unwrap_or_default(),
+        about: told.context.about.clone().unwrap_or_default(),
+    }
+}
+
+fn named(right: Right, id: &str) -> String {
+    match right {
+        Right::Delegation => format!("delegation {id}"),
+        Right::ApiKey => format!("API key {id}"),
+        Right::Denied => format!("the denial of token {id}"),
+    }
+}
+
+/// What there is to compare of an account, each with its name.
+fn parts(account: &Account) -> Vec<(&'static str, String)> {
+    let Account { parent, kind, open, reserved, spent, expires } = account;
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+    let mut parts = vec![
+        ("parent", or_none(parent.as_ref().map(|id| id.as_str().to_owned()))),
+        ("state", if *open { "open" } else { "closed" }.to_owned()),
+        ("reserved", reserved.to_string()),
+        ("spent", spent.to_string()),
+        ("expires", or_none(expires.map(|at| at.to_string()))),
+    ];
+    match kind {
+        Kind::Funded(funds) => {
+            let source = funds.source.as_ref().map(|source| {
+                format!("{} of {} through {}", source.owed, source.given, through(&source.path))
+            });
+            parts.extend([
+                ("kind", "funded".to_owned()),
+                ("issued", funds.issued.to_string()),
+                ("declared", funds.declared.to_string()),
+                ("net", funds.net.to_string()),
+                ("available", funds.available.to_string()),
+                ("unlimited", funds.unlimited.to_string()),
+                ("source", or_none(source)),
+            ]);
+        }
+        Kind::Ceiling(ceiling) => parts.extend([
+            ("kind", "ceiling".to_owned()),
+            ("limit", ceiling.limit.to_string()),
+            ("period", or_none(ceiling.period.map(|period| period.as_str().to_owned()))),
+            ("window", ceiling.window.to_string()),
+            ("used", ceiling.used.to_string()),
+            ("carved", ceiling.carved.to_string()),
+            ("granted", ceiling.granted.to_string()),
+        ]),
+    }
+    parts
+}
+
+fn through(path: &[Leg]) -> String {
+    let legs = path.iter().map(|leg| format!("{}@{}", leg.account.as_str(), leg.window));
+    legs.collect::<Vec<_>>().join(", ")
+}

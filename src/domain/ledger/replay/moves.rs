@@ -1,0 +1,234 @@
+//! What one record does to accounts.
+
+use super::{Account, AccountId, AccountTerms, Credits, Draft, Funds, Kind, Leg, Replay, Source};
+use super::{amount, given, opened};
+use crate::domain::ledger::MOST_LEVELS;
+
+impl Replay {
+    /// The accounts that a draw on one goes through.
+    pub(super) fn path(&self, leaf: &AccountId) -> Vec<AccountId> {
+        let mut path = vec![leaf.clone()];
+        let mut next = self.accounts.get(leaf);
+        while let Some(Account { parent: Some(above), kind: Kind::Ceiling(_), .. }) = next
+            && path.len() < MOST_LEVELS
+        {
+            path.push(above.clone());
+            next = self.accounts.get(above);
+        }
+        path
+    }
+
+    /// Changes an account, which must be there, within what can be counted.
+    fn change(&mut self, id: &AccountId, change: impl FnOnce(&mut Account) -> bool) {
+        match self.accounts.get_mut(id).map(change) {
+            Some(true) => {}
+            Some(false) => self.wrong(&format!("takes account {id:?} beyond what it can have")),
+            None => self.wrong(&format!("is of account {id:?}, which no record opens")),
+        }
+    }
+
+    pub(super) fn reserve(&mut self, leaf: &AccountId, amount: Credits, now: i64) -> Vec<Leg> {
+        let (mut legs, held) = (Vec::new(), amount.signed());
+        for id in self.path(leaf) {
+            let mut window = 0;
+            self.change(&id, |account| {
+                raise(&mut account.reserved, held)
+                    && match &mut account.kind {
+                        Kind::Funded(funds) => shift(&mut funds.available, -held),
+                        Kind::Ceiling(ceiling) => {
+                            *ceiling = ceiling.at(now);
+                            window = ceiling.window;
+                            raise(&mut ceiling.used, held)
+                        }
+                    }
+            });
+            if self.accounts.get(&id).is_some_and(|account| !account.open) {
+                self.wrong(&format!("holds on account {id:?}, which is closed"));
+            }
+            legs.push(Leg { account: id, window });
+        }
+        legs
+    }
+
+    pub(super) fn settle(&mut self, path: &[Leg], held: Credits, posted: Credits) {
+        for leg in path {
+            self.change(&leg.account, |account| {
+                raise(&mut account.reserved, -held.signed())
+                    && raise(&mut account.spent, posted.signed())
+            });
+            self.give_back(leg, held.signed() - posted.signed());
+        }
+    }
+
+    pub(super) fn give_back_spent(&mut self, path: &[Leg], amount: Credits) {
+        for leg in path {
+            self.change(&leg.account, |account| raise(&mut account.spent, -amount.signed()));
+            self.give_back(leg, amount.signed());
+        }
+    }
+
+    fn give_back(&mut self, leg: &Leg, amount: i64) {
+        self.change(&leg.account, |account| match &mut account.kind {
+            Kind::Ceiling(ceiling) if ceiling.window == leg.window => {
+                raise(&mut ceiling.used, -amount)
+            }
+            Kind::Ceiling(_) => true,
+            Kind::Funded(funds) => shift(&mut funds.available, amount),
+        });
+        self.climb(&leg.account);
+    }
+
+    pub(super) fn grant(&mut self, draft: &Draft, now: i64) {
+        let (Some(account), false) = (&draft.account, self.unknown) else { return };
+        let more = amount(draft).signed();
+        self.change(&AccountId::from(account.as_str()), |account| match &mut account.kind {
+            Kind::Funded(funds) => {
+                raise(&mut funds.issued, more) && shift(&mut funds.available, more)
+            }
+            Kind::Ceiling(ceiling) => {
+                *ceiling = ceiling.at(now);
+                raise(&mut ceiling.granted, more)
+            }
+        });
+    }
+
+    pub(super) fn carve(
+        &mut self,
+        from: &AccountId,
+        child: &AccountTerms,
+        amount: Credits,
+        now: i64,
+    ) {
+        let (mut legs, moved) = (Vec::new(), amount.signed());
+        for id in self.path(from) {
+            let mut window = 0;
+            self.change(&id, |account| match &mut account.kind {
+                Kind::Funded(funds) => {
+                    shift(&mut funds.available, -moved) && shift(&mut funds.net, -moved)
+                }
+                Kind::Ceiling(ceiling) => {
+                    *ceiling = ceiling.at(now);
+                    window = ceiling.window;
+                    raise(&mut ceiling.carved, moved)
+                }
+            });
+            legs.push(Leg { account: id, window });
+        }
+        let source = given(legs, amount);
+        let funds = Funds { net: moved, available: moved, source, ..Funds::default() };
+        let account = Account { kind: Kind::Funded(funds), ..opened(child) };
+        let id = AccountId::from(child.id.as_str());
+        if self.accounts.insert(id.clone(), account).is_some() {
+            self.wrong(&format!("opens account {id:?}, which is there"));
+        }
+    }
+
+    /// Brings an account to the terms that a record has, and opens it if it is new.
+    pub(super) fn adjust(&mut self, terms: &AccountTerms) {
+        let id = AccountId::from(terms.id.as_str());
+        self.accounts.entry(id.clone()).or_insert_with(|| opened(terms));
+        let parent = terms.parent.as_deref().map(AccountId::from);
+        let credits = |amount: Option<u64>| amount.and_then(Credits::new).unwrap_or_default();
+        self.change(&id, |account| {
+            (account.parent, account.open, account.expires) = (parent, true, terms.expires);
+            match (&mut account.kind, terms.cap.and_then(Credits::new)) {
+                (Kind::Funded(funds), None) => {
+                    let issued = credits(terms.issued);
+                    let by = issued.signed() - funds.issued.signed();
+                    (funds.issued, funds.declared) = (issued, credits(terms.declared));
+                    funds.unlimited = terms.unlimited;
+                    shift(&mut funds.available, by)
+                }
+                (Kind::Ceiling(ceiling), Some(limit)) if ceiling.period == terms.period => {
+                    let window = terms.window.unwrap_or_default();
+                    ceiling.limit = limit;
+                    if ceiling.window != window {
+                        ceiling.window = window;
+                        ceiling.used = Credits::ZERO;
+                        ceiling.carved = Credits::ZERO;
+                        ceiling.granted = Credits::ZERO;
+                    }
+                    true
+                }
+                _ => false,
+            }
+        });
+    }
+
+    pub(super) fn close(&mut self, draft: &Draft) {
+        let (Some(account), false) = (&draft.account, self.unknown) else { return };
+        let id = AccountId::from(account.as_str());
+        self.change(&id, |account| std::mem::replace(&mut account.open, false));
+        self.climb(&id);
+    }
+
+    /// What a closed account has, or owes, goes to who gave it its credits, and on from there.
+    fn climb(&mut self, id: &AccountId) {
+        let mut from = id.clone();
+        for _ in 0..MOST_LEVELS {
+            let Some(Account { open: false, kind: Kind::Funded(funds), .. }) =
+                self.accounts.get(&from)
+            else {
+                return;
+            };
+            let (rest, source) = (funds.available, funds.source.clone());
+            let Some((giver, path)) = source.as_ref().and_then(|it| it.path.split_last()) else {
+                return;
+            };
+            if rest == 0 {
+                return;
+            }
+            self.hand_up(&from, giver, path, rest);
+            from = giver.account.clone();
+        }
+    }
+
+    fn hand_up(&mut self, id: &AccountId, giver: &Leg, through: &[Leg], rest: i64) {
+        let mut freed = 0;
+        self.change(id, |account| {
+            let Kind::Funded(Funds { available, net, source: Some(source), .. }) =
+                &mut account.kind
+            else {
+                return false;
+            };
+            let Source { owed, .. } = source;
+            // Below zero it is a debt, which counts as drawn again.
+            freed = rest.min(owed.signed());
+            raise(owed, -freed) && shift(available, -rest) && shift(net, -rest)
+        });
+        for leg in through {
+            self.change(&leg.account, |account| match &mut account.kind {
+                Kind::Ceiling(ceiling) if ceiling.window == leg.window => {
+                    raise(&mut ceiling.carved, -freed)
+                }
+                _ => true,
+            });
+        }
+        self.change(&giver.account, |account| match &mut account.kind {
+            Kind::Funded(funds) => shift(&mut funds.available, rest) && shift(&mut funds.net, rest),
+            Kind::Ceiling(_) => false,
+        });
+    }
+}
+
+/// Raises an amount, or lowers it; false if it cannot be so much.
+fn raise(amount: &mut Credits, by: i64) -> bool {
+    let sum = amount.signed().checked_add(by).and_then(|sum| u64::try_from(sum).ok());
+    match sum.and_then(Credits::new) {
+        Some(sum) => {
+            *amount = sum;
+            true
+        }
+        None => false,
+    }
+}
+
+fn shift(balance: &mut i64, by: i64) -> bool {
+    match balance.checked_add(by) {
+        Some(sum) => {
+            *balance = sum;
+            true
+        }
+        None => false,
+    }
+}

@@ -1,0 +1,239 @@
+//! Compares the rows of a store with what its records come to, in slices: each slice is one short
+//! read, so that a busy store can move its log meanwhile. Records are followed to the end as of that
+//! read before its rows are compared; so every row is compared with the records of its own moment.
+
+use futures_util::{FutureExt, future::BoxFuture};
+
+use super::{Answered, Book, Engine, Failure, Unavailable, Verdict};
+use crate::domain::{
+    ledger::{
+        Account, AccountId, Hold, HoldId, Step,
+        proof::{Proof, Recount},
+        replay::{Replay, RightRow},
+    },
+    record::{Head, Sealed, Unlinked},
+};
+
+/// At most this many records are read at once.
+const RECORDS: usize = 1_000;
+/// At most this many holds.
+const HOLDS: usize = 2_000;
+
+/// What following the records came to.
+struct Walked {
+    chain: Verdict,
+    /// Whether the store has forgotten the first records.
+    begins_late: bool,
+    proof: Proof,
+    /// How many rows no record tells of.
+    ahead: usize,
+}
+
+/// Whether the records are what was written, all of them, in order, and the rows what they tell of.
+pub(super) fn verify<E: Engine>(engine: &E) -> Answered<Verdict> {
+    let walked = walk(engine);
+    async move {
+        let Walked { chain, begins_late, proof, ahead } = walked.await?;
+        let whole = chain.broken.is_none() && chain.incomplete.is_none() && !begins_late;
+        let incomplete = proof.faults.first().filter(|_| whole).map(|first| match ahead {
+            0 => format!(
+                "the accounts are not what the records come to ({first}); `tollgate budget prove` lists all differences"
+            ),
+            ahead => format!(
+                "records are missing at the end: {ahead} rows tell of what no record has ({first}); `tollgate budget prove` lists all differences"
+            ),
+        });
+        Ok(Verdict { incomplete: chain.incomplete.clone().or(incomplete), ..chain })
+    }
+    .boxed()
+}
+
+/// Recounts everything.
+pub(super) fn prove<E: Engine>(engine: &E) -> Answered<Proof> {
+    let walked = walk(engine);
+    let engine = engine.clone();
+    async move {
+        let Walked { chain, begins_late, mut proof, .. } = walked.await?;
+        if begins_late {
+            // The records of a store that forgets do not tell of every hold.
+            proof = engine.look(|book, _| recount(book)).await?;
+        }
+        let broken = chain.broken.map(|(_, why)| why);
+        proof.faults.splice(0..0, broken.into_iter().chain(chain.incomplete));
+        Ok(proof)
+    }
+    .boxed()
+}
+
+fn recount(book: &mut dyn Book) -> Step<Proof, Failure> {
+    let mut recount = Recount::new(book.accounts()?);
+    for (id, hold) in book.holds(HoldId(0), HoldId(u128::MAX), usize::MAX)? {
+        recount.hold(id, &hold);
+    }
+    Ok(recount.finish())
+}
+
+/// Which rows come next.
+#[derive(Clone)]
+enum Stage {
+    /// Accounts and rights.
+    Accounts,
+    /// Holds from this id on.
+    Holds(HoldId),
+    /// Holds that the records tell of, and that were not among the others.
+    Left(Vec<HoldId>),
+    Done,
+}
+
+enum Rows {
+    /// There are more records first.
+    NotYet,
+    Accounts(Vec<(AccountId, Account)>, Vec<RightRow>, u64),
+    Holds(Vec<(HoldId, Hold)>),
+    Left(Vec<(HoldId, Option<Hold>)>),
+    None,
+}
+
+/// What one look finds.
+struct Slice {
+    origin: Head,
+    end: Head,
+    vouched: bool,
+    records: Vec<Sealed>,
+    rows: Rows,
+}
+
+fn slice<E: Engine>(engine: &E, after: u64, stage: Stage) -> Answered<Slice> {
+    engine.look(move |book, _| {
+        let (origin, records) = (book.origin()?, book.records(after, RECORDS)?);
+        let rows = match records.len() < RECORDS && origin.seq == 0 {
+            true => rows(book, stage)?,
+            false => Rows::NotYet,
+        };
+        Ok(Slice { origin, end: book.head()?, vouched: book.vouched()?, records, rows })
+    })
+}
+
+fn rows(book: &mut dyn Book, stage: Stage) -> Result<Rows, Failure> {
+    Ok(match stage {
+        Stage::Accounts => Rows::Accounts(book.accounts()?, book.rights()?, book.transfers()?),
+        Stage::Holds(from) => Rows::Holds(book.holds(from, HoldId(u128::MAX), HOLDS)?),
+        Stage::Left(ids) => {
+            let mut left = Vec::with_capacity(ids.len());
+            for id in ids {
+                left.push((id, book.holds(id, id, 1)?.pop().map(|(_, hold)| hold)));
+            }
+            Rows::Left(left)
+        }
+        Stage::Done => Rows::None,
+    })
+}
+
+struct Walk {
+    begins_late: bool,
+    head: Head,
+    chain: Verdict,
+    replay: Replay,
+    stage: Stage,
+}
+
+fn walk<E: Engine>(engine: &E) -> BoxFuture<'static, Result<Walked, Unavailable>> {
+    let engine = engine.clone();
+    let first = slice(&engine, 0, Stage::Accounts);
+    async move {
+        let mut next = first.await?;
+        let mut walk = Walk {
+            begins_late: next.origin.seq > 0,
+            head: next.origin.clone(),
+            chain: Verdict::default(),
+            replay: Replay::default(),
+            stage: Stage::Accounts,
+        };
+        while walk.takes(next) {
+            next = slice(&engine, walk.head.seq, walk.stage.clone()).await?;
+        }
+        let Walk { chain, begins_late, replay, .. } = walk;
+        let (proof, ahead) = replay.finish();
+        Ok(Walked { chain, begins_late, proof, ahead })
+    }
+    .boxed()
+}
+
+impl Walk {
+    /// Takes what one look found; false if nothing is left to do.
+    fn takes(&mut self, slice: Slice) -> bool {
+        let Slice { end, vouched, records, rows, .. } = slice;
+        let caught_up = records.len() < RECORDS;
+        for sealed in &records {
+            match self.head.follow(sealed) {
+                Ok(record) => self.replay.record(&record),
+                Err(unlinked) => {
+                    self.chain.broken = Some((place(&unlinked), unlinked.to_string()));
+                    return false;
+                }
+            }
+            self.chain.records += 1;
+        }
+        if !caught_up {
+            return true;
+        }
+        at_end(&mut self.chain, &self.head, &end, vouched);
+        let whole = self.chain.broken.is_none() && self.chain.incomplete.is_none();
+        whole && !self.begins_late && self.compares(rows)
+    }
+
+    /// Compares rows with the records up to the same moment.
+    fn compares(&mut self, rows: Rows) -> bool {
+        self.stage = match rows {
+            Rows::NotYet => return true,
+            Rows::Accounts(accounts, rights, transfers) => {
+                self.replay.accounts(&accounts);
+                self.replay.rights(&rights, transfers);
+                Stage::Holds(HoldId(0))
+            }
+            Rows::Holds(holds) => {
+                let last = holds.last().map(|(id, _)| *id).filter(|_| holds.len() == HOLDS);
+                holds.iter().for_each(|(id, hold)| self.replay.hold(*id, hold));
+                match last.and_then(|id| id.0.checked_add(1)) {
+                    Some(next) => Stage::Holds(HoldId(next)),
+                    None => Stage::Left(self.replay.not_compared(HOLDS)),
+                }
+            }
+            Rows::Left(left) => {
+                for (id, hold) in left {
+                    match hold {
+                        Some(hold) => self.replay.hold(id, &hold),
+                        None => self.replay.no_hold(id),
+                    }
+                }
+                Stage::Done
+            }
+            Rows::None => return false,
+        };
+        !matches!(self.stage, Stage::Done)
+    }
+}
+
+fn place(unlinked: &Unlinked) -> u64 {
+    match unlinked {
+        Unlinked::Order { expected, .. } => *expected,
+        Unlinked::Altered { seq } | Unlinked::Misplaced { seq } => *seq,
+    }
+}
+
+/// Compares the last record with the end that the store keeps apart.
+fn at_end(chain: &mut Verdict, head: &Head, end: &Head, vouched: bool) {
+    if !vouched {
+        let why = "the end of the chain was not written with the key of this installation";
+        chain.broken = Some((head.seq, why.to_owned()));
+    } else if head.seq < end.seq {
+        let what = format!("records end at {}, the chain at {}", head.seq, end.seq);
+        chain.incomplete = Some(what);
+    } else if head.seq > end.seq {
+        let seq = end.seq + 1;
+        chain.broken = Some((seq, format!("record {seq} is beyond the end of the chain")));
+    } else if head.hash != end.hash {
+        let why = format!("record {} is not the end of the chain", head.seq);
+        chain.broken = Some((head.seq, why));
+    }
+}
