@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Exit, args::SettingsArgs, output::Output, summary};
+use super::{Exit, args::SettingsArgs, output::Output, records, summary};
 use crate::{
     config::{self, Environment, Faults},
     domain::settings::{AllowPrivate, Endpoint, Remote, ServerSpec, Settings},
@@ -14,6 +14,8 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
         Ok(mut settings) => {
             let unusable = unusable(&settings);
             settings.sources.mcp_config.warnings.extend(unusable);
+            let exposed = records::exposed(&settings, &Environment::of_process());
+            settings.sources.gateway.warnings.extend(exposed);
             if output.json {
                 let mut report = summary::json(&settings);
                 if let Value::Object(report) = &mut report {

@@ -29,6 +29,12 @@ pub(super) fn ledger(settings: &Settings) -> anyhow::Result<Arc<dyn Ledger>> {
     Ok(store::open(store, state.as_deref().map(Path::new)))
 }
 
+/// Warns of files of the store that others can change.
+pub(super) fn exposed(settings: &Settings, env: &Environment) -> Vec<String> {
+    let state = session::places(env).state;
+    store::exposed(&settings.budgeting.store, state.as_deref().map(Path::new))
+}
+
 /// The records of a store.
 pub(super) fn source(ledger: &Arc<dyn Ledger>) -> Source {
     fn fetched<T: 'static>(answered: Answered<T>) -> Fetched<T> {

@@ -36,7 +36,9 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     runtime.block_on(async { on_signal(&shutdown) })?;
     let options = Options { act_as: serve.act_as.clone(), debug: serve.debug, ..args.options() };
     let watch = runtime.block_on(async { Watch::new(options.clone(), env.clone()) })?;
-    let settings = session::load(&options, &env)?;
+    let mut settings = session::load(&options, &env)?;
+    let exposed = records::exposed(&settings, &env);
+    settings.sources.gateway.warnings.extend(exposed);
     let log = logging::start(settings.log_level(), settings.logging.json, &settings.redactor, &env);
     introduce(&settings);
     let audit_log = settings.audit_log.clone();

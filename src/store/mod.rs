@@ -8,6 +8,7 @@
 //!   what was written.
 
 mod credentials;
+mod exposed;
 pub mod keys;
 pub mod memory;
 mod prove;
@@ -20,6 +21,7 @@ use std::{fmt, path::Path, sync::Arc};
 use futures_util::future::BoxFuture;
 
 pub use credentials::Credentials;
+pub use exposed::exposed;
 pub use steps::{Book, Engine, Failure};
 
 use crate::domain::{

@@ -35,6 +35,8 @@ mod delegation_attacks;
 mod delegation_crash;
 mod delegation_store;
 mod downstream;
+#[cfg(unix)]
+mod exposed;
 mod facade;
 mod gateway_faults;
 mod gateway_file;
