@@ -22,6 +22,7 @@ const LEAST_BYTES: u64 = 1024;
 /// What is known of one start.
 #[derive(Debug)]
 pub(super) struct Activity {
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nothing is seen elsewhere"))]
     processes: Arc<Processes>,
     state: Mutex<State>,
 }

@@ -79,6 +79,11 @@ impl State {
         }
     }
 
+    /// Why the last start failed, until one succeeds.
+    pub(super) fn failure(&self) -> Option<Unavailable> {
+        self.failure.clone()
+    }
+
     fn refusal(&self, pause: &Pause) -> Unavailable {
         let (cause, needs_login) = match &self.failure {
             Some(failure) => (format!("{}; {pause}", failure.cause), failure.needs_login),

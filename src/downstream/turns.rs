@@ -155,8 +155,10 @@ impl Server {
     }
 
     fn why_down(&self) -> Unavailable {
-        let obstacle = self.lock().obstacle(self.now());
-        obstacle.unwrap_or_else(|| Unavailable::because("it ended after its start".into()))
+        let state = self.lock();
+        // When the next start may be is of no use to a search.
+        let why = state.failure().or_else(|| state.obstacle(self.now()));
+        why.unwrap_or_else(|| Unavailable::because("it ended after its start".into()))
     }
 }
 

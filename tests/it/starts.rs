@@ -133,7 +133,7 @@ fn one_hanging_server_is_waited_for_once() {
 #[test]
 fn sleepers_do_not_hold_up_the_starts_behind_them() {
     let setup = Setup::new(json!({}), None);
-    for i in 0..9 {
+    for i in 0..13 {
         add(&setup, &format!("hangs{i}"), &["--silent"]);
     }
     add(&setup, "s", &[]);
