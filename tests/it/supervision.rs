@@ -125,8 +125,11 @@ fn a_call_in_flight_when_its_server_is_killed_is_answered_at_once() {
     let setup = Setup::new(json!({ "s": server }), None);
     let mut client = setup.connect();
     let pid: u32 = text(&client.execute("s", "pid", json!({}))).parse().unwrap();
-    let hanging = client.begin("execute_tool", json!({"server": "s", "tool": "hang"}));
-    client.execute("s", "pid", json!({}));
+    let hangs = setup.path().join("hangs");
+    let args = json!({ "path": hangs });
+    let hanging =
+        client.begin("execute_tool", json!({"server": "s", "tool": "hang", "args": args}));
+    assert!(within(PATIENCE, || hangs.exists()));
     kill(pid, "-9");
     // Its timeout is ten minutes.
     let error = refusal(&client.response(hanging)["result"]);
