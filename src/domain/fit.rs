@@ -42,7 +42,7 @@ pub struct Candidate<'a> {
     pub entry: &'a Entry,
     /// Its server.
     pub server: &'a ServerName,
-    /// The price to tell with its signature; None where it is the default.
+    /// The price to tell with it; None where it is the default.
     pub price: Option<Credits>,
 }
 
@@ -122,7 +122,12 @@ fn all_whole<'a>(
     let mut left = cap.checked_sub(LARGEST_FRAME)?;
     for (index, candidate) in candidates.iter().enumerate() {
         let next = (index + 1 < candidates.len()).then_some(Level::Full);
-        left = left.checked_sub(candidate.entry.tokens(Level::Full, None, next, prefixed)?)?;
+        left = left.checked_sub(candidate.entry.tokens(
+            Level::Full,
+            candidate.price,
+            next,
+            prefixed,
+        )?)?;
     }
     Some(candidates.iter().map(|candidate| place(candidate, Level::Full)).collect())
 }

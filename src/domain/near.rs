@@ -16,6 +16,21 @@ pub fn near<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&
     scored.into_iter().map(|(_, name)| name).collect()
 }
 
+/// Up to five of `known` that have a part like `word`, best first.
+pub fn near_word<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let word = fold(word);
+    let mut scored: Vec<(usize, &str)> = known
+        .into_iter()
+        .filter_map(|name| {
+            let parts = name.split(['-', '_', '.', '/', ' ']);
+            parts.filter_map(|part| distance(&word, &fold(part))).min().map(|score| (score, name))
+        })
+        .collect();
+    scored.sort();
+    scored.truncate(OFFERED);
+    scored.into_iter().map(|(_, name)| name).collect()
+}
+
 /// How far apart two folded names are, or None where they do not resemble each other.
 fn distance(wanted: &[char], name: &[char]) -> Option<usize> {
     if wanted.is_empty() || name.is_empty() {
@@ -25,6 +40,10 @@ fn distance(wanted: &[char], name: &[char]) -> Option<usize> {
         return Some(wanted.len().abs_diff(name.len()).min(3));
     }
     let longest = wanted.len().max(name.len());
+    // At least so many letters have to come or go.
+    if wanted.len().abs_diff(name.len()) * 3 > longest {
+        return None;
+    }
     let edits = edits(wanted, name);
     (edits * 3 <= longest).then_some(edits)
 }
@@ -63,7 +82,15 @@ fn fold(name: &str) -> Vec<char> {
 
 #[cfg(test)]
 mod tests {
-    use super::near;
+    use super::{near, near_word};
+
+    #[test]
+    fn a_word_is_compared_with_each_part_of_a_name() {
+        let known = ["read_file", "write-file", "list_directory"];
+        assert_eq!(near_word("fiel", known), Vec::<&str>::new());
+        assert_eq!(near_word("files", known), ["read_file", "write-file"]);
+        assert_eq!(near_word("direktory", known), ["list_directory"]);
+    }
 
     #[test]
     fn resembling_names_are_offered_best_first() {

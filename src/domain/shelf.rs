@@ -8,9 +8,10 @@
 //! item shapes may follow (a line, an object, nothing).
 //! Names that begin otherwise are counted with the finished array.
 //!
-//! A price may stand behind a signature. It changes with the settings, so it is no part of what is
-//! counted. Tokenizers cut before a space that a word or mark precedes, so the tokens of the
-//! signature up to there are one more number, and those of the price follow from its digits.
+//! A price may stand behind a line, and behind the description of an object. It changes with the
+//! settings, so it is no part of what is counted. Tokenizers cut before a space that a word or mark
+//! precedes, so the tokens of an item up to there are one more number, those of the price follow from
+//! its digits, and those of what follows an object's description are counted by themselves.
 
 use std::sync::{Arc, OnceLock};
 
@@ -119,10 +120,12 @@ pub struct Kept {
     pub plain: Costs,
     /// In an answer about several, where names begin with the server's.
     pub prefixed: Costs,
-    /// The signature up to where a price may follow, in an answer about one server.
-    pub unpriced: u32,
+    /// Each level up to where a price may follow, in an answer about one server.
+    pub unpriced: [u32; 4],
     /// The same in an answer about several.
-    pub prefixed_unpriced: u32,
+    pub prefixed_unpriced: [u32; 4],
+    /// An object from where a price may have ended, by what follows.
+    pub behind_price: [u32; 3],
     /// In a line of names: as the first, and behind another.
     pub mention: [u32; 2],
     /// The same with the server's name before it.
@@ -238,14 +241,15 @@ impl Entry {
         if cost == NOT_OFFERED {
             return None;
         }
-        Some(match price.filter(|_| level == Level::Signature) {
-            Some(price) => {
-                let kept = &self.costs;
-                let unpriced = if prefixed { kept.prefixed_unpriced } else { kept.unpriced };
-                unpriced as usize + render::price_tag_tokens(price) + next.closing()
-            }
-            None => cost as usize,
-        })
+        let Some(price) = price else { return Some(cost as usize) };
+        let kept = &self.costs;
+        let unpriced = if prefixed { &kept.prefixed_unpriced } else { &kept.unpriced };
+        let behind = match level {
+            Level::Full => *kept.behind_price.get(next.index())? as usize,
+            _ => next.closing(),
+        };
+        let unpriced = *unpriced.get(level.index())? as usize;
+        Some(unpriced + render::price_tag_tokens(price) + behind)
     }
 
     fn item(&self, level: Level) -> &str {
@@ -273,7 +277,7 @@ pub struct Placed<'a> {
     pub server: &'a ServerName,
     /// How much of it is shown.
     pub level: Level,
-    /// The price to tell with the signature; None where it is the default.
+    /// The price to tell with it; None where it is the default.
     pub price: Option<Credits>,
 }
 
@@ -315,20 +319,30 @@ fn push_server(text: &mut String, server: &ServerName, prefixed: bool) {
 
 fn push_item(text: &mut String, tool: &Placed<'_>) {
     let item = tool.entry.item(tool.level);
-    match tool.price.filter(|_| tool.level == Level::Signature) {
-        Some(price) => {
-            text.push_str(unclosed(item));
-            text.push_str(&render::price_tag(price));
-            text.push('"');
-        }
-        None => text.push_str(item),
-    }
+    let Some(price) = tool.price else { return text.push_str(item) };
+    let (head, tail) = described(item, tool.level);
+    text.push_str(unclosed(head, tool.level));
+    text.push_str(&render::price_tag(price));
+    text.push_str(closing_of(tool.level));
+    text.push_str(tail);
 }
 
-/// A line's item, or its end, without the closing quote; the tokens of what follows a space would
-/// depend on that space.
-fn unclosed(item: &str) -> &str {
-    item.strip_suffix('"').unwrap_or(item).trim_end()
+/// An item up to the end of its line or description, and what follows that: the schema of an object.
+fn described(item: &str, level: Level) -> (&str, &str) {
+    // Within a description every quote has a backslash before it.
+    let end = item.find("\",\"inputSchema\":").filter(|_| level == Level::Full);
+    end.map_or((item, ""), |end| item.split_at(end + closing_of(level).len()))
+}
+
+/// What ends a line, and a description.
+fn closing_of(level: Level) -> &'static str {
+    if level == Level::Full { "\",\"" } else { "\"" }
+}
+
+/// An item's end without what closes it; the tokens of what follows a space would depend on that
+/// space.
+fn unclosed(item: &str, level: Level) -> &str {
+    item.strip_suffix(closing_of(level)).unwrap_or(item).trim_end()
 }
 
 /// A line of names; answers its tokens, its end and the bracket behind it included.
@@ -393,7 +407,8 @@ fn count(server: &ServerName, tool: &Tool, encoding: Encoding) -> Kept {
     let prefix = format!("{}/", escaped(server.as_str()));
     let mut plain = [[NOT_OFFERED; 3]; 4];
     let mut prefixed = plain;
-    let (mut unpriced, mut prefixed_unpriced) = (NOT_OFFERED, NOT_OFFERED);
+    let (mut unpriced, mut prefixed_unpriced) = ([NOT_OFFERED; 4], [NOT_OFFERED; 4]);
+    let mut behind_price = [NOT_OFFERED; 3];
     for level in Level::ALL {
         let item = item_of(tool, level);
         if item.len() > LARGEST_ITEM && level > Level::Names {
@@ -401,7 +416,9 @@ fn count(server: &ServerName, tool: &Tool, encoding: Encoding) -> Kept {
         }
         // The cut before an object falls before `name`, which belongs to its opening.
         let before = if level == Level::Full { "name\":\"" } else { "" };
-        let (start, middle, end) = parts(&item);
+        let (head, tail) = described(&item, level);
+        let tail = (!tail.is_empty()).then(|| counted_tail(tail, &number));
+        let (start, middle, end) = parts(head);
         let rest = (!end.is_empty()).then(|| number(middle));
         for (prefix, costs, unpriced) in
             [("", &mut plain, &mut unpriced), (&*prefix, &mut prefixed, &mut prefixed_unpriced)]
@@ -409,13 +426,26 @@ fn count(server: &ServerName, tool: &Tool, encoding: Encoding) -> Kept {
             let start = format!("{before}{prefix}{start}");
             let rest = rest.map(|middle| middle.saturating_add(number(&start)));
             let (counted, end) = rest.map_or((0, &*start), |rest| (rest, end));
-            let Some(costs) = costs.get_mut(level.index()) else { continue };
-            for (shape, cost) in Shape::ALL.into_iter().zip(costs) {
-                *cost = counted.saturating_add(number(&format!("{end}{}", shape.separator())));
-            }
-            if level == Level::Signature {
-                *unpriced = counted.saturating_add(number(unclosed(end)));
-            }
+            let (Some(costs), Some(unpriced)) =
+                (costs.get_mut(level.index()), unpriced.get_mut(level.index()))
+            else {
+                continue;
+            };
+            *unpriced = counted.saturating_add(number(unclosed(end, level)));
+            *costs = match tail {
+                // A cut falls before `inputSchema`.
+                Some(tail) => {
+                    let head = counted.saturating_add(number(end));
+                    tail.map(|tail| head.saturating_add(tail))
+                }
+                None => Shape::ALL.map(|shape| {
+                    counted.saturating_add(number(&format!("{end}{}", shape.separator())))
+                }),
+            };
+        }
+        if let Some(tail) = tail {
+            let closing = number(closing_of(level));
+            behind_price = tail.map(|tail| tail.saturating_add(closing));
         }
     }
     let raw = tool.full().to_string();
@@ -434,10 +464,21 @@ fn count(server: &ServerName, tool: &Tool, encoding: Encoding) -> Kept {
         prefixed,
         unpriced,
         prefixed_unpriced,
+        behind_price,
         mention: mention(name),
         prefixed_mention: mention(&format!("{server}/{name}")),
         raw,
     }
+}
+
+/// The tokens of an object behind its description, by what follows.
+fn counted_tail(tail: &str, number: &impl Fn(&str) -> u32) -> [u32; 3] {
+    let (start, middle, end) = parts(tail);
+    let (counted, end) = match end {
+        "" => (0, start),
+        end => (number(start).saturating_add(number(middle)), end),
+    };
+    Shape::ALL.map(|shape| counted.saturating_add(number(&format!("{end}{}", shape.separator()))))
 }
 
 /// Whether a name can stand in a line of names, and tokenizers cut before and behind it.

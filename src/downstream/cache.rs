@@ -20,7 +20,7 @@ use super::{files::write_private, opening::Era};
 use crate::domain::{
     call::{ServerName, ToolName},
     catalog::{Catalogue, Tool},
-    render,
+    render::{self, first_sentence},
     settings::ServerSpec,
     shelf::{Kept, Shelf},
     tokens::Encoding,
@@ -28,6 +28,9 @@ use crate::domain::{
 
 /// Beyond this many files the oldest go.
 const MOST_FILES: usize = 256;
+
+/// What a server says of itself is cut at so many characters.
+pub(super) const LONGEST_ABOUT: usize = 160;
 
 /// Where the tools of servers are kept.
 #[derive(Clone, Debug)]
@@ -45,6 +48,9 @@ struct Stored {
     /// How the server is spoken to.
     #[serde(default)]
     era: Option<Era>,
+    /// What the server says of itself.
+    #[serde(default)]
+    about: Option<String>,
     tools: Vec<StoredTool>,
 }
 
@@ -53,6 +59,13 @@ struct Stored {
 struct StoredEra {
     #[serde(default)]
     era: Option<Era>,
+}
+
+/// The part of a file that a list of servers needs.
+#[derive(Deserialize)]
+struct StoredAbout {
+    #[serde(default)]
+    about: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -123,14 +136,29 @@ impl SchemaCache {
         serde_json::from_slice::<StoredEra>(&text).ok()?.era
     }
 
-    /// Keeps the tools of a server, and its era; blocks on the disk. A failure is only worth a line in
-    /// the log.
-    pub(super) fn store(&self, spec: &ServerSpec, shelf: &Shelf, era: Option<Era>) {
+    /// What the server said of itself when its tools were kept; blocks on the disk.
+    pub(super) fn about(&self, spec: &ServerSpec) -> Option<String> {
+        let text = fs::read(self.path(spec)?).ok()?;
+        let about = serde_json::from_slice::<StoredAbout>(&text).ok()?.about?;
+        // Whoever can write the file is not the one who says what agents see.
+        Some(first_sentence(&about, LONGEST_ABOUT)).filter(|about| !about.is_empty())
+    }
+
+    /// Keeps the tools of a server, its era, and what it says of itself; blocks on the disk. A failure
+    /// is only worth a line in the log.
+    pub(super) fn store(
+        &self,
+        spec: &ServerSpec,
+        shelf: &Shelf,
+        era: Option<Era>,
+        about: Option<&str>,
+    ) {
         let Some(path) = self.path(spec) else { return };
         let stored = Stored {
             version: render::VERSION,
             encoding: shelf.encoding().as_str().to_owned(),
             era,
+            about: about.map(str::to_owned),
             tools: shelf
                 .entries()
                 .iter()

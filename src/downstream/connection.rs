@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     activity::Activity,
+    cache::LONGEST_ABOUT,
     calling::END_GRACE,
     child::Launcher,
     failure::Unavailable,
@@ -23,6 +24,7 @@ use super::{
 use crate::domain::{
     call::ServerName,
     catalog::Catalogue,
+    render::first_sentence,
     settings::{Elicitation, ServerSpec},
 };
 
@@ -48,6 +50,8 @@ pub(super) struct Connection {
     /// The version of MCP that is spoken.
     pub(super) version: ProtocolVersion,
     pub(super) elicitation: Elicitation,
+    /// What the server says of itself, in one sentence.
+    pub(super) about: Option<String>,
     /// Ends the session and the process when cancelled.
     stop: CancellationToken,
     /// Cancelled when the process has ended, or the session that has none.
@@ -81,6 +85,7 @@ impl Connection {
         let version = opened.version();
         let era = Era::of(&version);
         let service = opened.service;
+        let about = about(&service);
         let listing = list(&spec.name, service.peer()).await?;
         let tells = era == Era::Handshake || tells_of_changes(&service);
         if era == Era::Stateless && tells {
@@ -95,6 +100,7 @@ impl Connection {
             listed: Mutex::new(Listed::new(listing, tells)),
             version,
             elicitation: spec.elicitation,
+            about,
             closed: outlast(service, opened.stop.clone()),
             stop: opened.stop,
             ended: opened.ended,
@@ -174,6 +180,19 @@ impl Listed {
             stale_at: ttl.and_then(|ttl| at.checked_add(ttl.max(LEAST_TTL))),
         }
     }
+}
+
+/// The first sentence of a server's instructions, else its title, else what describes it.
+fn about(service: &RunningService<RoleClient, Handler>) -> Option<String> {
+    let info = service.peer_info()?;
+    let own = info.server_info.as_ref();
+    let said = [
+        info.instructions.as_deref(),
+        own.and_then(|own| own.title.as_deref()),
+        own.and_then(|own| own.description.as_deref()),
+    ];
+    let mut said = said.into_iter().flatten().map(|text| first_sentence(text, LONGEST_ABOUT));
+    said.find(|sentence| !sentence.is_empty())
 }
 
 /// Whether a server of the stateless version tells of changes to those who listen.

@@ -53,6 +53,8 @@ pub struct Server {
     shelf: tokio::sync::Mutex<Option<Arc<Shelf>>>,
     /// Whether it did not list its tools in time when a search last asked.
     pub(super) slow_to_list: AtomicBool,
+    /// What it said of itself before, once that was looked for.
+    about: Mutex<Option<Option<String>>>,
 }
 
 /// How a server stands, for people and agents.
@@ -101,6 +103,7 @@ impl Server {
             cache,
             shelf: tokio::sync::Mutex::default(),
             slow_to_list: AtomicBool::new(false),
+            about: Mutex::default(),
         }
     }
 
@@ -230,6 +233,36 @@ impl Server {
         }
     }
 
+    /// What the server says of itself, in one sentence: now, in an earlier session, or in an earlier
+    /// run. Starts nothing.
+    pub async fn about(self: &Arc<Self>) -> Option<String> {
+        if let Some(said) = self.said() {
+            return Some(said);
+        }
+        let known = self.about.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match known {
+            Some(about) => about,
+            None => {
+                let server = self.clone();
+                let about = blocking(move || server.cache.about(&server.spec)).await;
+                self.remember(about.clone());
+                about
+            }
+        }
+    }
+
+    fn remember(&self, about: Option<String>) {
+        *self.about.lock().unwrap_or_else(PoisonError::into_inner) = Some(about);
+    }
+
+    /// What it says of itself in the session that it has.
+    fn said(&self) -> Option<String> {
+        match &self.lock().phase {
+            Phase::Up(connection) => connection.about.clone(),
+            _ => None,
+        }
+    }
+
     /// What was kept of the server, in this run or on disk.
     pub(super) async fn remembered(self: &Arc<Self>) -> Option<Arc<Shelf>> {
         let mut shelf = self.shelf.lock().await;
@@ -262,9 +295,12 @@ impl Server {
         let shelf = Shelf::new(self.name(), catalogue, self.cache.encoding(), counts);
         let same = before.is_some_and(|before| before.catalogue().is_same(shelf.catalogue()));
         let era = self.era();
-        if !same || !self.cache.has(&self.spec) || self.cache.era(&self.spec) != era {
-            self.cache.store(&self.spec, &shelf, era);
+        let (kept, said) = (self.cache.about(&self.spec), self.said());
+        let other = self.cache.era(&self.spec) != era || (said.is_some() && said != kept);
+        if !same || other || !self.cache.has(&self.spec) {
+            self.cache.store(&self.spec, &shelf, era, said.as_deref().or(kept.as_deref()));
         }
+        self.remember(said.or(kept));
         shelf
     }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     domain::{
         call::{Caller, ServerName, ToolName},
-        catalog::{Catalogue, Tool},
+        catalog::{Catalogue, Checked, Tool},
         ledger::Balance,
         near::near,
         period::timestamp,
@@ -81,11 +81,7 @@ impl Snapshot {
         entry.means(&SERVER.into(), tool);
         self.open_to(caller, tool)?;
         let Some(known) = CATALOGUE.tool(tool) else { return Err(self.unknown(caller, tool)) };
-        let args = Value::Object(args);
-        known.check(&args).map_err(|message| Refusal::InvalidArguments {
-            message,
-            signature: Some(known.signature()),
-        })?;
+        let args = checked(known, Value::Object(args)).await?;
         match tool.as_str() {
             "budget" => self.budget(caller).await,
             "delegate" => self.delegate(caller, &args, entry).await,
@@ -183,6 +179,23 @@ impl Snapshot {
             None => Err(unreadable("the account is missing")),
         }
     }
+}
+
+/// The arguments of a built-in tool, once they fit. Its schema costs nothing, but they may; what is
+/// too large to be checked is refused, as no server checks it after us.
+async fn checked(tool: &Arc<Tool>, args: Value) -> Result<Value, Refusal> {
+    let known = tool.clone();
+    let check = move || {
+        let checked = known.check(&args);
+        (args, checked)
+    };
+    let (args, checked) = blocking(check).await;
+    let message = match checked {
+        Ok(Checked::Valid) => return Ok(args),
+        Ok(Checked::Unchecked(_)) => "the arguments are too large".to_owned(),
+        Err(message) => message,
+    };
+    Err(Refusal::InvalidArguments { message, signature: Some(tool.signature()) })
 }
 
 /// Calls that the ledger cannot answer are refused; the log says why.

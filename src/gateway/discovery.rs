@@ -6,13 +6,14 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, Asked, Snapshot, builtin, entry::Entry, facade, fields::Fields, forward::unavailable,
-    text_result,
+    Answer, Asked, Snapshot, advice::Known, builtin, entry::Entry, facade, fields::Fields,
+    forward::unavailable, text_result,
 };
 use crate::{
     domain::{
         call::{Caller, ServerName},
         catalog::{Catalogue, Tool},
+        credits::Credits,
         fit::{Candidate, Detail, fit, fit_one},
         pattern::Pattern,
         policy::Visit,
@@ -31,48 +32,62 @@ impl Snapshot {
         entry: &mut Entry,
     ) -> Result<Answer, Refusal> {
         let shown = asked.shown();
-        let mut fields = Fields::new(facade::LIST_SERVERS, asked.arguments);
+        let mut fields = Fields::new(facade::LIST_SERVERS, asked.arguments)?;
         entry.asks(None, facade::LIST_SERVERS, shown.agent_id.as_deref());
         fields.optional_name("agent_id")?;
         let metadata = fields.flag("include_metadata")?;
         fields.finish()?;
         let caller = self.identify(&shown, entry).await?;
-        let servers: Vec<Value> = self
-            .fleet
-            .members()
-            .iter()
-            .filter_map(|member| {
-                let visit = self.settings.rules.visit(&caller, member.name()).ok()?;
-                Some(self.entry(member, metadata.then_some(&visit)))
-            })
-            .collect();
+        let mut servers = Vec::new();
+        for member in self.fleet.members() {
+            let Ok(visit) = self.settings.rules.visit(&caller, member.name()) else { continue };
+            let about = match member.spec().description.trim().is_empty() {
+                true => member.server().about().await,
+                false => None,
+            };
+            servers.push(self.entry(member, about, metadata.then_some(&visit)));
+        }
         Ok(Self::json_answer(&Value::Array(servers)))
     }
 
     /// The tools of one server, or of all, that the caller may use, fitted into its budget.
     pub(super) async fn get_server_tools(
-        &self,
+        self: &Arc<Self>,
         asked: Asked,
         entry: &mut Entry,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
         let shown = asked.shown();
-        let query = Query::parse(asked.arguments)?;
+        let mut query = Query::parse(asked.arguments)?;
         let server = Some(query.server.as_str());
         entry.asks(server, facade::GET_SERVER_TOOLS, shown.agent_id.as_deref());
         let caller = self.identify(&shown, entry).await?;
+        query.server = self.server_meant(&caller, &query.server).to_owned();
         let found = match query.server.as_str() {
             builtin::SERVER => self.built_in(&caller).await?,
             "*" => self.search(&caller, cancel).await?,
             name => self.one(&caller, name, cancel).await?,
         };
         let (cap, detail) = query.context(self.settings.rules.context_of(caller.agent()));
-        let answer = self.fitted(&query, &found, cap, detail).await;
+        let remaining = self.remaining(&caller).await;
+        // How long this takes is up to servers, and to who asks.
+        let snapshot = self.clone();
+        let fitted = move || snapshot.fitted(&query, &found, (cap, detail), remaining);
+        let answer = blocking(fitted).await;
         self.usage.answered(caller.agent(), answer.tokens_used, answer.raw);
         // The answer does not wait for the disk; the end of the gateway does.
         let usage = self.usage.clone();
         self.background.spawn(async move { usage.flush().await });
         Ok(Answer::Result(text_result(&answer.text)))
+    }
+
+    /// What the caller may still spend, if anything bounds it. Where nothing does, the store is not
+    /// asked.
+    async fn remaining(&self, caller: &Caller) -> Option<Credits> {
+        if self.terms.declaration.is_unlimited() && !caller.has_account() {
+            return None;
+        }
+        self.balance(caller).await.ok()?.remaining
     }
 
     async fn one(
@@ -95,8 +110,14 @@ impl Snapshot {
     }
 
     /// What is sent: the selected tools, as much of each as the budget takes.
-    async fn fitted(&self, query: &Query, found: &Found, cap: usize, detail: Detail) -> Fitted {
-        let mut total = 0;
+    fn fitted(
+        &self,
+        query: &Query,
+        found: &Found,
+        (cap, detail): (usize, Detail),
+        remaining: Option<Credits>,
+    ) -> Fitted {
+        let mut known = Known::new(found.everywhere);
         let mut raw = Vec::new();
         let mut candidates = Vec::new();
         let tariff = &self.settings.budgeting.tariff;
@@ -104,7 +125,7 @@ impl Snapshot {
             let server = shelf.server();
             let mut raw_tokens = 0;
             for entry in shelf.entries().iter().filter(|entry| self.may_call(visit, entry.tool())) {
-                total += 1;
+                known.add(server, entry.name());
                 raw_tokens += u64::from(entry.kept().raw);
                 if query.selects(entry.tool(), visit.server()) {
                     let price = tariff.own_price(server, entry.name());
@@ -118,21 +139,21 @@ impl Snapshot {
             _ => fit(&candidates, detail, cap, found.everywhere),
         };
         let (tools, tokens) = assemble(&placed, found.everywhere);
-        let tokens_used = match tokens {
-            Some(tokens) => tokens,
-            None => {
-                let (text, encoding) = (tools.clone(), self.settings.rules.encoding);
-                blocking(move || encoding.count(&text)).await
-            }
-        };
+        let encoding = self.settings.rules.encoding;
+        let tokens_used = tokens.unwrap_or_else(|| encoding.count(&tools));
+        let remaining = remaining.map(|left| format!(r#""remaining":{left},"#)).unwrap_or_default();
         let mut text = format!(
-            r#"{{"server":{},"total_available":{total},"returned":{},"tokens_used":{tokens_used},"tools":{tools}"#,
+            r#"{{"server":{},"total_available":{},"returned":{},"tokens_used":{tokens_used},{remaining}"tools":{tools}"#,
             Value::from(query.server.as_str()),
+            known.count(),
             placed.len(),
         );
         let omitted = candidates.len() - placed.len();
         let mut notes: Vec<String> = found.note.iter().cloned().collect();
-        notes.extend(query.unknown_names(&candidates));
+        notes.extend(known.unknown_names(query));
+        if candidates.is_empty() {
+            notes.push(known.nothing_found(query));
+        }
         if omitted > 0 {
             text.push_str(&format!(r#","omitted":{omitted}"#));
             notes.push("raise max_schema_tokens, or narrow with names, pattern or query".into());
@@ -157,14 +178,16 @@ impl Snapshot {
         catalogue.tools().iter().map(Arc::as_ref).filter(|tool| self.may_call(visit, tool))
     }
 
-    /// A server in the list, with metadata for a visitor; what may be secret (arguments,
+    /// A server in the list, with what it says of itself where its settings say nothing, and with
+    /// metadata for a visitor; what may be secret (arguments,
     /// environment, headers) is never in it, and only tools that the visitor may call are counted.
-    fn entry(&self, member: &Member, metadata_for: Option<&Visit>) -> Value {
+    fn entry(&self, member: &Member, about: Option<String>, metadata_for: Option<&Visit>) -> Value {
         let spec = member.spec();
         let mut entry = Map::new();
         entry.insert("name".into(), spec.name.as_str().into());
         let masked = |text: &str| Value::from(self.settings.redactor.redact(text));
-        entry.insert("description".into(), masked(&spec.description));
+        let description = about.as_deref().unwrap_or(&spec.description);
+        entry.insert("description".into(), masked(description));
         let Some(visit) = metadata_for else { return Value::Object(entry) };
         entry.insert("transport".into(), spec.transport().into());
         match &spec.endpoint {
@@ -213,43 +236,35 @@ struct Fitted {
 }
 
 /// A `get_server_tools` call as asked for.
-struct Query {
+pub(super) struct Query {
     server: String,
     /// None is no filter, as is a list of blanks.
-    names: Option<HashSet<String>>,
-    pattern: Option<Pattern>,
+    pub(super) names: Option<HashSet<String>>,
+    pub(super) pattern: Option<Pattern>,
     /// In small letters; none is no filter.
-    words: Vec<String>,
+    pub(super) words: Vec<String>,
     detail: Option<Detail>,
     cap: Option<usize>,
 }
 
 impl Query {
     fn parse(arguments: Map<String, Value>) -> Result<Self, Refusal> {
-        let mut fields = Fields::new(facade::GET_SERVER_TOOLS, arguments);
+        let mut fields = Fields::new(facade::GET_SERVER_TOOLS, arguments)?;
         let server = fields.name("server")?;
         fields.optional_name("agent_id")?;
         let words = fields.optional_text("query")?;
-        let names = fields.optional_text("names")?;
-        let pattern = fields.optional_text("pattern")?;
+        let names = fields.names("names")?;
+        let pattern = fields.optional_name("pattern")?;
         let detail = fields.choice("detail", &Detail::WORDS)?;
         let cap = fields.count("max_schema_tokens")?;
         fields.finish()?;
-        let names: Option<HashSet<String>> = names.map(|names| {
-            names
-                .split(',')
-                .map(str::trim)
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned)
-                .collect()
-        });
         let pattern = pattern.filter(|pattern| !pattern.is_empty()).map(|pattern| {
             Pattern::parse(&pattern)
                 .map_err(|fault| Refusal::arguments(format!("get_server_tools: `pattern` {fault}")))
         });
         Ok(Self {
             server,
-            names: names.filter(|names| !names.is_empty()),
+            names,
             pattern: pattern.transpose()?,
             words: words_of(&words.unwrap_or_default()),
             detail,
@@ -275,20 +290,14 @@ impl Query {
             && (self.words.is_empty() || self.mentions(tool))
     }
 
-    /// What to say of names that no tool has, or none that the caller may know of.
-    fn unknown_names(&self, found: &[Candidate<'_>]) -> Option<String> {
-        let is_found = |name: &str| {
-            found.iter().any(|one| {
-                let own = one.entry.name().as_str();
-                let server = name.strip_suffix(own).and_then(|rest| rest.strip_suffix('/'));
-                name == own || server == Some(one.server.as_str())
-            })
-        };
-        match self.names.iter().flatten().filter(|name| !is_found(name)).count() {
-            0 => None,
-            1 => Some("one of the names is no tool here".into()),
-            more => Some(format!("{more} of the names are no tools here")),
-        }
+    /// The arguments that select.
+    pub(super) fn filters(&self) -> Vec<&'static str> {
+        let given = [
+            ("query", !self.words.is_empty()),
+            ("names", self.names.is_some()),
+            ("pattern", self.pattern.is_some()),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
     }
 
     /// Whether the name or the description holds one of the words.

@@ -1,8 +1,12 @@
 //! The arguments of one of the three tools, read strictly: a wrong type, an unknown name or a
-//! missing value is an error that says what to write instead.
+//! missing value is an error that says what to write instead. Names that can mean one argument only
+//! are taken for it.
+
+use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
+use super::slips::argument_meant;
 use crate::domain::{near::near, refusal::Refusal};
 
 /// Arguments that are taken out one by one; [`Fields::finish`] refuses what is left.
@@ -13,8 +17,24 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    pub(super) fn new(tool: &'static str, arguments: Map<String, Value>) -> Self {
-        Self { tool, rest: arguments, known: Vec::new() }
+    /// # Errors
+    /// Two names of the same argument.
+    pub(super) fn new(tool: &'static str, arguments: Map<String, Value>) -> Result<Self, Refusal> {
+        let mut rest = Map::new();
+        let mut written = Map::new();
+        // Null is the same as missing.
+        for (name, value) in arguments.into_iter().filter(|(_, value)| !value.is_null()) {
+            let meant = argument_meant(tool, &name).to_owned();
+            if let Some(Value::String(other)) = written.insert(meant.clone(), name.clone().into()) {
+                return Err(Refusal::arguments(format!(
+                    "{tool}: `{}` and `{}` are the same; give one",
+                    cut(&other),
+                    cut(&name)
+                )));
+            }
+            rest.insert(meant, value);
+        }
+        Ok(Self { tool, rest, known: Vec::new() })
     }
 
     /// A required string.
@@ -55,6 +75,23 @@ impl Fields {
         }
     }
 
+    /// Names in a list, or in a text with commas between them; None if there are none.
+    pub(super) fn names(&mut self, name: &'static str) -> Result<Option<HashSet<String>>, Refusal> {
+        let wanted = "a comma-separated string or an array of strings";
+        let names: HashSet<String> = match self.take(name) {
+            None => return Ok(None),
+            Some(Value::String(text)) => text.split(',').filter_map(trimmed).collect(),
+            Some(Value::Array(items)) => {
+                match items.iter().map(Value::as_str).collect::<Option<Vec<&str>>>() {
+                    Some(items) => items.into_iter().filter_map(trimmed).collect(),
+                    None => return self.wrong(name, wanted, &Value::Array(items)),
+                }
+            }
+            Some(other) => return self.wrong(name, wanted, &other),
+        };
+        Ok((!names.is_empty()).then_some(names))
+    }
+
     pub(super) fn flag(&mut self, name: &'static str) -> Result<bool, Refusal> {
         match self.take(name) {
             None => Ok(false),
@@ -70,7 +107,8 @@ impl Fields {
         choices: &[(&str, T)],
     ) -> Result<Option<T>, Refusal> {
         let Some(text) = self.optional_text(name)? else { return Ok(None) };
-        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+        if let Some((_, value)) = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(&text))
+        {
             return Ok(Some(*value));
         }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
@@ -106,22 +144,9 @@ impl Fields {
         }
     }
 
-    /// An object, empty if it is missing; `alias` is accepted for `name`, and an object written as a
-    /// string of JSON for the object.
-    pub(super) fn object(
-        &mut self,
-        name: &'static str,
-        alias: &'static str,
-    ) -> Result<Map<String, Value>, Refusal> {
-        let object = match (self.take(name), self.take(alias)) {
-            (Some(_), Some(_)) => {
-                let message =
-                    format!("{}: `{name}` and `{alias}` are the same; give one", self.tool);
-                return Err(Refusal::arguments(message));
-            }
-            (first, second) => first.or(second),
-        };
-        match object {
+    /// An object, empty if it is missing; one written as a string of JSON is accepted.
+    pub(super) fn object(&mut self, name: &'static str) -> Result<Map<String, Value>, Refusal> {
+        match self.take(name) {
             None => Ok(Map::new()),
             Some(Value::Object(object)) => Ok(object),
             Some(Value::String(text)) => match serde_json::from_str(&text) {
@@ -154,10 +179,9 @@ impl Fields {
         Err(Refusal::arguments(format!("{}: unknown argument `{}`; {rest}", self.tool, cut(name))))
     }
 
-    /// Null is the same as missing.
     fn take(&mut self, name: &'static str) -> Option<Value> {
         self.known.push(name);
-        self.rest.shift_remove(name).filter(|value| !value.is_null())
+        self.rest.shift_remove(name)
     }
 
     fn wrong<T>(&self, name: &str, wanted: &str, got: &Value) -> Result<T, Refusal> {
@@ -171,6 +195,10 @@ impl Fields {
         };
         Err(Refusal::arguments(format!("{}: `{name}` must be {wanted}, not {got}", self.tool)))
     }
+}
+
+fn trimmed(name: &str) -> Option<String> {
+    Some(name.trim()).filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 fn cut(name: &str) -> String {

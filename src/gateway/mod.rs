@@ -9,11 +9,14 @@
 //!   [`settling`]: how holds end in the store. [`entry`]: what records say of a call. [`builtin`]: the server that is built in.
 //! - [`identify`]: who calls. [`seals`]: what is signed and digested with. [`delegating`]: credits and
 //!   rights for subagents.
-//! - [`discovery`]: `list_servers`, `get_server_tools`; [`search`]: over all servers. [`context`]: what they cost each agent.
-//! - [`fields`]: arguments of the three tools, read strictly.
+//! - [`discovery`]: `list_servers`, `get_server_tools`; [`search`]: over all servers; [`advice`]: what to
+//!   ask instead. [`context`]: what they cost each agent.
+//! - [`fields`]: arguments of the three tools, read strictly. [`slips`]: their names as they are
+//!   written by mistake.
 //! - [`front`], [`stdio`]: MCP in and out. [`relay`]: what servers say in the middle of a call.
 //! - [`measured`]: the length and the digest of JSON. [`status`]: the debug tool.
 
+mod advice;
 mod builtin;
 mod checking;
 mod context;
@@ -34,6 +37,7 @@ mod root;
 mod seals;
 mod search;
 mod settling;
+mod slips;
 mod snapshot;
 mod status;
 mod stdio;
@@ -373,7 +377,7 @@ impl Gateway {
 
     async fn dispatch(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &Arc<Snapshot>,
         asked: Asked,
         cancel: &CancellationToken,
     ) -> Answer {

@@ -74,6 +74,8 @@ impl Snapshot {
         let caller = self.identify(&shown, entry).await?;
         let sent = (&call.args, &meta, &client.answers, &client.state);
         self.keeps_its_credential(credential.as_ref(), &sent)?;
+        let server = call.server.as_deref().map(|name| self.server_meant(&caller, name).to_owned());
+        let call = Call { server, ..call };
         let builtin = match call.server.as_deref() {
             Some(builtin::SERVER) => {
                 Some(builtin::qualified(&call.tool).unwrap_or_else(|| call.tool.clone()))
@@ -258,11 +260,11 @@ impl Snapshot {
 
 impl Call {
     fn parse(arguments: Map<String, Value>) -> Result<Self, Refusal> {
-        let mut fields = Fields::new(facade::EXECUTE_TOOL, arguments);
+        let mut fields = Fields::new(facade::EXECUTE_TOOL, arguments)?;
         let call = Self {
             server: fields.optional_name("server")?,
             tool: ToolName::from(fields.name("tool")?.as_str()),
-            args: fields.object("args", "arguments")?,
+            args: fields.object("args")?,
             timeout: fields.positive("timeout_ms")?.map(Duration::from_millis),
             begun: Instant::now(),
             patient: false,

@@ -1,5 +1,5 @@
 //! Which server and tool a call means. Slips that clients and models make are repaired where only
-//! one thing can be meant: names with the server's in front, and a server left out. Nothing is
+//! one thing can be meant: names with the server's in front, a server left out, other capitals. Nothing is
 //! guessed: where several could be meant, the caller is told which.
 
 use std::sync::Arc;
@@ -46,6 +46,30 @@ pub(super) enum Unclear<'a> {
 }
 
 impl Snapshot {
+    /// The server that a name means: the one of that name, else the one that is called so but for
+    /// capitals, among those that the caller may use.
+    pub(super) fn server_meant<'a>(&'a self, caller: &Caller, name: &'a str) -> &'a str {
+        let rules = &self.settings.rules;
+        let may_use = |server: &ServerName| rules.visit(caller, server).is_ok();
+        let exact = self.fleet.member(name).map(Member::name);
+        // One that may not be known of is as one that is not there.
+        let known = exact.is_some_and(|server| rules.explain_denials || may_use(server));
+        if known || matches!(name, builtin::SERVER | "*") {
+            return name;
+        }
+        let wanted = name.to_lowercase();
+        let servers = self.fleet.members().iter().map(Member::name);
+        let alike = servers.filter(|server| server.as_str().to_lowercase() == wanted);
+        let mut alike = alike
+            .filter(|server| may_use(server))
+            .map(ServerName::as_str)
+            .chain((wanted == builtin::SERVER).then_some(builtin::SERVER));
+        match (alike.next(), alike.next()) {
+            (Some(only), None) => only,
+            _ => name,
+        }
+    }
+
     /// The server and the tool that a call means.
     pub(super) async fn resolve(
         &self,

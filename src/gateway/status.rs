@@ -17,7 +17,7 @@ pub(super) fn status(
     readings: &Readings,
     arguments: Map<String, Value>,
 ) -> Result<Answer, Refusal> {
-    let mut fields = Fields::new(facade::GET_GATEWAY_STATUS, arguments);
+    let mut fields = Fields::new(facade::GET_GATEWAY_STATUS, arguments)?;
     fields.optional_text("agent_id")?;
     fields.finish()?;
     let settings = &snapshot.settings;

@@ -345,14 +345,8 @@ impl Hold {
         match self.open.take() {
             Some(id) => {
                 // What the records of the hold say need not be said again.
-                let draft = Draft {
-                    args_mac: None,
-                    args: None,
-                    args_bytes: None,
-                    rule: None,
-                    note: None,
-                    ..draft
-                };
+                let draft =
+                    Draft { args_mac: None, args: None, args_bytes: None, rule: None, ..draft };
                 let end = End { id, finish, draft };
                 match charged {
                     true => self.till.charge(end),

@@ -265,7 +265,7 @@ fn arguments_that_break_the_schema_never_reach_the_tool_and_show_its_signature()
 #[test]
 fn unknown_servers_and_tools_offer_names_like_them() {
     let mut client = echo().connect();
-    let error = refusal(&client.execute("S", "echo", json!({})));
+    let error = refusal(&client.execute("s_", "echo", json!({})));
     assert_eq!(error["code"], "SERVER_NOT_FOUND");
     assert_eq!(error["hint"], "did you mean `s`?");
     let error = refusal(&client.execute("elsewhere", "echo", json!({})));

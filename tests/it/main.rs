@@ -9,6 +9,7 @@
     reason = "a test that fails may panic, and documents itself by its name"
 )]
 
+mod agents_see;
 mod architecture;
 mod audit;
 mod auth_settings;

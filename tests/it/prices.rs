@@ -59,7 +59,7 @@ async fn ask(gateway: &Arc<Gateway>, arguments: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_signature_tells_the_price_of_its_server_where_it_is_not_the_default() {
+async fn every_level_tells_the_price_where_it_is_not_the_default() {
     let offered = scripted_with(&["free", "dear", "same", "other"]);
     let setup = Setup::new(json!({"a": offered, "b": offered}), None);
     let launcher = Arc::new(Launcher::new(PathBuf::from(tollgate()), 0));
@@ -77,7 +77,7 @@ async fn a_signature_tells_the_price_of_its_server_where_it_is_not_the_default()
     }
 }
 
-fn cases() -> [(Value, Value); 4] {
+fn cases() -> [(Value, Value); 6] {
     [
         (
             json!({"server": "a", "detail": "signature"}),
@@ -99,10 +99,21 @@ fn cases() -> [(Value, Value); 4] {
         (
             json!({"server": "a", "detail": "summary"}),
             json!([
-                "free — Scripted.",
-                "dear — Scripted.",
+                "free — Scripted. — 0 credits",
+                "dear — Scripted. — 1500 credits",
                 "same — Scripted.",
                 "other — Scripted."
+            ]),
+        ),
+        (
+            json!({"server": "a", "detail": "names"}),
+            json!(["free — 0 credits", "dear — 1500 credits", "same", "other"]),
+        ),
+        (
+            json!({"server": "b", "detail": "full", "names": "dear,same"}),
+            json!([
+                {"name": "dear", "description": "Scripted. — 1 credit", "inputSchema": {"type": "object"}},
+                {"name": "same", "description": "Scripted.", "inputSchema": {"type": "object"}}
             ]),
         ),
     ]

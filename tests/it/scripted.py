@@ -44,6 +44,8 @@ options.add_argument("--list-once", action="store_true", help="answer only the f
 options.add_argument("--starts", help="append a line to this file at each start")
 options.add_argument("--drowsy", type=float, help="read nothing for that many seconds")
 options.add_argument("--calls", help="append the name of each tool that is called to this file")
+options.add_argument("--instructions", help="say this in the handshake")
+options.add_argument("--title", help="be called so in the handshake")
 options = options.parse_args()
 if options.era_file:
     options.era = open(options.era_file).read().strip()
@@ -325,11 +327,19 @@ discovered = []
 listed = []
 
 
+def introduced(members, *optional):
+    """`members`, with those that the options give."""
+    given = {name: getattr(options, name) for name in optional}
+    return {**members, **{name: value for name, value in given.items() if value}}
+
+
 def discover(message):
-    answer(message, {
+    info = introduced({"name": "scripted", "version": "1"}, "title")
+    answer(message, introduced({
         "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {"listChanged": True}},
         "ttlMs": 0, "cacheScope": "private",
-    })
+        "_meta": {"io.modelcontextprotocol/serverInfo": info},
+    }, "instructions"))
 
 
 def handle(message):
@@ -353,8 +363,9 @@ def handle(message):
     elif method == "initialize" and options.era != "modern":
         initialized.append(message["params"])
         version = message["params"]["protocolVersion"]
-        info = {"name": "scripted", "version": "1"}
-        answer(message, {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info})
+        info = introduced({"name": "scripted", "version": "1"}, "title")
+        result = {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info}
+        answer(message, introduced(result, "instructions"))
     elif method == "server/discover" and options.era != "legacy":
         discovered.append(message)
         if options.discover_late and not os.path.exists(options.discover_late):

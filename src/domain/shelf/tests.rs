@@ -49,7 +49,7 @@ fn check(tool: Value, level: Level, prefixed: bool, expected: &str) {
 }
 
 #[test]
-fn a_price_stands_behind_the_signature_and_nowhere_else() {
+fn price_stands_behind_every_line_of_its_own() {
     let tool = json!({
         "name": "find",
         "description": "Finds things. And more.",
@@ -58,12 +58,32 @@ fn a_price_stands_behind_the_signature_and_nowhere_else() {
     let signature = "find(n?: integer) — Finds things. — 5 credits";
     check(tool.clone(), Level::Signature, false, signature);
     check(tool.clone(), Level::Signature, true, &format!("db/{signature}"));
-    check(tool.clone(), Level::Summary, false, "find — Finds things.");
-    check(tool.clone(), Level::Names, false, "find");
-    check(tool.clone(), Level::Mention, false, "find");
-    let shelf = shelf(&[tool], Encoding::O200k);
-    let whole = |price| assemble(&placed(&shelf, &[Level::Full], &[price]), false);
-    assert_eq!(whole(Some(Credits::ZERO)), whole(None));
+    check(tool.clone(), Level::Summary, false, "find — Finds things. — 5 credits");
+    check(tool.clone(), Level::Names, false, "find — 5 credits");
+    check(tool.clone(), Level::Names, true, "db/find — 5 credits");
+    check(tool, Level::Mention, false, "find");
+}
+
+#[test]
+fn price_stands_behind_the_description_of_an_object() {
+    let descriptions =
+        ["Finds things. And more.", "", "a \"b\",\"inputSchema\":{}", "ends in \\", "a\n"];
+    for (description, schema) in descriptions
+        .into_iter()
+        .flat_map(|text| [json!({}), json!({"type": "object"})].map(|schema| (text, schema)))
+    {
+        let tool = json!({"name": "find", "description": description, "inputSchema": schema});
+        for (encoding, prefixed) in ENCODINGS.into_iter().flat_map(|e| [(e, false), (e, true)]) {
+            let shelf = shelf(std::slice::from_ref(&tool), encoding);
+            let prices = [Credits::new(5)];
+            let (text, tokens) = assemble(&placed(&shelf, &[Level::Full], &prices), prefixed);
+            let shown: Value = serde_json::from_str(&text).unwrap();
+            let expected = format!("{} — 5 credits", description.trim_end());
+            assert_eq!(shown[0]["description"], expected);
+            assert_eq!(shown[0]["inputSchema"], tool["inputSchema"]);
+            assert_eq!(tokens, Some(encoding.count(&text)), "{text}");
+        }
+    }
 }
 
 #[test]
