@@ -7,7 +7,13 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Snapshot, discovery::Found, entry::Entry, identify::Shown, text_result, till::ended,
+    Answer, Snapshot,
+    arguments::{Delegate, Nothing, Revoke, read, schema_of},
+    discovery::Found,
+    entry::Entry,
+    identify::Shown,
+    text_result,
+    till::ended,
 };
 use crate::{
     domain::{
@@ -26,18 +32,31 @@ use crate::{
 /// The name of the built-in server. No other server can have it.
 pub(super) const SERVER: &str = ServerName::BUILT_IN;
 
-/// Its tools, as agents see them.
-const TOOLS: &str = r#"[
-{"name":"budget","description":"What you may still spend: limit, remaining, reserved, spent.","inputSchema":{"type":"object","properties":{},"additionalProperties":false}},
-{"name":"delegate","description":"Give part of your budget to a subagent. It passes the agent_id of the answer as its own agent_id in every call; it has your rights within scope. What it does not spend comes back when you revoke it or its time is over.","inputSchema":{"type":"object","properties":{"budget":{"type":"integer","minimum":1,"description":"credits"},"scope":{"type":"string","description":"tools it may call: comma-separated patterns of tool or server/tool"},"label":{"type":"string","maxLength":200},"expiresIn":{"type":["integer","string"],"description":"seconds, or 30m, 24h"},"agent":{"type":"string","description":"an agent whose rules narrow it as well"},"depth":{"type":"integer","minimum":0,"maximum":255,"description":"how many levels it may delegate further"},"maxDelegation":{"type":"integer","minimum":1,"description":"most credits it may give in one delegation"}},"required":["budget"],"additionalProperties":false}},
-{"name":"ping","description":"Whether the gateway answers.","inputSchema":{"type":"object","properties":{},"additionalProperties":false}},
-{"name":"revoke","description":"End a delegation of yours and all below it; what is unspent comes back to you.","inputSchema":{"type":"object","properties":{"tokenId":{"type":"string","description":"as delegate answered"},"budgetId":{"type":"string"},"agent_id":{"type":"string","description":"instead: the agent_id that delegate answered"}},"minProperties":1,"maxProperties":1,"additionalProperties":false}}
-]"#;
-
-/// The tools by name.
+/// Its tools by name, as agents see them.
 static CATALOGUE: LazyLock<Arc<Catalogue>> = LazyLock::new(|| {
-    let tools: Vec<Value> = serde_json::from_str(TOOLS).unwrap_or_default();
-    Arc::new(Catalogue::new(tools.into_iter().filter_map(|tool| Tool::parse(tool).ok())))
+    let tools = [
+        (
+            "budget",
+            "What you may still spend: limit, remaining, reserved, spent.",
+            schema_of::<Nothing>(),
+        ),
+        (
+            "delegate",
+            "Give part of your budget to a subagent. It passes the agent_id of the answer as its own agent_id in every call; it has your rights within scope. What it does not spend comes back when you revoke it or its time is over.",
+            schema_of::<Delegate>(),
+        ),
+        ("ping", "Whether the gateway answers.", schema_of::<Nothing>()),
+        (
+            "revoke",
+            "End a delegation of yours and all below it; what is unspent comes back to you.",
+            schema_of::<Revoke>(),
+        ),
+    ];
+    let tools = tools.into_iter().filter_map(|(name, description, schema)| {
+        let tool = json!({"name": name, "description": description, "inputSchema": schema});
+        Tool::parse(tool).ok()
+    });
+    Arc::new(Catalogue::new(tools))
 });
 
 /// The built-in tool of that bare name.
@@ -84,8 +103,8 @@ impl Snapshot {
         let args = checked(known, Value::Object(args)).await?;
         match tool.as_str() {
             "budget" => self.budget(caller).await,
-            "delegate" => self.delegate(caller, &args, entry).await,
-            "revoke" => self.revoke(caller, &args, entry).await,
+            "delegate" => self.delegate(caller, &read(args)?, entry).await,
+            "revoke" => self.revoke(caller, &read(args)?, entry).await,
             _ => Ok(json!({"ok": true})),
         }
     }
@@ -223,4 +242,44 @@ fn budget_json(balance: &Balance, caller: &Caller) -> Value {
         answer.insert("resets_at".into(), timestamp(at).into());
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::CATALOGUE;
+
+    #[test]
+    fn own_tools_are_shown_as_they_are_read() {
+        let schema = |tool: &str| CATALOGUE.tool(&tool.into()).unwrap().input_schema();
+        let nothing = json!({"type": "object", "properties": {}, "additionalProperties": false});
+        for (tool, expected) in [
+            ("ping", nothing.clone()),
+            ("budget", nothing),
+            (
+                "delegate",
+                json!({"type": "object", "properties": {
+                    "budget": {"type": "integer", "minimum": 1, "description": "credits"},
+                    "scope": {"type": "string", "description": "tools it may call: comma-separated patterns of tool or server/tool"},
+                    "label": {"type": "string", "maxLength": 200},
+                    "expiresIn": {"type": ["integer", "string"], "description": "seconds, or 30m, 24h"},
+                    "agent": {"type": "string", "description": "an agent whose rules narrow it as well"},
+                    "depth": {"type": "integer", "minimum": 0, "maximum": 255, "description": "how many levels it may delegate further"},
+                    "maxDelegation": {"type": "integer", "minimum": 1, "description": "most credits it may give in one delegation"}},
+                    "required": ["budget"], "additionalProperties": false}),
+            ),
+            (
+                "revoke",
+                json!({"type": "object", "properties": {
+                    "tokenId": {"type": "string", "description": "as delegate answered"},
+                    "budgetId": {"type": "string"},
+                    "agent_id": {"type": "string", "description": "instead: the agent_id that delegate answered"}},
+                    "minProperties": 1, "maxProperties": 1, "additionalProperties": false}),
+            ),
+        ] {
+            // Byte for byte: every word is paid for, and none is there by chance.
+            assert_eq!(schema(tool).to_string(), Value::to_string(&expected), "{tool}");
+        }
+    }
 }

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 use uuid::Uuid;
 
-use super::{Snapshot, builtin::unreadable, entry::Entry, settling::pauses};
+use super::{Snapshot, arguments, builtin::unreadable, entry::Entry, settling::pauses};
 use crate::{
     domain::{
         auth::AuthMode,
@@ -51,7 +51,7 @@ impl Snapshot {
     pub(super) async fn delegate(
         &self,
         caller: &Caller,
-        args: &Value,
+        args: &arguments::Delegate,
         entry: &mut Entry,
     ) -> Result<Value, Refusal> {
         self.terms.declare(&self.till).await.map_err(unreadable)?;
@@ -155,9 +155,8 @@ impl Snapshot {
     }
 
     /// What is asked for, and what narrows it.
-    fn asked(&self, caller: &Caller, args: &Value) -> Result<Asked, Refusal> {
-        let text = |name: &str| args.get(name).and_then(Value::as_str);
-        let budget = credits(args, "budget")?.unwrap_or_default();
+    fn asked(&self, caller: &Caller, args: &arguments::Delegate) -> Result<Asked, Refusal> {
+        let budget = credits(&args.budget, "budget")?;
         let narrowed = caller.grant().map(|grant| grant.caveats.clone()).unwrap_or_default();
         if narrowed.depth() == Some(0) {
             return Err(Refusal::delegation("these credits may not be delegated any further"));
@@ -168,25 +167,30 @@ impl Snapshot {
                 most.in_words()
             )));
         }
-        let expires = expires(args, caller)?;
+        let expires = expires(args.expires_in.as_ref(), caller)?;
         let mut own = vec![Caveat::Agent(caller.agent().clone())];
-        if let Some(agent) = text("agent") {
+        if let Some(agent) = &args.agent {
             own.push(Caveat::Agent(self.named(caller, agent)?));
         }
-        if let Some(scope) = text("scope") {
+        if let Some(scope) = &args.scope {
             let wrong = |why: String| Refusal::arguments(format!("delegate: `scope` {why}"));
             own.push(Caveat::Tools(Scope::parse(scope).map_err(wrong)?));
         }
         own.extend(expires.map(Caveat::Expires));
-        let depth = whole(args, "depth")?.map(|depth| u8::try_from(depth).unwrap_or(u8::MAX));
+        let depth = args.depth.as_ref().map(|depth| whole(depth, "depth")).transpose()?;
+        let depth = depth.map(|depth| u8::try_from(depth).unwrap_or(u8::MAX));
         let left = narrowed.depth().map(|depth| depth.saturating_sub(1));
         own.extend([depth, left].into_iter().flatten().min().map(Caveat::Depth));
-        own.extend(credits(args, "maxDelegation")?.map(Caveat::MostDelegated));
+        let most = args.max_delegation.as_ref().map(|most| credits(most, "maxDelegation"));
+        own.extend(most.transpose()?.map(Caveat::MostDelegated));
         let caveats = narrowed.delegated(own);
         let expires = caveats.expires();
         Ok(Asked {
             budget,
-            label: text("label").map(|label| self.settings.redactor.redact(label).into_owned()),
+            label: args
+                .label
+                .as_ref()
+                .map(|label| self.settings.redactor.redact(label).into_owned()),
             caveats,
             expires,
         })
@@ -221,7 +225,7 @@ impl Snapshot {
     pub(super) async fn revoke(
         &self,
         caller: &Caller,
-        args: &Value,
+        args: &arguments::Revoke,
         entry: &mut Entry,
     ) -> Result<Value, Refusal> {
         let token = self.meant(caller, args).await?;
@@ -240,10 +244,10 @@ impl Snapshot {
 
     /// The delegation that is to be revoked. One that is not the caller's is answered as one that is
     /// not there.
-    async fn meant(&self, caller: &Caller, args: &Value) -> Result<TokenId, Refusal> {
-        let text = |name: &str| args.get(name).and_then(Value::as_str);
+    async fn meant(&self, caller: &Caller, args: &arguments::Revoke) -> Result<TokenId, Refusal> {
         let ledger = &self.till.ledger;
-        let found = match (text("agent_id"), text("tokenId").or_else(|| text("budgetId"))) {
+        let id = args.token_id.as_deref().or(args.budget_id.as_deref());
+        let found = match (args.agent_id.as_deref(), id) {
             (Some(handle), _) if is_handle(handle) => {
                 let keys = self.till.seals.keys().map_err(unreadable)?;
                 let found = ledger.by_handle(keys.handles.mac(handle.as_bytes())).await;
@@ -255,7 +259,7 @@ impl Snapshot {
             },
             _ => None,
         };
-        let by_handle = text("agent_id").is_some();
+        let by_handle = args.agent_id.is_some();
         let not_yours = || match by_handle {
             true => Refusal::HandleNotFound,
             false => Refusal::delegation("there is no delegation of yours with this id"),
@@ -292,26 +296,28 @@ fn was_made_by(delegation: &Delegation, caller: &Caller) -> bool {
 
 /// A number that the schema lets through: whole, and not below zero. Nothing that is to narrow a child
 /// may be passed over, however it is written.
-fn whole(args: &Value, name: &str) -> Result<Option<u64>, Refusal> {
-    let Some(given) = args.get(name) else { return Ok(None) };
+fn whole(given: &Number, name: &str) -> Result<u64, Refusal> {
     // JSON has one kind of number, so `5.0` is 5. The text of a whole one has no digit after the point.
     let number = given.as_u64().or_else(|| format!("{:.0}", given.as_f64()?).parse().ok());
     let unread =
         || Refusal::arguments(format!("delegate: `{name}` must be a whole number below 2^64"));
-    number.map(Some).ok_or_else(unread)
+    number.ok_or_else(unread)
 }
 
-fn credits(args: &Value, name: &str) -> Result<Option<Credits>, Refusal> {
+fn credits(given: &Number, name: &str) -> Result<Credits, Refusal> {
     let most = || Refusal::arguments(format!("delegate: `{name}` is at most {}", Credits::MAX));
-    whole(args, name)?.map(|amount| Credits::new(amount).ok_or_else(most)).transpose()
+    Credits::new(whole(given, name)?).ok_or_else(most)
 }
 
 /// When a child ends that is to last so long: a number of seconds, or a duration.
-fn expires(args: &Value, caller: &Caller) -> Result<Option<i64>, Refusal> {
-    let lasts = match args.get("expiresIn") {
-        None | Some(Value::Null) => caller.credential().is_none().then_some(OF_A_PROCESS),
+fn expires(given: Option<&Value>, caller: &Caller) -> Result<Option<i64>, Refusal> {
+    let lasts = match given {
+        None => caller.credential().is_none().then_some(OF_A_PROCESS),
         Some(Value::String(text)) => Some(parsed(text)?),
-        Some(_) => whole(args, "expiresIn")?.map(Duration::from_secs),
+        Some(Value::Number(seconds)) => Some(Duration::from_secs(whole(seconds, "expiresIn")?)),
+        Some(_) => {
+            return Err(Refusal::arguments("delegate: `expiresIn` is seconds or a duration"));
+        }
     };
     let Some(lasts) = lasts else { return Ok(None) };
     if !(SHORTEST..=LONGEST).contains(&lasts) {

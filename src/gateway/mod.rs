@@ -6,7 +6,7 @@
 //!   [`owners`]: who has it.
 //!   [`checking`]: whether its arguments fit.
 //! - [`till`]: where calls are paid for. [`forward`]: a call on its way, and what came of it.
-//!   [`settling`]: how holds end in the store. [`entry`]: what records say of a call. [`builtin`]: the server that is built in.
+//!   [`settling`]: how holds end in the store. [`entry`]: what records say of a call. [`builtin`]: the server that is built in, [`arguments`] what its tools take.
 //! - [`identify`]: who calls. [`seals`]: what is signed and digested with. [`delegating`]: credits and
 //!   rights for subagents.
 //! - [`discovery`]: `list_servers`, `get_server_tools`; [`search`]: over all servers; [`advice`]: what to
@@ -17,6 +17,7 @@
 //! - [`measured`]: the length and the digest of JSON. [`status`]: the debug tool.
 
 mod advice;
+mod arguments;
 mod builtin;
 mod checking;
 mod context;
