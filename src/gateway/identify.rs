@@ -146,7 +146,8 @@ impl Snapshot {
             return Err(Refusal::unauthenticated("the API key is not one of this gateway's"));
         };
         if let Some(state) = key.obstacle(now(), is_of_settings) {
-            return Err(Refusal::unauthenticated(format!("the API key is {state}")));
+            let verb = if state == "revoked" { "was" } else { "is" };
+            return Err(Refusal::unauthenticated(format!("the API key {verb} {state}")));
         }
         if !key.roles.is_empty() {
             return Err(Refusal::unauthenticated(ROLES));

@@ -477,14 +477,16 @@ fn internal_error() -> RpcError {
     }
 }
 
-fn no_such_tool(name: &str) -> RpcError {
+fn no_such_tool(name: &str, not_known: &str) -> RpcError {
     let name: String = name.chars().take(64).collect();
     const INVALID_PARAMS: i32 = -32602;
     let (list, get, execute) =
         (facade::LIST_SERVERS, facade::GET_SERVER_TOOLS, facade::EXECUTE_TOOL);
     RpcError {
         code: INVALID_PARAMS,
-        message: format!("unknown tool `{name}`; the tools here are {list}, {get} and {execute}"),
+        message: format!(
+            "unknown tool `{name}`; the tools here are {list}, {get} and {execute}{not_known}"
+        ),
         data: None,
     }
 }

@@ -108,8 +108,8 @@ impl Snapshot {
         let answer = self.execute_by_name(asked, &mut entry, cancel).await;
         self.note(entry, answer.as_ref().err()).await;
         answer.map_err(|refusal| match refusal {
-            Refusal::ServerNotFound { server, .. } if server.is_empty() => {
-                no_such_tool(&self.settings.redactor.redact(&tool))
+            Refusal::ServerNotFound { server, near } if server.is_empty() => {
+                no_such_tool(&self.settings.redactor.redact(&tool), &near.concat())
             }
             refusal => self.masked(refusal).to_rpc_error(),
         })
@@ -151,14 +151,9 @@ impl Snapshot {
             }
             Err(Unclear::Nowhere(unreached)) => not_known(&unreached),
         };
-        // No server is meant, so none can be named.
-        Err(match nowhere.is_empty() {
-            true => Refusal::ServerNotFound { server: String::new(), near: Vec::new() },
-            false => {
-                let name: String = call.tool.as_str().chars().take(64).collect();
-                Refusal::arguments(format!("unknown tool `{name}`{nowhere}"))
-            }
-        })
+        // No server is meant, so none can be named; what is near are those that may have the tool.
+        let near = Some(nowhere).filter(|nowhere| !nowhere.is_empty());
+        Err(Refusal::ServerNotFound { server: String::new(), near: near.into_iter().collect() })
     }
 
     /// Policy → existence → arguments → price → hold → forward → settle, for a caller who was
