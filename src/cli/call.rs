@@ -147,7 +147,7 @@ enum Found {
 /// Builds the gateway, makes one call, and stops everything again.
 fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Found> {
     let settings = session::settings(args)?;
-    let Value::Object(arguments) = arguments else { bail!("arguments are an object") };
+    let arguments = arguments.into();
     let runtime = session::runtime()?;
     let found = runtime.block_on(async {
         let gateway = session::gateway_for_one_call(settings, &Environment::of_process());
@@ -159,7 +159,7 @@ fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Foun
         let call = gateway.call_tool(asked, cancel);
         let answer = progress::shown(snapshot.fleet().members(), call).await;
         let found = match answer {
-            Answer::Result(value) => Found::Result { value, agent },
+            Answer::Result(result) => Found::Result { value: result.to_value(), agent },
             Answer::Refused(refusal) => Found::Refused {
                 error: match refusal.is_rpc_error() {
                     true => rpc_error(refusal.to_rpc_error()),

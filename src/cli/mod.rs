@@ -20,6 +20,7 @@ mod summary;
 mod token;
 mod tokens;
 mod usage;
+mod watchdog;
 
 use std::process::ExitCode;
 

@@ -11,12 +11,12 @@ use super::{
     args::{ServeArgs, SettingsArgs},
     logging,
     output::note,
-    records, reload, session, summary,
+    records, reload, session, summary, watchdog,
 };
 use crate::{
     config::{Environment, Options, Watch},
     domain::{ledger::Undeclarable, settings::Settings},
-    gateway::{Gateway, Undeclared, serve_stdio},
+    gateway::{Gateway, HangUp, Undeclared, serve_stdio},
     journal::mirror::Mirror,
 };
 
@@ -32,8 +32,8 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     }
     let runtime = session::runtime()?;
     let shutdown = CancellationToken::new();
-    // Before anything that takes time: an early signal is heard as well.
-    runtime.block_on(async { on_signal(&shutdown) })?;
+    let hang_up = HangUp::default();
+    watchdog::start(shutdown.clone(), hang_up.clone())?;
     let options = Options { act_as: serve.act_as.clone(), debug: serve.debug, ..args.options() };
     let watch = runtime.block_on(async { Watch::new(options.clone(), env.clone()) })?;
     let mut settings = session::load(&options, &env)?;
@@ -66,7 +66,7 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
         tokio::spawn(async move { sweeping.sweep().await });
         gateway.start_eager();
         tokio::spawn(reload::follow(watch, gateway.clone(), log));
-        let outcome = serve_stdio(gateway, shutdown).await;
+        let outcome = serve_stdio(gateway, shutdown, hang_up).await;
         if let Some(mirror) = mirror {
             mirror.stop().await;
         }
@@ -120,29 +120,5 @@ async fn open_accounts(gateway: &Gateway) -> Result<(), Undeclarable> {
         Err(undeclared @ Undeclared::Unavailable(_)) => tracing::error!("{undeclared}"),
         Ok(()) => {}
     }
-    Ok(())
-}
-
-/// SIGTERM and SIGINT (Ctrl-C elsewhere) end the gateway in good order.
-#[cfg(unix)]
-fn on_signal(shutdown: &CancellationToken) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let shutdown = shutdown.clone();
-    tokio::spawn(async move {
-        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-        shutdown.cancel();
-    });
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn on_signal(shutdown: &CancellationToken) -> std::io::Result<()> {
-    let shutdown = shutdown.clone();
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            shutdown.cancel();
-        }
-    });
     Ok(())
 }

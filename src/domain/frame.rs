@@ -79,6 +79,13 @@ pub fn id_of(message: &[u8]) -> Option<Value> {
     scan.id()
 }
 
+/// The same of a message that names a method, and so is a request.
+pub fn id_of_request(message: &[u8]) -> Option<Value> {
+    let mut scan = IdScan::default();
+    scan.feed(message);
+    scan.id.filter(|_| scan.has_method)
+}
+
 /// Follows the structure of a JSON text byte by byte, in constant memory, and keeps the value of
 /// the top-level member `id`.
 #[derive(Debug, Default)]
@@ -90,11 +97,12 @@ struct IdScan {
     text: Vec<u8>,
     key_is_id: bool,
     id: Option<Value>,
+    has_method: bool,
 }
 
 impl IdScan {
-    /// No real request id is longer.
-    const LONGEST: usize = 256;
+    /// No real request id is longer, quotes included.
+    const LONGEST: usize = 514;
 
     fn feed(&mut self, bytes: &[u8]) {
         for &byte in bytes {
@@ -124,7 +132,9 @@ impl IdScan {
                 self.depth = self.depth.saturating_sub(1);
             }
             b':' if self.depth == 1 => {
-                self.key_is_id = self.text.trim_ascii() == br#""id""#;
+                let key = self.text.trim_ascii();
+                self.key_is_id = key == br#""id""#;
+                self.has_method |= key == br#""method""#;
                 self.text.clear();
             }
             b',' => self.end_member(),

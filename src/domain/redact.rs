@@ -1,6 +1,8 @@
 //! Keeps secrets out of text that leaves the gateway: logs, errors, summaries.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 /// What stands where a secret stood.
 const MASK: &str = "[redacted]";
@@ -8,17 +10,27 @@ const MASK: &str = "[redacted]";
 /// Shorter values are not masked: `1` or `on` would tear holes into every line.
 const SHORTEST: usize = 5;
 
-/// The secrets of the settings, longest first so that one inside another is masked whole.
-#[derive(Clone, Default)]
+/// The secrets of the settings, and what finds them in a text in one pass.
+#[derive(Clone)]
 pub struct Redactor {
     secrets: Vec<String>,
+    /// Finds the beginnings of [`CREDENTIALS`], and then the secrets. None if there are more than it
+    /// can find; then no text is shown.
+    finder: Option<AhoCorasick>,
+}
+
+/// Knows of no secret, but of the gateway's credentials.
+impl Default for Redactor {
+    fn default() -> Self {
+        Self::of(Vec::new())
+    }
 }
 
 impl Redactor {
     /// A redactor for these values, for each line of those that have several, as logs are masked
     /// line by line, and for what they look like within JSON.
     pub fn new(values: impl IntoIterator<Item = String>) -> Self {
-        let mut secrets: Vec<String> = values
+        let secrets: Vec<String> = values
             .into_iter()
             .filter(|value| is_worth_hiding(value))
             .flat_map(|value| {
@@ -32,68 +44,79 @@ impl Redactor {
             })
             .filter(|value| value.len() >= SHORTEST)
             .collect();
-        sort(&mut secrets);
-        Self { secrets }
+        Self::of(secrets)
+    }
+
+    fn of(mut secrets: Vec<String>) -> Self {
+        secrets.sort_unstable();
+        secrets.dedup();
+        let beginnings = CREDENTIALS.iter().map(|(begins, _)| *begins);
+        let all = beginnings.chain(secrets.iter().map(String::as_str));
+        let kind = Some(AhoCorasickKind::ContiguousNFA);
+        let finder = AhoCorasick::builder().kind(kind).build(all).ok();
+        Self { secrets, finder }
     }
 
     /// A redactor that knows the secrets of both.
     pub fn with(&self, other: &Self) -> Self {
-        let mut secrets = [self.secrets.as_slice(), &other.secrets].concat();
-        sort(&mut secrets);
-        Self { secrets }
+        Self::of([self.secrets.as_slice(), &other.secrets].concat())
     }
 
     /// `text` with every known secret masked, and all that looks like a credential of the gateway's.
+    /// Takes time in proportion to the text.
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let known = self.secrets.iter().fold(Cow::Borrowed(text), |text, secret| {
-            match text.contains(secret.as_str()) {
-                true => Cow::Owned(text.replace(secret.as_str(), MASK)),
-                false => text,
-            }
-        });
-        match without_credentials(&known) {
-            Some(masked) => Cow::Owned(masked),
-            None => known,
+        let Some(finder) = &self.finder else { return Cow::Borrowed(MASK) };
+        let hidden = hidden(finder, text);
+        if hidden.is_empty() {
+            return Cow::Borrowed(text);
         }
+        let mut masked = String::new();
+        let mut shown = 0;
+        for Range { start, end } in hidden {
+            masked.push_str(text.get(shown..start).unwrap_or_default());
+            masked.push_str(MASK);
+            shown = end;
+        }
+        masked.push_str(text.get(shown..).unwrap_or_default());
+        Cow::Owned(masked)
     }
+}
+
+/// The parts of a text that are masked, in order. Secrets that overlap are masked as one.
+fn hidden(finder: &AhoCorasick, text: &str) -> Vec<Range<usize>> {
+    let mut hidden: Vec<Range<usize>> = Vec::new();
+    // Found in the order of their ends.
+    for found in finder.find_overlapping_iter(text) {
+        // One that begins within a credential is part of it.
+        if hidden.last().is_some_and(|last| found.start() >= last.start && found.end() <= last.end)
+        {
+            continue;
+        }
+        let follows = match CREDENTIALS.get(found.pattern().as_usize()) {
+            Some((_, least)) => match credential_part(text, found.end()) {
+                length if length >= *least => length,
+                _ => continue,
+            },
+            None => 0,
+        };
+        let mut range = found.start()..found.end() + follows;
+        while let Some(last) = hidden.pop_if(|last| last.end > range.start) {
+            range = last.start.min(range.start)..last.end.max(range.end);
+        }
+        hidden.push(range);
+    }
+    hidden
+}
+
+/// How much of a credential follows.
+fn credential_part(text: &str, from: usize) -> usize {
+    let rest = text.as_bytes().get(from..).unwrap_or_default();
+    rest.iter().take_while(|b| b.is_ascii_alphanumeric() || b"-_".contains(b)).count()
 }
 
 /// How credentials begin that the gateway makes (tokens, API keys, handles), and how much follows at
 /// least. Callers show them in every place where a text can stand.
 const CREDENTIALS: [(&str, usize); 3] = [("gwt1.", 20), ("tgk_", 20), ("sub_", 22)];
-
-/// The text with what looks like a credential masked; None if nothing does.
-fn without_credentials(text: &str) -> Option<String> {
-    let mut masked: Option<String> = None;
-    let mut rest = text;
-    while let Some((begins, length)) = credential(rest) {
-        let (before, from) = rest.split_at_checked(begins)?;
-        let (_, after) = from.split_at_checked(length)?;
-        let masked = masked.get_or_insert_default();
-        masked.push_str(before);
-        masked.push_str(MASK);
-        rest = after;
-    }
-    masked.map(|masked| masked + rest)
-}
-
-/// Where the first credential begins, and how long it is.
-fn credential(text: &str) -> Option<(usize, usize)> {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    let found = CREDENTIALS.iter().filter_map(|(prefix, least)| {
-        text.match_indices(prefix).find_map(|(begins, _)| {
-            let after = text.get(begins + prefix.len()..)?;
-            let follows = after.bytes().take_while(|byte| is_part(*byte)).count();
-            (follows >= *least).then_some((begins, prefix.len() + follows))
-        })
-    });
-    found.min()
-}
-
-fn sort(secrets: &mut Vec<String>) {
-    secrets.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
-    secrets.dedup();
-}
 
 /// Switches and small numbers are in every text and are no secrets.
 fn is_worth_hiding(value: &str) -> bool {
@@ -123,6 +146,28 @@ mod tests {
         for plain in ["gwt1.", "tgk_name", "sub_agent", "sub_é", "a gwt1.short sub_task_list"] {
             assert_eq!(redactor.redact(plain), plain);
         }
+    }
+
+    #[test]
+    fn redaction_takes_time_in_proportion_to_the_text() {
+        let redactor = Redactor::new(["aaaaa".to_owned(), "aaaaaaaaaa".to_owned()]);
+        // Each took minutes when the rest was searched anew after every match.
+        for unit in
+            [format!("sub_{} ", "A".repeat(22)), "sub_".into(), "gwt1.x ".into(), "a".into()]
+        {
+            let text = unit.repeat(4_000_000 / unit.len());
+            assert!(redactor.redact(&text).len() <= text.len(), "{unit}");
+        }
+    }
+
+    #[test]
+    fn secrets_that_overlap_are_masked_whole() {
+        let redactor = Redactor::new(["abc-def".into(), "def-ghijk".into(), "-gh-x".into()]);
+        assert_eq!(redactor.redact("<abc-def-ghijk>"), "<[redacted]>");
+        assert_eq!(redactor.redact("abc-def-gh-x, def-gh"), "[redacted][redacted], def-gh");
+        let inside = Redactor::new(["x-sub_A".into(), "AAAA é".into()]);
+        let handle = format!("x-sub_{} é.", "A".repeat(30));
+        assert_eq!(inside.redact(&handle), "[redacted].");
     }
 
     #[test]

@@ -20,7 +20,24 @@ struct Entry {
     tool: Pattern,
 }
 
+/// The longest scope of a delegation, in bytes, and the most patterns in it: it is kept with the
+/// delegation, and matched by every call and search.
+const LONGEST: usize = 2_048;
+const MOST: usize = 64;
+
 impl Scope {
+    /// Reads what a caller narrows a delegation to.
+    ///
+    /// # Errors
+    /// As [`Scope::parse`]; or that it is too long.
+    pub fn parse_bounded(text: &str) -> Result<Self, String> {
+        match (text.len(), text.split(',').count()) {
+            (0..=LONGEST, 0..=MOST) => Self::parse(text),
+            (0..=LONGEST, _) => Err(format!("has more than {MOST} patterns")),
+            (long, _) => Err(format!("is {long} bytes long; it may have {LONGEST}")),
+        }
+    }
+
     /// Reads `get_*, db/query`. `*` is every tool; so are `api:*` and `mcp:*`, as clients of satgate
     /// write.
     ///

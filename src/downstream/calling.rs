@@ -11,7 +11,7 @@ use rmcp::{
     RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientRequest,
-        ErrorData, GetExtensions, MetaObject, RequestId, RequestMetaObject, ServerResult,
+        ErrorData, GetExtensions, MetaObject, RequestId, RequestMetaObject,
     },
     service::{Peer, PeerRequestOptions, ServiceError},
 };
@@ -29,7 +29,11 @@ use super::{
     pen::{Pen, Seen},
     wire::{Failed, Reached, TOO_LONG, UNREADABLE},
 };
-use crate::domain::{refusal::RpcError, settings::Elicitation};
+use crate::domain::{
+    json::{MOST_VALUES, RawJson},
+    refusal::RpcError,
+    settings::Elicitation,
+};
 
 /// How long after the end of a server's stdout its process may still be seen to live.
 pub(super) const END_GRACE: Duration = Duration::from_secs(1);
@@ -58,7 +62,7 @@ struct Request<'a> {
 #[serde(rename_all = "camelCase")]
 struct Params<'a> {
     name: &'a str,
-    arguments: &'a Map<String, Value>,
+    arguments: &'a RawJson,
     #[serde(rename = "_meta")]
     meta: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,12 +78,12 @@ impl Connection {
         call: &Outgoing,
         timeout: Duration,
         cancel: &CancellationToken,
-    ) -> Result<Value, CallFailure> {
-        let answers = call.client.answers.clone().filter(|_| self.era() == Era::Stateless);
-        let flight = Flight::new(call.client.uplink.clone(), timeout, answers);
+    ) -> Result<RawJson, CallFailure> {
+        let mut flight = Flight::new(call.client.uplink.clone(), timeout);
+        flight.answers = call.client.answers.clone().filter(|_| self.era() == Era::Stateless);
         match &self.line {
-            Line::Pipes(pen) => self.over_pipes(pen, call, &flight, cancel).await,
-            Line::Http => self.over_http(call, &flight, cancel).await,
+            Line::Pipes(pen) => self.over_pipes(pen, call, &Arc::new(flight), cancel).await,
+            Line::Http => self.over_http(call, flight, cancel).await,
         }
     }
 
@@ -89,7 +93,7 @@ impl Connection {
         call: &Outgoing,
         flight: &Arc<Flight>,
         cancel: &CancellationToken,
-    ) -> Result<Value, CallFailure> {
+    ) -> Result<RawJson, CallFailure> {
         let mut departed = self.wire.flights.depart(flight).ok_or(CallFailure::NotSent)?;
         let id = departed.id();
         let line = self.line_of(id, call, flight).map_err(|_| CallFailure::NotSent)?;
@@ -149,12 +153,21 @@ impl Connection {
     async fn over_http(
         &self,
         call: &Outgoing,
-        flight: &Arc<Flight>,
+        mut flight: Flight,
         cancel: &CancellationToken,
-    ) -> Result<Value, CallFailure> {
+    ) -> Result<RawJson, CallFailure> {
         let meta = RequestMetaObject(MetaObject(self.meta(call)));
         let options = PeerRequestOptions::no_options().with_meta(meta);
-        let sending = self.peer.send_cancellable_request(self.request(call, flight), options);
+        let arguments = match call.arguments.tree(MOST_VALUES) {
+            Ok(Value::Object(arguments)) => Some(arguments),
+            _ => {
+                flight.arguments = Some(call.arguments.clone());
+                None
+            }
+        };
+        let flight = &Arc::new(flight);
+        let request = self.request(call, arguments, flight);
+        let sending = self.peer.send_cancellable_request(request, options);
         let sent = given_up_or(sending, flight, cancel).await.map_err(|(failure, _)| failure)?;
         let handle = sent.map_err(|_| CallFailure::NotSent)?;
         let (id, token) = (handle.id.clone(), handle.progress_token.clone());
@@ -162,12 +175,12 @@ impl Connection {
         self.wire.flights.land(flight, &id, &token);
         let broken = |cause: &str| Unavailable::because(cause.into());
         match outcome {
-            Ok(Ok(ServerResult::CustomResult(result))) => Ok(result.0),
+            Ok(Ok(_)) if let Some(result) = flight.take_result() => Ok(result),
             Ok(Err(ServiceError::McpError(error))) => Err(failure_in(error)),
             Ok(Err(ServiceError::TransportSend(_))) => {
                 Err(CallFailure::Unavailable(broken("its session ended and could not be renewed")))
             }
-            // The transport hands up every other result raw.
+            // The transport keeps every result with its flight.
             Ok(_) => Err(CallFailure::Broken(broken("its stream ended without the answer"))),
             Err((failure, reason)) => {
                 withdraw(&self.peer, id, reason);
@@ -176,9 +189,14 @@ impl Connection {
         }
     }
 
-    fn request(&self, call: &Outgoing, flight: &Arc<Flight>) -> ClientRequest {
-        let mut params = CallToolRequestParams::new(call.tool.as_str().to_owned())
-            .with_arguments(call.arguments.clone());
+    fn request(
+        &self,
+        call: &Outgoing,
+        arguments: Option<Map<String, Value>>,
+        flight: &Arc<Flight>,
+    ) -> ClientRequest {
+        let mut params = CallToolRequestParams::new(call.tool.as_str().to_owned());
+        params.arguments = arguments;
         params.request_state = self.state(call).map(str::to_owned);
         let mut request = CallToolRequest::new(params);
         request.extensions_mut().insert(flight.clone());

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 #[cfg(target_os = "linux")]
 use super::leftovers::Roster;
-use super::{activity::Processes, turns::Turns};
+use super::{activity::Processes, backlog::Backlog, turns::Turns};
 use crate::domain::settings::Command;
 
 /// Tells a gateway that it runs below another one, and how deep.
@@ -48,6 +48,8 @@ pub struct Launcher {
     pub(super) processes: Arc<Processes>,
     /// For starts ahead of need.
     pub(super) turns: Turns,
+    /// Of all servers together.
+    pub(super) backlog: Backlog,
 }
 
 /// How long after each other a child's processes are recorded; those that it starts later are known
@@ -86,6 +88,7 @@ impl Launcher {
             roster: None,
             processes: Arc::default(),
             turns: Turns::default(),
+            backlog: Backlog::default(),
         }
     }
 

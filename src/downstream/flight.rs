@@ -11,14 +11,14 @@ use std::{
 };
 
 use rmcp::model::{ErrorData, ProgressToken, RequestId};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
 
-use super::uplink::Uplink;
-use crate::domain::refusal::RpcError;
+use super::{backlog::Backlog, uplink::Uplink};
+use crate::domain::{json::RawJson, refusal::RpcError};
 
 /// Progress extends a timeout up to this many times its length.
 const MOST_EXTENSION: u32 = 10;
@@ -55,7 +55,7 @@ struct Table {
 /// What a server answers to a call.
 #[derive(Debug)]
 pub(super) enum Reply {
-    Result(Value),
+    Result(RawJson),
     Error(ErrorData),
 }
 
@@ -108,6 +108,10 @@ pub(super) struct Flight {
     over: AtomicBool,
     /// What a call that is asked again says to the earlier questions, as it came.
     pub(super) answers: Option<Value>,
+    /// The arguments of a call that goes through rmcp, where they are too many for its types.
+    pub(super) arguments: Option<RawJson>,
+    /// The result of a call that went through rmcp, which does not see it.
+    result: Mutex<Option<RawJson>>,
 }
 
 #[derive(Debug)]
@@ -195,15 +199,18 @@ impl Flights {
         flights.next().filter(|_| table.by_id.len() == 1).cloned()
     }
 
-    /// Progress as the server sent it; of a call that has ended it is passed over.
-    pub(super) fn progress(&self, params: Map<String, Value>) {
-        let token = params.get("progressToken").cloned();
+    /// Progress as the server sent it; of a call that has ended it is passed over, and so is what
+    /// there is no room for.
+    pub(super) fn progress(&self, params: RawJson, backlog: &Backlog) {
+        let token = params.member("progressToken").and_then(|token| token.tree(1).ok());
         let Some(token) = token.and_then(|token| serde_json::from_value(token).ok()) else {
             return;
         };
         let Some(flight) = self.lock().by_token.get(&token).cloned() else { return };
         flight.heard();
-        flight.uplink.tell(params);
+        if let Some(room) = backlog.room_now(params.length()) {
+            flight.uplink.tell(params.guarded_by(room));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -219,11 +226,28 @@ impl Table {
 }
 
 impl Flight {
-    pub(super) fn new(uplink: Uplink, timeout: Duration, answers: Option<Value>) -> Arc<Self> {
+    pub(super) fn new(uplink: Uplink, timeout: Duration) -> Self {
         let now = Instant::now();
         let clock =
             Mutex::new(Clock { begun: now, heard: now, asking: None, still: Duration::ZERO });
-        Arc::new(Self { uplink, timeout, clock, over: AtomicBool::new(false), answers })
+        Self {
+            uplink,
+            timeout,
+            clock,
+            over: AtomicBool::new(false),
+            answers: None,
+            arguments: None,
+            result: Mutex::default(),
+        }
+    }
+
+    /// Keeps the result; of several the first.
+    pub(super) fn put(&self, result: RawJson) {
+        self.result.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(result);
+    }
+
+    pub(super) fn take_result(&self) -> Option<RawJson> {
+        self.result.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn heard(&self) {
@@ -317,7 +341,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn progress_extends_a_timeout_up_to_ten_times() {
-        let flight = || Flight::new(Uplink::deaf(), SECOND * 5, None);
+        let flight = || Flight::new(Uplink::deaf(), SECOND * 5);
         assert_eq!(lasts(&flight(), |_| false).await, 5);
         assert_eq!(lasts(&flight(), |second| second <= 12).await, 17);
         assert_eq!(lasts(&flight(), |_| true).await, 50);
@@ -325,7 +349,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_clock_stands_still_while_a_question_is_open() {
-        let flight = Flight::new(Uplink::deaf(), SECOND * 5, None);
+        let flight = Flight::new(Uplink::deaf(), SECOND * 5);
         let begun = Instant::now();
         let question = OpenQuestion::new(&flight.clock);
         let answered = async {
@@ -340,7 +364,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_asks_without_end_keeps_no_call_for_ever() {
         for overlapping in [false, true] {
-            let flight = Flight::new(Uplink::deaf(), SECOND * 5, None);
+            let flight = Flight::new(Uplink::deaf(), SECOND * 5);
             let begun = Instant::now();
             let asking = async {
                 let mut open = Vec::new();

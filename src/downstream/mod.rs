@@ -11,13 +11,14 @@
 //!   written to by [`pen`].
 //!   [`http`]: over Streamable HTTP. [`lines`]: lines of bounded length.
 //! - [`flight`], [`outgoing`], [`uplink`]: a call, and the way back to the client that made it.
-//!   [`questions`]: how much a server may ask at a time.
+//!   [`questions`]: how much a server may ask at a time. [`backlog`]: how much may wait for clients.
 //! - [`child`], [`supervisor`], [`tree`]: child processes, and how the whole tree of them ends.
 //!   [`leftovers`]: what killed gateways leave of them. [`files`]: small files of our own.
 //!
 //! A broken server delays nobody else: every server has its own state and its own deadlines.
 
 mod activity;
+mod backlog;
 mod cache;
 mod calling;
 mod changes;

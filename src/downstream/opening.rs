@@ -103,7 +103,8 @@ impl Opened {
         era: Option<Era>,
         activity: &Activity,
     ) -> Result<Self, NotOpened> {
-        let handler = Handler { wire: Arc::default(), elicitation: spec.elicitation };
+        let wire = Arc::new(Wire::new(launcher.backlog.clone()));
+        let handler = Handler { wire, elicitation: spec.elicitation };
         match &spec.endpoint {
             Endpoint::Stdio(command) => {
                 Self::process(&spec.name, command, launcher, handler, era, activity).await

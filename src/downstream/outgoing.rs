@@ -3,15 +3,15 @@
 use serde_json::{Map, Value};
 
 use super::uplink::Uplink;
-use crate::domain::call::ToolName;
+use crate::domain::{call::ToolName, json::RawJson};
 
 /// A call as it is forwarded.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     /// Which tool.
     pub tool: ToolName,
-    /// Its arguments.
-    pub arguments: Map<String, Value>,
+    /// Its arguments: an object.
+    pub arguments: RawJson,
     /// The call's `_meta`, without what belongs to the client's hop.
     pub meta: Map<String, Value>,
     /// The way back to the client.

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::Instant,
@@ -24,6 +23,7 @@ use super::{
 use crate::domain::{
     call::ServerName,
     catalog::{Catalogue, Tool},
+    json::RawJson,
     settings::{Endpoint, ServerSpec},
     shelf::Shelf,
     tokens::Encoding,
@@ -314,7 +314,7 @@ impl Server {
         call: &Outgoing,
         timeout: Duration,
         cancel: &CancellationToken,
-    ) -> Result<Value, CallFailure> {
+    ) -> Result<RawJson, CallFailure> {
         let in_use = self.in_use();
         let until = Instant::now() + timeout;
         let _slot = self.slot(timeout, cancel).await?;

@@ -8,7 +8,6 @@ use rmcp::{
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
-use serde_json::Value;
 use tokio::process::ChildStdout;
 
 use super::{
@@ -22,6 +21,7 @@ use super::{
 use crate::domain::{
     call::ServerName,
     frame::{Frame, MAX_MESSAGE_BYTES, id_of},
+    json::RawJson,
 };
 
 /// After this many messages that nobody waits for, other work gets its turn.
@@ -42,6 +42,8 @@ pub(super) struct Pipes {
     probe: Probe,
     /// The next message to hand up, known before it was asked for.
     early: Option<RxJsonRpcMessage<RoleClient>>,
+    /// What was read last, while it waits for room, or what is read as a message only if that fails.
+    arrived: Option<Result<RawJson, Frame>>,
     /// While there is no room for another question, the server is not read from.
     questions: Arc<Questions>,
 }
@@ -68,7 +70,18 @@ impl Pipes {
         let lines = Lines::new(stdout, MAX_MESSAGE_BYTES);
         let (answers, questions) = (Answers::Raw, Questions::new());
         let (opening, probe) = (None, Probe::default());
-        Self { server, wire, lines, pen, answers, opening, probe, early: None, questions }
+        Self {
+            server,
+            wire,
+            lines,
+            pen,
+            answers,
+            opening,
+            probe,
+            early: None,
+            arrived: None,
+            questions,
+        }
     }
 
     pub(super) fn pen(&self) -> &Arc<Pen> {
@@ -97,20 +110,39 @@ impl Pipes {
         }
     }
 
-    fn message(&self, frame: Frame) -> Option<RxJsonRpcMessage<RoleClient>> {
-        match frame {
-            Frame::Line(line) => match serde_json::from_slice(&line) {
-                Ok(message) => match self.refusal_of_opening(&message) {
-                    Some(refusal) => Some(refusal),
-                    None => self.wire.read(message, &self.answers),
-                },
-                Err(_) => {
-                    self.noise(&line);
-                    // Whatever else it is, it answers somebody who waits.
-                    id_of(&line).and_then(|id| self.wire.lose(UNREADABLE, &id))
-                }
+    /// The next message, when there is room for it, or a line that is none; None at the end. Loses
+    /// nothing if it is dropped.
+    async fn arrival(&mut self) -> Option<Result<RawJson, Frame>> {
+        if self.arrived.is_none() {
+            self.arrived = Some(match self.lines.next().await? {
+                Frame::Line(line) => RawJson::parse(line).map_err(|(_, line)| Frame::Line(line)),
+                long @ Frame::TooLong(_) => Err(long),
+            });
+        }
+        let length = match &self.arrived {
+            Some(Ok(message)) => message.length(),
+            _ => 0,
+        };
+        let room = self.wire.backlog.room(length).await;
+        let arrived = self.arrived.take()?;
+        Some(match room {
+            Some(room) => arrived.map(|message| message.guarded_by(room)),
+            None => arrived,
+        })
+    }
+
+    fn message(&self, arrived: Result<RawJson, Frame>) -> Option<RxJsonRpcMessage<RoleClient>> {
+        match arrived {
+            Ok(message) => match self.refusal_of_opening(&message) {
+                Some(refusal) => Some(refusal),
+                None => self.wire.read(&message, &self.answers),
             },
-            Frame::TooLong(id) => {
+            Err(Frame::Line(line)) => {
+                self.noise(&line);
+                // Whatever else it is, it answers somebody who waits.
+                id_of(&line).and_then(|id| self.wire.lose(UNREADABLE, &id))
+            }
+            Err(Frame::TooLong(id)) => {
                 tracing::warn!(server = %self.server, "a message of more than {MAX_MESSAGE_BYTES} bytes was passed over");
                 id.and_then(|id| self.wire.lose(TOO_LONG, &id))
             }
@@ -119,10 +151,10 @@ impl Pipes {
 
     /// A server that answers `server/discover` after all, when `initialize` was sent already, refuses
     /// that or goes on without it.
-    fn refusal_of_opening(&self, message: &Value) -> Option<RxJsonRpcMessage<RoleClient>> {
+    fn refusal_of_opening(&self, message: &RawJson) -> Option<RxJsonRpcMessage<RoleClient>> {
         let opening = self.opening.as_ref().filter(|_| matches!(self.probe, Probe::GivenUp))?;
-        let id = message.get("id").and_then(request_id)?;
-        let discovered = message.pointer("/result/supportedVersions").is_some();
+        let id = request_id(&message.member("id")?.tree(1).ok()?)?;
+        let discovered = message.member("result")?.member("supportedVersions").is_some();
         (discovered && same(&PROBE, &id)).then(|| {
             let error = ErrorData::invalid_request("it has answered server/discover", None);
             JsonRpcMessage::error(error, Some(opening.clone()))
@@ -213,7 +245,7 @@ impl Transport<RoleClient> for Pipes {
             // Before the frame: what is taken from the stream must not be lost to a drop.
             let frame = async {
                 let room = self.questions.room().await?;
-                Some((self.lines.next().await, room))
+                Some((self.arrival().await, room))
             };
             let (frame, room) = tokio::select! {
                 frame = frame => frame?,

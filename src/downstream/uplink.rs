@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 
 use super::listing::size;
-use crate::domain::refusal::RpcError;
+use crate::domain::{json::RawJson, refusal::RpcError};
 
 /// This much may wait for a client that does not keep up; then newer progress replaces the newest.
 const MOST_WAITING: usize = 1_024;
@@ -33,7 +33,7 @@ pub struct Downlink(Arc<Shared>);
 #[derive(Debug)]
 pub enum News {
     /// The params of a progress notification, as they came.
-    Progress(Map<String, Value>),
+    Progress(RawJson),
     /// A question to the user.
     Question(Question),
 }
@@ -90,7 +90,7 @@ impl News {
     /// In bytes of JSON.
     fn size(&self) -> usize {
         match self {
-            Self::Progress(params) => size(params),
+            Self::Progress(params) => params.length(),
             Self::Question(question) => size(&question.params),
         }
     }
@@ -114,7 +114,7 @@ impl Uplink {
     }
 
     /// Passes progress on; never waits.
-    pub(super) fn tell(&self, params: Map<String, Value>) {
+    pub(super) fn tell(&self, params: RawJson) {
         if Arc::strong_count(&self.shared) > 1 {
             self.push(News::Progress(params));
         }
@@ -163,12 +163,12 @@ impl Question {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, Value};
+    use serde_json::json;
 
-    use super::{MOST_WAITING, MOST_WAITING_BYTES, News, Uplink};
+    use super::{MOST_WAITING, MOST_WAITING_BYTES, News, RawJson, Uplink};
 
-    fn step(number: usize) -> Map<String, Value> {
-        Map::from_iter([("progress".to_owned(), Value::from(number))])
+    fn step(number: usize) -> RawJson {
+        json!({ "progress": number }).into()
     }
 
     #[test]
@@ -177,7 +177,9 @@ mod tests {
         (0..MOST_WAITING + 500).for_each(|number| up.tell(step(number)));
         let told: Vec<u64> = std::iter::from_fn(|| down.ready())
             .map(|news| match news {
-                News::Progress(params) => params["progress"].as_u64().unwrap(),
+                News::Progress(params) => {
+                    params.member("progress").unwrap().as_str().parse().unwrap()
+                }
                 News::Question(_) => panic!("a question"),
             })
             .collect();
@@ -190,9 +192,8 @@ mod tests {
     fn what_waits_is_bounded_in_bytes() {
         let (up, mut down) = Uplink::new(false);
         let long = |number: usize| {
-            let mut step = step(number);
-            step.insert("message".to_owned(), "x".repeat(MOST_WAITING_BYTES / 4).into());
-            step
+            let message = "x".repeat(MOST_WAITING_BYTES / 4);
+            json!({"progress": number, "message": message}).into()
         };
         (0..100).for_each(|number| up.tell(long(number)));
         let told = std::iter::from_fn(|| down.ready()).count();

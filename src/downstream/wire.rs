@@ -14,13 +14,21 @@ use rmcp::{
     },
     service::RxJsonRpcMessage,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
+    backlog::Backlog,
     changes::Changes,
     failure::Unavailable,
     flight::{Flight, Flights, Reply},
 };
+use crate::domain::{
+    envelope::Envelope,
+    json::{Change, MOST_VALUES, NoTree, RawJson},
+};
+
+/// The most values in an answer that is not the result of a call: a page of tools may have many.
+const MOST_LISTED: usize = 8 * MOST_VALUES;
 
 /// The code under which an answer beyond the greatest length is handed up. A server's error never
 /// has it.
@@ -95,13 +103,16 @@ pub(super) const QUESTION: &str = "tollgate/question";
 pub(super) struct Wire {
     pub(super) flights: Flights,
     pub(super) changes: Changes,
+    pub(super) backlog: Backlog,
 }
 
 /// How results are handed up.
 #[derive(Clone, Debug)]
 pub(super) enum Answers {
-    /// As the values that arrived.
+    /// As the values that arrived. The result of a call goes to its flight.
     Raw,
+    /// The same for this one; no other is expected.
+    Own(RequestId),
     /// This one as rmcp's type: it answers a request of the handshake, and older probes are void.
     Typed(RequestId),
 }
@@ -119,6 +130,10 @@ impl Answers {
 }
 
 impl Wire {
+    pub(super) fn new(backlog: Backlog) -> Self {
+        Self { backlog, ..Self::default() }
+    }
+
     /// A request is about to be sent through rmcp: if it is a call, it is in flight from now on.
     pub(super) fn begin(&self, id: &RequestId, request: &ClientRequest) {
         if let Some(flight) = request.extensions().get::<Arc<Flight>>() {
@@ -129,31 +144,69 @@ impl Wire {
     /// What arrived, as rmcp wants it; None for what rmcp need not know.
     pub(super) fn read(
         &self,
-        message: Value,
+        message: &RawJson,
         answers: &Answers,
     ) -> Option<RxJsonRpcMessage<RoleClient>> {
-        let Value::Object(message) = message else { return None };
-        match message.get("method").and_then(Value::as_str) {
-            Some(_) if message.contains_key("id") => question(message),
-            Some(_) => self.notification(message),
-            None => self.answer(message, answers),
+        let message = Envelope::of(message);
+        let id = message.id.as_ref().and_then(|id| id.tree(1).ok());
+        match (&message.method, id) {
+            (Some(method), Some(id)) => question(&method.string()?, &id, message.params.as_ref()),
+            (Some(method), None) => self.notification(&method.string()?, &message),
+            (None, Some(id)) => self.answer(&id, message, answers),
+            (None, None) => {
+                message.error.map(|error| JsonRpcMessage::error(error_in(&error), None))
+            }
         }
     }
 
     /// An answer goes to the call that waits for it, or else to rmcp.
     fn answer(
         &self,
-        mut message: Map<String, Value>,
+        id: &Value,
+        message: Envelope,
         answers: &Answers,
     ) -> Option<RxJsonRpcMessage<RoleClient>> {
-        let Some(waiting) = message.get("id").and_then(|id| self.flights.waiting_for(id)) else {
-            return answer_to_rmcp(message, answers);
+        let Some(waiting) = self.flights.waiting_for(id) else {
+            return self.answer_to_rmcp(id, message, answers);
         };
-        waiting.answer(match message.remove("result") {
-            Some(result) => Reply::Result(result),
-            None => Reply::Error(error_in(message.remove("error"))),
+        waiting.answer(match (message.result, message.error) {
+            (Some(result), _) => Reply::Result(result),
+            (None, error) => Reply::Error(error_in(&error.unwrap_or_else(|| Value::Null.into()))),
         });
         None
+    }
+
+    /// An answer to a request of rmcp's. Of a call it gets only word that there is a result.
+    fn answer_to_rmcp(
+        &self,
+        id: &Value,
+        message: Envelope,
+        answers: &Answers,
+    ) -> Option<RxJsonRpcMessage<RoleClient>> {
+        let id = request_id(id);
+        if let Some(error) = message.error {
+            return Some(JsonRpcMessage::error(error_in(&error), id));
+        }
+        let (id, result) = (id?, message.result?);
+        let flight = match answers {
+            Answers::Raw => self.flights.get(&id),
+            Answers::Own(own) if same(own, &id) => self.flights.get(own),
+            Answers::Own(_) | Answers::Typed(_) => None,
+        };
+        if let Some(flight) = flight {
+            flight.put(result);
+            return Some(JsonRpcMessage::response(ServerResult::empty(()), id));
+        }
+        let result = match result.tree(MOST_LISTED) {
+            Ok(result) => result,
+            Err(NoTree::TooManyValues(_)) => return Some(lost(TOO_LONG, id)),
+            Err(NoTree::ReservedName) => return Some(lost(UNREADABLE, id)),
+        };
+        match answers {
+            Answers::Raw | Answers::Own(_) => Some(raw(result, id)),
+            Answers::Typed(expected) if same(expected, &id) => Some(handshake_answer(result, id)),
+            Answers::Typed(_) => None,
+        }
     }
 
     /// An answer that cannot be handed up as it came.
@@ -167,13 +220,12 @@ impl Wire {
 
     fn notification(
         &self,
-        mut message: Map<String, Value>,
+        method: &str,
+        message: &Envelope,
     ) -> Option<RxJsonRpcMessage<RoleClient>> {
-        match message.get("method")?.as_str()? {
+        match method {
             "notifications/progress" => {
-                if let Some(Value::Object(params)) = message.remove("params") {
-                    self.flights.progress(params);
-                }
+                self.flights.progress(message.params.clone()?, &self.backlog);
                 None
             }
             "notifications/tools/list_changed" => {
@@ -181,7 +233,9 @@ impl Wire {
                 None
             }
             "notifications/cancelled" | "notifications/subscriptions/acknowledged" => {
-                serde_json::from_value(Value::Object(message)).ok()
+                let params = message.params.as_ref()?.tree(MOST_VALUES).ok()?;
+                let known = json!({"jsonrpc": "2.0", "method": method, "params": params});
+                serde_json::from_value(known).ok()
             }
             _ => None,
         }
@@ -190,37 +244,28 @@ impl Wire {
 
 /// A server's own request. Those that are refused anyhow come without their params, which rmcp may
 /// not be able to decode: the server must get its answer.
-fn question(mut message: Map<String, Value>) -> Option<RxJsonRpcMessage<RoleClient>> {
-    let id = request_id(message.get("id")?)?;
-    let method = message.get("method")?.as_str()?.to_owned();
-    if let "ping" | "roots/list" = method.as_str()
-        && let Ok(known) = serde_json::from_value(Value::Object(message.clone()))
-    {
-        return Some(known);
+fn question(
+    method: &str,
+    id: &Value,
+    params: Option<&RawJson>,
+) -> Option<RxJsonRpcMessage<RoleClient>> {
+    let id = request_id(id)?;
+    let params = || params.and_then(|params| params.tree(MOST_VALUES).ok());
+    if let "ping" | "roots/list" = method {
+        let mut known = json!({"jsonrpc": "2.0", "id": id, "method": method});
+        if let (Some(params), Value::Object(known)) = (params(), &mut known) {
+            known.insert("params".into(), params);
+        }
+        if let Ok(known) = serde_json::from_value(known) {
+            return Some(known);
+        }
     }
-    let request = match method.as_str() {
-        ELICITATION => CustomRequest::new(QUESTION, message.remove("params")),
+    let request = match method {
+        ELICITATION => CustomRequest::new(QUESTION, params()),
         _ => CustomRequest::new(method, None),
     };
     let request = ServerRequest::CustomRequest(request);
     Some(JsonRpcMessage::request(request, id))
-}
-
-/// An answer to a request of rmcp's.
-fn answer_to_rmcp(
-    mut message: Map<String, Value>,
-    answers: &Answers,
-) -> Option<RxJsonRpcMessage<RoleClient>> {
-    let id = message.get("id").and_then(request_id);
-    if message.contains_key("error") {
-        return Some(JsonRpcMessage::error(error_in(message.remove("error")), id));
-    }
-    let (id, result) = (id?, message.remove("result")?);
-    match answers {
-        Answers::Raw => Some(raw(result, id)),
-        Answers::Typed(expected) if same(expected, &id) => Some(handshake_answer(result, id)),
-        Answers::Typed(_) => None,
-    }
 }
 
 /// Some servers answer what they do not know with a result of no meaning. To rmcp that is the end of
@@ -257,8 +302,8 @@ pub(super) fn same(expected: &RequestId, id: &RequestId) -> bool {
 }
 
 /// A JSON-RPC error as far as it can be read; a malformed one is still an answer.
-fn error_in(error: Option<Value>) -> ErrorData {
-    let error = error.unwrap_or_default();
+fn error_in(error: &RawJson) -> ErrorData {
+    let error = error.tree(MOST_VALUES).unwrap_or_default();
     let mut error: ErrorData = serde_json::from_value(error.clone()).unwrap_or_else(|_| {
         let text = error.get("message").and_then(Value::as_str).unwrap_or("malformed error");
         ErrorData::internal_error(text.to_owned(), Some(error))
@@ -270,19 +315,31 @@ fn error_in(error: Option<Value>) -> ErrorData {
     error
 }
 
-/// A message as it is sent through rmcp. Answers to questions of an earlier attempt are put in as they came from
-/// the client; rmcp's type for them does not keep them whole.
+/// A message as it is sent through rmcp. Answers to questions of an earlier attempt, and arguments that
+/// are too many for rmcp's types, are put in as they came from the client.
 pub(super) fn written(message: &ClientJsonRpcMessage) -> io::Result<Vec<u8>> {
-    let answers = match message {
+    let flight = match message {
         JsonRpcMessage::Request(request) => request.request.extensions().get::<Arc<Flight>>(),
         _ => None,
     };
-    let Some(answers) = answers.and_then(|flight| flight.answers.as_ref()) else {
+    let Some(flight) = flight.filter(|f| f.answers.is_some() || f.arguments.is_some()) else {
         return Ok(serde_json::to_vec(message)?);
     };
-    let mut message = serde_json::to_value(message)?;
-    if let Some(Value::Object(params)) = message.get_mut("params") {
-        params.insert("inputResponses".into(), answers.clone());
-    }
-    Ok(serde_json::to_vec(&message)?)
+    let text = serde_json::to_vec(message)?;
+    let Ok(message) = RawJson::parse(text) else { return Err(io::ErrorKind::InvalidData.into()) };
+    let mut added = Vec::new();
+    added.extend(flight.answers.as_ref().map(|answers| ("inputResponses", answers.into())));
+    added.extend(flight.arguments.clone().map(|arguments| ("arguments", arguments)));
+    let unless_added = |name: &str, _: &RawJson| match added.iter().any(|(put, _)| *put == name) {
+        true => Change::Remove,
+        false => Change::Keep,
+    };
+    let pieces = message.changed(
+        |name, value| match name {
+            "params" => Change::Replace(value.changed(unless_added, &added)),
+            _ => Change::Keep,
+        },
+        &[],
+    );
+    Ok(pieces.concat())
 }

@@ -11,6 +11,7 @@ use super::{
     arguments::{Delegate, Nothing, Revoke, read, schema_of},
     discovery::Found,
     entry::Entry,
+    fields::LONGEST_NAME,
     identify::Shown,
     text_result,
     till::ended,
@@ -19,6 +20,7 @@ use crate::{
     domain::{
         call::{Caller, ServerName, ToolName},
         catalog::{Catalogue, Checked, Tool},
+        json::{MOST_VALUES, RawJson},
         ledger::Balance,
         near::near,
         period::timestamp,
@@ -83,24 +85,28 @@ impl Snapshot {
         &self,
         caller: &Caller,
         tool: &ToolName,
-        args: Map<String, Value>,
+        args: &RawJson,
         entry: &mut Entry,
     ) -> Result<Answer, Refusal> {
+        let args = args
+            .tree(MOST_VALUES)
+            .map_err(|cause| Refusal::arguments(format!("the arguments have {cause}")))?;
         let answer = self.builtin_value(caller, tool, args, entry).await?;
-        Ok(Answer::Result(text_result(&answer.to_string())))
+        Ok(Answer::Result(text_result(&answer.to_string()).into()))
     }
 
     async fn builtin_value(
         &self,
         caller: &Caller,
         tool: &ToolName,
-        args: Map<String, Value>,
+        args: Value,
         entry: &mut Entry,
     ) -> Result<Value, Refusal> {
         entry.means(&SERVER.into(), tool);
         self.open_to(caller, tool)?;
         let Some(known) = CATALOGUE.tool(tool) else { return Err(self.unknown(caller, tool)) };
-        let args = checked(known, Value::Object(args)).await?;
+        short_enough(tool, &args)?;
+        let args = checked(known, args).await?;
         match tool.as_str() {
             "budget" => self.budget(caller).await,
             "delegate" => self.delegate(caller, &read(args)?, entry).await,
@@ -170,14 +176,16 @@ impl Snapshot {
             _ => return Err(Refusal::arguments("the params must be an object")),
         };
         args.shift_remove("_meta");
-        let shown = Shown::by(tool, &args, credential.as_ref());
+        let args_as_shown = RawJson::from(Value::Object(args.clone()));
+        let shown = Shown::by(tool, &args_as_shown, credential.as_ref())?;
         entry.asks(Some(SERVER), tool, shown.agent_id.as_deref());
         match args.shift_remove("agent_id") {
             None | Some(Value::Null | Value::String(_)) => {}
             Some(_) => return Err(Refusal::arguments("`agent_id` must be a string")),
         }
         let caller = self.identify(&shown, entry).await?;
-        self.keeps_its_credential(shown.credential.as_ref(), &args)?;
+        let args = Value::Object(args);
+        self.keeps_its_credential(shown.credential.as_ref(), &[(&args).into()])?;
         self.builtin_value(&caller, &tool.into(), args, entry).await
     }
 
@@ -215,6 +223,20 @@ async fn checked(tool: &Arc<Tool>, args: Value) -> Result<Value, Refusal> {
         Err(message) => message,
     };
     Err(Refusal::InvalidArguments { message, signature: Some(tool.signature()) })
+}
+
+/// Refuses arguments of the built-in tools that are longer than any that is good.
+fn short_enough(tool: &ToolName, args: &Value) -> Result<(), Refusal> {
+    for (name, value) in args.as_object().into_iter().flatten() {
+        let text = value.as_str().unwrap_or_default();
+        // A scope has a bound of its own.
+        if name.len() > LONGEST_NAME || (text.len() > LONGEST_NAME && name != "scope") {
+            return Err(Refusal::arguments(format!(
+                "{tool}: an argument is too long; names and ids have at most {LONGEST_NAME} bytes"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Calls that the ledger cannot answer are refused; the log says why.

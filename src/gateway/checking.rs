@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::{Snapshot, entry::Entry, forward::unavailable, request::Patience};
+use super::{
+    Snapshot,
+    entry::Entry,
+    forward::unavailable,
+    request::{LARGE, Patience},
+};
 use crate::{
     domain::{
         catalog::{Catalogue, Checked, Tool},
+        json::{MOST_VALUES, NoTree, RawJson},
         policy::Permit,
         refusal::Refusal,
     },
@@ -22,10 +27,10 @@ impl Snapshot {
         &self,
         permit: &Permit,
         catalogue: Arc<Catalogue>,
-        args: Map<String, Value>,
+        args: RawJson,
         checking: &Checking<'_>,
         entry: &mut Entry,
-    ) -> Result<Map<String, Value>, Refusal> {
+    ) -> Result<RawJson, Refusal> {
         let Some(tool) = catalogue.tool(permit.tool()) else {
             let visit = self.settings.rules.visit(permit.caller(), permit.server());
             return Err(match visit {
@@ -33,34 +38,39 @@ impl Snapshot {
                 Err(_) => self.no_server(permit.caller(), permit.server().as_str()),
             });
         };
-        let args = Value::Object(args);
-        let (args, checked) = match tool.is_quickly_checked(&args) {
-            true => {
-                let checked = tool.check(&args);
-                (args, checked)
+        match Self::checked(tool, &args, checking).await? {
+            Ok(checked) => {
+                note_unchecked(permit, tool, checked, entry);
+                Ok(args)
             }
-            false => {
-                let tool = tool.clone();
-                checking
-                    .on_a_thread(move || {
-                        let checked = tool.check(&args);
-                        (args, checked)
-                    })
-                    .await?
-            }
-        };
-        match (checked, args) {
-            (Err(message), _) => {
+            Err(message) => {
                 let tool = tool.clone();
                 let signature = checking.on_a_thread(move || tool.signature()).await?;
                 Err(Refusal::InvalidArguments { message, signature: Some(signature) })
             }
-            (Ok(checked), Value::Object(args)) => {
-                note_unchecked(permit, tool, checked, entry);
-                Ok(args)
-            }
-            (Ok(_), _) => Ok(Map::new()),
         }
+    }
+
+    async fn checked(
+        tool: &Arc<Tool>,
+        args: &RawJson,
+        checking: &Checking<'_>,
+    ) -> Result<Result<Checked, String>, Refusal> {
+        let values = (args.length() <= LARGE).then(|| args.tree(MOST_VALUES));
+        if let Some(Ok(values)) = &values
+            && tool.is_quickly_checked(values)
+        {
+            return Ok(tool.check(values));
+        }
+        let (tool, args) = (tool.clone(), args.clone());
+        let check = move || match values.unwrap_or_else(|| args.tree(MOST_VALUES)) {
+            Ok(values) => tool.check(&values),
+            Err(cause @ NoTree::TooManyValues(_)) => {
+                Ok(Checked::Unchecked(format!("they have {cause}")))
+            }
+            Err(cause @ NoTree::ReservedName) => Err(format!("`args` has {cause}")),
+        };
+        checking.on_a_thread(check).await
     }
 }
 

@@ -174,7 +174,7 @@ impl Snapshot {
         }
         if let Some(scope) = &args.scope {
             let wrong = |why: String| Refusal::arguments(format!("delegate: `scope` {why}"));
-            own.push(Caveat::Tools(Scope::parse(scope).map_err(wrong)?));
+            own.push(Caveat::Tools(Scope::parse_bounded(scope).map_err(wrong)?));
         }
         own.extend(expires.map(Caveat::Expires));
         let depth = args.depth.as_ref().map(|depth| whole(depth, "depth")).transpose()?;

@@ -15,6 +15,7 @@ use crate::{
         catalog::{Catalogue, Tool},
         credits::Credits,
         fit::{Candidate, Detail, fit, fit_one},
+        json::RawJson,
         pattern::Pattern,
         policy::Visit,
         refusal::Refusal,
@@ -31,8 +32,8 @@ impl Snapshot {
         asked: Asked,
         entry: &mut Entry,
     ) -> Result<Answer, Refusal> {
-        let shown = asked.shown();
-        let mut fields = Fields::new(facade::LIST_SERVERS, asked.arguments)?;
+        let shown = asked.shown()?;
+        let mut fields = Fields::new(facade::LIST_SERVERS, &asked.arguments)?;
         entry.asks(None, facade::LIST_SERVERS, shown.agent_id.as_deref());
         fields.optional_name("agent_id")?;
         let metadata = fields.flag("include_metadata")?;
@@ -57,8 +58,8 @@ impl Snapshot {
         entry: &mut Entry,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
-        let shown = asked.shown();
-        let mut query = Query::parse(asked.arguments)?;
+        let shown = asked.shown()?;
+        let mut query = Query::parse(&asked.arguments)?;
         let server = Some(query.server.as_str());
         entry.asks(server, facade::GET_SERVER_TOOLS, shown.agent_id.as_deref());
         let caller = self.identify(&shown, entry).await?;
@@ -78,7 +79,7 @@ impl Snapshot {
         // The answer does not wait for the disk; the end of the gateway does.
         let usage = self.usage.clone();
         self.background.spawn(async move { usage.flush().await });
-        Ok(Answer::Result(text_result(&answer.text)))
+        Ok(Answer::Result(text_result(&answer.text).into()))
     }
 
     /// What the caller may still spend, if anything bounds it. Where nothing does, the store is not
@@ -214,7 +215,7 @@ impl Snapshot {
 
     /// One text block of compact JSON.
     fn json_answer(value: &Value) -> Answer {
-        Answer::Result(text_result(&value.to_string()))
+        Answer::Result(text_result(&value.to_string()).into())
     }
 }
 
@@ -248,7 +249,7 @@ pub(super) struct Query {
 }
 
 impl Query {
-    fn parse(arguments: Map<String, Value>) -> Result<Self, Refusal> {
+    fn parse(arguments: &RawJson) -> Result<Self, Refusal> {
         let mut fields = Fields::new(facade::GET_SERVER_TOOLS, arguments)?;
         let server = fields.name("server")?;
         fields.optional_name("agent_id")?;

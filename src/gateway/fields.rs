@@ -7,34 +7,68 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::slips::argument_meant;
-use crate::domain::{near::near, refusal::Refusal};
+use crate::domain::{
+    json::{MOST_VALUES, RawJson},
+    near::near,
+    refusal::Refusal,
+};
+
+/// No name is longer, in bytes.
+pub(super) const LONGEST_NAME: usize = 512;
+
+/// More arguments than any of the tools has.
+const MOST_ARGUMENTS: usize = 64;
+
+/// The argument that is an object of any size, which stays text.
+const OBJECT: &str = "args";
 
 /// Arguments that are taken out one by one; [`Fields::finish`] refuses what is left.
 pub(super) struct Fields {
     tool: &'static str,
     rest: Map<String, Value>,
+    object: Option<RawJson>,
     known: Vec<&'static str>,
 }
 
 impl Fields {
     /// # Errors
-    /// Two names of the same argument.
-    pub(super) fn new(tool: &'static str, arguments: Map<String, Value>) -> Result<Self, Refusal> {
-        let mut rest = Map::new();
-        let mut written = Map::new();
-        // Null is the same as missing.
-        for (name, value) in arguments.into_iter().filter(|(_, value)| !value.is_null()) {
-            let meant = argument_meant(tool, &name).to_owned();
-            if let Some(Value::String(other)) = written.insert(meant.clone(), name.clone().into()) {
-                return Err(Refusal::arguments(format!(
-                    "{tool}: `{}` and `{}` are the same; give one",
-                    cut(&other),
-                    cut(&name)
+    /// Two names of the same argument, or more than any of the tools takes.
+    pub(super) fn new(tool: &'static str, arguments: &RawJson) -> Result<Self, Refusal> {
+        let mut fields = Self { tool, rest: Map::new(), object: None, known: Vec::new() };
+        let wrong = |what: String| Refusal::arguments(format!("{tool}: {what}"));
+        let mut written: Vec<(String, String)> = Vec::new();
+        for (index, member) in arguments.members().enumerate() {
+            let (name, value) = (member.name.into_owned(), member.value);
+            if index == MOST_ARGUMENTS {
+                return Err(wrong(format!("there are more than {MOST_ARGUMENTS} arguments")));
+            }
+            if name.len() > LONGEST_NAME {
+                return Err(wrong(format!(
+                    "the name of an argument is {} bytes long; no name is longer than {LONGEST_NAME}",
+                    name.len()
                 )));
             }
-            rest.insert(meant, value);
+            // Null is the same as missing.
+            if value.is_null() {
+                continue;
+            }
+            let meant = argument_meant(tool, &name).to_owned();
+            let other = written.iter().find(|(also, other)| *also == meant && *other != name);
+            if let Some((_, other)) = other {
+                let (other, name) = (cut(other), cut(&name));
+                return Err(wrong(format!("`{other}` and `{name}` are the same; give one")));
+            }
+            if meant == OBJECT {
+                fields.object = Some(value);
+            } else {
+                let value = value.tree(MOST_VALUES);
+                let value =
+                    value.map_err(|cause| wrong(format!("`{}` has {cause}", cut(&name))))?;
+                fields.rest.insert(meant.clone(), value);
+            }
+            written.push((meant, name));
         }
-        Ok(Self { tool, rest, known: Vec::new() })
+        Ok(fields)
     }
 
     /// A required string.
@@ -57,11 +91,10 @@ impl Fields {
     }
 
     fn short(&self, name: &str, text: &str) -> Result<(), Refusal> {
-        const LONGEST: usize = 512;
         match text.len() {
-            0..=LONGEST => Ok(()),
+            0..=LONGEST_NAME => Ok(()),
             long => Err(Refusal::arguments(format!(
-                "{}: `{name}` is {long} bytes long; no name is longer than {LONGEST}",
+                "{}: `{name}` is {long} bytes long; no name is longer than {LONGEST_NAME}",
                 self.tool
             ))),
         }
@@ -145,15 +178,18 @@ impl Fields {
     }
 
     /// An object, empty if it is missing; one written as a string of JSON is accepted.
-    pub(super) fn object(&mut self, name: &'static str) -> Result<Map<String, Value>, Refusal> {
-        match self.take(name) {
-            None => Ok(Map::new()),
-            Some(Value::Object(object)) => Ok(object),
-            Some(Value::String(text)) => match serde_json::from_str(&text) {
-                Ok(Value::Object(object)) => Ok(object),
-                _ => self.wrong(name, "an object", &Value::String(text)),
-            },
-            Some(other) => self.wrong(name, "an object", &other),
+    pub(super) fn object(&mut self, name: &'static str) -> Result<RawJson, Refusal> {
+        self.known.push(name);
+        match self.object.take() {
+            None => Ok(Value::Object(Map::new()).into()),
+            Some(object) if object.is_object() => Ok(object),
+            Some(other) => {
+                let within = other.string().and_then(|text| RawJson::parse(text.into_bytes()).ok());
+                match within.filter(RawJson::is_object) {
+                    Some(object) => Ok(object),
+                    None => self.wrong_kind(name, "an object", kind_of(other.as_str())),
+                }
+            }
         }
     }
 
@@ -170,7 +206,9 @@ impl Fields {
 
     /// Refuses arguments that nobody asked for.
     pub(super) fn finish(self) -> Result<(), Refusal> {
-        let Some(name) = self.rest.keys().next() else { return Ok(()) };
+        let object = self.object.as_ref().map(|_| OBJECT);
+        let mut rest = self.rest.keys().map(String::as_str).chain(object);
+        let Some(name) = rest.next() else { return Ok(()) };
         let meant = near(name, self.known.iter().copied());
         let rest = match meant.first() {
             Some(meant) => format!("did you mean `{meant}`?"),
@@ -185,20 +223,28 @@ impl Fields {
     }
 
     fn wrong<T>(&self, name: &str, wanted: &str, got: &Value) -> Result<T, Refusal> {
-        let got = match got {
-            Value::Null => "null",
-            Value::Bool(_) => "a boolean",
-            Value::Number(_) => "this number",
-            Value::String(_) => "a string",
-            Value::Array(_) => "an array",
-            Value::Object(_) => "an object",
-        };
+        self.wrong_kind(name, wanted, kind_of(&got.to_string()))
+    }
+
+    fn wrong_kind<T>(&self, name: &str, wanted: &str, got: &str) -> Result<T, Refusal> {
         Err(Refusal::arguments(format!("{}: `{name}` must be {wanted}, not {got}", self.tool)))
     }
 }
 
 fn trimmed(name: &str) -> Option<String> {
     Some(name.trim()).filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+/// What kind of value a text is.
+fn kind_of(text: &str) -> &'static str {
+    match text.bytes().next() {
+        Some(b'"') => "a string",
+        Some(b'[') => "an array",
+        Some(b'{') => "an object",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "this number",
+    }
 }
 
 fn cut(name: &str) -> String {

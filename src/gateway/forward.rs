@@ -1,18 +1,17 @@
 //! A call on its way to a server, and what came of it.
 
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer,
+    Answer, ToolResult,
     request::Patience,
-    text_result,
     till::{Hold, Settled},
 };
 use crate::{
     domain::{
         call::ServerName,
         charge::Outcome,
+        json::RawJson,
         policy::Permit,
         refusal::Refusal,
         settings::{Elicitation, ServerSpec},
@@ -51,12 +50,14 @@ pub(super) async fn forward(
 }
 
 /// What the end of a call means for who pays.
-fn outcome_of(came: &Result<Value, CallFailure>) -> Outcome {
+fn outcome_of(came: &Result<RawJson, CallFailure>) -> Outcome {
     const NOT_FOUND: i32 = -32601;
     const INVALID_PARAMS: i32 = -32602;
     match came {
         Ok(result) if is_question(result) => Outcome::Asked,
-        Ok(result) if result.get("isError") == Some(&Value::Bool(true)) => Outcome::ToolError,
+        Ok(result) if result.member("isError").is_some_and(|is| is.as_str() == "true") => {
+            Outcome::ToolError
+        }
         Ok(_) => Outcome::Success,
         Err(CallFailure::Rpc(error)) if [NOT_FOUND, INVALID_PARAMS].contains(&error.code) => {
             Outcome::Declined
@@ -79,13 +80,16 @@ fn answer_of(
     spec: &ServerSpec,
     client: &Client,
     patience: &Patience,
-    came: Result<Value, CallFailure>,
+    came: Result<RawJson, CallFailure>,
     settled: &Settled,
 ) -> Result<Answer, Refusal> {
     let name = permit.server();
     match came {
         Ok(result) => {
-            tool_result(spec, client, result).map(|result| Answer::Result(settled.price(result)))
+            if is_question(&result) {
+                may_ask(spec, client, &result).map_err(|cause| because(&spec.name, cause))?;
+            }
+            Ok(Answer::Result(ToolResult::priced(result, settled.says())))
         }
         Err(CallFailure::Rpc(error)) => Ok(Answer::Error(error)),
         Err(CallFailure::Unavailable(cause)) => Err(unavailable(name, cause)),
@@ -111,29 +115,23 @@ fn answer_of(
     }
 }
 
-/// A server's result as it came. One that is no object is no tool result; it is kept as text.
-fn tool_result(spec: &ServerSpec, client: &Client, result: Value) -> Result<Value, Refusal> {
-    if is_question(&result) {
-        may_ask(spec, client, &result).map_err(|cause| because(&spec.name, cause))?;
-    }
-    Ok(match result {
-        Value::Object(_) => result,
-        other => text_result(&other.to_string()),
-    })
-}
-
 /// Whether the server wants to ask the user before it goes on.
-fn is_question(result: &Value) -> bool {
-    result.get("resultType").and_then(Value::as_str) == Some("input_required")
+fn is_question(result: &RawJson) -> bool {
+    let kind = result.member("resultType").and_then(|kind| kind.string());
+    kind.as_deref() == Some("input_required")
 }
 
 /// Whether a server may ask the user what it asks. Nothing but elicitation is passed on.
-fn may_ask(spec: &ServerSpec, client: &Client, result: &Value) -> Result<(), &'static str> {
-    let method =
-        |question: &Value| question.get("method").and_then(Value::as_str) == Some(ELICITATION);
-    let are_questions = match result.get("inputRequests") {
+fn may_ask(spec: &ServerSpec, client: &Client, result: &RawJson) -> Result<(), &'static str> {
+    let is_elicitation = |question: RawJson| {
+        let method = question.member("method").and_then(|method| method.string());
+        method.as_deref() == Some(ELICITATION)
+    };
+    let are_questions = match result.member("inputRequests") {
         None => true,
-        Some(questions) => questions.as_object().is_some_and(|asked| asked.values().all(method)),
+        Some(asked) => {
+            asked.is_object() && asked.members().all(|question| is_elicitation(question.value))
+        }
     };
     if spec.elicitation == Elicitation::Deny {
         Err("it asks the user something, which its settings do not allow (`elicitation`)")

@@ -1,9 +1,9 @@
 //! The MCP server that clients talk to, in every protocol version that rmcp knows.
 //!
-//! rmcp's handler checks versions and metadata; results of `tools/list` and `tools/call` then leave
-//! as raw JSON, since rmcp's typed results lose what they do not know. See `docs/architecture.md`.
+//! rmcp's handler checks versions and metadata. Arguments and results of tools pass it by as the text
+//! that arrived, since rmcp's types lose what they do not know. See `docs/architecture.md`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rmcp::{
     RoleServer, ServerHandler,
@@ -17,8 +17,13 @@ use rmcp::{
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Asked, Gateway, builtin, facade, refused, relay::Relay};
-use crate::domain::refusal::RpcError;
+use super::{
+    Answer, Asked, Gateway, ToolResult, builtin,
+    carried::{RawArguments, Slot},
+    facade, refused,
+    relay::Relay,
+};
+use crate::domain::{json::RawJson, refusal::RpcError};
 
 /// How long clients may keep the list of tools, in milliseconds.
 const TOOLS_TTL_MS: u64 = 3_600_000;
@@ -38,22 +43,6 @@ struct Handler {
     gateway: Arc<Gateway>,
 }
 
-/// Carries a raw result past rmcp's typed ones, in the extensions of one request.
-#[derive(Clone, Default)]
-struct Slot(Arc<Mutex<Option<Map<String, Value>>>>);
-
-impl Slot {
-    fn put(&self, result: Value) {
-        if let Value::Object(result) = result {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        }
-    }
-
-    fn take(&self) -> Option<Map<String, Value>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
 impl Front {
     pub(super) fn new(gateway: Arc<Gateway>) -> Self {
         Self { handler: Handler { gateway } }
@@ -64,19 +53,12 @@ impl Service<RoleServer> for Front {
     async fn handle_request(
         &self,
         request: ClientRequest,
-        mut context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
         if not_offered(&request) {
             return Err(unsupported(request.method()));
         }
-        let stateless = context.protocol_version().is_some_and(|version| !version.has_initialize());
-        let slot = Slot::default();
-        context.extensions.insert(slot.clone());
-        let typed = self.handler.handle_request(request, context).await?;
-        Ok(match slot.take() {
-            Some(raw) => ServerResult::CustomResult(CustomResult::new(shaped(raw, stateless))),
-            None => typed,
-        })
+        self.handler.handle_request(request, context).await
     }
 
     async fn handle_notification(
@@ -108,18 +90,6 @@ fn not_offered(request: &ClientRequest) -> bool {
     )
 }
 
-/// 2026-07-28 requires `resultType` on every result; earlier versions do not know it.
-fn shaped(mut result: Map<String, Value>, stateless: bool) -> Value {
-    const KEY: &str = "resultType";
-    let complete = Value::from("complete");
-    if stateless && !result.contains_key(KEY) {
-        result.insert(KEY.into(), complete);
-    } else if !stateless && result.get(KEY) == Some(&complete) {
-        result.shift_remove(KEY);
-    }
-    Value::Object(result)
-}
-
 impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
         let current = self.gateway.current();
@@ -144,7 +114,7 @@ impl ServerHandler for Handler {
             result.insert("ttlMs".into(), TOOLS_TTL_MS.into());
             result.insert("cacheScope".into(), "public".into());
         }
-        put(&context, result);
+        put(&context, &result.into());
         Ok(ListToolsResult::default())
     }
 
@@ -156,18 +126,18 @@ impl ServerHandler for Handler {
         let (client, relay) = Relay::new(&context, params.request_state);
         let asked = Asked {
             tool: params.name.into_owned(),
-            arguments: params.arguments.unwrap_or_default(),
+            arguments: arguments(params.arguments, &context),
             credential: credential(context.meta.get(TOKEN)),
             meta: for_downstream(&context.meta),
             client,
         };
         let answer = relay.during(self.gateway.call_tool(asked, context.ct.clone())).await;
         match answer {
-            Answer::Result(result) => put(&context, result),
+            Answer::Result(result) => put(&context, &result),
             Answer::Refused(refusal) if refusal.is_rpc_error() => {
                 return Err(error_data(refusal.to_rpc_error()));
             }
-            Answer::Refused(refusal) => put(&context, refused(&refusal)),
+            Answer::Refused(refusal) => put(&context, &refused(&refusal).into()),
             Answer::Error(error) => return Err(error_data(error)),
         }
         Ok(CallToolResponse::Complete(CallToolResult::success(Vec::new())))
@@ -228,18 +198,31 @@ fn error_data(error: RpcError) -> ErrorData {
 /// Where clients put a credential in `_meta`.
 const TOKEN: &str = "token";
 
+/// A longer text is no credential, in bytes.
+const LONGEST_CREDENTIAL: usize = 8 * 1024;
+
 /// A credential as it was shown; one that is no text is good nowhere.
 fn credential(shown: Option<&Value>) -> Option<SecretString> {
     match shown? {
         Value::Null => None,
-        Value::String(text) => Some(SecretString::from(text.as_str())),
+        Value::String(text) if text.len() <= LONGEST_CREDENTIAL => {
+            Some(SecretString::from(text.as_str()))
+        }
         _ => Some(SecretString::default()),
     }
 }
 
-fn put(context: &RequestContext<RoleServer>, result: Value) {
+/// The arguments as they came; those that the transport did not take out are few.
+fn arguments(typed: Option<Map<String, Value>>, context: &RequestContext<RoleServer>) -> RawJson {
+    let raw = context.extensions.get::<RawArguments>().map(|arguments| arguments.0.clone());
+    raw.unwrap_or_else(|| Value::Object(typed.unwrap_or_default()).into())
+}
+
+/// Hands a result to the transport; what rmcp hands it is only the word that there is one.
+fn put(context: &RequestContext<RoleServer>, result: &ToolResult) {
     if let Some(slot) = context.extensions.get::<Slot>() {
-        slot.put(result);
+        let version = context.protocol_version();
+        slot.put(result, version.is_some_and(|version| !version.has_initialize()));
     }
 }
 

@@ -1,7 +1,6 @@
 //! Who calls: what a call shows is verified, and what it names is looked up.
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
@@ -12,12 +11,16 @@ use crate::{
         call::{AgentId, Caller},
         delegation::{Delegation, Standing, is_handle},
         identity::{Credential, Evidence, Unidentified},
+        json::{MOST_VALUES, RawJson},
         refusal::Refusal,
         stamp::{self, CallDigest, Stamped},
         token::{TokenKeys, Verified},
     },
     store::{Unavailable, memory::now},
 };
+
+/// A longer text names no agent, signed or not; in bytes of JSON.
+const LONGEST_ID: usize = 4096;
 
 /// What a call shows of who makes it.
 #[derive(Debug, Default)]
@@ -32,13 +35,27 @@ impl Shown {
     /// What a call of one of the three tools shows; reads nothing but what may be signed.
     pub(super) fn by(
         tool: &str,
-        arguments: &Map<String, Value>,
+        arguments: &RawJson,
         credential: Option<&SecretString>,
-    ) -> Self {
-        let agent_id = arguments.get("agent_id").and_then(Value::as_str).map(str::to_owned);
-        let signed = agent_id.as_deref().is_some_and(stamp::is_stamp);
-        let call = signed.then(|| CallDigest::of(tool, arguments));
-        Self { agent_id, credential: credential.cloned(), call }
+    ) -> Result<Self, Refusal> {
+        let agent_id = arguments.member("agent_id").filter(|id| id.length() <= LONGEST_ID);
+        let agent_id = agent_id.and_then(|id| id.string());
+        let call = match agent_id.as_deref().is_some_and(stamp::is_stamp) {
+            true => Some(digest_of(tool, arguments)?),
+            false => None,
+        };
+        Ok(Self { agent_id, credential: credential.cloned(), call })
+    }
+}
+
+/// The call as its signature binds it.
+fn digest_of(tool: &str, arguments: &RawJson) -> Result<CallDigest, Refusal> {
+    match arguments.tree(MOST_VALUES) {
+        Ok(Value::Object(arguments)) => Ok(CallDigest::of(tool, &arguments)),
+        Ok(_) => Ok(CallDigest::of(tool, &Map::new())),
+        Err(cause) => Err(Refusal::from(Unidentified::Stamp(format!(
+            "the signature on `agent_id` cannot be verified, as the call's arguments have {cause}"
+        )))),
     }
 }
 
@@ -46,7 +63,7 @@ impl Gateway {
     /// The agent that a call is made as; None if it would be refused.
     pub async fn agent_of(&self, asked: &Asked) -> Option<AgentId> {
         let snapshot = self.current();
-        let caller = snapshot.identify(&asked.shown(), &mut snapshot.new_entry()).await;
+        let caller = snapshot.identify(&asked.shown().ok()?, &mut snapshot.new_entry()).await;
         Some(caller.ok()?.agent().clone())
     }
 }
@@ -219,7 +236,7 @@ impl Snapshot {
     pub(super) fn keeps_its_credential(
         &self,
         shown: Option<&SecretString>,
-        sent: &impl Serialize,
+        sent: &[RawJson],
     ) -> Result<(), Refusal> {
         let auth = &self.settings.auth;
         if let AuthMode::None = auth.mode {
@@ -227,11 +244,11 @@ impl Snapshot {
         }
         // Written as what is sent is, in which some letters are not written as they are.
         let written = |shown: &SecretString| Value::from(bare(shown.expose_secret())).to_string();
-        let Ok(sent) = serde_json::to_string(sent) else { return Ok(()) };
+        let sent: Vec<String> = sent.iter().map(RawJson::compact).collect();
         let holds = |shown: &SecretString| {
             let shown = written(shown);
             let shown = shown.trim_matches('"');
-            !shown.is_empty() && sent.contains(shown)
+            !shown.is_empty() && sent.iter().any(|sent| sent.contains(shown))
         };
         match shown.into_iter().chain(auth.presented.as_ref()).any(holds) {
             true => Err(Refusal::arguments(

@@ -1,28 +1,49 @@
 //! What records say of JSON that they do not hold: its length and its digest.
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// The length of a JSON text that is kept nowhere.
-pub(super) struct Length(pub(super) u64);
+use super::request::LARGE;
+use crate::{
+    domain::{
+        digest,
+        json::{MOST_VALUES, RawJson},
+        redact::Redactor,
+    },
+    downstream::blocking,
+};
 
-impl Length {
-    pub(super) fn of(value: &impl serde::Serialize) -> Self {
-        let mut length = Self(0);
-        // Writing to it does not fail.
-        let _ = serde_json::to_writer(&mut length, value);
-        length
+/// What records say of arguments.
+pub(super) struct Measured {
+    /// Of what they say, however it is written; where they have more values than are held, of their
+    /// text.
+    pub(super) digest: [u8; 32],
+    pub(super) bytes: u64,
+    pub(super) masked: Option<String>,
+}
+
+impl Measured {
+    pub(super) fn of(arguments: &RawJson, mask: Option<Redactor>) -> Self {
+        let text = Text::of(arguments);
+        let digest = match arguments.tree(MOST_VALUES) {
+            Ok(Value::Object(arguments)) => digest::of_members(&arguments),
+            _ => text.hash.finalize().into(),
+        };
+        let masked = mask.map(|redactor| redactor.redact(&arguments.compact()).into_owned());
+        Self { digest, bytes: text.bytes, masked }
     }
 }
 
-impl std::io::Write for Length {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0 += text.len() as u64;
-        Ok(text.len())
+/// Runs something that takes as long as its text is long, on a thread of its own if that is worth it.
+pub(super) async fn off_worker<T: Send + 'static>(
+    text: &RawJson,
+    run: impl FnOnce(&RawJson) -> T + Send + 'static,
+) -> T {
+    if text.length() <= LARGE {
+        return run(text);
     }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    let text = text.clone();
+    blocking(move || run(&text)).await
 }
 
 /// A JSON text that is counted and hashed as it is written, and kept nowhere.
@@ -32,22 +53,12 @@ pub(super) struct Text {
 }
 
 impl Text {
-    pub(super) fn of(value: &impl serde::Serialize) -> Self {
+    pub(super) fn of(json: &RawJson) -> Self {
         let mut text = Self { bytes: 0, hash: Sha256::new() };
-        // Writing to it does not fail.
-        let _ = serde_json::to_writer(&mut text, value);
+        json.write_compact(|piece| {
+            text.bytes += piece.len() as u64;
+            text.hash.update(piece);
+        });
         text
-    }
-}
-
-impl std::io::Write for Text {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.bytes += text.len() as u64;
-        self.hash.update(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

@@ -13,12 +13,15 @@
 //!   ask instead. [`context`]: what they cost each agent.
 //! - [`fields`]: arguments of the three tools, read strictly. [`slips`]: their names as they are
 //!   written by mistake.
-//! - [`front`], [`stdio`]: MCP in and out. [`relay`]: what servers say in the middle of a call.
+//! - [`result`]: tool results on their way to the client.
+//! - [`front`], [`stdio`]: MCP in and out. [`carried`]: what passes by the MCP library. [`relay`]: what
+//!   servers say in the middle of a call.
 //! - [`measured`]: the length and the digest of JSON. [`status`]: the debug tool.
 
 mod advice;
 mod arguments;
 mod builtin;
+mod carried;
 mod checking;
 mod context;
 mod delegating;
@@ -34,6 +37,7 @@ mod owners;
 mod relay;
 mod request;
 mod resolve;
+mod result;
 mod root;
 mod seals;
 mod search;
@@ -58,14 +62,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use context::UsageLog;
 use identify::Shown;
+pub use result::ToolResult;
 pub use root::Root;
 pub use snapshot::Snapshot;
-pub use stdio::serve_stdio;
+pub use stdio::{HangUp, serve_stdio};
 pub use till::Undeclared;
 use till::{Terms, Till};
 
 use crate::{
     domain::{
+        json::RawJson,
         ledger::Undeclarable,
         readings::Readings,
         record::Draft,
@@ -135,8 +141,8 @@ pub struct Prepared {
 pub struct Asked {
     /// The tool: one of the three, or a server's own, called directly.
     pub tool: String,
-    /// Its arguments.
-    pub arguments: Map<String, Value>,
+    /// Its arguments: an object.
+    pub arguments: RawJson,
     /// Its `_meta`, without what belongs to the client's hop.
     pub meta: Map<String, Value>,
     /// What it shows to prove who calls (`_meta.token`).
@@ -148,8 +154,8 @@ pub struct Asked {
 /// What a call comes to, as the client gets it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// A tool result, raw: a downstream's own, or one of ours.
-    Result(Value),
+    /// A tool result: a downstream's own, or one of ours.
+    Result(ToolResult),
     /// A JSON-RPC error: a downstream's own, or a refusal of a direct call.
     Error(RpcError),
     /// One of the gateway's refusals, secrets masked; its wire form, [`refused`], is a tool result.
@@ -158,7 +164,7 @@ pub enum Answer {
 
 impl Asked {
     /// What the call shows of who makes it.
-    fn shown(&self) -> Shown {
+    fn shown(&self) -> Result<Shown, Refusal> {
         Shown::by(&self.tool, &self.arguments, self.credential.as_ref())
     }
 }
@@ -395,7 +401,7 @@ impl Gateway {
             facade::GET_GATEWAY_STATUS if snapshot.settings.debug => {
                 // It tells of all agents, so it is nobody's by name: any good credential will do.
                 let admitted = snapshot.credential(asked.credential.as_ref()).await;
-                admitted.and_then(|_| status::status(snapshot, &self.readings(), asked.arguments))
+                admitted.and_then(|_| status::status(snapshot, &self.readings(), &asked.arguments))
             }
             _ => {
                 let direct = snapshot.execute_directly(asked, cancel).await;

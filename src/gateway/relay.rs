@@ -9,18 +9,17 @@ use rmcp::{
     },
     service::{Peer, PeerRequestOptions, RequestContext, ServiceError},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::carried::RawAnswers;
 use crate::{
-    domain::refusal::RpcError,
+    domain::{json::RawJson, refusal::RpcError},
     downstream::{Client, Downlink, ELICITATION, News, Question, Uplink},
 };
 
-/// The `inputResponses` of a call as they came, which rmcp's type does not keep whole. Travels in
-/// the extensions of the request.
-#[derive(Clone)]
-pub(super) struct RawAnswers(pub(super) Value);
+/// Progress that has more values is passed over: a notice is a number and a few words.
+const MOST_VALUES_OF_PROGRESS: usize = 1_024;
 
 /// The client's end of a call in flight.
 pub(super) struct Relay {
@@ -84,8 +83,10 @@ impl Relay {
         }
     }
 
-    async fn progress(&self, mut params: Map<String, Value>) {
+    /// The text is held until the notice is written, and its room with it.
+    async fn progress(&self, text: RawJson) {
         let Some(token) = &self.token else { return };
+        let Ok(Value::Object(mut params)) = text.tree(MOST_VALUES_OF_PROGRESS) else { return };
         params.insert("progressToken".into(), token.clone());
         let note = CustomNotification::new("notifications/progress", Some(Value::Object(params)));
         // A client that is gone needs no progress.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +21,7 @@ use crate::{
     domain::{
         call::{Caller, ServerName, ToolName},
         catalog::Catalogue,
+        json::RawJson,
         near::near,
         policy::{Denied, Permit, Visit},
         refusal::{Refusal, RpcError},
@@ -28,11 +29,14 @@ use crate::{
     downstream::{Client, LONGEST_START, Member, Outgoing, Server},
 };
 
+/// What is done with longer texts takes time that is worth a thread; in bytes.
+pub(super) const LARGE: usize = 64 * 1024;
+
 /// A call as asked for, with `execute_tool` or by the tool's own name.
 pub(super) struct Call {
     pub(super) server: Option<String>,
     pub(super) tool: ToolName,
-    args: Map<String, Value>,
+    args: RawJson,
     timeout: Option<Duration>,
     begun: Instant,
     /// Whether a start is waited for to its end. So it is by a command of the shell, which would end it.
@@ -67,13 +71,12 @@ impl Snapshot {
         entry: &mut Entry,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
-        let shown = asked.shown();
+        let shown = asked.shown()?;
         let Asked { arguments, meta, client, credential, .. } = asked;
-        let call = Call { patient: self.one_call, ..Call::parse(arguments)? };
+        let call = Call { patient: self.one_call, ..Call::parse(&arguments)? };
         entry.asks(call.server.as_deref(), call.tool.as_str(), shown.agent_id.as_deref());
         let caller = self.identify(&shown, entry).await?;
-        let sent = (&call.args, &meta, &client.answers, &client.state);
-        self.keeps_its_credential(credential.as_ref(), &sent)?;
+        self.keeps_its_credential(credential.as_ref(), &sent(&call, &meta, &client))?;
         let server = call.server.as_deref().map(|name| self.server_meant(&caller, name).to_owned());
         let call = Call { server, ..call };
         let builtin = match call.server.as_deref() {
@@ -84,11 +87,11 @@ impl Snapshot {
             None => builtin::qualified(&call.tool),
         };
         if let Some(tool) = builtin {
-            return self.builtin(&caller, &tool, call.args, entry).await;
+            return self.builtin(&caller, &tool, &call.args, entry).await;
         }
         match self.resolve(&caller, &call, cancel).await? {
             Meaning::Tool(meant) => self.execute(meant, call, meta, client, entry, cancel).await,
-            Meaning::BuiltIn(tool) => self.builtin(&caller, &tool, call.args, entry).await,
+            Meaning::BuiltIn(tool) => self.builtin(&caller, &tool, &call.args, entry).await,
         }
     }
 
@@ -132,17 +135,16 @@ impl Snapshot {
         };
         let shown = Shown { credential, ..Shown::default() };
         let caller = self.identify(&shown, entry).await?;
-        let sent = (&call.args, &meta, &client.answers, &client.state);
-        self.keeps_its_credential(shown.credential.as_ref(), &sent)?;
+        self.keeps_its_credential(shown.credential.as_ref(), &sent(&call, &meta, &client))?;
         if let Some(tool) = builtin::qualified(&call.tool) {
-            return self.builtin(&caller, &tool, call.args, entry).await;
+            return self.builtin(&caller, &tool, &call.args, entry).await;
         }
         let nowhere = match self.without_server(&caller, &call, cancel).await {
             Ok(Meaning::Tool(meant)) => {
                 return self.execute(meant, call, meta, client, entry, cancel).await;
             }
             Ok(Meaning::BuiltIn(tool)) => {
-                return self.builtin(&caller, &tool, call.args, entry).await;
+                return self.builtin(&caller, &tool, &call.args, entry).await;
             }
             Err(Unclear::Refused(refusal)) => return Err(refusal),
             Err(Unclear::Several(several)) => {
@@ -253,8 +255,14 @@ impl Snapshot {
     }
 }
 
+/// All that a call sends to a server which came from the client.
+fn sent(call: &Call, meta: &Map<String, Value>, client: &Client) -> [RawJson; 2] {
+    let beside = json!([meta, client.answers, client.state]);
+    [call.args.clone(), beside.into()]
+}
+
 impl Call {
-    fn parse(arguments: Map<String, Value>) -> Result<Self, Refusal> {
+    fn parse(arguments: &RawJson) -> Result<Self, Refusal> {
         let mut fields = Fields::new(facade::EXECUTE_TOOL, arguments)?;
         let call = Self {
             server: fields.optional_name("server")?,

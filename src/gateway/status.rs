@@ -3,10 +3,11 @@
 use std::time::SystemTime;
 
 use humantime::format_rfc3339_millis;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Answer, Snapshot, facade, fields::Fields, text_result};
 use crate::domain::{
+    json::RawJson,
     readings::{Reading, Readings},
     refusal::Refusal,
 };
@@ -15,7 +16,7 @@ use crate::domain::{
 pub(super) fn status(
     snapshot: &Snapshot,
     readings: &Readings,
-    arguments: Map<String, Value>,
+    arguments: &RawJson,
 ) -> Result<Answer, Refusal> {
     let mut fields = Fields::new(facade::GET_GATEWAY_STATUS, arguments)?;
     fields.optional_text("agent_id")?;
@@ -43,7 +44,7 @@ pub(super) fn status(
         "config_paths": {"mcp_config": sources.mcp_config.path, "gateway_rules": sources.rules.path, "gateway": sources.gateway.path},
         "message": "settings are live: these files are read again when they change, and a change that has a fault changes nothing",
     });
-    Ok(Answer::Result(text_result(&status.to_string())))
+    Ok(Answer::Result(text_result(&status.to_string()).into()))
 }
 
 fn history(reading: &Reading) -> Value {

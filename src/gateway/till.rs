@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{
     Snapshot,
     entry::Entry,
-    measured::{Length, Text},
+    measured::{Measured, Text, off_worker},
     seals::Seals,
     settling::{Charges, End},
 };
@@ -27,7 +27,7 @@ use crate::{
         call::Caller,
         charge::Outcome,
         credits::Credits,
-        digest,
+        json::RawJson,
         ledger::{
             About, AccountId, Declaration, Finish, Held, HoldId, HoldRefused, HoldRequest,
             HoldState, Shortage, Undeclarable,
@@ -163,13 +163,14 @@ impl Snapshot {
     pub(super) async fn hold(
         &self,
         permit: &Permit,
-        arguments: &Map<String, Value>,
+        arguments: &RawJson,
         entry: &mut Entry,
     ) -> Result<Hold, Refusal> {
         let budgeting = &self.settings.budgeting;
         self.terms.declare(&self.till).await.map_err(unusable)?;
         let id = HoldId(Uuid::now_v7().as_u128());
-        let fingerprint = self.note_arguments(arguments, &mut entry.draft).map_err(unusable)?;
+        let fingerprint =
+            self.note_arguments(arguments, &mut entry.draft).await.map_err(unusable)?;
         let account = self.payable(permit.caller()).await.map_err(unusable)?;
         let request = self.request(permit, id, account, fingerprint);
         let mut hold = Hold {
@@ -257,18 +258,17 @@ impl Snapshot {
     }
 
     /// What records say of a call's arguments; answers what tells this call from others.
-    fn note_arguments(
+    async fn note_arguments(
         &self,
-        arguments: &Map<String, Value>,
+        arguments: &RawJson,
         entry: &mut Draft,
     ) -> Result<[u8; 32], Unavailable> {
-        let mac = self.till.seals.keys()?.arguments.mac(&digest::of_members(arguments));
-        entry.args_bytes = Some(Length::of(arguments).0);
+        let mask = self.settings.budgeting.full_arguments.then(|| self.settings.redactor.clone());
+        let noted = off_worker(arguments, move |arguments| Measured::of(arguments, mask)).await;
+        let mac = self.till.seals.keys()?.arguments.mac(&noted.digest);
+        entry.args_bytes = Some(noted.bytes);
         entry.args_mac = Some(hex(mac.get(..16).unwrap_or(&mac)));
-        if self.settings.budgeting.full_arguments {
-            let text = serde_json::to_string(arguments).unwrap_or_default();
-            entry.args = Some(self.settings.redactor.redact(&text).into_owned());
-        }
+        entry.args = noted.masked;
         Ok(mac)
     }
 }
@@ -331,12 +331,12 @@ impl Hold {
 
     /// Ends the hold as the call ended. What was not charged is back before this answers; a charge
     /// need not be waited for, as a sweep would come to the same.
-    pub(super) async fn settle(mut self, outcome: Outcome, result: Option<&Value>) -> Settled {
+    pub(super) async fn settle(mut self, outcome: Outcome, result: Option<&RawJson>) -> Settled {
         let mut draft = self.entry.clone();
         draft.status = Some(outcome.as_str().to_owned());
         draft.latency_us = u64::try_from(self.begun.elapsed().as_micros()).ok();
         if let Some(result) = result {
-            let text = Text::of(result);
+            let text = off_worker(result, Text::of).await;
             draft.result_bytes = Some(text.bytes);
             draft.result_sha256 = Some(hex(&text.hash.finalize()));
         }
@@ -414,26 +414,19 @@ impl Drop for Hold {
 }
 
 impl Settled {
-    /// The result with what it cost.
-    pub(super) fn price(&self, mut result: Value) -> Value {
-        let Value::Object(members) = &mut result else { return result };
-        let meta = members.entry("_meta").or_insert_with(|| Value::Object(Map::new()));
-        if meta.is_null() {
-            *meta = Value::Object(Map::new());
-        }
-        // Not an object: a server's own slip, which stays as it is.
-        let Value::Object(meta) = meta else { return result };
-        // These names are the gateway's, and no server speaks for it.
-        meta.retain(|name, _| !name.starts_with("tollgate/"));
-        meta.insert("tollgate/cost".into(), self.cost.amount().into());
-        meta.insert("tollgate/remaining".into(), self.remaining.map(Credits::amount).into());
+    /// What the result says of its price.
+    pub(super) fn says(&self) -> Vec<(&'static str, Value)> {
+        let mut says = vec![
+            ("tollgate/cost", self.cost.amount().into()),
+            ("tollgate/remaining", self.remaining.map(Credits::amount).into()),
+        ];
         if self.mode == Mode::Shadow {
-            meta.insert("tollgate/mode".into(), self.mode.as_str().into());
+            says.push(("tollgate/mode", self.mode.as_str().into()));
         }
         if let Some(short) = &self.over {
-            meta.insert("tollgate/warning".into(), warning(short).into());
+            says.push(("tollgate/warning", warning(short).into()));
         }
-        result
+        says
     }
 }
 

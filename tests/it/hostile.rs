@@ -131,7 +131,7 @@ fn an_answer_that_cannot_be_read_is_told_at_once() {
     let setup = Setup::new(json!({"s": scripted_with(&["raw", "echo"])}), None);
     let mut client = setup.connect();
     let deep = format!("{{\"content\":{}{}}}", "[".repeat(140), "]".repeat(140));
-    for bad in [deep.as_str(), "{\"x\": nonsense}", "{\"x\":\"\u{fffd}\\ud800\"}"] {
+    for bad in [deep.as_str(), "{\"x\": nonsense}", "{\"x\":\"\\ud8\"}"] {
         let begun = Instant::now();
         let result = client.execute("s", "raw", json!({"json": bad}));
         assert!(begun.elapsed() < Duration::from_secs(20), "not at the timeout");

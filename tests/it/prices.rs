@@ -44,16 +44,15 @@ fn settings(setup: &Setup) -> Settings {
 }
 
 async fn ask(gateway: &Arc<Gateway>, arguments: Value) -> Value {
-    let Value::Object(arguments) = arguments else { panic!("arguments") };
     let asked = Asked {
         tool: "get_server_tools".into(),
-        arguments,
+        arguments: arguments.into(),
         credential: None,
         meta: serde_json::Map::new(),
         client: Client::absent(),
     };
     match gateway.call_tool(asked, CancellationToken::new()).await {
-        Answer::Result(result) => serde_json::from_str(text(&result)).unwrap(),
+        Answer::Result(result) => serde_json::from_str(text(&result.to_value())).unwrap(),
         other => panic!("{other:?}"),
     }
 }

@@ -306,6 +306,9 @@ ACTIONS = {
     "raw": lambda r, a: write('{"jsonrpc":"2.0","id":%s,"result":%s}' % (json.dumps(r["id"]), a["json"])),
     # The same, with the id after the result, as some servers write it.
     "raw_last": lambda r, a: write('{"result":%s,"jsonrpc":"2.0","id":%s}' % (a["json"], json.dumps(r["id"]))),
+    # Answers with a result of this text, made here.
+    "repeat": lambda r, a: write('{"jsonrpc":"2.0","id":%s,"result":%s}' % (json.dumps(r["id"]), a["head"] + a["unit"] * a["count"] + a["tail"])),
+    "count": lambda r, a: answer(r, text(str(len(a["values"])))),
     "rpc_error": lambda r, a: send({"id": r["id"], "error": a["error"]}),
     "hang": hang,
     "slow": slow,

@@ -258,10 +258,10 @@ fn server(dir: &Path, tools: &[&str]) -> (Arc<Server>, String) {
 }
 
 async fn call(server: &Arc<Server>, tool: &str, args: Value) -> Result<Value, CallFailure> {
-    let Value::Object(arguments) = args else { panic!("arguments") };
-    let (tool, meta) = (ToolName::from(tool), Map::new());
+    let (tool, arguments, meta) = (ToolName::from(tool), args.into(), Map::new());
     let call = Outgoing { tool, arguments, meta, client: tollgate::downstream::Client::absent() };
-    server.call(&call, PATIENCE, &CancellationToken::new()).await
+    let result = server.call(&call, PATIENCE, &CancellationToken::new()).await;
+    result.map(|result| result.tree(1_000).unwrap())
 }
 
 async fn comes_down(server: &Server) -> bool {

@@ -208,6 +208,11 @@ impl Client {
         self.stdin.take().unwrap()
     }
 
+    /// Gives the pipe back.
+    pub fn put_stdin(&mut self, stdin: ChildStdin) {
+        self.stdin = Some(stdin);
+    }
+
     pub fn notify(&mut self, method: &str) {
         self.send(&json!({"jsonrpc": "2.0", "method": method}));
     }
@@ -237,6 +242,11 @@ impl Client {
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
         }
+    }
+
+    /// The next line as it came.
+    pub fn next_line(&mut self) -> Vec<u8> {
+        self.lines.recv_timeout(PATIENCE).expect("a line")
     }
 
     /// The whole response to a request.
@@ -376,6 +386,13 @@ pub fn resident_mib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() / 1024
+}
+
+/// The most memory that a process has used, in KiB.
+pub fn peak_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse().unwrap()
 }
 
 /// Waits until `done` or the deadline; answers whether it came true.

@@ -22,7 +22,7 @@ use serde_json::Value;
 use sse_stream::Sse;
 
 use super::{
-    Kept,
+    Kept, body,
     connections::{Connections, NoAnswer},
     events::{Event, events},
     guard::Guard,
@@ -30,10 +30,12 @@ use super::{
 };
 use crate::{
     domain::{
-        frame::{MAX_MESSAGE_BYTES, id_of},
+        frame::id_of,
+        json::{MOST_VALUES, RawJson},
         settings::Remote,
     },
     downstream::{
+        backlog::Room,
         failure::Unavailable,
         wire::{self, Answers, Failed, Reached, TOO_LONG, UNREADABLE, Wire},
     },
@@ -131,15 +133,16 @@ impl Client {
                 ),
             }));
         }
-        let Some(body) = bounded(response, MAX_MESSAGE_BYTES).await? else {
+        let Some((body, room)) = body::long(response, &self.wire.backlog).await.map_err(maybe)?
+        else {
             return Ok(Posted::Json(waits.lost(TOO_LONG), session));
         };
-        let Ok(message) = serde_json::from_slice(&body) else {
+        let Ok(message) = RawJson::parse(body).map(|message| message.guarded_by(room)) else {
             return Ok(Posted::Json(waits.lost(UNREADABLE), session));
         };
-        let message = self.wire.read(message, &waits.answers);
-        match message.filter(is_answer).and_then(|message| waits.own(message)) {
-            Some(message) => Ok(Posted::Json(self.without_kept(message, &waits), session)),
+        let message = self.read(&message, Some(&waits), &mut false);
+        match message.filter(is_answer) {
+            Some(message) => Ok(Posted::Json(message, session)),
             None => Err(maybe("its answer does not belong to the request")),
         }
     }
@@ -166,13 +169,13 @@ impl Client {
     ) -> impl Stream<Item = Result<Sse, SseError>> + Send + use<> {
         let client = self.clone();
         let mut answered = false;
-        events(response).map(move |event| match event {
-            Event::Sse(mut event) => {
+        events(response, self.wire.backlog.clone()).map(move |event| match event {
+            Event::Sse(mut event, room) => {
                 event.retry =
                     event.retry.map(|retry| retry.clamp(*RETRY_MS.start(), *RETRY_MS.end()));
                 let data = event.data.take();
-                event.data =
-                    data.and_then(|data| client.sorted_data(&data, waits.as_ref(), &mut answered));
+                event.data = data
+                    .and_then(|data| client.sorted_data(data, room, waits.as_ref(), &mut answered));
                 Ok(event)
             }
             Event::TooLong => Ok(Sse {
@@ -186,24 +189,19 @@ impl Client {
     /// The data of one event as rmcp's worker is to read it; None for what it need not know.
     fn sorted_data(
         &self,
-        data: &str,
+        data: String,
+        room: Option<Room>,
         waits: Option<&Waits>,
         answered: &mut bool,
     ) -> Option<String> {
-        let answers = waits.map_or(&Answers::Raw, |waits| &waits.answers);
-        let Ok(message) = serde_json::from_str(data) else {
+        let message = match RawJson::parse(data.into_bytes()) {
+            Ok(message) => message.guarded_by(room),
             // Whatever else it is, it answers somebody who waits.
-            return text(&wire::lost(UNREADABLE, wire::request_id(&id_of(data.as_bytes())?)?));
-        };
-        let mut message = self.wire.read(message, answers)?;
-        if let Some(waits) = waits {
-            message = waits.own(message)?;
-            // Of two answers the first counts; what rmcp no longer reads must not be kept.
-            if is_answer(&message) && std::mem::replace(answered, true) {
-                return None;
+            Err((_, data)) => {
+                return text(&wire::lost(UNREADABLE, wire::request_id(&id_of(&data)?)?));
             }
-            message = self.without_kept(message, waits);
-        }
+        };
+        let mut message = self.read(&message, waits, answered)?;
         if let JsonRpcMessage::Response(response) = &mut message
             && let ServerResult::CustomResult(result) = &mut response.result
         {
@@ -211,6 +209,24 @@ impl Client {
             response.result = ServerResult::empty(());
         }
         text(&message)
+    }
+
+    /// A message as rmcp's worker is to have it; None for what it need not know.
+    fn read(
+        &self,
+        message: &RawJson,
+        waits: Option<&Waits>,
+        answered: &mut bool,
+    ) -> Option<ServerJsonRpcMessage> {
+        let answers = waits.map_or(&Answers::Raw, |waits| &waits.answers);
+        let message = self.wire.read(message, answers)?;
+        let Some(waits) = waits else { return Some(message) };
+        let message = waits.own(message)?;
+        // Of two answers the first counts; what rmcp no longer reads must not be kept.
+        if is_answer(&message) && std::mem::replace(answered, true) {
+            return None;
+        }
+        Some(self.without_kept(message, waits))
     }
 }
 
@@ -228,7 +244,10 @@ impl Waits {
         let JsonRpcMessage::Request(request) = message else { return None };
         Some(Self {
             id: request.id.clone(),
-            answers: Answers::to(&request.id, &request.request),
+            answers: match Answers::to(&request.id, &request.request) {
+                Answers::Raw => Answers::Own(request.id.clone()),
+                typed => typed,
+            },
             list: matches!(request.request, ClientRequest::ListToolsRequest(_)),
         })
     }
@@ -355,8 +374,9 @@ async fn error_answer(
 ) -> Result<Posted, Trouble> {
     let status = response.status();
     let mut failed = failed_by(status, text_of(&response, &header::RETRY_AFTER));
-    let body = bounded(response, MOST_ERROR_BYTES).await.ok().flatten().unwrap_or_default();
-    let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let body = body::short(response, MOST_ERROR_BYTES).await.ok().flatten().unwrap_or_default();
+    let raw = RawJson::parse(body).unwrap_or_else(|_| Value::Null.into());
+    let message = raw.tree(MOST_VALUES).unwrap_or_default();
     let no_session = is_expired(status, &message, waits.as_ref());
     if no_session && in_session {
         return Err(Trouble::Expired);
@@ -371,7 +391,7 @@ async fn error_answer(
     let (Some(waits), true, false) = (waits, is_error, unauthorised) else {
         return Err(Trouble::Failed(failed));
     };
-    let message = Wire::default().read(message, &Answers::Raw);
+    let message = Wire::default().read(&raw, &Answers::Raw);
     match message.and_then(|message| waits.own(message)) {
         Some(message) => Ok(Posted::Json(message, session)),
         None => Err(Trouble::Failed(failed)),
@@ -421,19 +441,6 @@ fn not_sent(error: NoAnswer) -> Trouble {
 fn maybe(cause: &str) -> Trouble {
     let unavailable = Unavailable::because(cause.to_owned());
     Trouble::Failed(Failed { unavailable, reached: Reached::Maybe })
-}
-
-/// A body of at most `limit` bytes; None if it is longer.
-async fn bounded(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, Trouble> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
-            Ok(Some(_)) => return Ok(None),
-            Ok(None) => return Ok(Some(body)),
-            Err(_) => return Err(maybe("the connection broke in the middle of its answer")),
-        }
-    }
 }
 
 fn text_of(response: &Response, name: &HeaderName) -> Option<String> {

@@ -9,12 +9,17 @@ use std::mem;
 use futures_util::{Stream, StreamExt, stream};
 use sse_stream::Sse;
 
-use crate::domain::frame::MAX_MESSAGE_BYTES;
+use super::body::READ_AHEAD;
+use crate::{
+    domain::frame::MAX_MESSAGE_BYTES,
+    downstream::backlog::{Backlog, Room},
+};
 
 /// What a stream of events brings.
 #[derive(Debug)]
 pub(super) enum Event {
-    Sse(Sse),
+    /// An event, and the room for its data.
+    Sse(Sse, Option<Room>),
     /// An event of more than [`MAX_MESSAGE_BYTES`]; nothing follows.
     TooLong,
     /// The stream broke; nothing follows.
@@ -27,17 +32,32 @@ const LONGEST_FIELD: usize = 1_024;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The events in a body, up to the first that is too long.
-pub(super) fn events(body: reqwest::Response) -> impl Stream<Item = Event> + Send {
+pub(super) fn events(
+    body: reqwest::Response,
+    backlog: Backlog,
+) -> impl Stream<Item = Event> + Send {
     let bytes = body.bytes_stream().map(|chunk| chunk.map_err(|_| ()));
-    let state = Some((Box::pin(bytes), Parser::new(MAX_MESSAGE_BYTES), Vec::new().into_iter()));
+    let parser = Parser::new(MAX_MESSAGE_BYTES);
+    let ready = Vec::<Sse>::new().into_iter();
+    let state = Some((Box::pin(bytes), parser, ready, backlog, None));
     stream::unfold(state, |state| async {
-        let (mut bytes, mut parser, mut ready) = state?;
+        let (mut bytes, mut parser, mut ready, backlog, mut ahead) = state?;
         loop {
             if let Some(event) = ready.next() {
-                return Some((Event::Sse(event), Some((bytes, parser, ready))));
+                let length = event.data.as_ref().map_or(0, String::len);
+                let room = match ahead.take() {
+                    Some(ahead) => Backlog::part(ahead, length),
+                    None => backlog.room(length).await,
+                };
+                let state = (bytes, parser, ready, backlog, ahead);
+                return Some((Event::Sse(event, room), Some(state)));
             }
             if parser.too_long {
                 return Some((Event::TooLong, None));
+            }
+            // A long event waits for room for all that may come of it.
+            if ahead.is_none() && parser.length() > READ_AHEAD {
+                ahead = backlog.room(MAX_MESSAGE_BYTES).await;
             }
             ready = match bytes.next().await? {
                 Ok(chunk) => parser.push(&chunk).into_iter(),
@@ -100,16 +120,20 @@ impl Parser {
         events
     }
 
+    /// How much of an event it holds.
+    fn length(&self) -> usize {
+        self.line.len() + self.data.as_ref().map_or(0, Vec::len)
+    }
+
     fn extend(&mut self, content: &[u8]) {
         if self.skipping {
             return;
         }
         self.line.extend_from_slice(content);
-        let length = self.line.len() + self.data.as_ref().map_or(0, Vec::len);
         if self.line.first() == Some(&b':') {
             self.skipping = true;
             self.line.clear();
-        } else if length > self.limit {
+        } else if self.length() > self.limit {
             self.too_long = true;
         }
     }

@@ -6,10 +6,11 @@
 //!
 //! - [`client`]: one HTTP request each, and what its answer means.
 //! - [`connections`]: what requests are sent over.
-//! - [`events`]: server-sent events of bounded size.
+//! - [`body`]: bodies of bounded length. [`events`]: server-sent events of bounded size.
 //! - [`guard`]: which addresses may be reached.
 //! - [`mirrored`]: tools that want arguments as HTTP headers.
 
+mod body;
 mod client;
 mod connections;
 mod events;

@@ -1,0 +1,136 @@
+//! A tool result on its way to the client: its server's text, and what the gateway says of it.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::text_result;
+use crate::domain::json::{Change, RawJson};
+
+/// The names under `_meta` that only the gateway uses.
+const OURS: &str = "tollgate/";
+
+/// 2026-07-28 requires this member on every result; earlier versions do not know it.
+const RESULT_TYPE: &str = "resultType";
+const COMPLETE: &str = "\"complete\"";
+
+/// A tool result, as it came but for its `_meta`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolResult {
+    /// An object.
+    text: RawJson,
+    /// What the gateway puts into its `_meta`; None of a result of its own.
+    priced: Option<Vec<(&'static str, Value)>>,
+}
+
+impl ToolResult {
+    /// A server's result, with what the gateway says of it in its `_meta`. One that is no object is
+    /// no tool result; it is kept as text.
+    pub(super) fn priced(text: RawJson, says: Vec<(&'static str, Value)>) -> Self {
+        let text = match text.is_object() {
+            true => text,
+            false => text_result(text.as_str()).into(),
+        };
+        Self { text, priced: Some(says) }
+    }
+
+    /// The result as JSON for a client: in pieces, so that it is not copied.
+    pub(super) fn pieces(&self, stateless: bool) -> Vec<Bytes> {
+        let says = self.says();
+        let (mut has_meta, mut has_type) = (says.is_none(), false);
+        for member in self.text.members() {
+            has_meta |= member.name == "_meta";
+            has_type |= member.name == RESULT_TYPE;
+        }
+        let mut added: Vec<(&str, RawJson)> = Vec::new();
+        if let (Some(says), false) = (&says, has_meta) {
+            added.push(("_meta", RawJson::object(says)));
+        }
+        if stateless && !has_type {
+            added.push((RESULT_TYPE, Value::from("complete").into()));
+        }
+        self.text.changed(
+            |name, value| match name {
+                "_meta" => says.as_ref().map_or(Change::Keep, |says| meta(value, says)),
+                RESULT_TYPE if !stateless && value.as_str() == COMPLETE => Change::Remove,
+                _ => Change::Keep,
+            },
+            &added,
+        )
+    }
+
+    /// The result as values, however many; as a text, if it cannot be read as values.
+    pub fn to_value(&self) -> Value {
+        let text = String::from_utf8(self.pieces(false).concat()).unwrap_or_default();
+        let raw = RawJson::parse_str(&text);
+        raw.and_then(|raw| raw.tree(usize::MAX).ok()).unwrap_or_else(|| Value::from(text))
+    }
+
+    fn says(&self) -> Option<Vec<(&'static str, RawJson)>> {
+        let says = self.priced.as_ref()?;
+        Some(says.iter().map(|(name, value)| (*name, value.into())).collect())
+    }
+}
+
+impl From<Value> for ToolResult {
+    fn from(result: Value) -> Self {
+        Self { text: result.into(), priced: None }
+    }
+}
+
+/// A server's `_meta` with what the gateway says; no server speaks in its name. One that is no object
+/// is the server's own slip, and stays as it is.
+fn meta(theirs: &RawJson, says: &[(&str, RawJson)]) -> Change {
+    if theirs.is_null() {
+        return Change::Replace(vec![RawJson::object(says).bytes().clone()]);
+    }
+    if !theirs.is_object() {
+        return Change::Keep;
+    }
+    let others = |name: &str, _: &RawJson| match name.starts_with(OURS) {
+        true => Change::Remove,
+        false => Change::Keep,
+    };
+    Change::Replace(theirs.changed(others, says))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{RawJson, ToolResult};
+
+    fn sent(text: &str, stateless: bool) -> String {
+        let says = vec![("tollgate/cost", json!(1)), ("tollgate/remaining", Value::Null)];
+        let result = ToolResult::priced(RawJson::parse_str(text).unwrap(), says);
+        String::from_utf8(result.pieces(stateless).concat()).unwrap()
+    }
+
+    #[test]
+    fn a_result_gets_its_price_and_keeps_the_rest() {
+        let ours = r#""tollgate/cost":1,"tollgate/remaining":null"#;
+        for (text, expected) in [
+            ("{}", format!("{{\"_meta\":{{{ours}}}}}")),
+            (
+                r#"{"content": [1.0e5, "\u00e9"] }"#,
+                format!("{{\"content\": [1.0e5, \"\\u00e9\"],\"_meta\":{{{ours}}}}}"),
+            ),
+            (
+                r#"{"_meta":{"tollgate/cost":0,"k":[ ]},"isError":true,"_meta":null}"#,
+                format!("{{\"_meta\":{{\"k\":[ ],{ours}}},\"isError\":true,\"_meta\":{{{ours}}}}}"),
+            ),
+            (r#"{"_meta":3}"#, r#"{"_meta":3}"#.to_owned()),
+            (r#"{"resultType":"complete","_meta":3}"#, r#"{"_meta":3}"#.to_owned()),
+            (
+                "[1, 2]",
+                format!(
+                    "{{\"content\":[{{\"type\":\"text\",\"text\":\"[1, 2]\"}}],\"_meta\":{{{ours}}}}}"
+                ),
+            ),
+        ] {
+            assert_eq!(sent(text, false), expected, "{text}");
+        }
+        assert_eq!(sent(r#"{"_meta":3}"#, true), r#"{"_meta":3,"resultType":"complete"}"#);
+        let asks = r#"{"resultType":"input_required","_meta":3}"#;
+        assert_eq!(sent(asks, true), asks);
+    }
+}
