@@ -3,7 +3,7 @@
 //! - [`Fleet`]: all servers of the settings, by name; [`Member`]: a server, and its settings.
 //! - [`server`]: one server as others see it. [`life`]: how it is started, started again, stopped.
 //!   [`turns`]: starts ahead of need. [`activity`]: whether a start still does something. [`uses`]:
-//!   who uses it.
+//!   who uses it. [`slots`]: how many calls it works on at a time.
 //! - [`opening`]: how a session begins. [`negotiation`]: in which era. [`connection`]: one live session and its
 //!   tools. [`calling`]: its calls.
 //! - [`cache`]: tools and their counts, kept between runs.
@@ -40,6 +40,7 @@ mod outgoing;
 mod pen;
 mod questions;
 mod server;
+mod slots;
 mod stderr;
 #[cfg(target_os = "linux")]
 pub mod supervisor;

@@ -21,6 +21,8 @@ pub struct Outgoing {
 /// What a server may need of the client whose call it works on.
 #[derive(Clone, Debug)]
 pub struct Client {
+    /// When the call was read, as a number that grows from call to call.
+    pub came: u64,
     /// For progress, and for questions in the versions with a handshake.
     pub uplink: Uplink,
     /// The elicitation capability that a client of the stateless version declared.
@@ -35,6 +37,6 @@ pub struct Client {
 impl Client {
     /// Nobody listens, and nobody can be asked.
     pub fn absent() -> Self {
-        Self { uplink: Uplink::deaf(), elicitation: None, answers: None, state: None }
+        Self { came: 0, uplink: Uplink::deaf(), elicitation: None, answers: None, state: None }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use super::{
     failure::{CallFailure, Unavailable},
     life::{Phase, State},
     outgoing::Outgoing,
+    slots::{Slot, Slots},
     uses::{Use, Uses},
 };
 use crate::domain::{
@@ -41,8 +42,8 @@ pub struct Server {
     pub(super) uses: Uses,
     /// Cancelled when the server is stopped for good.
     pub(super) halt: CancellationToken,
-    /// As many as calls may be forwarded at a time; None if that is as many as there are.
-    slots: Option<Semaphore>,
+    /// Bounds the calls that are forwarded at a time; None without `maxConcurrency`.
+    slots: Option<Slots>,
     /// One check of arguments at a time, where that takes long.
     checks: Arc<Semaphore>,
     /// What the time of its supervision is counted from.
@@ -90,10 +91,10 @@ impl Status {
 impl Server {
     /// A server that is not started.
     pub fn new(spec: ServerSpec, launcher: Arc<Launcher>, cache: SchemaCache) -> Self {
-        let slots = spec.most_calls.map(|most| most.get().min(Semaphore::MAX_PERMITS));
+        let slots = spec.most_calls.map(|most| Slots::new(most.get()));
         Self {
             uses: Uses::new(spec.idle),
-            slots: slots.map(Semaphore::new),
+            slots,
             checks: Arc::new(Semaphore::new(1)),
             spec,
             launcher,
@@ -317,7 +318,7 @@ impl Server {
     ) -> Result<RawJson, CallFailure> {
         let in_use = self.in_use();
         let until = Instant::now() + timeout;
-        let _slot = self.slot(timeout, cancel).await?;
+        let _slot = self.slot(call, timeout, cancel).await?;
         let mut again = true;
         loop {
             let timeout = until.saturating_duration_since(Instant::now());
@@ -342,16 +343,18 @@ impl Server {
         }
     }
 
-    /// Waits for the turn of a call, in the order in which calls come; None where they need none.
+    /// Waits for a slot, in the order in which the client made its calls; None where calls need none.
     async fn slot(
         &self,
+        call: &Outgoing,
         wait: Duration,
         cancel: &CancellationToken,
-    ) -> Result<Option<SemaphorePermit<'_>>, CallFailure> {
+    ) -> Result<Option<Slot>, CallFailure> {
         let Some(slots) = &self.slots else { return Ok(None) };
         let busy = || {
             Unavailable::because(format!(
-                "it was busy with as many calls as `maxConcurrency` lets it have for {} ms, and this one was not sent",
+                "all {} slots (`maxConcurrency`) were busy for {} ms, so the call was not sent",
+                self.spec.most_calls.map_or(0, std::num::NonZero::get),
                 wait.as_millis()
             ))
         };
@@ -359,7 +362,7 @@ impl Server {
             // First, so that a call which is withdrawn before its turn is not sent.
             biased;
             () = cancel.cancelled() => Err(CallFailure::Withdrawn),
-            slot = slots.acquire() => Ok(slot.ok()),
+            slot = slots.take(call.client.came) => Ok(slot),
             () = tokio::time::sleep(wait) => Err(CallFailure::Unavailable(busy())),
         }
     }

@@ -9,6 +9,11 @@ use serde_json::Value;
 use super::ToolResult;
 use crate::domain::json::RawJson;
 
+/// When a request was read: a number that grows from one to the next. The tasks that work on requests
+/// may overtake each other.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Came(pub(super) u64);
+
 /// The `arguments` of a call.
 #[derive(Clone)]
 pub(super) struct RawArguments(pub(super) RawJson);

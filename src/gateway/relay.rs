@@ -12,7 +12,7 @@ use rmcp::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::carried::RawAnswers;
+use super::carried::{Came, RawAnswers};
 use crate::{
     domain::{json::RawJson, refusal::RpcError},
     downstream::{Client, Downlink, ELICITATION, News, Question, Uplink},
@@ -43,6 +43,7 @@ impl Relay {
         let (uplink, downlink) = Uplink::new(asks);
         let opens_urls = elicitation.as_ref().is_some_and(|modes| modes.get("url").is_some());
         let client = Client {
+            came: context.extensions.get::<Came>().map_or(0, |came| came.0),
             uplink,
             elicitation: elicitation.filter(|_| stateless),
             answers: context.extensions.get::<RawAnswers>().map(|answers| answers.0.clone()),

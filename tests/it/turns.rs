@@ -14,6 +14,32 @@ fn one_at_a_time(setup: &str, tools: &[&str]) -> Value {
 }
 
 #[test]
+fn turns_are_first_come_first_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let calls = dir.path().join("calls");
+    let names: Vec<String> = (0..40).map(|n| format!("t{n}")).collect();
+    let mut tools: Vec<&str> = names.iter().map(String::as_str).collect();
+    tools.push("slow");
+    let setup = Setup::new(json!({"s": one_at_a_time(calls.to_str().unwrap(), &tools)}), None);
+    let mut client = setup.connect();
+    client.execute("s", "t0", json!({}));
+    fs::write(&calls, "").unwrap();
+    let slow = json!({"server": "s", "tool": "slow", "args": {"ms": 1_500}});
+    client.begin("execute_tool", slow);
+    assert!(within(PATIENCE, || fs::read_to_string(&calls).unwrap().contains("slow")));
+    let waiting: Vec<u64> = names
+        .iter()
+        .map(|name| client.begin("execute_tool", json!({"server": "s", "tool": name})))
+        .collect();
+    for id in waiting {
+        client.response(id);
+    }
+    let order = fs::read_to_string(&calls).unwrap();
+    let order: Vec<&str> = order.lines().skip(1).collect();
+    assert_eq!(order, names.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_call_that_is_cancelled_before_its_turn_is_never_sent() {
     let dir = tempfile::tempdir().unwrap();
     let calls = dir.path().join("calls");

@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -17,7 +20,7 @@ use rmcp::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    super::carried::{RawArguments, Slot},
+    super::carried::{Came, RawArguments, Slot},
     read::Fault,
 };
 
@@ -38,6 +41,8 @@ pub(super) struct Requests {
     answers: Arc<Semaphore>,
     calls: Arc<Semaphore>,
     argument_bytes: Arc<Semaphore>,
+    /// How many requests came.
+    came: Arc<AtomicU64>,
 }
 
 /// Room for one answer, until it is written.
@@ -81,6 +86,7 @@ impl Requests {
             answers: Arc::new(Semaphore::new(MOST_ANSWERS)),
             calls: Arc::new(Semaphore::new(MOST_CALLS)),
             argument_bytes: Arc::new(Semaphore::new(MOST_ARGUMENT_BYTES)),
+            came: Arc::default(),
         }
     }
 
@@ -134,6 +140,7 @@ impl Requests {
         let running = UntilDropped { requests: self.clone(), id: id.clone() };
         request.extensions_mut().insert(slot.clone());
         request.extensions_mut().insert(Running(Arc::new(running)));
+        request.extensions_mut().insert(Came(self.came.fetch_add(1, Ordering::Relaxed)));
         open.insert(id.clone(), Open { slot, room, running: true, withdrawn: false });
         Ok(())
     }
