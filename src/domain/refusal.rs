@@ -20,6 +20,13 @@ use super::{
 /// The JSON-RPC code of a refusal by budget.
 pub const BUDGET_EXHAUSTED: i32 = -32000;
 
+/// Under this name in `_meta` a refusal carries its code.
+pub const MARK: &str = "tollgate/refusal";
+
+/// How the names in `_meta` begin that are the gateway's alone; what a server writes under them is
+/// taken out.
+pub const RESERVED: &str = "tollgate/";
+
 /// A refusal at tool level.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
@@ -183,7 +190,7 @@ impl Refusal {
             Self::Delegation { shortage, .. } => delegation_data(shortage.as_ref()),
             _ => self.to_json(),
         };
-        RpcError { code, message: self.to_string(), data: Some(data) }
+        RpcError { code, message: self.to_string(), data: Some(data) }.marked(self.code())
     }
 
     /// Whether it is a JSON-RPC error even in answer to one of the three tools, as clients of credit
@@ -345,4 +352,28 @@ pub struct RpcError {
     pub message: String,
     /// The downstream's data, if any.
     pub data: Option<Value>,
+}
+
+impl RpcError {
+    /// The error as one of the gateway's own, with the mark of this code.
+    pub fn marked(mut self, code: &str) -> Self {
+        let mut data = match self.data.take() {
+            Some(Value::Object(data)) => data,
+            None => Map::new(),
+            Some(other) => Map::from_iter([("data".to_owned(), other)]),
+        };
+        data.insert("_meta".into(), json!({ MARK: code }));
+        self.data = Some(Value::Object(data));
+        self
+    }
+
+    /// The error as a server's, which cannot speak in the gateway's name: without what its `_meta`
+    /// has under the gateway's names.
+    pub fn unmarked(mut self) -> Self {
+        let meta = self.data.as_mut().and_then(|data| data.get_mut("_meta"));
+        if let Some(Value::Object(meta)) = meta {
+            meta.retain(|name, _| !name.starts_with(RESERVED));
+        }
+        self
+    }
 }

@@ -11,7 +11,7 @@ use rmcp::{
     RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientRequest,
-        ErrorData, GetExtensions, MetaObject, RequestId, RequestMetaObject,
+        GetExtensions, MetaObject, RequestId, RequestMetaObject,
     },
     service::{Peer, PeerRequestOptions, ServiceError},
 };
@@ -23,11 +23,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     connection::Connection,
     failure::{CallFailure, Unavailable},
+    findings::{Finding, Reached, Unusable},
     flight::{Flight, Reply},
     opening::{Era, Line},
     outgoing::Outgoing,
     pen::{Pen, Seen},
-    wire::{Failed, Reached, TOO_LONG, UNREADABLE},
 };
 use crate::domain::{
     json::{MOST_VALUES, RawJson},
@@ -105,8 +105,7 @@ impl Connection {
         let outcome = given_up_or(departed.reply(), flight, cancel).await;
         let seen = pen.take_seen(id);
         match outcome {
-            Ok(Some(Reply::Result(result))) => Ok(result),
-            Ok(Some(Reply::Error(error))) => Err(failure_in(error)),
+            Ok(Some(reply)) => result_of(reply),
             Ok(None) => Err(self.lost(seen).await),
             Err((failure, reason)) => {
                 // Written after the call, as lines are in the order in which they were begun.
@@ -173,18 +172,19 @@ impl Connection {
         let (id, token) = (handle.id.clone(), handle.progress_token.clone());
         let outcome = given_up_or(handle.await_response(), flight, cancel).await;
         self.wire.flights.land(flight, &id, &token);
-        let broken = |cause: &str| Unavailable::because(cause.into());
-        match outcome {
-            Ok(Ok(_)) if let Some(result) = flight.take_result() => Ok(result),
-            Ok(Err(ServiceError::McpError(error))) => Err(failure_in(error)),
-            Ok(Err(ServiceError::TransportSend(_))) => {
-                Err(CallFailure::Unavailable(broken("its session ended and could not be renewed")))
-            }
-            // The transport keeps every result with its flight.
-            Ok(_) => Err(CallFailure::Broken(broken("its stream ended without the answer"))),
-            Err((failure, reason)) => {
+        let because = |cause: &str| Unavailable::because(cause.into());
+        match (outcome, flight.take_reply()) {
+            (Err((failure, reason)), _) => {
                 withdraw(&self.peer, id, reason);
                 Err(failure)
+            }
+            (Ok(_), Some(reply)) => result_of(reply),
+            (Ok(Err(ServiceError::TransportSend(_))), None) => {
+                Err(CallFailure::Unavailable(because("its session ended and could not be renewed")))
+            }
+            // Nothing came of it, whatever rmcp makes of that.
+            (Ok(_), None) => {
+                Err(CallFailure::Broken(because("its stream or session ended without the answer")))
             }
         }
     }
@@ -250,22 +250,25 @@ async fn given_up_or<T>(
     }
 }
 
-fn failure_in(error: ErrorData) -> CallFailure {
-    match error.code {
-        TOO_LONG => return CallFailure::TooLong,
-        UNREADABLE => return CallFailure::Unreadable,
-        _ => {}
-    }
-    match Failed::of(&error) {
-        Some(Failed { unavailable, reached }) => match reached {
-            Reached::No => CallFailure::NotSent,
-            Reached::Refused => CallFailure::Unavailable(unavailable),
-            Reached::Maybe => CallFailure::Broken(unavailable),
-        },
-        None => CallFailure::Rpc(RpcError {
-            code: error.code.0,
-            message: error.message.into_owned(),
-            data: error.data,
-        }),
-    }
+fn result_of(reply: Reply) -> Result<RawJson, CallFailure> {
+    let failed = match reply {
+        Reply::Result(result) => return Ok(result),
+        Reply::Error(error) => {
+            return Err(CallFailure::Rpc(RpcError {
+                code: error.code.0,
+                message: error.message.into_owned(),
+                data: error.data,
+            }));
+        }
+        Reply::Finding(Finding::Unusable(Unusable::TooLong)) => return Err(CallFailure::TooLong),
+        Reply::Finding(Finding::Unusable(Unusable::Unreadable)) => {
+            return Err(CallFailure::Unreadable);
+        }
+        Reply::Finding(Finding::Failed(failed)) => failed,
+    };
+    Err(match failed.reached {
+        Reached::No => CallFailure::NotSent,
+        Reached::Refused => CallFailure::Unavailable(failed.unavailable),
+        Reached::Maybe => CallFailure::Broken(failed.unavailable),
+    })
 }

@@ -86,7 +86,7 @@ impl Connection {
         let era = Era::of(&version);
         let service = opened.service;
         let about = about(&service);
-        let listing = list(&spec.name, service.peer()).await?;
+        let listing = list(&spec.name, service.peer(), &wire.findings).await?;
         let tells = era == Era::Handshake || tells_of_changes(&service);
         if era == Era::Stateless && tells {
             tokio::spawn(listen(service.peer().clone(), wire.clone(), opened.stop.clone()));
@@ -136,7 +136,8 @@ impl Connection {
         if change.is_some() || stale {
             tokio::time::sleep_until(listed.at + DEBOUNCE).await;
             let tells = listed.stale_at.is_none();
-            *listed = Listed::new(list(&self.server, &self.peer).await?, tells);
+            *listed =
+                Listed::new(list(&self.server, &self.peer, &self.wire.findings).await?, tells);
             if let Some(change) = change {
                 change.settled();
             }

@@ -17,7 +17,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{backlog::Backlog, uplink::Uplink};
+use super::{backlog::Backlog, findings::Finding, uplink::Uplink};
 use crate::domain::{json::RawJson, refusal::RpcError};
 
 /// Progress extends a timeout up to this many times its length.
@@ -52,11 +52,15 @@ struct Table {
     ended: bool,
 }
 
-/// What a server answers to a call.
+/// What comes back of a call.
 #[derive(Debug)]
 pub(super) enum Reply {
+    /// The server's result.
     Result(RawJson),
+    /// The server's own error.
     Error(ErrorData),
+    /// What the gateway found out instead.
+    Finding(Finding),
 }
 
 /// Who waits for an answer.
@@ -110,8 +114,8 @@ pub(super) struct Flight {
     pub(super) answers: Option<Value>,
     /// The arguments of a call that goes through rmcp, where they are too many for its types.
     pub(super) arguments: Option<RawJson>,
-    /// The result of a call that went through rmcp, which does not see it.
-    result: Mutex<Option<RawJson>>,
+    /// What came back of a call that went through rmcp, which sees at most that something did.
+    reply: Mutex<Option<Reply>>,
 }
 
 #[derive(Debug)]
@@ -237,17 +241,17 @@ impl Flight {
             over: AtomicBool::new(false),
             answers: None,
             arguments: None,
-            result: Mutex::default(),
+            reply: Mutex::default(),
         }
     }
 
-    /// Keeps the result; of several the first.
-    pub(super) fn put(&self, result: RawJson) {
-        self.result.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(result);
+    /// Keeps what came back; of several the first.
+    pub(super) fn put(&self, reply: Reply) {
+        self.reply.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reply);
     }
 
-    pub(super) fn take_result(&self) -> Option<RawJson> {
-        self.result.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(super) fn take_reply(&self) -> Option<Reply> {
+        self.reply.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn heard(&self) {

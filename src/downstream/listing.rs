@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::{
     calling::withdraw,
     failure::Unavailable,
-    wire::{Failed, TOO_LONG, UNREADABLE},
+    findings::{Finding, Findings},
 };
 use crate::domain::{
     call::ServerName,
@@ -38,18 +38,21 @@ pub(super) struct Listing {
     pub(super) ttl: Option<Duration>,
 }
 
-/// Lists all tools, page by page, within bounds.
+/// Lists all tools, page by page, within bounds. `findings` are those of the same connection.
 ///
 /// # Errors
 /// Why there is no list.
 pub(super) async fn list(
     server: &ServerName,
     peer: &Peer<RoleClient>,
+    findings: &Findings,
 ) -> Result<Listing, Unavailable> {
     let mut gathered = Gathered::default();
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
-        let Some(page) = page(peer, cursor.clone()).await? else { return Ok(Listing::default()) };
+        let Some(page) = page(peer, findings, cursor.clone()).await? else {
+            return Ok(Listing::default());
+        };
         match gathered.take(server, page)? {
             None => return Ok(gathered.listing()),
             Some(next) if cursor.as_ref() == Some(&next) => {
@@ -110,49 +113,55 @@ impl Gathered {
 /// One page of tools; None from a server that has no tools at all.
 async fn page(
     peer: &Peer<RoleClient>,
+    findings: &Findings,
     cursor: Option<String>,
 ) -> Result<Option<Map<String, Value>>, Unavailable> {
     let params = PaginatedRequestParams::default().with_cursor(cursor);
     let request = ClientRequest::ListToolsRequest(ListToolsRequest::with_param(params));
     let sent = peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await;
     let Ok(handle) = sent else { return Err(because("it ended before it listed its tools")) };
-    let awaited = Awaited { peer: peer.clone(), id: Some(handle.id.clone()) };
+    let awaited = Awaited { peer, findings, id: Some(handle.id.clone()) };
     let answer = handle.await_response().await;
-    awaited.answered();
+    match awaited.finding() {
+        Some(Finding::Failed(failed)) => return Err(failed.unavailable),
+        Some(Finding::Unusable(_)) => {
+            return Err(because("its list of tools is too long, or nested too deeply"));
+        }
+        None => {}
+    }
     match answer {
         Ok(ServerResult::CustomResult(result)) => match result.0 {
             Value::Object(page) => Ok(Some(page)),
             _ => Err(because("its list of tools is not an object")),
         },
         Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => Ok(None),
-        Err(ServiceError::McpError(error)) if [TOO_LONG, UNREADABLE].contains(&error.code) => {
-            Err(because("its list of tools is too long, or nested too deeply"))
+        Err(ServiceError::McpError(error)) => {
+            Err(because(&format!("it did not list its tools: {}", cut(&error.message))))
         }
-        Err(ServiceError::McpError(error)) => Err(match Failed::of(&error) {
-            Some(failed) => failed.unavailable,
-            None => because(&format!("it did not list its tools: {}", cut(&error.message))),
-        }),
         _ => Err(because("it ended while it listed its tools")),
     }
 }
 
 /// A request for a page. If it is given up, it is withdrawn: over HTTP it would hold one of the few
 /// places for requests as long as the session lives.
-struct Awaited {
-    peer: Peer<RoleClient>,
+struct Awaited<'a> {
+    peer: &'a Peer<RoleClient>,
+    findings: &'a Findings,
     id: Option<RequestId>,
 }
 
-impl Awaited {
-    fn answered(mut self) {
-        self.id = None;
+impl Awaited<'_> {
+    /// It was answered: what the gateway itself found out about it.
+    fn finding(mut self) -> Option<Finding> {
+        self.findings.take(&self.id.take()?)
     }
 }
 
-impl Drop for Awaited {
+impl Drop for Awaited<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
-            withdraw(&self.peer, id, "it took too long");
+            self.findings.take(&id);
+            withdraw(self.peer, id, "it took too long");
         }
     }
 }

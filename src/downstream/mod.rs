@@ -10,8 +10,10 @@
 //! - [`wire`]: what servers send, results kept raw. [`transport`]: over a child's standard streams,
 //!   written to by [`pen`].
 //!   [`http`]: over Streamable HTTP. [`lines`]: lines of bounded length.
+//! - [`findings`]: what the gateway itself finds out about a request.
 //! - [`flight`], [`outgoing`], [`uplink`]: a call, and the way back to the client that made it.
-//!   [`questions`]: how much a server may ask at a time. [`backlog`]: how much may wait for clients.
+//!   [`questions`]: how much a server may ask at a time. [`pace`]: how fast it may send notifications.
+//!   [`backlog`]: how much may wait for clients.
 //! - [`child`], [`supervisor`], [`tree`]: child processes, and how the whole tree of them ends.
 //!   [`leftovers`]: what killed gateways leave of them. [`files`]: small files of our own.
 //!
@@ -26,6 +28,7 @@ pub mod child;
 mod connection;
 mod failure;
 mod files;
+mod findings;
 mod flight;
 mod handler;
 mod http;
@@ -37,6 +40,7 @@ mod listing;
 mod negotiation;
 mod opening;
 mod outgoing;
+mod pace;
 mod pen;
 mod questions;
 mod server;

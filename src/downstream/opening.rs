@@ -15,6 +15,7 @@ use super::{
     activity::Activity,
     child::Launcher,
     failure::Unavailable,
+    findings,
     handler::Handler,
     http,
     listing::cut,
@@ -22,7 +23,7 @@ use super::{
     pen::Pen,
     stderr,
     transport::Pipes,
-    wire::{Failed, Wire},
+    wire::Wire,
 };
 use crate::domain::{
     call::ServerName,
@@ -70,6 +71,24 @@ struct NotOpened {
     instead: Option<Option<Era>>,
 }
 
+impl NotOpened {
+    /// After a handshake that failed. `instead` is what to try if the server was reached and refused
+    /// what it was asked.
+    fn new(error: ClientInitializeError, wire: &Wire, instead: Option<Option<Era>>) -> Self {
+        match wire.findings.of_handshake() {
+            Some(findings::Finding::Failed(failed)) => failed.unavailable.into(),
+            Some(findings::Finding::Unusable(_)) => Unavailable::because(
+                "its answer to the MCP handshake is too long, or cannot be read".into(),
+            )
+            .into(),
+            None => Self {
+                instead: instead.filter(|_| is_refusal(&error)),
+                why: handshake_failure(error),
+            },
+        }
+    }
+}
+
 impl From<Unavailable> for NotOpened {
     fn from(why: Unavailable) -> Self {
         Self { why, instead: None }
@@ -103,7 +122,7 @@ impl Opened {
         era: Option<Era>,
         activity: &Activity,
     ) -> Result<Self, NotOpened> {
-        let wire = Arc::new(Wire::new(launcher.backlog.clone()));
+        let wire = Arc::new(Wire::new(&spec.name, launcher.backlog.clone()));
         let handler = Handler { wire, elicitation: spec.elicitation };
         match &spec.endpoint {
             Endpoint::Stdio(command) => {
@@ -164,12 +183,10 @@ impl Opened {
     ) -> Result<Self, NotOpened> {
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let wire = handler.wire.clone();
-        let transport = http::connect(remote, wire, ended.clone())?;
+        let transport = http::connect(remote, wire.clone(), ended.clone())?;
         let service = handler.serve_with_lifecycle(transport, lifecycle(era)).await;
-        let service = service.map_err(|error| NotOpened {
-            instead: (era.is_some() && is_refusal(&error)).then_some(None),
-            why: handshake_failure(error),
-        })?;
+        let instead = era.is_some().then_some(None);
+        let service = service.map_err(|error| NotOpened::new(error, &wire, instead))?;
         Ok(Self { service, line: Line::Http, stop, ended })
     }
 }
@@ -189,18 +206,16 @@ async fn converse(
             Finding::Ignored => (Era::Handshake, Some(Some(Era::Stateless))),
         },
     };
+    let wire = handler.wire.clone();
     let service = handler.serve_with_lifecycle(pipes, lifecycle(Some(era))).await;
-    service.map_err(|error| NotOpened {
-        instead: instead.filter(|_| is_refusal(&error)),
-        why: handshake_failure(error),
-    })
+    service.map_err(|error| NotOpened::new(error, &wire, instead))
 }
 
 /// Whether the server was reached and refused what it was asked.
 fn is_refusal(error: &ClientInitializeError) -> bool {
     match error {
-        ClientInitializeError::JsonRpcError(error) => Failed::of(error).is_none(),
-        ClientInitializeError::ExpectedInitResult(_)
+        ClientInitializeError::JsonRpcError(_)
+        | ClientInitializeError::ExpectedInitResult(_)
         | ClientInitializeError::NoCompatibleProtocolVersion { .. } => true,
         _ => false,
     }
@@ -273,11 +288,6 @@ fn tell_stderr(server: &ServerName, tail: &stderr::Tail) {
 /// In words for an agent; rmcp's own name Rust types.
 fn handshake_failure(error: ClientInitializeError) -> Unavailable {
     tracing::debug!(%error, "handshake failed");
-    if let ClientInitializeError::JsonRpcError(error) = &error
-        && let Some(failed) = Failed::of(error)
-    {
-        return failed.unavailable;
-    }
     Unavailable::because(match error {
         ClientInitializeError::ConnectionClosed(_)
         | ClientInitializeError::TransportError { .. } => {

@@ -1,6 +1,6 @@
 //! JSON-RPC lines over a child's standard streams.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use rmcp::{
     RoleClient,
@@ -11,12 +11,13 @@ use rmcp::{
 use tokio::process::ChildStdout;
 
 use super::{
+    findings::Unusable,
     lines::Lines,
     negotiation::PROBE,
     pen::Pen,
     questions::{Heard, Questions, Room, Said, repeated},
     stderr::printable,
-    wire::{Answers, TOO_LONG, UNREADABLE, Wire, request_id, same},
+    wire::{Answers, Wire, request_id, same},
 };
 use crate::domain::{
     call::ServerName,
@@ -26,6 +27,9 @@ use crate::domain::{
 
 /// After this many messages that nobody waits for, other work gets its turn.
 const NOISE_BEFORE_YIELD: u32 = 64;
+
+/// The same, if they are notifications that come too fast.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The two pipes of a child.
 pub(super) struct Pipes {
@@ -140,11 +144,11 @@ impl Pipes {
             Err(Frame::Line(line)) => {
                 self.noise(&line);
                 // Whatever else it is, it answers somebody who waits.
-                id_of(&line).and_then(|id| self.wire.lose(UNREADABLE, &id))
+                id_of(&line).and_then(|id| self.wire.lose(Unusable::Unreadable, &id))
             }
             Err(Frame::TooLong(id)) => {
                 tracing::warn!(server = %self.server, "a message of more than {MAX_MESSAGE_BYTES} bytes was passed over");
-                id.and_then(|id| self.wire.lose(TOO_LONG, &id))
+                id.and_then(|id| self.wire.lose(Unusable::TooLong, &id))
             }
         }
     }
@@ -216,6 +220,7 @@ impl Transport<RoleClient> for Pipes {
                 self.early = self.discovered(request.id.clone());
                 known = self.early.is_some();
             }
+            self.wire.begin(&request.id, &request.request);
             self.answers = Answers::to(&request.id, &request.request);
             if matches!(request.request, ClientRequest::InitializeRequest(_)) {
                 self.opening = Some(request.id.clone());
@@ -269,7 +274,10 @@ impl Transport<RoleClient> for Pipes {
             }
             noise += 1;
             if noise % NOISE_BEFORE_YIELD == 0 {
-                tokio::task::yield_now().await;
+                match self.wire.is_flooded() {
+                    true => tokio::time::sleep(PAUSE).await,
+                    false => tokio::task::yield_now().await,
+                }
             }
         }
     }

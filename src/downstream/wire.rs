@@ -19,10 +19,12 @@ use serde_json::{Value, json};
 use super::{
     backlog::Backlog,
     changes::Changes,
-    failure::Unavailable,
+    findings::{Finding, Findings, PLACEHOLDER, Unusable},
     flight::{Flight, Flights, Reply},
+    pace::Pace,
 };
 use crate::domain::{
+    call::ServerName,
     envelope::Envelope,
     json::{Change, MOST_VALUES, NoTree, RawJson},
 };
@@ -30,80 +32,27 @@ use crate::domain::{
 /// The most values in an answer that is not the result of a call: a page of tools may have many.
 const MOST_LISTED: usize = 8 * MOST_VALUES;
 
-/// The code under which an answer beyond the greatest length is handed up. A server's error never
-/// has it.
-pub(super) const TOO_LONG: ErrorCode = ErrorCode(i32::MIN);
-
-/// The code under which an answer that cannot be read is handed up: nested beyond what is parsed, or
-/// not UTF-8. A server's error never has it.
-pub(super) const UNREADABLE: ErrorCode = ErrorCode(i32::MIN + 1);
-
-/// The code under which a request that failed otherwise than by an answer is handed up, with a
-/// [`Failed`]. A server's error never has it.
-const FAILED: ErrorCode = ErrorCode(i32::MIN + 2);
-
-/// Why a request has no answer, where the transport knows better than that it went wrong.
-#[derive(Debug)]
-pub(super) struct Failed {
-    pub(super) unavailable: Unavailable,
-    /// Whether the server may have acted on the request.
-    pub(super) reached: Reached,
-}
-
-/// How far a request came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reached {
-    /// It was not sent.
-    No,
-    /// The server was reached and did not act on it.
-    Refused,
-    /// The server may have acted on it.
-    Maybe,
-}
-
-impl Failed {
-    /// As an answer that rmcp hands on.
-    pub(super) fn answer(self, id: RequestId) -> RxJsonRpcMessage<RoleClient> {
-        let Unavailable { cause, retry_after_ms, needs_login } = self.unavailable;
-        let reached = match self.reached {
-            Reached::No => "no",
-            Reached::Refused => "refused",
-            Reached::Maybe => "maybe",
-        };
-        let data = json!({"after": retry_after_ms, "login": needs_login, "reached": reached});
-        JsonRpcMessage::error(ErrorData::new(FAILED, cause, Some(data)), Some(id))
-    }
-
-    /// What such an answer says; None for a server's own error.
-    pub(super) fn of(error: &ErrorData) -> Option<Self> {
-        let data = error.data.as_ref().filter(|_| error.code == FAILED)?;
-        let unavailable = Unavailable {
-            cause: error.message.to_string(),
-            retry_after_ms: data.get("after")?.as_u64(),
-            needs_login: data.get("login")?.as_bool()?,
-        };
-        let reached = match data.get("reached")?.as_str()? {
-            "no" => Reached::No,
-            "refused" => Reached::Refused,
-            _ => Reached::Maybe,
-        };
-        Some(Self { unavailable, reached })
-    }
-}
-
 /// The method of a question to the user.
 pub const ELICITATION: &str = "elicitation/create";
+
+/// How a server takes a question back.
+const WITHDRAWAL: &str = "notifications/cancelled";
 
 /// What rmcp knows a question to the user as. Under its own name it would be decoded into a type
 /// that does not keep it whole.
 pub(super) const QUESTION: &str = "tollgate/question";
 
 /// What the two directions of a connection both know.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Wire {
     pub(super) flights: Flights,
     pub(super) changes: Changes,
     pub(super) backlog: Backlog,
+    pub(super) findings: Findings,
+    /// Of all notifications but the next.
+    pace: Pace,
+    /// Of those that take a question back; no others may crowd them out.
+    withdrawals: Pace,
 }
 
 /// How results are handed up.
@@ -130,12 +79,26 @@ impl Answers {
 }
 
 impl Wire {
-    pub(super) fn new(backlog: Backlog) -> Self {
-        Self { backlog, ..Self::default() }
+    /// What the connection to this server needs.
+    pub(super) fn new(server: &ServerName, backlog: Backlog) -> Self {
+        Self {
+            backlog,
+            flights: Flights::default(),
+            changes: Changes::default(),
+            findings: Findings::default(),
+            pace: Pace::new(server.clone()),
+            withdrawals: Pace::new(server.clone()),
+        }
+    }
+
+    /// Whether the server sends notifications faster than it may.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.pace.is_exceeded() || self.withdrawals.is_exceeded()
     }
 
     /// A request is about to be sent through rmcp: if it is a call, it is in flight from now on.
     pub(super) fn begin(&self, id: &RequestId, request: &ClientRequest) {
+        self.findings.expect(id, request);
         if let Some(flight) = request.extensions().get::<Arc<Flight>>() {
             self.flights.begin(id, request.get_meta().get_progress_token(), flight);
         }
@@ -148,7 +111,8 @@ impl Wire {
         answers: &Answers,
     ) -> Option<RxJsonRpcMessage<RoleClient>> {
         let message = Envelope::of(message);
-        let id = message.id.as_ref().and_then(|id| id.tree(1).ok());
+        // Null is the same as none.
+        let id = message.id.as_ref().and_then(|id| id.tree(1).ok()).filter(|id| !id.is_null());
         match (&message.method, id) {
             (Some(method), Some(id)) => question(&method.string()?, &id, message.params.as_ref()),
             (Some(method), None) => self.notification(&method.string()?, &message),
@@ -176,6 +140,17 @@ impl Wire {
         None
     }
 
+    /// Tells whoever waits for a request of ours what became of it; rmcp only gets word that it has
+    /// ended.
+    pub(super) fn end(&self, id: RequestId, finding: Finding) -> RxJsonRpcMessage<RoleClient> {
+        match self.flights.get(&id) {
+            Some(flight) => flight.put(Reply::Finding(finding)),
+            None => self.findings.note(&id, finding),
+        }
+        let error = ErrorData::new(PLACEHOLDER, "see what the gateway found", None);
+        JsonRpcMessage::error(error, Some(id))
+    }
+
     /// An answer to a request of rmcp's. Of a call it gets only word that there is a result.
     fn answer_to_rmcp(
         &self,
@@ -183,38 +158,43 @@ impl Wire {
         message: Envelope,
         answers: &Answers,
     ) -> Option<RxJsonRpcMessage<RoleClient>> {
-        let id = request_id(id);
-        if let Some(error) = message.error {
-            return Some(JsonRpcMessage::error(error_in(&error), id));
+        let id = own_id(id)?;
+        if matches!(answers, Answers::Own(own) | Answers::Typed(own) if *own != id) {
+            return None;
         }
-        let (id, result) = (id?, message.result?);
-        let flight = match answers {
-            Answers::Raw => self.flights.get(&id),
-            Answers::Own(own) if same(own, &id) => self.flights.get(own),
-            Answers::Own(_) | Answers::Typed(_) => None,
-        };
-        if let Some(flight) = flight {
-            flight.put(result);
+        if let Some(error) = message.error {
+            return Some(self.error(id, error_in(&error)));
+        }
+        let result = message.result?;
+        if let Some(flight) = self.flights.get(&id) {
+            flight.put(Reply::Result(result));
             return Some(JsonRpcMessage::response(ServerResult::empty(()), id));
         }
         let result = match result.tree(MOST_LISTED) {
             Ok(result) => result,
-            Err(NoTree::TooManyValues(_)) => return Some(lost(TOO_LONG, id)),
-            Err(NoTree::ReservedName) => return Some(lost(UNREADABLE, id)),
+            Err(NoTree::TooManyValues(_)) => return Some(self.end(id, Unusable::TooLong.into())),
+            Err(NoTree::ReservedName) => return Some(self.end(id, Unusable::Unreadable.into())),
         };
-        match answers {
-            Answers::Raw | Answers::Own(_) => Some(raw(result, id)),
-            Answers::Typed(expected) if same(expected, &id) => Some(handshake_answer(result, id)),
-            Answers::Typed(_) => None,
+        Some(match answers {
+            Answers::Raw | Answers::Own(_) => raw(result, id),
+            Answers::Typed(_) => handshake_answer(result, id),
+        })
+    }
+
+    /// A server's own error in answer to a request of ours.
+    pub(super) fn error(&self, id: RequestId, error: ErrorData) -> RxJsonRpcMessage<RoleClient> {
+        if let Some(flight) = self.flights.get(&id) {
+            flight.put(Reply::Error(error.clone()));
         }
+        JsonRpcMessage::error(error, Some(id))
     }
 
     /// An answer that cannot be handed up as it came.
-    pub(super) fn lose(&self, code: ErrorCode, id: &Value) -> Option<RxJsonRpcMessage<RoleClient>> {
+    pub(super) fn lose(&self, why: Unusable, id: &Value) -> Option<RxJsonRpcMessage<RoleClient>> {
         let Some(waiting) = self.flights.waiting_for(id) else {
-            return Some(lost(code, request_id(id)?));
+            return Some(self.end(own_id(id)?, why.into()));
         };
-        waiting.answer(Reply::Error(ErrorData::new(code, "lost", None)));
+        waiting.answer(Reply::Finding(why.into()));
         None
     }
 
@@ -223,6 +203,10 @@ impl Wire {
         method: &str,
         message: &Envelope,
     ) -> Option<RxJsonRpcMessage<RoleClient>> {
+        let pace = if method == WITHDRAWAL { &self.withdrawals } else { &self.pace };
+        if !pace.admits() {
+            return None;
+        }
         match method {
             "notifications/progress" => {
                 self.flights.progress(message.params.clone()?, &self.backlog);
@@ -232,7 +216,7 @@ impl Wire {
                 self.changes.note();
                 None
             }
-            "notifications/cancelled" | "notifications/subscriptions/acknowledged" => {
+            WITHDRAWAL | "notifications/subscriptions/acknowledged" => {
                 let params = message.params.as_ref()?.tree(MOST_VALUES).ok()?;
                 let known = json!({"jsonrpc": "2.0", "method": method, "params": params});
                 serde_json::from_value(known).ok()
@@ -287,13 +271,14 @@ pub(super) fn raw(result: Value, id: RequestId) -> RxJsonRpcMessage<RoleClient> 
     JsonRpcMessage::response(ServerResult::CustomResult(CustomResult::new(result)), id)
 }
 
-/// An answer that cannot be handed up as it came.
-pub(super) fn lost(code: ErrorCode, id: RequestId) -> RxJsonRpcMessage<RoleClient> {
-    JsonRpcMessage::error(ErrorData::new(code, "lost", None), Some(id))
-}
-
 pub(super) fn request_id(value: &Value) -> Option<RequestId> {
     serde_json::from_value(value.clone()).ok()
+}
+
+/// The id of a request of ours, which is a number. Some servers answer it as a string.
+pub(super) fn own_id(value: &Value) -> Option<RequestId> {
+    let number = value.as_i64().or_else(|| value.as_str()?.parse().ok());
+    number.map(RequestId::Number).or_else(|| request_id(value))
 }
 
 /// Some servers answer a number with the same number as a string.
@@ -304,15 +289,10 @@ pub(super) fn same(expected: &RequestId, id: &RequestId) -> bool {
 /// A JSON-RPC error as far as it can be read; a malformed one is still an answer.
 fn error_in(error: &RawJson) -> ErrorData {
     let error = error.tree(MOST_VALUES).unwrap_or_default();
-    let mut error: ErrorData = serde_json::from_value(error.clone()).unwrap_or_else(|_| {
+    serde_json::from_value(error.clone()).unwrap_or_else(|_| {
         let text = error.get("message").and_then(Value::as_str).unwrap_or("malformed error");
         ErrorData::internal_error(text.to_owned(), Some(error))
-    });
-    if [TOO_LONG, UNREADABLE, FAILED].contains(&error.code) {
-        // What these say is the gateway's own word.
-        error.code = ErrorCode::INTERNAL_ERROR;
-    }
-    error
+    })
 }
 
 /// A message as it is sent through rmcp. Answers to questions of an earlier attempt, and arguments that

@@ -91,7 +91,7 @@ fn answer_of(
             }
             Ok(Answer::Result(ToolResult::priced(result, settled.says())))
         }
-        Err(CallFailure::Rpc(error)) => Ok(Answer::Error(error)),
+        Err(CallFailure::Rpc(error)) => Ok(Answer::Error(error.unmarked())),
         Err(CallFailure::Unavailable(cause)) => Err(unavailable(name, cause)),
         Err(CallFailure::Broken(mut cause)) => {
             cause.cause.push_str("; the call may have run");

@@ -75,7 +75,7 @@ use crate::{
         ledger::Undeclarable,
         readings::Readings,
         record::Draft,
-        refusal::{Refusal, RpcError},
+        refusal::{MARK, Refusal, RpcError},
         settings::Settings,
     },
     downstream::{self, Client, Fleet, Launcher, SchemaCache, Server, Succession},
@@ -460,11 +460,12 @@ impl Gateway {
     }
 }
 
-/// The wire form of a refusal: a tool result with one line of JSON.
+/// The wire form of a refusal: a tool result with one line of JSON, and the gateway's mark.
 pub fn refused(refusal: &Refusal) -> Value {
     let mut result = text_result(&refusal.to_json().to_string());
     if let Value::Object(result) = &mut result {
         result.insert("isError".into(), true.into());
+        result.insert("_meta".into(), json!({ MARK: refusal.code() }));
     }
     result
 }
@@ -481,6 +482,7 @@ fn internal_error() -> RpcError {
         message: "the gateway failed on this call; its log says more".into(),
         data: None,
     }
+    .marked("INTERNAL_ERROR")
 }
 
 fn no_such_tool(name: &str, not_known: &str) -> RpcError {
@@ -495,4 +497,5 @@ fn no_such_tool(name: &str, not_known: &str) -> RpcError {
         ),
         data: None,
     }
+    .marked("TOOL_NOT_FOUND")
 }

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::text_result;
-use crate::domain::json::{Change, RawJson};
-
-/// The names under `_meta` that only the gateway uses.
-const OURS: &str = "tollgate/";
+use crate::domain::{
+    json::{Change, RawJson},
+    refusal::RESERVED,
+};
 
 /// 2026-07-28 requires this member on every result; earlier versions do not know it.
 const RESULT_TYPE: &str = "resultType";
@@ -86,7 +86,7 @@ fn meta(theirs: &RawJson, says: &[(&str, RawJson)]) -> Change {
     if !theirs.is_object() {
         return Change::Keep;
     }
-    let others = |name: &str, _: &RawJson| match name.starts_with(OURS) {
+    let others = |name: &str, _: &RawJson| match name.starts_with(RESERVED) {
         true => Change::Remove,
         false => Change::Keep,
     };

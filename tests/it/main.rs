@@ -39,6 +39,7 @@ mod downstream;
 #[cfg(unix)]
 mod exposed;
 mod facade;
+mod forgery;
 mod gateway_faults;
 mod gateway_file;
 #[cfg(unix)]
@@ -74,6 +75,7 @@ mod policy_model;
 mod price_model;
 mod prices;
 mod questions;
+mod rates;
 #[cfg(unix)]
 mod readme;
 #[cfg(unix)]
@@ -88,6 +90,7 @@ mod root_token;
 mod satgate;
 mod secrets;
 mod secrets_compared;
+mod server_volume;
 mod settings;
 mod settings_faults;
 mod settings_forms;

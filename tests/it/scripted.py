@@ -248,6 +248,13 @@ def notes(request, args):
     answer(request, text("noted"))
 
 
+def say(request, args):
+    """Writes a message of this text, made here, and then says so."""
+    own = lambda text: text.replace("$token", json.dumps(token_of(request))).replace("$id", json.dumps(request["id"]))
+    write(own(args["head"]) + args["unit"] * args["count"] + own(args["tail"]))
+    answer(request, text("said"))
+
+
 def token_of(request):
     return request["params"].get("_meta", {}).get("progressToken")
 
@@ -295,6 +302,7 @@ ACTIONS = {
     "ask_everything": ask_everything,
     "ask_twice": ask_twice,
     "notes": notes,
+    "say": say,
     "withdraw": withdraw,
     "grow": grow,
     "capabilities": capabilities,

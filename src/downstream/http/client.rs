@@ -1,6 +1,6 @@
 //! One HTTP request each: how it is sent, and what its answer means.
 //!
-//! A request that fails is answered by [`Failed`], whatever went wrong, so that whoever waits for
+//! A request that fails is ended with a [`Finding`], whatever went wrong, so that whoever waits for
 //! it is told at once and in words. Only an expired session is left to rmcp's worker, which renews
 //! it and tries once more.
 
@@ -11,8 +11,8 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{RequestBuilder, Response};
 use rmcp::{
     model::{
-        ClientJsonRpcMessage, ClientRequest, ErrorCode, JsonRpcMessage, RequestId,
-        ServerJsonRpcMessage, ServerResult,
+        ClientJsonRpcMessage, ClientRequest, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+        ServerResult,
     },
     transport::streamable_http_client::{
         SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse as Posted,
@@ -37,7 +37,8 @@ use crate::{
     downstream::{
         backlog::Room,
         failure::Unavailable,
-        wire::{self, Answers, Failed, Reached, TOO_LONG, UNREADABLE, Wire},
+        findings::{Failed, Finding, Reached, Unusable},
+        wire::{self, Answers, Wire},
     },
 };
 
@@ -107,7 +108,7 @@ impl Client {
                 Some(_) => Err(maybe("it took the request and did not answer it (HTTP 202)")),
             },
             status if status.is_success() => self.answer(response, waits, renewed).await,
-            _ => error_answer(response, waits, session.is_some(), renewed).await,
+            _ => self.error_answer(response, waits, session.is_some(), renewed).await,
         }
     }
 
@@ -135,15 +136,49 @@ impl Client {
         }
         let Some((body, room)) = body::long(response, &self.wire.backlog).await.map_err(maybe)?
         else {
-            return Ok(Posted::Json(waits.lost(TOO_LONG), session));
+            return Ok(Posted::Json(self.lost(&waits, Unusable::TooLong), session));
         };
         let Ok(message) = RawJson::parse(body).map(|message| message.guarded_by(room)) else {
-            return Ok(Posted::Json(waits.lost(UNREADABLE), session));
+            return Ok(Posted::Json(self.lost(&waits, Unusable::Unreadable), session));
         };
         let message = self.read(&message, Some(&waits), &mut false);
         match message.filter(is_answer) {
             Some(message) => Ok(Posted::Json(message, session)),
             None => Err(maybe("its answer does not belong to the request")),
+        }
+    }
+
+    /// What an answer with an error status means.
+    async fn error_answer(
+        &self,
+        response: Response,
+        waits: Option<Waits>,
+        in_session: bool,
+        session: Option<String>,
+    ) -> Result<Posted, Trouble> {
+        let status = response.status();
+        let mut failed = failed_by(status, text_of(&response, &header::RETRY_AFTER));
+        let body = body::short(response, MOST_ERROR_BYTES).await.ok().flatten().unwrap_or_default();
+        let raw = RawJson::parse(body).unwrap_or_else(|_| Value::Null.into());
+        let message = raw.tree(MOST_VALUES).unwrap_or_default();
+        let no_session = is_expired(status, &message, waits.as_ref());
+        if no_session && in_session {
+            return Err(Trouble::Expired);
+        }
+        if no_session && status == StatusCode::BAD_REQUEST {
+            // Another server, of the other era, by now; it did not take the request.
+            failed.reached = Reached::No;
+            return Err(Trouble::Failed(failed));
+        }
+        let is_error = message.get("error").is_some_and(Value::is_object);
+        let unauthorised = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
+        let (Some(waits), true, false) = (waits, is_error, unauthorised) else {
+            return Err(Trouble::Failed(failed));
+        };
+        let message = self.read(&raw, Some(&waits), &mut false);
+        match message.filter(is_answer) {
+            Some(message) => Ok(Posted::Json(message, session)),
+            None => Err(Trouble::Failed(failed)),
         }
     }
 
@@ -179,7 +214,7 @@ impl Client {
                 Ok(event)
             }
             Event::TooLong => Ok(Sse {
-                data: waits.as_ref().and_then(|waits| text(&waits.lost(TOO_LONG))),
+                data: waits.as_ref().and_then(|waits| text(&client.lost(waits, Unusable::TooLong))),
                 ..Sse::default()
             }),
             Event::Broken => Err(SseError::Body(Box::new(Fault("the stream broke".into())))),
@@ -198,7 +233,7 @@ impl Client {
             Ok(message) => message.guarded_by(room),
             // Whatever else it is, it answers somebody who waits.
             Err((_, data)) => {
-                return text(&wire::lost(UNREADABLE, wire::request_id(&id_of(&data)?)?));
+                return text(&self.wire.lose(Unusable::Unreadable, &id_of(&data)?)?);
             }
         };
         let mut message = self.read(&message, waits, answered)?;
@@ -221,12 +256,32 @@ impl Client {
         let answers = waits.map_or(&Answers::Raw, |waits| &waits.answers);
         let message = self.wire.read(message, answers)?;
         let Some(waits) = waits else { return Some(message) };
-        let message = waits.own(message)?;
+        let message = self.own(waits, message)?;
         // Of two answers the first counts; what rmcp no longer reads must not be kept.
         if is_answer(&message) && std::mem::replace(answered, true) {
             return None;
         }
         Some(self.without_kept(message, waits))
+    }
+
+    /// The message, unless it answers a request of somebody else; an error without an id is ours.
+    fn own(&self, waits: &Waits, message: ServerJsonRpcMessage) -> Option<ServerJsonRpcMessage> {
+        match message {
+            JsonRpcMessage::Response(response) => {
+                (response.id == waits.id).then_some(JsonRpcMessage::Response(response))
+            }
+            JsonRpcMessage::Error(error) => match error.id {
+                Some(id) if id == waits.id => Some(JsonRpcMessage::error(error.error, Some(id))),
+                Some(_) => None,
+                None => Some(self.wire.error(waits.id.clone(), error.error)),
+            },
+            other => Some(other),
+        }
+    }
+
+    /// An answer that cannot be handed up as it came.
+    fn lost(&self, waits: &Waits, why: Unusable) -> ServerJsonRpcMessage {
+        self.wire.end(waits.id.clone(), why.into())
     }
 }
 
@@ -251,27 +306,6 @@ impl Waits {
             list: matches!(request.request, ClientRequest::ListToolsRequest(_)),
         })
     }
-
-    fn lost(&self, code: ErrorCode) -> ServerJsonRpcMessage {
-        wire::lost(code, self.id.clone())
-    }
-
-    /// The message, unless it answers a request of somebody else; an error without an id is ours.
-    fn own(&self, message: ServerJsonRpcMessage) -> Option<ServerJsonRpcMessage> {
-        match message {
-            JsonRpcMessage::Response(mut response) => {
-                let own = wire::same(&self.id, &response.id);
-                response.id = self.id.clone();
-                own.then_some(JsonRpcMessage::Response(response))
-            }
-            JsonRpcMessage::Error(mut error) => {
-                let own = error.id.as_ref().is_none_or(|id| wire::same(&self.id, id));
-                error.id = Some(self.id.clone());
-                own.then_some(JsonRpcMessage::Error(error))
-            }
-            other => Some(other),
-        }
-    }
 }
 
 impl StreamableHttpClient for Client {
@@ -289,7 +323,9 @@ impl StreamableHttpClient for Client {
             Ok(posted) => Ok(posted),
             Err(Trouble::Expired) => Err(StreamableHttpError::SessionExpired),
             Err(Trouble::Failed(failed)) => match Waits::of(&message) {
-                Some(waits) => Ok(Posted::Json(failed.answer(waits.id), None)),
+                Some(waits) => {
+                    Ok(Posted::Json(self.wire.end(waits.id, Finding::Failed(failed)), None))
+                }
                 None => Err(StreamableHttpError::Client(Fault(failed.unavailable.cause))),
             },
         }
@@ -363,39 +399,6 @@ fn prepared(request: RequestBuilder, session: Option<&str>, headers: Headers) ->
         None => request,
     };
     request.headers(headers.into_iter().collect())
-}
-
-/// What an answer with an error status means.
-async fn error_answer(
-    response: Response,
-    waits: Option<Waits>,
-    in_session: bool,
-    session: Option<String>,
-) -> Result<Posted, Trouble> {
-    let status = response.status();
-    let mut failed = failed_by(status, text_of(&response, &header::RETRY_AFTER));
-    let body = body::short(response, MOST_ERROR_BYTES).await.ok().flatten().unwrap_or_default();
-    let raw = RawJson::parse(body).unwrap_or_else(|_| Value::Null.into());
-    let message = raw.tree(MOST_VALUES).unwrap_or_default();
-    let no_session = is_expired(status, &message, waits.as_ref());
-    if no_session && in_session {
-        return Err(Trouble::Expired);
-    }
-    if no_session && status == StatusCode::BAD_REQUEST {
-        // Another server, of the other era, by now; it did not take the request.
-        failed.reached = Reached::No;
-        return Err(Trouble::Failed(failed));
-    }
-    let is_error = message.get("error").is_some_and(Value::is_object);
-    let unauthorised = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
-    let (Some(waits), true, false) = (waits, is_error, unauthorised) else {
-        return Err(Trouble::Failed(failed));
-    };
-    let message = Wire::default().read(&raw, &Answers::Raw);
-    match message.and_then(|message| waits.own(message)) {
-        Some(message) => Ok(Posted::Json(message, session)),
-        None => Err(Trouble::Failed(failed)),
-    }
 }
 
 /// Whether the server knows of no session where it wants one. It should say so with 404, and some do

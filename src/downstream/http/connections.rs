@@ -19,7 +19,7 @@ use http::StatusCode;
 use reqwest::{Client, RequestBuilder, Response, redirect};
 
 use super::guard::{Guard, REFUSED};
-use crate::downstream::wire::Reached;
+use crate::downstream::findings::Reached;
 
 /// How long a connection may take to be made.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
