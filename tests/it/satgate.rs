@@ -43,6 +43,7 @@ fn documented_requests_answer_as_documented() {
         json!({
             "error": "insufficient_budget", "remaining_credits": 30, "cost_credits": 50,
             "tool": "dalle_generate", "account": "root",
+            "_meta": {"tollgate/refusal": "BUDGET_EXHAUSTED"},
         })
     );
     for _ in 0..6 {
