@@ -16,17 +16,19 @@ use super::{
     session,
 };
 use crate::{
+    cli::budget::holds::Found,
     domain::{
         credits::Credits,
         ledger::{
-            Account, AccountId, Balance, Declaration, Transfer, TransferId, TransferRefused,
-            Transferred,
+            Account, AccountId, Balance, Declaration, Finish, HoldId, HoldState, Transfer,
+            TransferId, TransferRefused, Transferred,
         },
         near::near,
         period::timestamp,
         record::Draft,
         settings::Settings,
     },
+    gateway::surely_abandoned,
     store::Ledger,
 };
 
@@ -38,6 +40,8 @@ pub(super) enum BudgetArgs {
     Grant(GrantArgs),
     /// Give back what a call was charged
     Refund(RefundArgs),
+    /// End a call's hold that nothing ends; what it held goes back
+    Release(ReleaseArgs),
     /// Recount all accounts, holds and records. Exit status 1 if anything does not hold
     Prove,
 }
@@ -75,6 +79,15 @@ pub(super) struct RefundArgs {
     note: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct ReleaseArgs {
+    /// The hold, as `audit log` shows it; its first digits are enough if no other begins so
+    hold: String,
+    /// Why; kept in the record
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+}
+
 fn credits(text: &str) -> Result<Credits, String> {
     let amount = text.parse::<u64>().ok().filter(|amount| *amount > 0);
     let amount = amount.ok_or_else(|| "credits are a whole number from 1 on".to_owned())?;
@@ -95,20 +108,22 @@ pub(super) fn run(
             BudgetArgs::Show(asked) => desk.show(asked).await,
             BudgetArgs::Grant(asked) => desk.grant(asked).await,
             BudgetArgs::Refund(asked) => desk.refund(asked).await,
+            BudgetArgs::Release(asked) => desk.release(asked).await,
             BudgetArgs::Prove => desk.prove().await,
         }
     })
 }
 
 /// Brings accounts in line with the settings, as a gateway does when it starts: so they are there
-/// before the first call. Calls whose gateway is gone are ended.
+/// before the first call. Calls whose gateway is surely gone are ended.
 pub(super) async fn declare(settings: &Settings, ledger: &Arc<dyn Ledger>) -> anyhow::Result<()> {
     const AT_A_TIME: usize = 1_000;
     let declaration = Declaration::of(&settings.budgeting, &settings.rules);
-    if let Err(undeclarable) = answer(ledger.declare(declaration, Draft::default())).await? {
-        note(&format!("warning: {undeclarable}"));
+    let declared = answer(ledger.declare(declaration, Draft::default())).await?;
+    declared.undeclarable.iter().for_each(|limit| note(&format!("warning: {limit}")));
+    if let Some(late) = surely_abandoned() {
+        while answer(ledger.sweep_late(late, AT_A_TIME)).await? > 0 {}
     }
-    while answer(ledger.sweep(AT_A_TIME)).await? > 0 {}
     Ok(())
 }
 
@@ -185,6 +200,31 @@ impl Desk<'_> {
         self.tell(done, |done| {
             format!("{} given back to {}", done.amount.in_words(), self.name(&done.account))
         })
+    }
+
+    /// Ends a hold for good, also that of a call that a gateway still makes: what became of it is then
+    /// not charged.
+    async fn release(&self, asked: &ReleaseArgs) -> anyhow::Result<Exit> {
+        let Found { id, draft } = holds::find(self.ledger, &asked.hold).await?;
+        let Some(hold) = HoldId::parse(&id) else { bail!("there is no hold `{id}`") };
+        let status = Some("released".to_owned());
+        let draft = Draft { note: asked.note.clone(), status, ..draft };
+        let ended = answer(self.ledger.finish(hold, Finish::Void, draft)).await?;
+        let Some(ended) = ended else { bail!("there is no hold `{id}`") };
+        match ended.state {
+            HoldState::Posted { amount, .. } if ended.replayed => bail!(
+                "hold {id} has ended: {amount} credits were charged; `tollgate budget refund {id}` gives them back"
+            ),
+            _ if ended.replayed => bail!("hold {id} has ended, and nothing was charged"),
+            _ => {}
+        }
+        let account = self.name(&ended.account);
+        if self.output.json {
+            self.output.value(&json!({"hold": id, "account": account, "credits": ended.held}));
+        } else {
+            self.output.line(&format!("{} went back to {account}", ended.held.in_words()));
+        }
+        Ok(Exit::Done)
     }
 
     async fn transfer(

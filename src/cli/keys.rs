@@ -11,7 +11,7 @@ use super::{
     Exit,
     args::SettingsArgs,
     output::{Output, note},
-    records::{self, answer, plain},
+    records::{self, answer, plain, returned},
     session,
 };
 use crate::{
@@ -225,11 +225,21 @@ impl Desk<'_> {
             return self.not_kept(id, &kept);
         };
         let revoked = self.ledger.revoke_api_key(id.to_owned(), Draft::default());
-        let done = answer(revoked).await?;
+        let closed = answer(revoked).await?;
+        let returned = returned(self.ledger, closed.as_deref().unwrap_or_default()).await?;
         if self.output.json {
-            self.output.value(&json!({"id": id, "revoked": true, "changed": done}));
-        } else if done {
-            self.output.line(&format!("key {id} ({}) is revoked", plain(&key.name)));
+            let mut told = json!({"id": id, "revoked": true, "changed": closed.is_some()});
+            if let (Some((amount, _)), Value::Object(told)) = (&returned, &mut told) {
+                told.insert("returned".into(), json!(amount));
+            }
+            self.output.value(&told);
+        } else if closed.is_some() {
+            let back = returned.map(|(amount, to)| {
+                let to = to.map_or_else(String::new, |to| format!(" to {to}"));
+                format!("; {} went back{to}", amount.in_words())
+            });
+            let back = back.unwrap_or_default();
+            self.output.line(&format!("key {id} ({}) is revoked{back}", plain(&key.name)));
         } else {
             self.output.line(&format!("key {id} was revoked before"));
         }

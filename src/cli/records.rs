@@ -1,7 +1,7 @@
 //! What commands that read accounts and records share: the store, and its records as the journal
 //! reads them.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use anyhow::{Context, anyhow, bail};
 use futures_util::{FutureExt, TryFutureExt};
@@ -9,7 +9,13 @@ use futures_util::{FutureExt, TryFutureExt};
 use super::{output::note, session};
 use crate::{
     config::Environment,
-    domain::{budget::Backend, render::revealed, settings::Settings},
+    domain::{
+        budget::Backend,
+        credits::Credits,
+        ledger::{Account, AccountId, Closed},
+        render::revealed,
+        settings::Settings,
+    },
     journal::source::{Entry, Fetched, NewestFirst, Source},
     store::{self, Answered, Ledger},
 };
@@ -78,4 +84,28 @@ pub(super) fn unusable(cause: String) -> anyhow::Error {
 /// Text of records for a terminal: agents choose some of it, and nothing of it may act there.
 pub(super) fn plain(text: &str) -> String {
     revealed(text).replace(['\n', '\r', '\t'], " ")
+}
+
+/// What went back of what was closed, and where: to which account, if it was one. None if nothing was
+/// closed.
+pub(super) async fn returned(
+    ledger: &Arc<dyn Ledger>,
+    closed: &[Closed],
+) -> anyhow::Result<Option<(Credits, Option<AccountId>)>> {
+    if closed.is_empty() {
+        return Ok(None);
+    }
+    let accounts = answer(ledger.accounts()).await?;
+    let find = |id: &AccountId| accounts.iter().find(|(other, _)| other == id);
+    let above = |(_, account): &&(AccountId, Account)| find(account.parent.as_ref()?);
+    let (mut all, mut to) = (Credits::ZERO, BTreeSet::new());
+    for Closed { account, returned } in closed {
+        let parent = find(account).and_then(|account| above(&account));
+        // Of those below one that was closed as well, it is in what that one had left.
+        let Some((_, Account { open: true, .. })) = parent else { continue };
+        all = all.checked_add(*returned).unwrap_or(Credits::MAX);
+        to.extend(parent.map(|(id, _)| id.clone()));
+    }
+    let to = if to.len() == 1 { to.pop_first() } else { None };
+    Ok(Some((all, to)))
 }

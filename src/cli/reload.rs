@@ -25,16 +25,10 @@ pub(super) async fn follow(mut watch: Watch, gateway: Arc<Gateway>, log: Log) {
         let before = gateway.current();
         match outcome.map(|settings| following(before.settings(), settings)) {
             Ok(settings) => {
-                let told = Told::of(&files, before.settings(), &settings);
-                let sources = settings.sources.clone();
-                let level = settings.log_level();
-                let prepared = match gateway.prepare(settings).await {
-                    Ok(prepared) => prepared,
-                    Err(undeclarable) => {
-                        refuse(&gateway, &files, at, &[(None, undeclarable.to_string())]).await;
-                        continue;
-                    }
-                };
+                let prepared = gateway.prepare(settings).await;
+                let told = Told::of(&files, before.settings(), prepared.settings());
+                let sources = prepared.settings().sources.clone();
+                let level = prepared.settings().log_level();
                 let Some(succession) = gateway.replace(prepared) else { continue };
                 gateway.readings().succeeded(&files, at, &sources);
                 log.set_level(level);

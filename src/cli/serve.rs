@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     config::{Environment, Options, Watch},
-    domain::{ledger::Undeclarable, settings::Settings},
-    gateway::{Gateway, HangUp, Undeclared, serve_stdio},
+    domain::settings::Settings,
+    gateway::{Gateway, HangUp, serve_stdio},
     journal::mirror::Mirror,
 };
 
@@ -43,10 +43,7 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     introduce(&settings);
     let audit_log = settings.audit_log.clone();
     let gateway = runtime.block_on(async { session::gateway(settings, &env) });
-    if let Err(undeclarable) = runtime.block_on(open_accounts(&gateway)) {
-        note(&format!("error: {undeclarable}"));
-        return Ok(Exit::Settings);
-    }
+    runtime.block_on(open_accounts(&gateway));
     if let Err(cause) = runtime.block_on(tell_root_token(&gateway)) {
         note(&format!("error: {cause}"));
         return Ok(Exit::Settings);
@@ -104,21 +101,15 @@ async fn tell_root_token(gateway: &Gateway) -> Result<(), String> {
 /// A client waits for the handshake meanwhile.
 const OPENING_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Opens the accounts that the settings ask for.
-async fn open_accounts(gateway: &Gateway) -> Result<(), Undeclarable> {
-    let opening = tokio::time::timeout(OPENING_PATIENCE, gateway.open_accounts());
-    let Ok(opened) = opening.await else {
-        tracing::error!(
+/// Opens the accounts that the settings ask for. If that fails, calls are refused until the store can
+/// be used, and each of them tries again.
+async fn open_accounts(gateway: &Gateway) {
+    match tokio::time::timeout(OPENING_PATIENCE, gateway.open_accounts()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(unavailable)) => tracing::error!("the ledger cannot be used: {unavailable}"),
+        Err(_) => tracing::error!(
             "the ledger did not open the accounts within {} s; the first call tries again",
             OPENING_PATIENCE.as_secs()
-        );
-        return Ok(());
-    };
-    match opened {
-        Err(Undeclared::Undeclarable(undeclarable)) => return Err(undeclarable),
-        // Calls are refused until the store can be used; each of them tries again.
-        Err(undeclared @ Undeclared::Unavailable(_)) => tracing::error!("{undeclared}"),
-        Ok(()) => {}
+        ),
     }
-    Ok(())
 }

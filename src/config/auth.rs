@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
-        auth::{ApiKey, Auth, AuthMode, Tokens, digest},
+        auth::{ApiKey, Auth, AuthMode, Tokens, digest, named_by},
         call::AgentId,
         period::moment,
         rules::Rules,
@@ -200,12 +200,13 @@ fn root_keys(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<SecretString> {
 
 fn keys(at: &At<'_>, policies: bool, reader: &mut Reader<'_>) -> Vec<Written> {
     let mut keys: Vec<Written> = Vec::new();
-    for (index, at) in reader.list(at).unwrap_or_default().iter().enumerate() {
-        let Some(written) = key(at, index, policies, reader) else { continue };
-        if let Some(first) = keys.iter().find(|first| first.key.id == written.key.id) {
-            reader.fault(at, format!("has the `id` of `{}`", first.place));
-        } else if let Some(first) = keys.iter().find(|w| w.key.is_of(&written.key.digest)) {
+    for at in &reader.list(at).unwrap_or_default() {
+        let Some(written) = key(at, policies, reader) else { continue };
+        // Keys that are the same have the same digest, and so the same id where none is written.
+        if let Some(first) = keys.iter().find(|w| w.key.is_of(&written.key.digest)) {
             reader.fault(at, format!("has the `key` of `{}`", first.place));
+        } else if let Some(first) = keys.iter().find(|first| first.key.id == written.key.id) {
+            reader.fault(at, format!("has the `id` of `{}`", first.place));
         }
         keys.push(written);
     }
@@ -213,7 +214,7 @@ fn keys(at: &At<'_>, policies: bool, reader: &mut Reader<'_>) -> Vec<Written> {
 }
 
 /// An entry; kept without its key.
-fn key(at: &At<'_>, index: usize, policies: bool, reader: &mut Reader<'_>) -> Option<Written> {
+fn key(at: &At<'_>, policies: bool, reader: &mut Reader<'_>) -> Option<Written> {
     let known = ["key", "id", "name", "consumerId", "enabled", "agents", "expires"];
     let object = reader.object_with(at, &known, &["roles"], &[])?;
     let key = match object.even_null("key") {
@@ -232,14 +233,15 @@ fn key(at: &At<'_>, index: usize, policies: bool, reader: &mut Reader<'_>) -> Op
     // A switch that cannot be read is a fault, so what it would have said is no matter.
     let enabled = object.even_null("enabled").map(|at| reader.flag(&at));
     let expires = object.even_null("expires").and_then(|at| expires(&at, reader));
-    let id = id.unwrap_or_else(|| format!("config-{}", index + 1));
+    let digest = digest(&key?);
+    let id = id.unwrap_or_else(|| named_by(&digest));
     let listed = agents.is_some();
     Some(Written {
         listed,
         key: ApiKey {
             name: name.or(consumer.clone()).unwrap_or_else(|| id.clone()),
             id,
-            digest: digest(&key?),
+            digest,
             agents: agents.unwrap_or_default(),
             roles: Vec::new(),
             created: 0,

@@ -144,6 +144,14 @@ impl PartialEq for ApiKey {
 
 impl Eq for ApiKey {}
 
+/// The id of a key that none is written for. It stays when other keys are added or removed, so what
+/// was delegated with the key is never taken for another key's.
+pub fn named_by(digest: &[u8; 32]) -> String {
+    let digits =
+        hex(&Sha256::new_with_prefix(b"tollgate key id\0").chain_update(digest).finalize());
+    format!("config-{}", digits.chars().take(8).collect::<String>())
+}
+
 /// What is kept of a key: its SHA-256.
 pub fn digest(key: &str) -> [u8; 32] {
     Sha256::digest(key.as_bytes()).into()

@@ -2,7 +2,12 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{caveat::Caveats, credits::Credits, ledger::AccountId, token::TokenId};
+use super::{
+    caveat::Caveats,
+    credits::Credits,
+    ledger::{Account, AccountId},
+    token::TokenId,
+};
 
 /// The name of a token's account within its book.
 pub fn account_name(token: TokenId) -> String {
@@ -38,6 +43,21 @@ pub struct Standing {
     /// Whether it may be used now: it was not revoked, and its account, if it has one, and all above
     /// that are open and not expired. A token of which nothing is known may be.
     pub usable: bool,
+}
+
+/// A delegation that has not ended, and its account.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenDelegation {
+    /// What is kept of it.
+    pub delegation: Delegation,
+    /// Its account.
+    pub account: Account,
+}
+
+/// The token whose account it is.
+pub fn token_of(account: &AccountId) -> Option<TokenId> {
+    let (before, token) = account.name().rsplit_once('/')?;
+    TokenId::parse(token).filter(|_| before == "token" || before.ends_with("/token"))
 }
 
 /// Asks for a delegation.

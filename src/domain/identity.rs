@@ -148,7 +148,12 @@ impl Identities {
             None => claimed.filter(|id| !id.is_empty() && handle.is_none()),
         };
         let free = stamp.is_none() && handle.is_none() && !self.stamped_only;
-        let mut agents = self.bound(credential.as_ref(), picked, rules)?;
+        // A key of several agents is, with a handle, that of the agent that made it.
+        let several = matches!(&credential, Some(Credential::ApiKey(key)) if key.agents.len() > 1);
+        let maker = handle.as_ref().filter(|_| several);
+        let maker = maker.and_then(|handle| handle.caveats.agents().next());
+        let of_key = picked.or(maker.map(AgentId::as_str));
+        let mut agents = self.bound(credential.as_ref(), of_key, rules)?;
         let free = free && agents.is_empty();
         let proven = matches!(&credential, Some(Credential::ApiKey(_)))
             || caveats_of(credential.as_ref()).agents().next().is_some();
@@ -186,7 +191,7 @@ impl Identities {
     fn bound(
         &self,
         credential: Option<&Credential>,
-        picked: Option<&str>,
+        of_key: Option<&str>,
         rules: &Rules,
     ) -> Result<Vec<AgentId>, Unidentified> {
         let mut agents = Vec::new();
@@ -195,7 +200,7 @@ impl Identities {
         }
         agents.extend(caveats_of(credential).agents().cloned());
         if let Some(Credential::ApiKey(key)) = credential {
-            agents.push(of_key(key, picked, rules)?);
+            agents.push(agent_of_key(key, of_key, rules)?);
         }
         if agents.is_empty() && self.mode == Mode::SingleUser {
             agents.push(AgentId::fallback());
@@ -236,7 +241,11 @@ fn caveats_of(credential: Option<&Credential>) -> &Caveats {
 }
 
 /// The agent of an API key that a call is made as, or through which it names another.
-fn of_key(key: &ApiKey, picked: Option<&str>, rules: &Rules) -> Result<AgentId, Unidentified> {
+fn agent_of_key(
+    key: &ApiKey,
+    picked: Option<&str>,
+    rules: &Rules,
+) -> Result<AgentId, Unidentified> {
     let found = match (picked, key.agents.as_slice()) {
         (None, [only]) => return Ok(only.clone()),
         (None, _) => return Err(Unidentified::Missing),

@@ -19,6 +19,9 @@ const LIFETIME: i64 = 10 * 60 * 1000;
 /// How far the clock of whoever stamped may be ahead.
 const AHEAD: i64 = 60 * 1000;
 
+/// A stamp that is good now is so for at most this long from now, in milliseconds.
+pub const LONGEST_GOOD: i64 = LIFETIME + AHEAD;
+
 /// The longest text that can be a stamp.
 const LONGEST: usize = 512;
 

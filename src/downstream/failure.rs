@@ -1,6 +1,6 @@
 //! Why a call has no result.
 
-use crate::domain::refusal::RpcError;
+use crate::domain::refusal::{Refusal, RpcError};
 
 /// A server that cannot be used now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum CallFailure {
     Unavailable(Unavailable),
     /// The connection went before the server saw the call.
     NotSent,
+    /// When its turn came, the call was not allowed to be sent any more.
+    Barred(Refusal),
     /// The connection went after the server may have seen the call; the tool may have run.
     Lost,
     /// The server was reached and answered with something that is no answer; the tool may have run.

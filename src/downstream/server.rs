@@ -25,6 +25,7 @@ use crate::domain::{
     call::ServerName,
     catalog::{Catalogue, Tool},
     json::RawJson,
+    refusal::Refusal,
     settings::{Endpoint, ServerSpec},
     shelf::Shelf,
     tokens::Encoding,
@@ -307,17 +308,21 @@ impl Server {
 
     /// Calls a tool and answers the result as it arrived. A call that the server provably never saw is sent
     /// once more, over a new connection. Where the settings bound the calls at a time, others wait.
+    /// `before_send` has the last word before each sending; it is told whether the call had to wait
+    /// for its turn.
     ///
     /// # Errors
     /// Why there is no result.
-    pub async fn call(
+    pub async fn call<F: Future<Output = Result<(), Refusal>>>(
         self: &Arc<Self>,
         call: &Outgoing,
         timeout: Duration,
         cancel: &CancellationToken,
+        before_send: impl Fn(bool) -> F,
     ) -> Result<RawJson, CallFailure> {
         let in_use = self.in_use();
         let until = Instant::now() + timeout;
+        let queued = self.slots.as_ref().is_some_and(Slots::is_busy);
         let _slot = self.slot(call, timeout, cancel).await?;
         let mut again = true;
         loop {
@@ -328,6 +333,10 @@ impl Server {
                 () = cancel.cancelled() => return Err(CallFailure::Withdrawn),
                 connection = self.connection(&in_use, timeout) => connection.map_err(CallFailure::Unavailable)?,
             };
+            before_send(queued).await.map_err(CallFailure::Barred)?;
+            if cancel.is_cancelled() {
+                return Err(CallFailure::Withdrawn);
+            }
             match connection.call(call, timeout, cancel).await {
                 Err(CallFailure::NotSent) if again => {
                     again = false;

@@ -32,6 +32,11 @@ impl Slots {
         Self(Arc::new(Mutex::new(state)))
     }
 
+    /// Whether a call that comes now has to wait.
+    pub(super) fn is_busy(&self) -> bool {
+        lock(&self.0).free == 0
+    }
+
     /// Waits for a slot; calls that wait get one in the order of `came`. Never returns None, as each
     /// slot is passed on.
     pub(super) async fn take(&self, came: u64) -> Option<Slot> {

@@ -2,7 +2,7 @@
 //! shown and what reads a call.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Number, Value};
 
 use crate::domain::refusal::Refusal;
@@ -13,7 +13,7 @@ use crate::domain::refusal::Refusal;
 pub(super) struct Nothing {}
 
 /// The arguments of `delegate`.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Delegate {
     #[schemars(with = "u64", range(min = 1), description = "credits")]
@@ -47,6 +47,13 @@ pub(super) struct Delegate {
     )]
     #[serde(default)]
     pub(super) max_delegation: Option<Number>,
+    #[schemars(
+        with = "String",
+        length(max = 200),
+        description = "a name of your choice; asked again with it, the answer is the same delegation, and no more credits go"
+    )]
+    #[serde(default)]
+    pub(super) key: Option<String>,
 }
 
 /// The arguments of `revoke`: one of them.

@@ -47,6 +47,11 @@ static CATALOGUE: LazyLock<Arc<Catalogue>> = LazyLock::new(|| {
             "Give part of your budget to a subagent. It passes the agent_id of the answer as its own agent_id in every call; it has your rights within scope. What it does not spend comes back when you revoke it or its time is over.",
             schema_of::<Delegate>(),
         ),
+        (
+            "delegations",
+            "Your delegations that have not ended: what they were given, and what they have left.",
+            schema_of::<Nothing>(),
+        ),
         ("ping", "Whether the gateway answers.", schema_of::<Nothing>()),
         (
             "revoke",
@@ -76,7 +81,7 @@ pub(super) fn qualified(tool: &ToolName) -> Option<ToolName> {
 /// clients of an older gateway know.
 pub(super) fn of_method(method: &str) -> Option<&'static str> {
     let tool = method.strip_prefix("tollgate/").or_else(|| method.strip_prefix("satgate/"))?;
-    ["budget", "delegate", "revoke"].into_iter().find(|known| *known == tool)
+    ["budget", "delegate", "delegations", "revoke"].into_iter().find(|known| *known == tool)
 }
 
 impl Snapshot {
@@ -111,6 +116,7 @@ impl Snapshot {
             "budget" => self.budget(caller).await,
             "delegate" => self.delegate(caller, &read(args)?, entry).await,
             "revoke" => self.revoke(caller, &read(args)?, entry).await,
+            "delegations" => self.delegations(caller).await,
             _ => Ok(json!({"ok": true})),
         }
     }

@@ -15,13 +15,13 @@ use crate::{
         call::{AgentId, Caller},
         caveat::{Caveat, Caveats},
         credits::Credits,
-        delegation::{self, Delegate, Delegation, is_handle},
+        delegation::{self, Delegate, Delegation, OpenDelegation, is_handle},
         ledger::{
-            AccountId, HoldRefused, Transfer, TransferId, TransferRefused,
+            Account, AccountId, HoldRefused, Transfer, TransferId, TransferRefused,
             declare::{account_of, account_of_token, caps, paying},
         },
         period::timestamp,
-        record::Draft,
+        record::{Draft, hex},
         refusal::Refusal,
         scope::Scope,
         token::{Token, TokenId},
@@ -45,9 +45,21 @@ struct Asked {
     expires: Option<i64>,
 }
 
+/// How a delegation is named.
+struct Named {
+    token: TokenId,
+    handle: String,
+    /// Whether by a key of its maker's: then it may be there already.
+    by_key: bool,
+}
+
+/// How many delegations of an account are looked at, and how many are listed.
+const MOST_LOOKED_AT: usize = 1_000;
+const MOST_LISTED: usize = 100;
+
 impl Snapshot {
     /// Gives part of a caller's credits to a child, whose rights are the caller's within `scope` and
-    /// `agent`.
+    /// `agent`. What was given before under the same `key` is answered again.
     pub(super) async fn delegate(
         &self,
         caller: &Caller,
@@ -56,46 +68,138 @@ impl Snapshot {
     ) -> Result<Value, Refusal> {
         self.terms.declare(&self.till).await.map_err(unreadable)?;
         let asked = self.asked(caller, args)?;
-        let token = TokenId(Uuid::now_v7().as_u128());
-        let text = self.minted(token, &asked.caveats)?;
-        let handle = delegation::handle(store::keys::random().map_err(unreadable)?);
-        let keys = self.till.seals.keys().map_err(unreadable)?;
-        let account = account_of_token(&self.settings.budgeting, token);
         let from = self.payable(caller).await.map_err(unreadable)?;
+        let named = self.named_by(caller, args, &from)?;
+        if let Some(before) = self.given_before(&named, &asked, caller).await? {
+            return Ok(before);
+        }
+        let Named { token, handle, .. } = &named;
+        let keys = self.till.seals.keys().map_err(unreadable)?;
         let kept = Delegation {
-            token,
-            account: account.clone(),
+            token: *token,
+            account: account_of_token(&self.settings.budgeting, *token),
             handle: Some(keys.handles.mac(handle.as_bytes())),
             principal: Some(self.principal(caller.credential())?),
             made_with: caller
                 .grant()
                 .filter(|grant| grant.account.is_none())
                 .and_then(|grant| grant.token.clone()),
-            caveats: asked.caveats,
-            label: asked.label,
+            caveats: asked.caveats.clone(),
+            label: asked.label.clone(),
         };
-        let (amount, expires) = (asked.budget, asked.expires);
+        // What cannot be answered is not given.
+        self.minted(*token, &kept.caveats)?;
         let draft = Draft { token: Some(token.to_string()), ..entry.draft.clone() };
-        let given = Delegate { from, amount, expires, delegation: kept };
+        let (amount, expires) = (asked.budget, asked.expires);
+        let given = Delegate { from, amount, expires, delegation: kept.clone() };
         match self.till.ledger.delegate(given, draft).await {
+            // The same may have been asked for twice at once.
+            Ok(Err(TransferRefused::KeyReuse)) if named.by_key => {
+                let before = self.given_before(&named, &asked, caller).await?;
+                return before.ok_or_else(|| not_given(TransferRefused::KeyReuse));
+            }
             Ok(given) => given.map_err(not_given)?,
             Err(unavailable) => {
-                self.take_back(token, unavailable.maybe_applied);
+                // One that has a key is found under it.
+                self.take_back(*token, unavailable.maybe_applied && !named.by_key);
                 return Err(unreadable(unavailable));
             }
         };
         entry.recorded = true;
+        self.given(&named, &kept, amount, caller).await
+    }
+
+    /// What there is to say of a delegation to who made it.
+    async fn given(
+        &self,
+        named: &Named,
+        kept: &Delegation,
+        amount: Credits,
+        caller: &Caller,
+    ) -> Result<Value, Refusal> {
         let mut answer = json!({
-            "token": text,
-            "tokenId": token.to_string(),
-            "agent_id": handle,
+            "token": self.minted(kept.token, &kept.caveats)?,
+            "tokenId": kept.token.to_string(),
+            "agent_id": named.handle,
             "budget": amount,
-            "budgetId": account.name(),
+            "budgetId": kept.account.name(),
             // It is given by now: a balance that cannot be read takes nothing back.
             "parentRemaining": self.balance(caller).await.ok().and_then(|left| left.remaining),
         });
-        if let (Value::Object(answer), Some(at)) = (&mut answer, expires) {
+        if let (Value::Object(answer), Some(at)) = (&mut answer, kept.caveats.expires()) {
             answer.insert("expires_at".into(), timestamp(at).into());
+        }
+        Ok(answer)
+    }
+
+    /// The delegation that a caller makes: with a `key`, always the same one.
+    fn named_by(
+        &self,
+        caller: &Caller,
+        args: &arguments::Delegate,
+        from: &AccountId,
+    ) -> Result<Named, Refusal> {
+        let Some(key) = &args.key else {
+            return Ok(Named {
+                token: TokenId(Uuid::now_v7().as_u128()),
+                handle: delegation::handle(store::keys::random().map_err(unreadable)?),
+                by_key: false,
+            });
+        };
+        let parameters = arguments::Delegate { key: None, ..args.clone() };
+        let parameters = serde_json::to_vec(&parameters).map_err(unreadable)?;
+        let principal = hex(&self.principal(caller.credential())?);
+        let maker = json!([principal, caller.token(), from.as_str(), caller.agent().as_str(), key]);
+        let keys = self.till.seals.keys().map_err(unreadable)?;
+        let (token, handle) = keys.of_delegation(&maker.to_string(), &parameters);
+        Ok(Named { token, handle: delegation::handle(handle), by_key: true })
+    }
+
+    /// The answer to a delegation that was made before under the same `key`.
+    async fn given_before(
+        &self,
+        named: &Named,
+        asked: &Asked,
+        caller: &Caller,
+    ) -> Result<Option<Value>, Refusal> {
+        if !named.by_key {
+            return Ok(None);
+        }
+        let standing = self.till.ledger.standing(named.token).await.map_err(unreadable)?;
+        let Some(kept) = standing.delegation else { return Ok(None) };
+        let keys = self.till.seals.keys().map_err(unreadable)?;
+        if kept.handle != Some(keys.handles.mac(named.handle.as_bytes())) {
+            return Err(Refusal::delegation(
+                "you delegated under this `key` before, with other parameters; give the same ones, or another `key`",
+            ));
+        }
+        if !standing.usable {
+            return Err(Refusal::delegation(
+                "the delegation that you made under this `key` has ended; give another `key`",
+            ));
+        }
+        self.given(named, &kept, asked.budget, caller).await.map(Some)
+    }
+
+    /// The caller's own delegations that have not ended.
+    pub(super) async fn delegations(&self, caller: &Caller) -> Result<Value, Refusal> {
+        self.terms.declare(&self.till).await.map_err(unreadable)?;
+        let account = self.payable(caller).await.map_err(unreadable)?;
+        let open = self.till.ledger.open_delegations(account, MOST_LOOKED_AT).await;
+        let principal = self.principal(caller.credential())?;
+        let mut own = Vec::new();
+        for OpenDelegation { delegation, account } in open.map_err(unreadable)? {
+            let made = delegation.principal == Some(principal) && was_made_by(&delegation, caller);
+            if caller.has_account() || made {
+                own.push(open_json(&delegation, &account));
+            }
+        }
+        let more = own.len() > MOST_LISTED;
+        own.truncate(MOST_LISTED);
+        let mut answer = json!({ "delegations": own });
+        if let (Value::Object(answer), true) = (&mut answer, more) {
+            let note = format!("these are {MOST_LISTED} of them; there are more");
+            answer.insert("note".into(), note.into());
         }
         Ok(answer)
     }
@@ -283,6 +387,25 @@ impl Snapshot {
             && was_made_by(delegation, caller);
         Ok(caller.has_account() || made)
     }
+}
+
+/// What its maker sees of a delegation: no token, and no handle.
+fn open_json(delegation: &Delegation, account: &Account) -> Value {
+    let given = account.source().map_or(Credits::ZERO, |source| source.given);
+    let left = account.headroom(now()).map(Credits::of_balance);
+    let mut shown = json!({
+        "tokenId": delegation.token.to_string(),
+        "budgetId": delegation.account.name(),
+        "label": delegation.label,
+        "agent": delegation.caveats.agents().last(),
+        "budget": given,
+        "remaining": left,
+        "reserved": account.reserved,
+    });
+    if let (Value::Object(shown), Some(at)) = (&mut shown, account.expires) {
+        shown.insert("expires_at".into(), timestamp(at).into());
+    }
+    shown
 }
 
 /// Whether the agents of a delegation begin with all that its maker was bound to; whom it was given

@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, ToolResult,
+    Answer, Snapshot, ToolResult,
     request::Patience,
     till::{Hold, Settled},
 };
@@ -21,6 +21,7 @@ use crate::{
 
 /// A call that may be made: permitted, checked, and paid for.
 pub(super) struct Ready<'a> {
+    pub(super) snapshot: &'a Snapshot,
     pub(super) permit: Permit,
     pub(super) member: &'a Member,
     pub(super) outgoing: Outgoing,
@@ -35,14 +36,24 @@ pub(super) async fn forward(
     ready: Ready<'_>,
     cancel: &CancellationToken,
 ) -> Result<Answer, Refusal> {
-    let Ready { permit, member, outgoing, hold, patience, in_use } = ready;
+    let Ready { snapshot, permit, member, outgoing, hold, patience, in_use } = ready;
     let left = patience.left();
     let came = match left.is_zero() {
         // The steps before took all of it: what is sent now would run, and nobody would hear of it.
         true => Err(CallFailure::Unavailable(Unavailable::because(
             "the time of the call was over before it was sent".to_owned(),
         ))),
-        false => hold.during(member.server().call(&outgoing, left, cancel)).await,
+        false => {
+            let (hold, permit) = (&hold, &permit);
+            let before_send = |queued: bool| async move {
+                if !queued && !hold.is_stale() {
+                    return Ok(());
+                }
+                hold.check_open().await.map_err(|why| why.refusal(permit))?;
+                snapshot.readmit(permit.caller()).await
+            };
+            hold.during(member.server().call(&outgoing, left, cancel, before_send)).await
+        }
     };
     let settled = hold.settle(outcome_of(&came), came.as_ref().ok()).await;
     drop(in_use);
@@ -68,9 +79,12 @@ fn outcome_of(came: &Result<RawJson, CallFailure>) -> Outcome {
         Err(CallFailure::Timeout) => Outcome::Timeout,
         Err(CallFailure::Cancelled) => Outcome::Cancelled,
         Err(CallFailure::Lost | CallFailure::Broken(_)) => Outcome::Lost,
-        Err(CallFailure::Unavailable(_) | CallFailure::NotSent | CallFailure::Withdrawn) => {
-            Outcome::NotSent
-        }
+        Err(
+            CallFailure::Unavailable(_)
+            | CallFailure::NotSent
+            | CallFailure::Barred(_)
+            | CallFailure::Withdrawn,
+        ) => Outcome::NotSent,
     }
 }
 
@@ -93,6 +107,7 @@ fn answer_of(
         }
         Err(CallFailure::Rpc(error)) => Ok(Answer::Error(error.unmarked())),
         Err(CallFailure::Unavailable(cause)) => Err(unavailable(name, cause)),
+        Err(CallFailure::Barred(refusal)) => Err(refusal),
         Err(CallFailure::Broken(mut cause)) => {
             cause.cause.push_str("; the call may have run");
             Err(unavailable(name, cause))
@@ -154,6 +169,6 @@ pub(super) fn unavailable(server: &ServerName, cause: Unavailable) -> Refusal {
     }
 }
 
-fn because(server: &ServerName, cause: &str) -> Refusal {
+pub(super) fn because(server: &ServerName, cause: &str) -> Refusal {
     unavailable(server, Unavailable::because(cause.to_owned()))
 }

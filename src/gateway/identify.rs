@@ -14,7 +14,7 @@ use crate::{
         json::{MOST_VALUES, RawJson},
         refusal::Refusal,
         stamp::{self, CallDigest, Stamped},
-        token::{TokenKeys, Verified},
+        token::{TokenId, TokenKeys, Verified},
     },
     store::{Unavailable, memory::now},
 };
@@ -142,6 +142,30 @@ impl Snapshot {
         }
     }
 
+    /// Whether what a caller showed is still good, for a call that had to wait before it is sent.
+    pub(super) async fn readmit(&self, caller: &Caller) -> Result<(), Refusal> {
+        let revoked = || Err(Refusal::unauthenticated(REVOKED_MEANWHILE));
+        let Some(grant) = caller.grant() else { return Ok(()) };
+        if grant.caveats.expires().is_some_and(|at| at <= now()) {
+            return revoked();
+        }
+        let ledger = &self.till.ledger;
+        let credential = grant.credential.as_deref().unwrap_or_default();
+        if let Some(id) = credential.strip_prefix("key ") {
+            let kept = ledger.api_keys().await.map_err(unavailable)?;
+            if kept.iter().any(|key| key.id == id && !key.usable(now())) {
+                return revoked();
+            }
+        }
+        let shown = [grant.token.as_deref(), credential.strip_prefix("token ")];
+        for token in shown.into_iter().flatten().filter_map(TokenId::parse) {
+            if !ledger.standing(token).await.map_err(unavailable)?.usable {
+                return revoked();
+            }
+        }
+        Ok(())
+    }
+
     /// What signs and verifies tokens.
     pub(super) fn token_keys(&self) -> Result<&TokenKeys, Refusal> {
         if let Some(keys) = self.token_keys.get() {
@@ -226,6 +250,8 @@ const MISSING: &str = "the call shows no credential; it is read from `token` in 
 /// these say.
 const ROLES: &str =
     "the API key has roles, which this version does not enforce; it takes a key without them";
+
+const REVOKED_MEANWHILE: &str = "the call was not sent: while it waited for its turn, what it was made with was revoked or has expired";
 
 const REPLAYED: &str =
     "the signature on `agent_id` was used before; call again, and the client's hook signs anew";

@@ -5,8 +5,8 @@
 //! - [`request`]: the path of a call, one line per step. [`resolve`]: which tool it means;
 //!   [`owners`]: who has it.
 //!   [`checking`]: whether its arguments fit.
-//! - [`till`]: where calls are paid for. [`forward`]: a call on its way, and what came of it.
-//!   [`settling`]: how holds end in the store. [`entry`]: what records say of a call. [`builtin`]: the server that is built in, [`arguments`] what its tools take.
+//! - [`till`]: where calls are paid for. [`awake`]: whose holds may be ended after a sleep. [`forward`]: a call on its way, and what came of it.
+//!   [`fence`]: the last look before it is sent. [`settling`]: how holds end in the store. [`entry`]: what records say of a call. [`builtin`]: the server that is built in, [`arguments`] what its tools take.
 //! - [`identify`]: who calls. [`seals`]: what is signed and digested with. [`delegating`]: credits and
 //!   rights for subagents.
 //! - [`discovery`]: `list_servers`, `get_server_tools`; [`search`]: over all servers; [`advice`]: what to
@@ -20,6 +20,7 @@
 
 mod advice;
 mod arguments;
+mod awake;
 mod builtin;
 mod carried;
 mod checking;
@@ -28,6 +29,7 @@ mod delegating;
 mod discovery;
 mod entry;
 pub mod facade;
+mod fence;
 mod fields;
 mod forward;
 mod front;
@@ -60,26 +62,25 @@ use serde_json::{Map, Value, json};
 use tokio::time::MissedTickBehavior;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use awake::surely_abandoned;
 use context::UsageLog;
 use identify::Shown;
 pub use result::ToolResult;
 pub use root::Root;
 pub use snapshot::Snapshot;
 pub use stdio::{HangUp, serve_stdio};
-pub use till::Undeclared;
 use till::{Terms, Till};
 
 use crate::{
     domain::{
         json::RawJson,
-        ledger::Undeclarable,
         readings::Readings,
         record::Draft,
         refusal::{MARK, Refusal, RpcError},
         settings::Settings,
     },
     downstream::{self, Client, Fleet, Launcher, SchemaCache, Server, Succession},
-    store::Ledger,
+    store::{Ledger, Unavailable},
 };
 
 /// How long calls in flight may still run when the gateway stops.
@@ -134,6 +135,13 @@ pub struct Places {
 pub struct Prepared {
     settings: Settings,
     terms: Arc<Terms>,
+}
+
+impl Prepared {
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
 }
 
 /// A `tools/call` as the client made it.
@@ -223,16 +231,18 @@ impl Gateway {
     }
 
     /// Brings the accounts in line with the settings, unless they limit nothing: then the first call
-    /// does.
+    /// does. Limits that stay as they were are logged, and warned of by the status.
     ///
     /// # Errors
-    /// A limit below what is spent, or a store that cannot be used; the next call tries again.
-    pub async fn open_accounts(&self) -> Result<(), Undeclared> {
+    /// A store that cannot be used; the next call tries again.
+    pub async fn open_accounts(&self) -> Result<(), Unavailable> {
         let current = self.current();
-        match current.terms.declaration.is_unlimited() {
-            true => Ok(()),
-            false => current.terms.declare(&self.till).await,
+        if !current.terms.declaration.is_unlimited() {
+            let stay = current.terms.declare(&self.till).await?;
+            let warnings = stay.iter().map(ToString::to_string);
+            self.readings().gateway.last_warnings.extend(warnings);
         }
+        Ok(())
     }
 
     /// Ends holds whose processes are gone, now and again; does not end.
@@ -241,7 +251,10 @@ impl Gateway {
         let first = tokio::time::Instant::now() + FIRST_SWEEP;
         let mut ticks = tokio::time::interval_at(first, SWEEP_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut pauses = 0;
+        // Gateways that just woke have to say first which calls go on.
+        const PAUSES: u64 = till::EXTEND_EVERY.as_secs().div_ceil(SWEEP_EVERY.as_secs()) + 1;
+        let mut pauses = PAUSES;
+        let mut late = surely_abandoned();
         let mut before = (tokio::time::Instant::now(), SystemTime::now());
         loop {
             ticks.tick().await;
@@ -250,15 +263,15 @@ impl Gateway {
             let awake = now.0 - before.0;
             let passed = now.1.duration_since(before.1).unwrap_or_default();
             before = now;
-            // The machine slept, or its clock was set. Calls that go on have to say so first.
-            if passed > awake + SWEEP_EVERY {
-                pauses = till::EXTEND_EVERY.as_secs().div_ceil(SWEEP_EVERY.as_secs()) + 1;
+            // The machine slept, or its clock was set.
+            let jumped = passed > awake + SWEEP_EVERY;
+            match pauses {
+                _ if jumped => (pauses, late) = (PAUSES, None),
+                0 => late = Some(Duration::ZERO),
+                _ => pauses -= 1,
             }
-            if pauses > 0 {
-                pauses -= 1;
-                continue;
-            }
-            match self.till.ledger.sweep(MOST_SWEPT).await {
+            let Some(late) = late else { continue };
+            match self.till.ledger.sweep_late(late, MOST_SWEPT).await {
                 Ok(0) => {}
                 Ok(ended) => tracing::info!(
                     "ledger: {ended} holds and accounts ended as their time was over"
@@ -282,21 +295,23 @@ impl Gateway {
 
     /// Opens the accounts that other settings ask for, so that these can be put in force.
     ///
-    /// A store that cannot be used holds nothing up: rules may forbid what was allowed. Calls are
-    /// refused until it can be used, as after a start.
-    ///
-    /// # Errors
-    /// A limit below what is spent. Nothing has changed then.
-    pub async fn prepare(&self, settings: Settings) -> Result<Prepared, Undeclarable> {
+    /// Nothing holds that up, as rules may forbid what was allowed. While the store cannot be used,
+    /// calls are refused, as after a start. A limit that cannot be lowered stays as it was, and the
+    /// settings that are prepared warn of it.
+    pub async fn prepare(&self, mut settings: Settings) -> Prepared {
         let terms = Terms::of(&settings).after(&self.current().terms);
-        if !terms.declaration.is_unlimited() && !self.current().terms.asks_the_same(&terms) {
+        // What was tried before is tried again by the next call, which waits for the store.
+        let tried = !terms.is_declared() && self.current().terms.asks_the_same(&terms);
+        if !terms.declaration.is_unlimited() && !tried {
             match terms.declare(&self.till).await {
-                Err(Undeclared::Undeclarable(undeclarable)) => return Err(undeclarable),
-                Err(undeclared @ Undeclared::Unavailable(_)) => tracing::error!("{undeclared}"),
-                Ok(()) => {}
+                Ok(stay) => {
+                    let warnings = stay.iter().map(ToString::to_string);
+                    settings.sources.gateway.warnings.extend(warnings);
+                }
+                Err(unavailable) => tracing::error!("the ledger cannot be used: {unavailable}"),
             }
         }
-        Ok(Prepared { settings, terms: Arc::new(terms) })
+        Prepared { settings, terms: Arc::new(terms) }
     }
 
     /// Starts the servers that are to be started with the gateway.

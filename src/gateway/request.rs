@@ -186,7 +186,8 @@ impl Snapshot {
         self.affords(&permit)?;
         let hold = self.hold(&permit, &arguments, entry).await?;
         let outgoing = Outgoing { tool: permit.tool().clone(), arguments, meta, client };
-        forward(Ready { permit, member, outgoing, hold, patience, in_use }, cancel).await
+        let snapshot = self;
+        forward(Ready { snapshot, permit, member, outgoing, hold, patience, in_use }, cancel).await
     }
 
     /// The right to use the server, and the server.

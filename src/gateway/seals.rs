@@ -6,7 +6,11 @@ use std::{
 };
 
 use crate::{
-    domain::{auth::AuthMode, keyed::Key, token::TokenKeys},
+    domain::{
+        auth::AuthMode,
+        keyed::Key,
+        token::{TokenId, TokenKeys},
+    },
     store::{self, Unavailable},
 };
 
@@ -27,6 +31,22 @@ pub(super) struct Keys {
     pub(super) handles: Key,
     /// The installation's own, from which the key for signatures of a client's hook is derived.
     pub(super) stamps: Key,
+}
+
+impl Keys {
+    /// What tells a delegation from others that its maker names otherwise: its token, and, of one that
+    /// is asked for with the same parameters, its handle. Nobody without the key can tell it.
+    pub(super) fn of_delegation(&self, maker: &str, parameters: &[u8]) -> (TokenId, [u8; 16]) {
+        let half = |digest: [u8; 32]| {
+            let mut half = [0; 16];
+            half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+            half
+        };
+        let token = half(self.handles.derive("named delegations").mac(maker.as_bytes()));
+        let about = [token.as_slice(), parameters].concat();
+        let handle = half(self.handles.derive("named handles").mac(&about));
+        (TokenId(u128::from_be_bytes(token)), handle)
+    }
 }
 
 impl Seals {

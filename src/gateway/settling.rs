@@ -7,11 +7,12 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use uuid::Uuid;
 
 use super::till::Till;
 use crate::{
     domain::{
-        ledger::{Finish, Finished, HoldId, HoldState},
+        ledger::{Finish, Finished, HoldId, HoldState, Transfer, TransferId},
         record::Draft,
     },
     store::{Answered, Unavailable},
@@ -87,6 +88,26 @@ impl Till {
             tokio::time::sleep(pause).await;
         }
         tracing::error!("hold {} was not ended; a sweep will charge it as lost", end.id);
+        None
+    }
+
+    /// Gives back what a sweep charged for a call that was never sent. Answers what became of the
+    /// hold.
+    pub(super) async fn refund(&self, id: HoldId, draft: Draft) -> Option<HoldState> {
+        let transfer = Transfer::Refund { hold: id.to_string(), amount: None };
+        let transfer_id = TransferId(Uuid::now_v7().as_u128());
+        for pause in pauses() {
+            let refunded = self.ledger.transfer(transfer_id, transfer.clone(), draft.clone()).await;
+            match refunded {
+                Ok(Ok(_)) => return Some(HoldState::Voided),
+                Ok(Err(refused)) => {
+                    tracing::warn!("hold {id} was swept and not refunded: {refused}");
+                    return None;
+                }
+                Err(unavailable) => tracing::error!("hold {id} is not refunded yet: {unavailable}"),
+            }
+            tokio::time::sleep(pause).await;
+        }
         None
     }
 

@@ -4,7 +4,7 @@
 use std::{
     fmt::Display,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     Snapshot,
     entry::Entry,
+    fence::{Moment, Unsendable},
     measured::{Measured, Text, off_worker},
     seals::Seals,
     settling::{Charges, End},
@@ -29,8 +30,8 @@ use crate::{
         credits::Credits,
         json::RawJson,
         ledger::{
-            About, AccountId, Declaration, Finish, Held, HoldId, HoldRefused, HoldRequest,
-            HoldState, Shortage, Undeclarable,
+            About, AccountId, Adjusted, Declaration, Finish, Held, HoldId, HoldRefused,
+            HoldRequest, HoldState, Shortage, Undeclarable,
         },
         policy::Permit,
         record::{Draft, hex},
@@ -41,7 +42,7 @@ use crate::{
 };
 
 /// How long a hold stays open if this process ends, or does not say that the call goes on.
-const LIFETIME: Duration = Duration::from_secs(60);
+pub(super) const LIFETIME: Duration = Duration::from_secs(60);
 
 /// How often it says so.
 pub(super) const EXTEND_EVERY: Duration = Duration::from_secs(20);
@@ -67,21 +68,10 @@ pub(super) struct Till {
 #[derive(Debug)]
 pub(super) struct Terms {
     pub(super) declaration: Declaration,
-    /// Set once the ledger has it.
-    declared: OnceCell<()>,
+    /// Set once the ledger has it: the limits that stay as they were.
+    declared: OnceCell<Arc<[Undeclarable]>>,
     /// Names rules and prices in records.
     pub(super) policy: String,
-}
-
-/// Why accounts are not what the settings ask for.
-#[derive(Debug, thiserror::Error)]
-pub enum Undeclared {
-    /// A limit is below what is spent.
-    #[error(transparent)]
-    Undeclarable(#[from] Undeclarable),
-    /// The store cannot be used.
-    #[error("the ledger cannot be used: {0}")]
-    Unavailable(#[from] Unavailable),
 }
 
 impl Till {
@@ -109,27 +99,33 @@ impl Terms {
 
     /// These terms, as they succeed others: what those have declared need not be declared again.
     pub(super) fn after(mut self, before: &Self) -> Self {
-        if self.asks_the_same(before) && before.declared.initialized() {
-            self.declared = OnceCell::new_with(Some(()));
+        if self.asks_the_same(before) {
+            self.declared = OnceCell::new_with(before.declared.get().cloned());
         }
         self
+    }
+
+    pub(super) fn is_declared(&self) -> bool {
+        self.declared.initialized()
     }
 
     pub(super) fn asks_the_same(&self, other: &Self) -> bool {
         self.declaration == other.declaration
     }
 
-    /// Brings the accounts in line, once. Terms that were once in force are never declared again,
-    /// so a call that began before a reload does not undo it.
-    pub(super) async fn declare(&self, till: &Till) -> Result<(), Undeclared> {
+    /// Brings the accounts in line, once, and answers the limits that stay as they were. Terms that
+    /// were once in force are never declared again, so a call that began before a reload does not
+    /// undo it.
+    pub(super) async fn declare(&self, till: &Till) -> Result<&[Undeclarable], Unavailable> {
         let declare = || async {
             let draft = Draft { policy: Some(self.policy.clone()), ..Draft::default() };
-            for change in till.ledger.declare(self.declaration.clone(), draft).await?? {
-                tracing::info!("ledger: account {change}");
-            }
-            Ok(())
+            let Adjusted { changed, undeclarable } =
+                till.ledger.declare(self.declaration.clone(), draft).await?;
+            changed.iter().for_each(|change| tracing::info!("ledger: account {change}"));
+            undeclarable.iter().for_each(|limit| tracing::error!("{limit}"));
+            Ok(undeclarable.into())
         };
-        self.declared.get_or_try_init(declare).await.copied()
+        self.declared.get_or_try_init(declare).await.map(AsRef::as_ref)
     }
 }
 
@@ -137,15 +133,17 @@ impl Terms {
 /// as its task panicked or was taken down, counts as lost.
 #[must_use = "a hold ends with its call"]
 pub(super) struct Hold {
-    till: Till,
+    pub(super) till: Till,
     charge_on: ChargeOn,
     /// None if nothing is held: beyond a shadow budget.
-    open: Option<HoldId>,
+    pub(super) open: Option<HoldId>,
     cost: Credits,
     remaining: Option<Credits>,
     mode: Mode,
     over: Option<Shortage>,
     begun: Instant,
+    /// When the hold was last known to be open.
+    pub(super) seen_open: Mutex<Moment>,
     /// What records of the call have in common.
     entry: Draft,
 }
@@ -182,6 +180,7 @@ impl Snapshot {
             mode: budgeting.mode,
             over: None,
             begun: Instant::now(),
+            seen_open: Mutex::new(Moment::now()),
             entry: entry.draft.clone(),
         };
         // From here on the steps of the ledger tell of the call.
@@ -251,10 +250,8 @@ impl Snapshot {
         }
         tracing::warn!("the store has no account `{account}`: its accounts are opened anew");
         let opening = Draft { policy: Some(self.terms.policy.clone()), ..Draft::default() };
-        match self.till.ledger.declare(self.terms.declaration.clone(), opening).await? {
-            Ok(_) => self.till.ledger.hold(request, draft.clone()).await,
-            Err(_) => Ok(held),
-        }
+        self.till.ledger.declare(self.terms.declaration.clone(), opening).await?;
+        self.till.ledger.hold(request, draft.clone()).await
     }
 
     /// What records say of a call's arguments; answers what tells this call from others.
@@ -281,7 +278,7 @@ pub(super) fn ended() -> Refusal {
 }
 
 /// Calls that cannot be paid for are not made; the log says why.
-fn unusable(cause: impl Display) -> Refusal {
+pub(super) fn unusable(cause: impl Display) -> Refusal {
     tracing::error!("no call is made, as the ledger cannot be used: {cause}");
     Refusal::LedgerUnavailable
 }
@@ -314,10 +311,7 @@ impl Hold {
                 tokio::time::interval_at(tokio::time::Instant::now() + EXTEND_EVERY, EXTEND_EVERY);
             loop {
                 ticks.tick().await;
-                if let Some(id) = self.open
-                    && let Err(unavailable) =
-                        self.till.ledger.extend(id, milliseconds(LIFETIME)).await
-                {
+                if let Err(Unsendable::Unavailable(unavailable)) = self.check_open().await {
                     tracing::warn!("a hold could not be extended: {unavailable}");
                 }
             }
@@ -351,7 +345,7 @@ impl Hold {
                 match charged {
                     true => self.till.charge(end),
                     // A sweep may have been there before, and then it is charged all the same.
-                    false => charged = self.give_back(end).await,
+                    false => charged = self.give_back(end, outcome).await,
                 }
             }
             None => {
@@ -376,10 +370,18 @@ impl Hold {
         }
     }
 
-    /// Ends a hold that is not charged. Answers whether it was charged before.
-    async fn give_back(&self, end: End) -> bool {
-        let till = self.till.clone();
-        let ended = self.till.background.spawn(async move { till.settle(end).await });
+    /// Ends a hold that is not charged. Answers whether it was charged before. What a sweep charged
+    /// for a call that was never sent is refunded.
+    async fn give_back(&self, end: End, outcome: Outcome) -> bool {
+        let (till, id, draft) = (self.till.clone(), end.id, end.draft.clone());
+        let ended = self.till.background.spawn(async move {
+            match till.settle(end).await {
+                Some(HoldState::Posted { uncertain: true, .. }) if outcome == Outcome::NotSent => {
+                    till.refund(id, draft).await
+                }
+                state => state,
+            }
+        });
         // A store that cannot be used for so long is in the log; the task goes on.
         let ended = tokio::time::timeout(VOID_DEADLINE, ended).await;
         matches!(ended, Ok(Ok(Some(HoldState::Posted { .. }))))
@@ -451,6 +453,6 @@ fn warning(short: &Shortage) -> String {
     )
 }
 
-fn milliseconds(duration: Duration) -> i64 {
+pub(super) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

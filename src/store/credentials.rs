@@ -3,12 +3,13 @@
 use super::{Answered, Book, Engine, Failure, steps, terms};
 use crate::domain::{
     auth::ApiKey,
-    delegation::{Delegate, Delegation, Standing},
+    delegation::{Delegate, Delegation, OpenDelegation, Standing, token_of},
     ledger::{
-        AccountId, Broken, Closed, HoldRefused, Step, Transfer, TransferId, TransferRefused,
-        Transferred, transfer,
+        AccountId, Broken, CLOCK_TOLERANCE, Closed, HoldRefused, Step, Transfer, TransferId,
+        TransferRefused, Transferred, transfer,
     },
     record::{Draft, Event, hex},
+    stamp::LONGEST_GOOD,
     token::{TokenId, denial_of_api_key},
 };
 
@@ -28,6 +29,9 @@ pub trait Credentials {
     /// The accounts of what was delegated with a credential that has none.
     fn made_with(&mut self, credential: &str) -> Result<Vec<AccountId>, Failure>;
 
+    /// Open accounts directly below one that were given credits, the last ids first, so many at most.
+    fn open_below(&mut self, id: &AccountId, most: usize) -> Result<Vec<AccountId>, Failure>;
+
     /// Keeps a delegation whose token, account and handle no other has. Answers the row's digest.
     fn add_delegation(&mut self, delegation: &Delegation) -> Result<RowDigest, Failure>;
 
@@ -37,9 +41,18 @@ pub trait Credentials {
     /// Denies a token that was not.
     fn deny(&mut self, token: TokenId) -> Result<(), Failure>;
 
-    /// Whether this is not among what was shown, to which it is added; what is past its time at
-    /// `now` is forgotten before.
-    fn show(&mut self, what: &[u8; 32], until: i64, now: i64) -> Result<bool, Failure>;
+    /// Whether this is not among what was shown, to which it is added.
+    fn show(&mut self, what: &[u8; 32], until: i64) -> Result<bool, Failure>;
+
+    /// Forgets what was shown and need not be remembered at a moment. Answers until when the last of
+    /// it had to be.
+    fn forget_shown(&mut self, now: i64) -> Result<Option<i64>, Failure>;
+
+    /// What need not be remembered after this moment may have been shown and forgotten.
+    fn forgotten(&mut self) -> Result<Option<i64>, Failure>;
+
+    /// Writes that moment.
+    fn put_forgotten(&mut self, moment: i64) -> Result<(), Failure>;
 
     /// The API key of that id.
     fn api_key(&mut self, id: &str) -> Result<Option<ApiKey>, Failure>;
@@ -131,6 +144,27 @@ pub(super) fn delegations(engine: &impl Engine) -> Answered<Vec<Standing>> {
     })
 }
 
+pub(super) fn open_delegations(
+    engine: &impl Engine,
+    from: AccountId,
+    most: usize,
+) -> Answered<Vec<OpenDelegation>> {
+    engine.look(move |book, now| {
+        let mut found = Vec::new();
+        for id in book.open_below(&from, most)? {
+            let Some(account) = book.account(&id)?.filter(|account| account.takes_holds(now))
+            else {
+                continue;
+            };
+            let delegation = token_of(&id).map(|token| book.delegation(token)).transpose()?;
+            found.extend(
+                delegation.flatten().map(|delegation| OpenDelegation { delegation, account }),
+            );
+        }
+        Ok(found)
+    })
+}
+
 fn standing_of(book: &mut dyn Book, delegation: Delegation, now: i64) -> Step<Standing, Failure> {
     let denied = book.is_denied(delegation.token)?;
     let usable = !denied && takes_holds(book, &delegation, now)?;
@@ -216,8 +250,26 @@ pub(super) fn lies_below(
 }
 
 pub(super) fn first_time(engine: &impl Engine, what: [u8; 32], until: i64) -> Answered<bool> {
-    // What is past its time was forgotten, and may have been shown.
-    engine.run(move |book, now| Ok(until > now && book.show(&what, until, now)?))
+    engine.run(move |book, now| {
+        if until <= now {
+            return Ok(false);
+        }
+        // What was forgotten while the clock was ahead is not good again when it is right.
+        let before = book.forgotten()?;
+        // Unless it was shown while the clock was ahead as well: then only what is made from now on
+        // was surely never shown.
+        let wrong = |moment: &i64| *moment > now.saturating_add(CLOCK_TOLERANCE);
+        let known = match before.filter(wrong) {
+            Some(_) => Some(now.saturating_add(LONGEST_GOOD)),
+            None => before,
+        };
+        let forgotten = known.max(book.forget_shown(now)?);
+        if let Some(moment) = forgotten.filter(|_| forgotten != before) {
+            book.put_forgotten(moment)?;
+        }
+        let remembered = forgotten.is_none_or(|moment| until > moment);
+        Ok(remembered && book.show(&what, until)?)
+    })
 }
 
 pub(super) fn add_api_key(engine: &impl Engine, key: ApiKey, draft: Draft) -> Answered<bool> {
@@ -243,9 +295,13 @@ pub(super) fn api_key(engine: &impl Engine, digest: [u8; 32]) -> Answered<Option
     })
 }
 
-pub(super) fn revoke_api_key(engine: &impl Engine, id: String, draft: Draft) -> Answered<bool> {
+pub(super) fn revoke_api_key(
+    engine: &impl Engine,
+    id: String,
+    draft: Draft,
+) -> Answered<Option<Vec<Closed>>> {
     engine.run(move |book, _| {
-        let Some(key) = book.api_key(&id)?.filter(|key| !key.revoked) else { return Ok(false) };
+        let Some(key) = book.api_key(&id)?.filter(|key| !key.revoked) else { return Ok(None) };
         let row = as_text(book.put_api_key(&ApiKey { revoked: true, ..key })?);
         // The row of before, put back, gives no right.
         let denial = denial_of_api_key(&id);
@@ -254,7 +310,6 @@ pub(super) fn revoke_api_key(engine: &impl Engine, id: String, draft: Draft) -> 
         }
         let (token, note) = (Some(id.clone()), Some(format!("API key {id} revoked")));
         book.append(Draft { event: Event::Key, token, row, note, ..draft.clone() })?;
-        close_made_with(book, &id, &draft)?;
-        Ok(true)
+        close_made_with(book, &id, &draft).map(Some)
     })
 }

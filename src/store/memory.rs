@@ -13,7 +13,9 @@ use futures_util::FutureExt;
 
 use super::{Answered, Book, Engine, Failure, Unavailable};
 use crate::domain::{
-    ledger::{Account, AccountId, Hold, HoldId, Rows, Step, Tables, TransferId, replay::RightRow},
+    ledger::{
+        Account, AccountId, Drawn, Hold, HoldId, Rows, Step, Tables, TransferId, replay::RightRow,
+    },
     period::timestamp,
     record::{Draft, Head, Sealed},
 };
@@ -183,6 +185,14 @@ impl Tables for Open<'_> {
 
     fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
         never(self.kept.rows.overdue(now, most))
+    }
+
+    fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
+        never(self.kept.rows.due_after(moment, most))
+    }
+
+    fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Failure> {
+        never(self.kept.rows.drawn(id, begins))
     }
 
     fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Failure> {

@@ -16,7 +16,7 @@ pub mod sqlite;
 mod steps;
 mod terms;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
@@ -27,11 +27,11 @@ pub use steps::{Book, Engine, Failure};
 use crate::domain::{
     auth::ApiKey,
     budget::{Backend, StoreSettings},
-    delegation::{Delegate, Standing},
+    delegation::{Delegate, OpenDelegation, Standing},
     ledger::{
-        Account, AccountId, Balance, Closed, Declaration, Finish, Finished, Held, Hold, HoldId,
-        HoldRefused, HoldRequest, Transfer, TransferId, TransferRefused, Transferred, Undeclarable,
-        proof::Proof,
+        Account, AccountId, Adjusted, Balance, Closed, Declaration, Extended, Finish, Finished,
+        Held, Hold, HoldId, HoldRefused, HoldRequest, Transfer, TransferId, TransferRefused,
+        Transferred, proof::Proof,
     },
     record::{Draft, Head, Sealed},
     token::TokenId,
@@ -109,19 +109,16 @@ pub struct Verdict {
 /// # Errors
 /// Of every method: a store that cannot be used answers [`Unavailable`].
 pub trait Ledger: fmt::Debug + Send + Sync {
-    /// Brings accounts in line with settings. Answers what changed, in words; records it if anything
-    /// did.
-    fn declare(
-        &self,
-        declaration: Declaration,
-        draft: Draft,
-    ) -> Answered<Result<Vec<String>, Undeclarable>>;
+    /// Brings accounts in line with settings, as far as that can be. Answers what changed; records it
+    /// if anything did.
+    fn declare(&self, declaration: Declaration, draft: Draft) -> Answered<Adjusted>;
 
     /// Reserves credits. A refusal is recorded.
     fn hold(&self, request: HoldRequest, draft: Draft) -> Answered<Result<Held, HoldRefused>>;
 
-    /// Keeps an open hold from being swept for so many milliseconds from now. Not recorded.
-    fn extend(&self, hold: HoldId, lifetime: i64) -> Answered<()>;
+    /// Keeps an open hold from being swept for so many milliseconds from now, and answers whether it
+    /// is open. Not recorded.
+    fn extend(&self, hold: HoldId, lifetime: i64) -> Answered<Extended>;
 
     /// Ends a hold; None if there is none of that id. A charge may be taken some milliseconds later,
     /// with the next step, since a sweep would come to the same; what goes back goes at once.
@@ -156,6 +153,9 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// All delegations, ended ones too.
     fn delegations(&self) -> Answered<Vec<Standing>>;
 
+    /// The delegations directly below an account that have not ended, so many at most.
+    fn open_delegations(&self, from: AccountId, most: usize) -> Answered<Vec<OpenDelegation>>;
+
     /// Whether an account lies below another.
     fn lies_below(&self, account: AccountId, above: AccountId) -> Answered<bool>;
 
@@ -176,14 +176,21 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// All API keys, in order of their ids; those that have ended too.
     fn api_keys(&self) -> Answered<Vec<ApiKey>>;
 
-    /// Takes an API key back; false if there is none of that id, or it was taken back before.
-    fn revoke_api_key(&self, id: String, draft: Draft) -> Answered<bool>;
+    /// Takes an API key back, and closes what was delegated with it. Answers what was closed; None if
+    /// there is no key of that id, or it was taken back before.
+    fn revoke_api_key(&self, id: String, draft: Draft) -> Answered<Option<Vec<Closed>>>;
 
     /// Records what moved nothing.
     fn record(&self, draft: Draft) -> Answered<()>;
 
     /// Ends holds and accounts whose time is over, so many of each at most. Answers how many.
-    fn sweep(&self, most: usize) -> Answered<usize>;
+    fn sweep(&self, most: usize) -> Answered<usize> {
+        self.sweep_late(Duration::ZERO, most)
+    }
+
+    /// [`Ledger::sweep`] that leaves holds whose time has been over for no longer than this: their
+    /// gateways may have slept, and have yet to extend them.
+    fn sweep_late(&self, late: Duration, most: usize) -> Answered<usize>;
 
     /// An account as its owner sees it; None if there is none of that id.
     fn read(&self, account: AccountId) -> Answered<Option<Balance>>;

@@ -1,17 +1,17 @@
 //! The steps of a [`Ledger`], each one transaction: credits move, and a record tells of it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use super::{Answered, Credentials, Ledger, Verdict, credentials, prove, terms};
 use crate::domain::{
     auth::ApiKey,
     credits::Credits,
-    delegation::{Delegate, Standing},
+    delegation::{Delegate, OpenDelegation, Standing},
     ledger::{
-        Account, AccountId, Balance, Broken, Closed, Declaration, Finish, Finished, Held, Hold,
-        HoldId, HoldRefused, HoldRequest, HoldState, Kind, Step, Swept, Tables, Transfer,
-        TransferId, TransferRefused, Transferred, Undeclarable, declare, hold, proof::Proof,
-        replay::RightRow, transfer,
+        Account, AccountId, Adjusted, Balance, Broken, Closed, Declaration, Extended, Finish,
+        Finished, Held, Hold, HoldId, HoldRefused, HoldRequest, HoldState, Kind, Step, Swept,
+        Tables, Transfer, TransferId, TransferRefused, Transferred, declare, hold, present,
+        proof::Proof, replay::RightRow, transfer,
     },
     record::{Decision, Draft, Event, Head, Sealed},
     token::TokenId,
@@ -112,23 +112,17 @@ pub trait Engine: Clone + fmt::Debug + Send + Sync + 'static {
 }
 
 impl<E: Engine> Ledger for E {
-    fn declare(
-        &self,
-        declaration: Declaration,
-        draft: Draft,
-    ) -> Answered<Result<Vec<String>, Undeclarable>> {
+    fn declare(&self, declaration: Declaration, draft: Draft) -> Answered<Adjusted> {
         self.run(move |book, now| {
             let before = terms::of_all(book, &declaration)?;
-            let changed = declare::declare(book, &declaration, now)?;
-            if let Ok(changed) = &changed
-                && !changed.is_empty()
-            {
-                let note = Some(changed.join("; "));
+            let adjusted = declare::declare(book, &declaration, now)?;
+            if !adjusted.changed.is_empty() {
+                let note = Some(adjusted.changed.join("; "));
                 let mut accounts = terms::of_all(book, &declaration)?;
                 accounts.retain(|terms| !before.contains(terms));
                 book.append(Draft { event: Event::Declare, accounts, note, ..draft })?;
             }
-            Ok(changed)
+            Ok(adjusted)
         })
     }
 
@@ -145,7 +139,7 @@ impl<E: Engine> Ledger for E {
         })
     }
 
-    fn extend(&self, id: HoldId, lifetime: i64) -> Answered<()> {
+    fn extend(&self, id: HoldId, lifetime: i64) -> Answered<Extended> {
         self.run(move |book, now| hold::extend(book, id, lifetime, now))
     }
 
@@ -209,6 +203,10 @@ impl<E: Engine> Ledger for E {
         credentials::delegations(self)
     }
 
+    fn open_delegations(&self, from: AccountId, most: usize) -> Answered<Vec<OpenDelegation>> {
+        credentials::open_delegations(self, from, most)
+    }
+
     fn lies_below(&self, account: AccountId, above: AccountId) -> Answered<bool> {
         credentials::lies_below(self, account, above)
     }
@@ -233,7 +231,7 @@ impl<E: Engine> Ledger for E {
         self.look(|book, _| Ok(book.api_keys()?))
     }
 
-    fn revoke_api_key(&self, id: String, draft: Draft) -> Answered<bool> {
+    fn revoke_api_key(&self, id: String, draft: Draft) -> Answered<Option<Vec<Closed>>> {
         credentials::revoke_api_key(self, id, draft)
     }
 
@@ -241,9 +239,10 @@ impl<E: Engine> Ledger for E {
         self.run(move |book, _| Ok(book.append(draft)?))
     }
 
-    fn sweep(&self, most: usize) -> Answered<usize> {
+    fn sweep_late(&self, late: Duration, most: usize) -> Answered<usize> {
+        let late = i64::try_from(late.as_millis()).unwrap_or(i64::MAX);
         self.run(move |book, now| {
-            let Swept { ended, closed, faults } = transfer::sweep(book, now, most)?;
+            let Swept { ended, closed, faults } = transfer::sweep_late(book, now, late, most)?;
             faults.iter().for_each(|fault| tracing::error!("{fault}"));
             for (id, finished) in &ended {
                 let status = Some("lost".to_owned());
@@ -384,11 +383,11 @@ fn closed_record(closed: &Closed, draft: Draft) -> Draft {
 
 /// What an account and those above it have.
 fn balance(book: &mut dyn Book, id: &AccountId, now: i64) -> Step<Option<Balance>, Failure> {
-    let Some(account) = book.account(id)? else { return Ok(None) };
+    let Some(account) = present(book, id, now)? else { return Ok(None) };
     let mut least = account.headroom(now);
     let mut next = account.clone();
     while let (Kind::Ceiling(_), Some(above)) = (&next.kind, &next.parent) {
-        let Some(above) = book.account(above)? else {
+        let Some(above) = present(book, above, now)? else {
             return Err(Broken::Inconsistent(format!("nothing is above account {id:?}")));
         };
         least = [least, above.headroom(now)].into_iter().flatten().min();

@@ -7,8 +7,13 @@
 
 mod commands;
 
+use std::collections::BTreeSet;
+
 /// 2^53 − 1.
 pub const MOST: i128 = (1 << 53) - 1;
+
+/// What accounts have spent that are never spent to the end is counted up to here.
+const ROUND: i128 = 1 << 52;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Span {
@@ -82,8 +87,14 @@ pub struct Model {
     pub holds: Vec<Hold>,
     /// Account, limit, window.
     limits: Vec<(usize, i128, i64)>,
-    /// Account, amount, window.
+    /// Account, amount, window; what an operator gave lapses with its window.
     mints: Vec<(usize, i128, i64)>,
+    /// Account, window: in the order in which they were come to.
+    windows: Vec<(usize, i64)>,
+    /// Accounts whose clock ran ahead: later windows than the one at hand were used.
+    ahead: BTreeSet<usize>,
+    /// How often a clock that ran ahead was found out.
+    pub recounts: u64,
     pub transfers: Vec<(u128, Transfer)>,
 }
 
@@ -99,6 +110,13 @@ pub fn window(span: Option<Span>, at: i64) -> i64 {
         Span::Week => (day - (day + 3).rem_euclid(7)) * DAY,
         Span::Month => (day - day_of_month(day)) * DAY,
     }
+}
+
+/// When the window ends in which a moment lies.
+fn window_ends(span: Span, at: i64) -> i64 {
+    let begins = window(Some(span), at);
+    let mut hours = (1..).map(|hours| begins + hours * 3_600_000);
+    hours.find(|end| window(Some(span), *end) != begins).unwrap()
 }
 
 /// From 0, by walking through the years and months since 1970.
@@ -184,13 +202,42 @@ impl Model {
 
     /// The last window in which anything was changed on a ceiling.
     fn touched(&self, account: usize) -> i64 {
-        let of = |list: &[(usize, i128, i64)]| {
-            list.iter().filter(|(at, ..)| *at == account).map(|(.., window)| *window).max()
-        };
+        let of = self.windows.iter().rev().find(|(at, _)| *at == account);
+        of.map_or(0, |(_, window)| *window)
+    }
+
+    fn touch(&mut self, account: usize, window: i64) {
+        if self.touched(account) != window {
+            self.windows.push((account, window));
+            if let Is::Ceiling(_) = self.accounts[account].is {
+                self.mints.retain(|(at, ..)| *at != account);
+            }
+        }
+    }
+
+    /// Comes to the window of a moment, if a clock ran ahead of that.
+    fn present(&mut self, account: usize, now: i64) {
+        const DAY: i64 = 86_400_000;
+        let Is::Ceiling(Some(span)) = self.accounts[account].is else { return };
+        let (own, begins) = (self.touched(account), window(Some(span), now));
+        let ran_ahead = own > window_ends(span, now) + DAY;
+        if !(ran_ahead || self.ahead.contains(&account) && begins > own) {
+            return;
+        }
+        self.recounts += 1;
+        self.touch(account, begins);
         let holds = self.holds.iter().flat_map(|hold| &hold.path);
         let carves = self.accounts.iter().filter_map(|a| a.given.as_ref()).flat_map(|g| &g.1);
-        let legs = holds.chain(carves).filter(|(leg, _)| *leg == account).map(|(_, at)| *at);
-        legs.chain(of(&self.limits)).chain(of(&self.mints)).max().unwrap_or(0)
+        let later = holds.chain(carves).any(|(leg, at)| *leg == account && *at > begins);
+        self.ahead.remove(&account);
+        self.ahead.extend(later.then_some(account));
+    }
+
+    /// What open holds took of an account, and what ended ones did.
+    fn taken(&self, account: usize) -> (i128, i128) {
+        let on = self.holds.iter().filter(|hold| hold.on(account));
+        let (live, ended): (Vec<_>, Vec<_>) = on.partition(|hold| hold.state == State::Open);
+        (live.into_iter().map(Hold::takes).sum(), ended.into_iter().map(Hold::takes).sum())
     }
 
     fn window_at(&self, account: usize, now: i64) -> i64 {
@@ -228,8 +275,9 @@ impl Model {
 
     pub fn seen(&self, account: usize) -> Seen {
         let Account { is, open, expires, given, .. } = &self.accounts[account];
-        let on = self.holds.iter().filter(|hold| hold.on(account));
-        let (live, ended): (Vec<_>, Vec<_>) = on.partition(|hold| hold.state == State::Open);
+        let (reserved, spent) = self.taken(account);
+        // What is never spent to the end is counted in rounds.
+        let rounds = if *is == Is::Funded { 0 } else { spent - spent % ROUND };
         let numbers = match is {
             Is::Ceiling(_) => {
                 let [used, carved, granted] = self.drawn(account, self.touched(account));
@@ -237,18 +285,12 @@ impl Model {
             }
             Is::Unlimited | Is::Funded => {
                 let raw = self.raw(account);
-                let (available, up) = if *open { (raw, 0) } else { (0, raw) };
+                let (available, up) = if *open { (raw + rounds, 0) } else { (0, raw) };
                 let given = given.as_ref().map_or(0, |(amount, _)| *amount);
                 let net = given + self.with_those_below(account) - up;
                 [self.issued(account), available, net, self.owed(account)]
             }
         };
-        Seen {
-            open: *open,
-            expires: *expires,
-            reserved: live.into_iter().map(Hold::takes).sum(),
-            spent: ended.into_iter().map(Hold::takes).sum(),
-            numbers,
-        }
+        Seen { open: *open, expires: *expires, reserved, spent: spent - rounds, numbers }
     }
 }

@@ -19,6 +19,7 @@ mod catalogue;
 mod catalogue_kept;
 mod cli;
 mod clients;
+mod clocks;
 mod conformance;
 mod corpus;
 #[cfg(target_os = "linux")]
@@ -35,10 +36,13 @@ mod delegation_attacks;
 #[cfg(unix)]
 mod delegation_crash;
 mod delegation_store;
+mod delegations_found;
 mod downstream;
 #[cfg(unix)]
 mod exposed;
 mod facade;
+#[cfg(unix)]
+mod fencing;
 mod forgery;
 mod gateway_faults;
 mod gateway_file;
@@ -66,6 +70,7 @@ mod ledger_model;
 mod ledger_unavailable;
 #[cfg(target_os = "linux")]
 mod leftovers;
+mod limits_lowered;
 mod meanwhile;
 mod migration;
 mod minify_model;

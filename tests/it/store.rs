@@ -363,7 +363,7 @@ fn a_thousand_concurrent_holds_of_one_take_exactly_what_there_is() {
     let at = Arc::new(AtomicI64::new(BEGIN));
     let ledger = sqlite(dir.path(), clock(&at));
     let (account, declaration) = root(100);
-    done(ledger.declare(declaration, Draft::default())).unwrap();
+    done(ledger.declare(declaration, Draft::default()));
     let holds = (0..1_000).map(|id| ledger.hold(request(id, &account, 1), Draft::default()));
     let held = wait(join_all(holds.collect::<Vec<_>>()));
     let granted = held.iter().filter(|held| held.as_ref().unwrap().is_ok()).count();
@@ -378,7 +378,7 @@ fn a_step_that_fails_leaves_nothing_and_spares_the_others() {
     let at = Arc::new(AtomicI64::new(BEGIN));
     let ledger = sqlite(dir.path(), clock(&at));
     let (account, declaration) = root(100);
-    done(ledger.declare(declaration, Draft::default())).unwrap();
+    done(ledger.declare(declaration, Draft::default()));
     // They wait in the queue together, behind a step that takes its time.
     let slow = ledger.run(|_, _| {
         std::thread::sleep(std::time::Duration::from_millis(100));

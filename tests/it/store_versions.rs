@@ -32,7 +32,7 @@ const VERSION_2: &str = include_str!("data/ledger-v2.sql");
 fn version_1(dir: &Path) -> Place {
     let (account, declaration) = root(1_000);
     let ledger = sqlite(dir, clock(&Arc::new(AtomicI64::new(BEGIN))));
-    done(ledger.declare(declaration, Draft::default())).unwrap();
+    done(ledger.declare(declaration, Draft::default()));
     let child = AccountId::new("book", "child");
     let carve = Transfer::Carve {
         from: account.clone(),
@@ -121,7 +121,7 @@ fn a_file_of_version_1_that_another_process_uses_goes_on_for_both() {
 fn version_2(dir: &Path) -> Place {
     let (account, declaration) = root(1_000);
     let ledger = sqlite(dir, clock(&Arc::new(AtomicI64::new(BEGIN))));
-    done(ledger.declare(declaration, Draft::default())).unwrap();
+    done(ledger.declare(declaration, Draft::default()));
     done(ledger.delegate(asked(7, &account, 100, None), Draft::default())).unwrap();
     for (id, account) in [(1, &account), (2, &delegated(7)), (3, &delegated(7))] {
         done(ledger.hold(request(id, account, 10), Draft::default())).unwrap();
@@ -131,7 +131,7 @@ fn version_2(dir: &Path) -> Place {
     for (id, digest) in [("k1", 1), ("k2", 2)] {
         assert!(done(ledger.add_api_key(api_key(id, digest), Draft::default())));
     }
-    assert!(done(ledger.revoke_api_key("k2".to_owned(), Draft::default())));
+    assert!(done(ledger.revoke_api_key("k2".to_owned(), Draft::default())).is_some());
     let path = dir.join("old.db");
     let db = Connection::open(&path).unwrap();
     db.execute_batch(VERSION_2).unwrap();

@@ -13,14 +13,14 @@ use crate::{
         Exit,
         args::SettingsArgs,
         output::Output,
-        records::{self, answer},
+        records::{self, answer, returned},
         session,
     },
     domain::{
         budget::Backend,
         credits::Credits,
         delegation::Standing,
-        ledger::{Account, AccountId, Closed},
+        ledger::{AccountId, Closed},
         record::Draft,
         settings::Settings,
         token::{Token, TokenId, Unverified},
@@ -57,7 +57,7 @@ pub(super) fn run(args: &SettingsArgs, asked: RevokeArgs, output: &Output) -> an
             Err(refused) => bail!("{refused}"),
         };
         let account = delegation.map(|delegation| delegation.account);
-        let returned = returned(&ledger, account.as_ref(), &closed).await?;
+        let returned = returned(&ledger, &closed).await?;
         if output.json {
             output.value(&json!({
                 "tokenId": id.to_string(),
@@ -84,9 +84,10 @@ fn told(
     match (returned, has_account) {
         (Some((amount, to)), _) => {
             let to = to.map_or_else(String::new, |to| format!(" to {to}"));
-            let below = match closed.len() {
-                0 | 1 => String::new(),
-                more => format!(", with {} delegated under it", more - 1),
+            let below = match closed.len() - usize::from(has_account) {
+                0 => String::new(),
+                1 => ", with 1 delegation under it".to_owned(),
+                more => format!(", with {more} delegations under it"),
             };
             let amount = amount.in_words();
             format!("token {id} is revoked{below}; {amount} went back{to}")
@@ -97,22 +98,6 @@ fn told(
             format!("token {id} is revoked; it had no account of its own, so nothing goes back")
         }
     }
-}
-
-/// What went back of the token's account, and where.
-async fn returned(
-    ledger: &Arc<dyn Ledger>,
-    account: Option<&AccountId>,
-    closed: &[Closed],
-) -> anyhow::Result<Option<(Credits, Option<AccountId>)>> {
-    let Some(own) = closed.iter().find(|closed| Some(&closed.account) == account) else {
-        return Ok(None);
-    };
-    let accounts = answer(ledger.accounts()).await?;
-    let find = |id: &AccountId| accounts.iter().find(|(other, _)| other == id);
-    let above = |(_, account): &&(AccountId, Account)| find(account.parent.as_ref()?);
-    let to = std::iter::successors(find(&own.account), above).find(|(_, account)| account.open);
-    Ok(Some((own.returned, to.map(|(id, _)| id.clone()))))
 }
 
 /// The token that is meant.

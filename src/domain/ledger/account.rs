@@ -4,8 +4,11 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Broken, Leg, Step};
-use crate::domain::{credits::Credits, period::Period};
+use super::{Broken, CLOCK_TOLERANCE, Leg, Step};
+use crate::domain::{
+    credits::Credits,
+    period::{Period, Window},
+};
 
 /// An account, as `book/name`: gateways over different settings keep different books in one store.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -112,7 +115,8 @@ pub struct Ceiling {
     pub limit: Credits,
     /// How often it is counted anew.
     pub period: Option<Period>,
-    /// When the window began that `used` and `granted` count; 0 without a period.
+    /// When the window began that `used` and `granted` count; 0 without a period. It is odd, by one
+    /// millisecond, after the clock ran ahead and was set right: later windows may have been used.
     pub window: i64,
     /// Reserved and spent in this window.
     pub used: Credits,
@@ -120,6 +124,17 @@ pub struct Ceiling {
     pub carved: Credits,
     /// What an operator added in this window.
     pub granted: Credits,
+}
+
+/// What was drawn through a ceiling in one window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drawn {
+    /// Reserved and spent.
+    pub used: Credits,
+    /// Given to accounts below, and not returned.
+    pub carved: Credits,
+    /// Whether anything was ever drawn in a later window.
+    pub later: bool,
 }
 
 /// An account as its owner sees it.
@@ -239,18 +254,38 @@ impl Ceiling {
         Self { limit, period, window: 0, used: zero, carved: zero, granted: zero }
     }
 
-    /// The ceiling in the window of a moment. A clock that goes back opens no window again.
+    /// When the window at hand began; what is drawn in it is marked with that.
+    pub fn begins(&self) -> i64 {
+        self.window - self.window.rem_euclid(2)
+    }
+
+    /// The ceiling in the window of a moment that comes after the one at hand. A clock that goes
+    /// back a little opens no window again; if it goes back far, see [`Ceiling::to_recount`].
     pub fn at(&self, now: i64) -> Self {
         let begins = self.period.map_or(0, |period| period.window(now).begins);
-        match begins > self.window {
-            true => Self {
-                window: begins,
-                used: Credits::ZERO,
-                carved: Credits::ZERO,
-                granted: Credits::ZERO,
-                ..self.clone()
-            },
+        match begins > self.begins() {
+            true => self.opened(begins, Drawn::default()),
             false => self.clone(),
+        }
+    }
+
+    /// The window of a moment, if what was drawn in it must be recounted: the clock ran ahead of it
+    /// by more than [`CLOCK_TOLERANCE`], or had done so before and this window may have been used.
+    pub fn to_recount(&self, now: i64) -> Option<i64> {
+        let Window { begins, ends } = self.period?.window(now);
+        let ran_ahead = self.begins() > ends.saturating_add(CLOCK_TOLERANCE);
+        let used_before = self.begins() != self.window && begins > self.begins();
+        (ran_ahead || used_before).then_some(begins)
+    }
+
+    /// The ceiling in another window, in which this was drawn. Grants lapse with their window.
+    pub(super) fn opened(&self, begins: i64, drawn: Drawn) -> Self {
+        Self {
+            window: begins + i64::from(drawn.later),
+            used: drawn.used,
+            carved: drawn.carved,
+            granted: Credits::ZERO,
+            ..self.clone()
         }
     }
 }
@@ -265,11 +300,50 @@ pub(super) fn difference<E>(a: Credits, b: Credits) -> Step<Credits, E> {
     a.checked_sub(b).ok_or_else(|| Broken::Inconsistent(format!("{a} - {b} credits underflow")))
 }
 
-/// A balance moved by an amount, within what credits can count.
+/// What accounts have spent that are never spent to the end, ceilings and those without a limit, is
+/// counted up to this, and then from 0 again.
+pub const ROUND: i64 = 1 << 52;
+
+/// The most that a balance may be, above or below zero. Credits of several accounts, each within
+/// [`Credits::MAX`], may come back to one.
+const MOST_BALANCE: i64 = 1 << 60;
+
+impl Account {
+    /// How much more can be held before a number is beyond what is counted; whatever the limit.
+    pub(super) fn countable(&self, now: i64) -> i64 {
+        let counted = match &self.kind {
+            Kind::Funded(Funds { unlimited: false, .. }) => {
+                self.reserved.signed() + self.spent.signed()
+            }
+            Kind::Funded(_) => self.reserved.signed(),
+            Kind::Ceiling(ceiling) => self.reserved.max(ceiling.at(now).used).signed(),
+        };
+        Credits::MAX.signed() - counted
+    }
+
+    /// Counts an amount as spent, or, below zero, as given back.
+    pub(super) fn count_spent<E>(&mut self, amount: i64) -> Step<(), E> {
+        let spent = self.spent.signed() + amount;
+        let rounded = match &mut self.kind {
+            Kind::Funded(Funds { unlimited: false, .. }) => spent,
+            Kind::Ceiling(_) => spent.rem_euclid(ROUND),
+            Kind::Funded(funds) => {
+                let rounded = spent.rem_euclid(ROUND);
+                funds.available = moved(funds.available, spent - rounded)?;
+                rounded
+            }
+        };
+        let counted = u64::try_from(rounded).ok().and_then(Credits::new);
+        let overflow = || Broken::Inconsistent(format!("{rounded} credits cannot be spent"));
+        self.spent = counted.ok_or_else(overflow)?;
+        Ok(())
+    }
+}
+
+/// A balance moved by an amount.
 pub(super) fn moved<E>(balance: i64, by: i64) -> Step<i64, E> {
-    let most = Credits::MAX.signed();
     balance
         .checked_add(by)
-        .filter(|moved| (-most..=most).contains(moved))
+        .filter(|moved| (-MOST_BALANCE..=MOST_BALANCE).contains(moved))
         .ok_or_else(|| Broken::Inconsistent(format!("balance {balance} moved by {by} overflows")))
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Account, AccountId, Finish, Finished, HoldId, HoldRefused, Kind, Leg, Source, Step, Tables,
+    Account, AccountId, CLOCK_TOLERANCE, Finish, Finished, HoldId, HoldRefused, Kind, Leg, Source,
+    Step, Tables,
     account::{difference, moved, sum},
     hold::end,
     inconsistent,
@@ -101,7 +102,7 @@ fn hand_up<T: Tables + ?Sized>(
     for Leg { account: id, window } in ceilings {
         let mut account = rows.known(&id)?;
         if let Kind::Ceiling(ceiling) = &mut account.kind
-            && ceiling.window == window
+            && ceiling.begins() == window
         {
             ceiling.carved = sum(difference(ceiling.carved, freed)?, debt)?;
         }
@@ -132,12 +133,27 @@ pub struct Swept {
     pub faults: Vec<String>,
 }
 
+/// How long a hold whose deadline a wrong clock wrote has from when the clock is right again.
+const CORRECTED: i64 = 60_000;
+
 /// Ends holds and accounts whose time is over, so many of each at most. Answers which. Each is a step
 /// of its own: one that fails keeps no other from its end.
 ///
 /// # Errors
 /// What is stored cannot be read, written, or true.
 pub fn sweep<T>(tables: &mut T, now: i64, most: usize) -> Step<Swept, T::Error>
+where
+    T: Tables<Error: std::fmt::Display> + ?Sized,
+{
+    sweep_late(tables, now, 0, most)
+}
+
+/// [`sweep`], but for holds whose time is over by no more than some milliseconds: their gateways may
+/// have slept, and have yet to extend them.
+///
+/// # Errors
+/// What is stored cannot be read, written, or true.
+pub fn sweep_late<T>(tables: &mut T, now: i64, late: i64, most: usize) -> Step<Swept, T::Error>
 where
     T: Tables<Error: std::fmt::Display> + ?Sized,
 {
@@ -149,7 +165,8 @@ where
         ended.push((*id, finished));
         Ok(())
     };
-    let overdue = |tables: &mut T, most| tables.overdue(now, most);
+    let until = now.saturating_sub(late);
+    let overdue = |tables: &mut T, most| tables.overdue(until, most);
     each_due(tables, most, overdue, end_hold, &mut faults)?;
     let close_account = |tables: &mut T, id: &AccountId| {
         closed.append(&mut staged(tables, |rows| {
@@ -161,7 +178,31 @@ where
     };
     let expired = |tables: &mut T, most| tables.expired(now, most);
     each_due(tables, most, expired, close_account, &mut faults)?;
+    bring_back(tables, now, most, &mut faults)?;
     Ok(Swept { ended, closed, faults })
+}
+
+/// Brings deadlines back that a clock wrote which was ahead: their holds would stay for as long.
+fn bring_back<T>(
+    tables: &mut T,
+    now: i64,
+    most: usize,
+    faults: &mut Vec<String>,
+) -> Step<(), T::Error>
+where
+    T: Tables<Error: std::fmt::Display> + ?Sized,
+{
+    for id in tables.due_after(now.saturating_add(CLOCK_TOLERANCE), most)? {
+        match tables.hold(id) {
+            Ok(Some(mut hold)) => {
+                hold.deadline = now.saturating_add(CORRECTED);
+                tables.put_hold(id, hold)?;
+            }
+            Ok(None) => faults.push(format!("hold {id} is open, and is missing")),
+            Err(unread) => faults.push(format!("hold {id} cannot be read: {unread}")),
+        }
+    }
+    Ok(())
 }
 
 /// Takes a step for each that is due, so many at most. Those that cannot be read or are not true stay

@@ -2,8 +2,9 @@
 
 use super::{
     Account, AccountId, Ceiling, Funds, Kind, Step, Tables,
-    account::{difference, moved, sum},
+    account::{difference, moved},
     inconsistent,
+    staged::staged,
 };
 use crate::domain::{
     budget::{Budgeting, Limit, Mode},
@@ -44,18 +45,38 @@ pub enum Terms {
     Ceiling(Credits, Option<Period>),
 }
 
-/// Why an account cannot be what the settings ask for.
+/// What a declaration came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adjusted {
+    /// The accounts that were opened or changed, in words.
+    pub changed: Vec<String>,
+    /// The limits that stay as they were. All else that was asked for is in force.
+    pub undeclarable: Vec<Undeclarable>,
+}
+
+/// Why a limit stays as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the limit of account `{account}` cannot be {asked}: {taken} credits of it are spent, reserved or delegated; the least it can be is {taken}"
-)]
+#[error("the limit of account `{account}` cannot be {asked}: {reason}; it stays {stays}")]
 pub struct Undeclarable {
     /// The account.
     pub account: AccountId,
     /// The limit that was asked for.
     pub asked: Credits,
-    /// What is spent, reserved and given to others.
-    pub taken: Credits,
+    /// Why not.
+    pub reason: Unadjusted,
+    /// The limit that stays.
+    pub stays: Credits,
+}
+
+/// Why a limit cannot be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unadjusted {
+    /// It would be below what is spent, reserved and given to others.
+    #[error("{0} credits of it are spent, reserved or delegated, and the least it can be is {0}")]
+    Taken(Credits),
+    /// With what was granted, it would be more than can be counted.
+    #[error("with what was granted, the account would have more than {} credits", Credits::MAX)]
+    Uncountable,
 }
 
 /// The name of the root of an unmetered book.
@@ -201,7 +222,9 @@ fn with_period(name: &str, period: Option<Period>) -> String {
 }
 
 /// Makes accounts what the settings ask for: raising a limit issues the difference, lowering it
-/// takes from what is available. All of it, or nothing. Answers what changed, in words.
+/// takes from what is available. A ceiling may be lowered below what is taken, and then refuses
+/// until enough has come back. A root cannot; its old limit stays, whoever took the credits, and
+/// everything else comes into force.
 ///
 /// # Errors
 /// What is stored cannot be read, written, or true.
@@ -209,28 +232,24 @@ pub fn declare<T: Tables + ?Sized>(
     tables: &mut T,
     declaration: &Declaration,
     now: i64,
-) -> Step<Result<Vec<String>, Undeclarable>, T::Error> {
-    let mut changed = Vec::new();
-    for declared in &declaration.accounts {
-        let before = tables.account(&declared.id)?;
-        let after = match &before {
-            None => created(declared, now),
-            Some(before) => match adjusted(before.clone(), declared, now)? {
-                Ok(after) => after,
-                Err(undeclarable) => return Ok(Err(undeclarable)),
-            },
-        };
-        if before.as_ref() != Some(&after) {
-            changed.push((declared, before.is_some(), after));
+) -> Step<Adjusted, T::Error> {
+    staged(tables, |rows| {
+        let mut outcome = Adjusted::default();
+        for declared in &declaration.accounts {
+            let before = rows.present(&declared.id, now)?;
+            let (after, undeclarable) = match before.clone() {
+                None => (created(declared, now), None),
+                Some(before) => adjusted(before, declared, now)?,
+            };
+            outcome.undeclarable.extend(undeclarable);
+            if before.as_ref() != Some(&after) {
+                let verb = if before.is_some() { "changed" } else { "opened" };
+                outcome.changed.push(format!("{} {verb}: {}", declared.id, declared.terms));
+                rows.put_account(&declared.id, after);
+            }
         }
-    }
-    let mut words = Vec::new();
-    for (declared, existed, after) in changed {
-        let verb = if existed { "changed" } else { "opened" };
-        words.push(format!("{} {verb}: {}", declared.id, declared.terms));
-        tables.put_account(&declared.id, after)?;
-    }
-    Ok(Ok(words))
+        Ok(outcome)
+    })
 }
 
 impl std::fmt::Display for Terms {
@@ -263,36 +282,46 @@ fn adjusted<E>(
     mut account: Account,
     declared: &Declared,
     now: i64,
-) -> Step<Result<Account, Undeclarable>, E> {
-    let undeclarable = |asked, taken| Undeclarable { account: declared.id.clone(), asked, taken };
+) -> Step<(Account, Option<Undeclarable>), E> {
     account.parent.clone_from(&declared.parent);
     account.open = true;
+    let mut kept = None;
     match (&mut account.kind, declared.terms) {
         (Kind::Funded(funds), Terms::Unlimited) if funds.unlimited => {}
         (Kind::Funded(funds), Terms::Funded(limit)) if !funds.unlimited => {
-            let by = limit.signed() - funds.declared.signed();
-            if by < 0 && funds.available + by < 0 {
-                let taken = Credits::of_balance(funds.declared.signed() - funds.available);
-                return Ok(Err(undeclarable(limit, taken)));
-            }
-            funds.issued = match u64::try_from(by).ok().and_then(Credits::new) {
-                Some(more) => sum(funds.issued, more)?,
-                None => difference(funds.issued, Credits::of_balance(-by))?,
-            };
-            funds.available = moved(funds.available, by)?;
-            funds.declared = limit;
+            let (account, stays) = (declared.id.clone(), funds.declared);
+            kept = reissued(funds, limit)?.err().map(|reason| Undeclarable {
+                account,
+                asked: limit,
+                reason,
+                stays,
+            });
         }
         (Kind::Ceiling(ceiling), Terms::Ceiling(limit, period)) if ceiling.period == period => {
-            let current = ceiling.at(now);
-            let taken = sum(current.used, current.carved)?.saturating_sub(current.granted);
-            if limit < ceiling.limit && limit < taken {
-                return Ok(Err(undeclarable(limit, taken)));
-            }
             if limit != ceiling.limit {
-                *ceiling = Ceiling { limit, ..current };
+                *ceiling = Ceiling { limit, ..ceiling.at(now) };
             }
         }
         _ => return inconsistent(format!("account {:?} is of another kind", declared.id)),
     }
-    Ok(Ok(account))
+    Ok((account, kept))
+}
+
+/// Issues what a limit has more than before, or takes back what it has less, if that is there.
+fn reissued<E>(funds: &mut Funds, limit: Credits) -> Step<Result<(), Unadjusted>, E> {
+    let by = limit.signed() - funds.declared.signed();
+    if by < 0 && funds.available + by < 0 {
+        let taken = funds.declared.signed() - funds.available;
+        return Ok(Err(Unadjusted::Taken(Credits::of_balance(taken))));
+    }
+    funds.issued = match u64::try_from(by).ok().and_then(Credits::new) {
+        Some(more) => match funds.issued.checked_add(more) {
+            Some(issued) => issued,
+            None => return Ok(Err(Unadjusted::Uncountable)),
+        },
+        None => difference(funds.issued, Credits::of_balance(-by))?,
+    };
+    funds.available = moved(funds.available, by)?;
+    funds.declared = limit;
+    Ok(Ok(()))
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Account, AccountId, Kind, MOST_LEVELS, Step, Tables,
+    Account, AccountId, CLOCK_TOLERANCE, Kind, MOST_LEVELS, Step, Tables,
     account::{difference, moved, sum},
     close::climb,
     inconsistent,
@@ -79,6 +79,15 @@ impl Hold {
     /// Whether it has not ended.
     pub fn is_open(&self) -> bool {
         self.state == HoldState::Open
+    }
+
+    /// What it takes of every account of its path: what is held, or was spent and not given back.
+    pub fn taken(&self) -> Credits {
+        match self.state {
+            HoldState::Open => self.amount,
+            HoldState::Posted { amount, refunded, .. } => amount.saturating_sub(refunded),
+            HoldState::Voided => Credits::ZERO,
+        }
     }
 }
 
@@ -175,6 +184,18 @@ pub enum Finish {
     Lost,
 }
 
+/// What there was to extend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Extended {
+    /// The hold is open.
+    Open,
+    /// The hold is open, but this account of its path takes no holds any more. A call that was sent
+    /// goes on; one that was not should not be.
+    Closed(AccountId),
+    /// The hold has ended, or there is none of that id.
+    Ended,
+}
+
 /// A hold that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {
@@ -210,6 +231,9 @@ pub fn hold<T: Tables + ?Sized>(
             Ok(path) => path,
             Err(refused) => return Ok(Err(refused)),
         };
+        if let Some(uncountable) = uncountable(&path, request.amount, now) {
+            return Ok(Err(HoldRefused::Short(uncountable)));
+        }
         let over = shortage(&path, request.amount, now);
         if let (Some(shortage), false) = (&over, request.forced) {
             return Ok(Err(HoldRefused::Short(shortage.clone())));
@@ -260,7 +284,7 @@ pub(super) fn path<T: Tables + ?Sized>(
     let mut found = Vec::new();
     let mut next = leaf.clone();
     for _ in 0..MOST_LEVELS {
-        let Some(account) = rows.account(&next)? else {
+        let Some(account) = rows.present(&next, now)? else {
             return Ok(Err(HoldRefused::NoAccount(next)));
         };
         if !account.takes_holds(now) {
@@ -290,6 +314,19 @@ pub(super) fn shortage(path: &Path, amount: Credits, now: i64) -> Option<Shortag
     })
 }
 
+/// The account of a path on which an amount more could not be counted: then even a forced hold is
+/// refused, as it could not be ended.
+fn uncountable(path: &Path, amount: Credits, now: i64) -> Option<Shortage> {
+    let too_much = |(_, account): &&(AccountId, Account)| account.countable(now) < amount.signed();
+    let (id, account) = path.iter().find(too_much)?;
+    Some(Shortage {
+        account: id.clone(),
+        remaining: Credits::of_balance(account.countable(now)),
+        cost: amount,
+        resets_at: None,
+    })
+}
+
 /// Takes an amount out of what can be held. Answers the window in which it counts.
 fn draw<E>(account: &mut Account, amount: Credits, now: i64) -> Step<i64, E> {
     match &mut account.kind {
@@ -300,30 +337,39 @@ fn draw<E>(account: &mut Account, amount: Credits, now: i64) -> Step<i64, E> {
         Kind::Ceiling(ceiling) => {
             *ceiling = ceiling.at(now);
             ceiling.used = sum(ceiling.used, amount)?;
-            Ok(ceiling.window)
+            Ok(ceiling.begins())
         }
     }
 }
 
-/// Keeps an open hold from being swept for so many milliseconds more. Nothing else changes; a hold
-/// that has ended stays as it is.
+/// Keeps an open hold from being swept for so many milliseconds more, and answers whether it is open.
+/// Nothing else changes; a hold that has ended stays as it is.
 ///
 /// # Errors
-/// What is stored cannot be read or written.
+/// What is stored cannot be read, written, or true.
 pub fn extend<T: Tables + ?Sized>(
     tables: &mut T,
     id: HoldId,
     lifetime: i64,
     now: i64,
-) -> Step<(), T::Error> {
-    if let Some(mut hold) = tables.hold(id)?
-        && hold.is_open()
-        && hold.deadline < now.saturating_add(lifetime)
-    {
-        hold.deadline = now.saturating_add(lifetime);
-        tables.put_hold(id, hold)?;
+) -> Step<Extended, T::Error> {
+    let Some(mut hold) = tables.hold(id)?.filter(Hold::is_open) else {
+        return Ok(Extended::Ended);
+    };
+    let until = now.saturating_add(lifetime);
+    // Of a clock that was ahead, the deadline is brought back.
+    if hold.deadline < until || hold.deadline > until.saturating_add(CLOCK_TOLERANCE) {
+        hold.deadline = until;
+        tables.put_hold(id, hold.clone())?;
     }
-    Ok(())
+    for leg in hold.path {
+        match tables.account(&leg.account)? {
+            Some(account) if account.takes_holds(now) => {}
+            Some(_) => return Ok(Extended::Closed(leg.account)),
+            None => return inconsistent(format!("account {:?} is missing", leg.account)),
+        }
+    }
+    Ok(Extended::Open)
 }
 
 /// Ends a hold; None if there is none of that id. What is posted is at most what was held.
@@ -387,7 +433,7 @@ fn settle<T: Tables + ?Sized>(
 ) -> Step<(), T::Error> {
     let mut account = rows.known(&leg.account)?;
     account.reserved = difference(account.reserved, held)?;
-    account.spent = sum(account.spent, posted)?;
+    account.count_spent(posted.signed())?;
     let rest = difference(held, posted)?;
     rows.put_account(&leg.account, account);
     give_back(rows, leg, rest)
@@ -402,7 +448,7 @@ pub(super) fn give_back<T: Tables + ?Sized>(
 ) -> Step<(), T::Error> {
     let mut account = rows.known(&leg.account)?;
     match &mut account.kind {
-        Kind::Ceiling(ceiling) if ceiling.window == leg.window => {
+        Kind::Ceiling(ceiling) if ceiling.begins() == leg.window => {
             ceiling.used = difference(ceiling.used, amount)?;
         }
         Kind::Ceiling(_) => {}

@@ -32,17 +32,23 @@ pub mod rows;
 mod staged;
 pub mod transfer;
 
-pub use account::{Account, AccountId, Balance, Ceiling, Funds, Kind, Source};
+pub use account::{Account, AccountId, Balance, Ceiling, Drawn, Funds, Kind, ROUND, Source};
 pub use close::{Closed, Swept};
-pub use declare::{Declaration, Declared, Undeclarable};
+pub use declare::{Adjusted, Declaration, Declared, Unadjusted, Undeclarable};
 pub use hold::{
-    About, Finish, Finished, Held, Hold, HoldId, HoldRefused, HoldRequest, HoldState, Leg, Shortage,
+    About, Extended, Finish, Finished, Held, Hold, HoldId, HoldRefused, HoldRequest, HoldState,
+    Leg, Shortage,
 };
 pub use rows::{Rows, Tables};
+pub use staged::present;
 pub use transfer::{Transfer, TransferId, TransferRefused, Transferred};
 
 /// Accounts are at most this many below each other, the funding ones included.
 pub const MOST_LEVELS: usize = 8;
+
+/// A moment that is further ahead than this was written while the clock was wrong, in milliseconds: a
+/// window's begin beyond the end of the present one, a hold's deadline beyond now.
+pub const CLOCK_TOLERANCE: i64 = 24 * 60 * 60 * 1000;
 
 /// A step that could not be taken because what is stored cannot be read, written, or true.
 #[derive(Debug, thiserror::Error)]

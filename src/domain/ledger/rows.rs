@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, convert::Infallible};
 
-use super::{Account, AccountId, Hold, HoldId, TransferId};
+use super::{Account, AccountId, Drawn, Hold, HoldId, TransferId};
+use crate::domain::credits::Credits;
 
 /// Rows, kept somewhere. All that one step writes is kept whole or not at all.
 pub trait Tables {
@@ -50,6 +51,19 @@ pub trait Tables {
     /// # Errors
     /// A store that cannot be read.
     fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Self::Error>;
+
+    /// Open holds whose deadline is after a moment, so many at most.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Self::Error>;
+
+    /// What was drawn through a ceiling in the window that began then. May look at all holds there
+    /// ever were: it is asked for after the clock was wrong.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Self::Error>;
 
     /// The fingerprint of the transfer, if it was made.
     ///
@@ -119,6 +133,28 @@ impl Tables for Rows {
     fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Infallible> {
         let due = self.due.iter().take_while(|(deadline, _)| *deadline <= now);
         Ok(due.map(|(_, id)| *id).take(most).collect())
+    }
+
+    fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Infallible> {
+        let due = self.due.iter().rev().take_while(|(deadline, _)| *deadline > moment);
+        Ok(due.map(|(_, id)| *id).take(most).collect())
+    }
+
+    fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Infallible> {
+        let (mut used, mut carved, mut later) = (0, 0, false);
+        for hold in self.holds.values() {
+            for leg in hold.path.iter().filter(|leg| leg.account == *id) {
+                used += if leg.window == begins { hold.taken().signed() } else { 0 };
+                later |= leg.window > begins;
+            }
+        }
+        for source in self.accounts.values().filter_map(Account::source) {
+            for leg in source.path.iter().filter(|leg| leg.account == *id) {
+                carved += if leg.window == begins { source.owed.signed() } else { 0 };
+                later |= leg.window > begins;
+            }
+        }
+        Ok(Drawn { used: Credits::of_balance(used), carved: Credits::of_balance(carved), later })
     }
 
     fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Infallible> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Account, AccountId, Hold, HoldId, Step, Tables, TransferId, inconsistent};
+use super::{Account, AccountId, Hold, HoldId, Kind, Step, Tables, TransferId, inconsistent};
 
 /// Rows as a step means to leave them.
 pub(super) struct Staged<'a, T: ?Sized> {
@@ -34,7 +34,46 @@ pub(super) fn staged<T: Tables + ?Sized, R>(
     Ok(outcome)
 }
 
+/// An account at a moment: one whose clock was wrong is recounted.
+pub fn present<T: Tables + ?Sized>(
+    tables: &mut T,
+    id: &AccountId,
+    now: i64,
+) -> Result<Option<Account>, T::Error> {
+    let found = tables.account(id)?;
+    found.map(|account| recounted(tables, id, account, now)).transpose()
+}
+
+fn recounted<T: Tables + ?Sized>(
+    tables: &mut T,
+    id: &AccountId,
+    mut account: Account,
+    now: i64,
+) -> Result<Account, T::Error> {
+    if let Kind::Ceiling(ceiling) = &mut account.kind
+        && let Some(begins) = ceiling.to_recount(now)
+    {
+        *ceiling = ceiling.opened(begins, tables.drawn(id, begins)?);
+    }
+    Ok(account)
+}
+
 impl<T: Tables + ?Sized> Staged<'_, T> {
+    /// An account at a moment. One that is recounted for that is written, even if the step then
+    /// refuses: otherwise the next one would count again.
+    pub(super) fn present(
+        &mut self,
+        id: &AccountId,
+        now: i64,
+    ) -> Result<Option<Account>, T::Error> {
+        let Some(before) = self.account(id)? else { return Ok(None) };
+        let account = recounted(self.tables, id, before.clone(), now)?;
+        if account != before {
+            self.put_account(id, account.clone());
+        }
+        Ok(Some(account))
+    }
+
     pub(super) fn account(&mut self, id: &AccountId) -> Result<Option<Account>, T::Error> {
         match self.accounts.get(id) {
             Some(account) => Ok(Some(account.clone())),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::domain::credits::Credits;
 
-pub use super::close::{close, sweep};
+pub use super::close::{close, sweep, sweep_late};
 
 /// An account without a limit can have given others this many credits: calls can always be counted
 /// beside them.
@@ -167,7 +167,7 @@ pub fn transfer<T: Tables + ?Sized>(
             Transfer::Cap { from, to, limit, expires } => {
                 cap(rows, from, to, *limit, *expires, now)?
             }
-            Transfer::Refund { hold, amount } => refund(rows, hold, *amount)?,
+            Transfer::Refund { hold, amount } => refund(rows, hold, *amount, now)?,
         };
         let (account, amount) = match moved {
             Ok(moved) => moved,
@@ -214,7 +214,10 @@ fn remaining<T: Tables + ?Sized>(
     id: &AccountId,
     now: i64,
 ) -> Step<Option<Credits>, T::Error> {
-    Ok(rows.known(id)?.headroom(now).map(Credits::of_balance))
+    let Some(account) = rows.present(id, now)? else {
+        return inconsistent(format!("account {id:?} is missing"));
+    };
+    Ok(account.headroom(now).map(Credits::of_balance))
 }
 
 /// The account that a transfer is about, and how much of it moved.
@@ -229,7 +232,7 @@ fn mint<T: Tables + ?Sized>(
     if amount == Credits::ZERO {
         return Ok(Err(TransferRefused::Nothing));
     }
-    let Some(mut account) = rows.account(id)? else {
+    let Some(mut account) = rows.present(id, now)? else {
         return Ok(Err(HoldRefused::NoAccount(id.clone()).into()));
     };
     if !account.takes_holds(now) {
@@ -383,7 +386,7 @@ fn take_out<T: Tables + ?Sized>(
             Kind::Ceiling(ceiling) => {
                 *ceiling = ceiling.at(now);
                 ceiling.carved = sum(ceiling.carved, amount)?;
-                ceiling.window
+                ceiling.begins()
             }
         };
         rows.put_account(&id, account);
@@ -407,6 +410,7 @@ fn refund<T: Tables + ?Sized>(
     rows: &mut Staged<'_, T>,
     text: &str,
     amount: Option<Credits>,
+    now: i64,
 ) -> Step<Moved, T::Error> {
     let no_hold = || Ok(Err(TransferRefused::NoHold(text.to_owned())));
     let Some(id) = HoldId::parse(text) else { return no_hold() };
@@ -427,8 +431,10 @@ fn refund<T: Tables + ?Sized>(
         return Ok(Err(TransferRefused::BeyondPosted { hold, left, asked }));
     }
     for leg in &hold.path {
+        // Recounted, if it must be, before anything of the hold changes.
+        rows.present(&leg.account, now)?;
         let mut account = rows.known(&leg.account)?;
-        account.spent = difference(account.spent, asked)?;
+        account.count_spent(-asked.signed())?;
         rows.put_account(&leg.account, account);
         give_back(rows, leg, asked)?;
     }

@@ -27,6 +27,8 @@ pub(super) struct Kept {
     denied: BTreeSet<TokenId>,
     /// What was shown, and when it may be forgotten.
     shown: BTreeMap<[u8; 32], i64>,
+    /// Until when the last that was forgotten had to be remembered.
+    forgotten: Option<i64>,
     api_keys: BTreeMap<String, ApiKey>,
 }
 
@@ -71,6 +73,13 @@ impl Credentials for Open<'_> {
         Ok(made.map(|delegation| delegation.account.clone()).collect())
     }
 
+    fn open_below(&mut self, id: &AccountId, most: usize) -> Result<Vec<AccountId>, Failure> {
+        let below = self.kept.rows.accounts.iter().rev().filter(|(_, account)| {
+            account.open && account.parent.as_ref() == Some(id) && account.source().is_some()
+        });
+        Ok(below.map(|(id, _)| id.clone()).take(most).collect())
+    }
+
     fn add_delegation(&mut self, delegation: &Delegation) -> Result<RowDigest, Failure> {
         let Kept { delegations, handles, .. } = &mut self.kept.credentials;
         handles.extend(delegation.handle.map(|handle| (handle, delegation.token)));
@@ -87,10 +96,24 @@ impl Credentials for Open<'_> {
         Ok(())
     }
 
-    fn show(&mut self, what: &[u8; 32], until: i64, now: i64) -> Result<bool, Failure> {
+    fn show(&mut self, what: &[u8; 32], until: i64) -> Result<bool, Failure> {
+        Ok(self.kept.credentials.shown.insert(*what, until).is_none())
+    }
+
+    fn forget_shown(&mut self, now: i64) -> Result<Option<i64>, Failure> {
         let shown = &mut self.kept.credentials.shown;
+        let last = shown.values().copied().filter(|until| *until <= now).max();
         shown.retain(|_, until| *until > now);
-        Ok(shown.insert(*what, until).is_none())
+        Ok(last)
+    }
+
+    fn forgotten(&mut self) -> Result<Option<i64>, Failure> {
+        Ok(self.kept.credentials.forgotten)
+    }
+
+    fn put_forgotten(&mut self, moment: i64) -> Result<(), Failure> {
+        self.kept.credentials.forgotten = Some(moment);
+        Ok(())
     }
 
     fn api_key(&mut self, id: &str) -> Result<Option<ApiKey>, Failure> {

@@ -22,6 +22,9 @@ use crate::{
 
 type Read<T> = rusqlite::Result<T>;
 
+/// No digest: the row of `shown` that says what may have been forgotten.
+const FORGOTTEN: [u8; 32] = *b"shown before then, and forgotten";
+
 impl Credentials for Desk<'_> {
     fn delegation(&mut self, token: TokenId) -> Result<Option<Delegation>, Failure> {
         const BY_TOKEN: &str = "SELECT * FROM delegation WHERE token = ?1";
@@ -43,6 +46,16 @@ impl Credentials for Desk<'_> {
         self.ask(|db| {
             let mut sql = db.prepare_cached(MADE)?;
             sql.query_map([credential], |row| rows::account_id_at(row, 0))?.collect()
+        })
+    }
+
+    fn open_below(&mut self, id: &AccountId, most: usize) -> Result<Vec<AccountId>, Failure> {
+        const OPEN_BELOW: &str = "SELECT id FROM account
+            WHERE parent = ?1 AND open AND source IS NOT NULL ORDER BY id DESC LIMIT ?2";
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        self.ask(|db| {
+            let mut sql = db.prepare_cached(OPEN_BELOW)?;
+            sql.query_map((id.as_str(), most), |row| rows::account_id_at(row, 0))?.collect()
         })
     }
 
@@ -81,12 +94,34 @@ impl Credentials for Desk<'_> {
         })
     }
 
-    fn show(&mut self, what: &[u8; 32], until: i64, now: i64) -> Result<bool, Failure> {
+    fn show(&mut self, what: &[u8; 32], until: i64) -> Result<bool, Failure> {
         self.tell(|db| {
-            db.prepare_cached("DELETE FROM shown WHERE until <= ?1")?.execute([now])?;
             let mut add = db.prepare_cached("INSERT OR IGNORE INTO shown VALUES (?1, ?2)")?;
             Ok(add.execute((what, until))? == 1)
         })
+    }
+
+    fn forget_shown(&mut self, now: i64) -> Result<Option<i64>, Failure> {
+        const LAST: &str = "SELECT max(until) FROM shown WHERE until <= ?1 AND what <> ?2";
+        const FORGET: &str = "DELETE FROM shown WHERE until <= ?1 AND what <> ?2";
+        let past = (now, FORGOTTEN);
+        let last: Option<i64> =
+            self.ask(|db| db.prepare_cached(LAST)?.query_row(past, |row| row.get(0)))?;
+        if last.is_some() {
+            self.tell(|db| db.prepare_cached(FORGET)?.execute(past))?;
+        }
+        Ok(last)
+    }
+
+    fn forgotten(&mut self) -> Result<Option<i64>, Failure> {
+        self.ask(|db| {
+            one(db, "SELECT until FROM shown WHERE what = ?1", [FORGOTTEN], |row| row.get(0))
+        })
+    }
+
+    fn put_forgotten(&mut self, moment: i64) -> Result<(), Failure> {
+        const PUT: &str = "INSERT OR REPLACE INTO shown VALUES (?1, ?2)";
+        self.tell(|db| db.prepare_cached(PUT)?.execute((FORGOTTEN, moment))).map(|_| ())
     }
 
     fn api_key(&mut self, id: &str) -> Result<Option<ApiKey>, Failure> {

@@ -9,7 +9,7 @@ use super::{Failure, Unavailable, credentials, file::File, rows};
 use crate::{
     domain::{
         keyed::Key,
-        ledger::{Account, AccountId, Hold, HoldId, Tables, TransferId, replay::RightRow},
+        ledger::{Account, AccountId, Drawn, Hold, HoldId, Tables, TransferId, replay::RightRow},
         period::timestamp,
         record::{Draft, Head, Sealed},
     },
@@ -290,6 +290,16 @@ impl Tables for Desk<'_> {
     fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
         self.spill()?;
         self.all(rows::OVERDUE, (now, at_most(most)), rows::hold_id)
+    }
+
+    fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
+        self.spill()?;
+        self.all(rows::DUE_AFTER, (moment, at_most(most)), rows::hold_id)
+    }
+
+    fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Failure> {
+        self.spill()?;
+        self.unread(rows::drawn(&self.file.db, id, begins))
     }
 
     fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Failure> {

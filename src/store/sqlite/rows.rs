@@ -9,7 +9,7 @@ use crate::domain::{
     credits::Credits,
     keyed::Key,
     ledger::{
-        About, Account, AccountId, Ceiling, Funds, Hold, HoldId, HoldState, Kind, Source,
+        About, Account, AccountId, Ceiling, Drawn, Funds, Hold, HoldId, HoldState, Kind, Source,
         TransferId,
     },
     period::Period,
@@ -25,6 +25,19 @@ pub(super) const ACCOUNTS: &str = "SELECT * FROM account ORDER BY id";
 /// Holds whose time is over.
 pub(super) const OVERDUE: &str =
     "SELECT id FROM hold WHERE state = 0 AND deadline <= ?1 ORDER BY deadline, id LIMIT ?2";
+/// Open holds that last longer than they should.
+pub(super) const DUE_AFTER: &str = "SELECT id FROM hold WHERE state = 0 AND deadline > ?1 ORDER BY deadline DESC, id DESC LIMIT ?2";
+/// What holds took of an account in a window (?2), and whether any came in a later one.
+const USED: &str = "SELECT
+    coalesce(sum(iif(leg.value ->> 'window' = ?2, iif(state = 0, amount, posted - refunded), 0)), 0),
+    coalesce(max(leg.value ->> 'window' > ?2), 0)
+    FROM hold, json_each(hold.path) AS leg WHERE leg.value ->> 'account' = ?1";
+/// The same of what was given to other accounts through it.
+const CARVED: &str = "SELECT
+    coalesce(sum(iif(leg.value ->> 'window' = ?2, source ->> 'owed', 0)), 0),
+    coalesce(max(leg.value ->> 'window' > ?2), 0)
+    FROM account, json_each(account.source, '$.path') AS leg
+    WHERE source IS NOT NULL AND leg.value ->> 'account' = ?1";
 /// Holds between two ids.
 pub(super) const HOLDS: &str = "SELECT * FROM hold WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
 /// Some records.
@@ -36,6 +49,17 @@ type Read<T> = rusqlite::Result<T>;
 pub(super) fn account(db: &Connection, id: &AccountId) -> Read<Option<Account>> {
     let mut sql = db.prepare_cached("SELECT * FROM account WHERE id = ?1")?;
     sql.query_row([id.as_str()], |row| account_row(row).map(|(_, account)| account)).optional()
+}
+
+/// What was drawn through an account in the window that began then.
+pub(super) fn drawn(db: &Connection, id: &AccountId, begins: i64) -> Read<Drawn> {
+    let read = |sql: &str| {
+        let mut sql = db.prepare_cached(sql)?;
+        let both = |row: &Row<'_>| Ok((Credits::of_balance(row.get(0)?), row.get::<_, bool>(1)?));
+        sql.query_row((id.as_str(), begins), both)
+    };
+    let ((used, held), (carved, given)) = (read(USED)?, read(CARVED)?);
+    Ok(Drawn { used, carved, later: held || given })
 }
 
 pub(super) fn account_id(row: &Row<'_>) -> Read<AccountId> {

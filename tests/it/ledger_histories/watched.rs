@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use tollgate::domain::ledger::{
-    Account, AccountId, Hold, HoldId, Kind, Rows, Tables, TransferId, proof::Recount,
+    Account, AccountId, Drawn, Hold, HoldId, Kind, Rows, Tables, TransferId, proof::Recount,
 };
 
 use super::words;
@@ -95,6 +95,14 @@ impl Tables for Watched {
 
     fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Infallible> {
         self.rows.overdue(now, most)
+    }
+
+    fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Infallible> {
+        self.rows.due_after(moment, most)
+    }
+
+    fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Infallible> {
+        self.rows.drawn(id, begins)
     }
 
     fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Infallible> {

@@ -4,7 +4,7 @@ use tollgate::domain::{
     credits::Credits,
     ledger::{
         Account, AccountId, Broken, Closed, Finished, HoldId, HoldRefused, HoldState, Kind,
-        Shortage, Step, Transfer, TransferRefused,
+        Shortage, Step, Transfer, TransferRefused, Unadjusted, Undeclarable,
     },
 };
 
@@ -64,6 +64,14 @@ pub fn transfer_refused(refused: &TransferRefused) -> String {
         TransferRefused::BeyondPosted { left, asked, .. } => format!("beyond {left} {asked}"),
         TransferRefused::KeyReuse => "reused".to_owned(),
     }
+}
+
+pub fn undeclarable(kept: &Undeclarable) -> String {
+    let why = match kept.reason {
+        Unadjusted::Taken(taken) => format!("taken {taken}"),
+        Unadjusted::Uncountable => "uncountable".to_owned(),
+    };
+    format!("{} {} {why}", kept.account.as_str(), kept.asked)
 }
 
 pub fn finished(done: &Finished) -> String {

@@ -4,12 +4,16 @@ use super::{Account, Hold, Is, Limit, MOST, Model, Span, State, Transfer};
 
 const LEVELS: usize = 8;
 
+/// A deadline that is further ahead was written by a clock that was.
+const AHEAD: i64 = 86_400_000;
+
 impl Model {
     /// From the caller's account up to the first funded one, or why not.
-    fn path(&self, id: &str, now: i64) -> Result<Vec<usize>, String> {
+    fn path(&mut self, id: &str, now: i64) -> Result<Vec<usize>, String> {
         let mut at = self.find(id).ok_or_else(|| format!("no account {id}"))?;
         let mut path = Vec::new();
         loop {
+            self.present(at, now);
             let account = &self.accounts[at];
             if !account.open || account.expires.is_some_and(|expires| expires <= now) {
                 return Err(format!("closed {}", account.id));
@@ -35,8 +39,25 @@ impl Model {
         Some(format!("short {} {} {amount}", self.accounts[account].id, left.clamp(0, MOST)))
     }
 
-    fn legs(&self, path: &[usize], now: i64) -> Vec<(usize, i64)> {
-        path.iter().map(|at| (*at, self.window_at(*at, now))).collect()
+    /// The account on which an amount more is beyond what can be counted.
+    fn uncountable(&self, path: &[usize], amount: i128, now: i64) -> Option<String> {
+        let left = |at: usize| {
+            let (reserved, spent) = self.taken(at);
+            MOST - match self.accounts[at].is {
+                Is::Unlimited => reserved,
+                Is::Funded => reserved + spent,
+                Is::Ceiling(_) => reserved.max(self.drawn(at, self.window_at(at, now))[0]),
+            }
+        };
+        let at = *path.iter().find(|at| left(**at) < amount)?;
+        Some(format!("short {} {} {amount}", self.accounts[at].id, left(at)))
+    }
+
+    fn legs(&mut self, path: &[usize], now: i64) -> Vec<(usize, i64)> {
+        let legs = path.iter().map(|at| (*at, self.window_at(*at, now)));
+        let legs: Vec<_> = legs.collect();
+        legs.iter().for_each(|(at, window)| self.touch(*at, *window));
+        legs
     }
 
     #[expect(clippy::too_many_arguments, reason = "everything that a hold is")]
@@ -61,6 +82,9 @@ impl Model {
             Ok(path) => path,
             Err(refused) => return refused,
         };
+        if let Some(uncountable) = self.uncountable(&path, amount, now) {
+            return uncountable;
+        }
         let short = self.short(&path, amount, now);
         if let (Some(short), false) = (&short, forced) {
             return short.clone();
@@ -73,13 +97,18 @@ impl Model {
         format!("held {:?} {short:?}", left.map(|left| left.clamp(0, MOST)))
     }
 
-    pub fn extend(&mut self, id: u128, lifetime: i64, now: i64) {
+    pub fn extend(&mut self, id: u128, lifetime: i64, now: i64) -> String {
         let until = now.saturating_add(lifetime);
-        for hold in self.holds.iter_mut().filter(|hold| hold.id == id) {
-            if hold.state == State::Open {
-                hold.deadline = hold.deadline.max(until);
-            }
-        }
+        let open = self.holds.iter_mut().find(|hold| hold.id == id && hold.state == State::Open);
+        let Some(hold) = open else { return "Ended".to_owned() };
+        let too_far = hold.deadline > until.saturating_add(AHEAD);
+        hold.deadline = if too_far { until } else { hold.deadline.max(until) };
+        let path = hold.path.clone();
+        let ended = path
+            .into_iter()
+            .map(|(at, _)| &self.accounts[at])
+            .find(|account| !account.open || account.expires.is_some_and(|expires| expires <= now));
+        ended.map_or("Open".to_owned(), |account| format!("Closed({})", account.id))
     }
 
     /// `how`: so much, or `uncertain`, `void`, `lost`.
@@ -118,6 +147,7 @@ impl Model {
                     // It is there; this command does nothing, and is not remembered.
                     Ok(None) => {
                         let at = self.find(to).unwrap();
+                        self.present(at, now);
                         let left = self.headroom(at, now).map(|left| left.clamp(0, MOST));
                         return format!("moved {limit} {to} {left:?} true");
                     }
@@ -125,13 +155,14 @@ impl Model {
                     Err(refused) => Err(refused),
                 }
             }
-            Transfer::Refund { hold, amount } => self.refund(*hold, *amount),
+            Transfer::Refund { hold, amount } => self.refund(*hold, *amount, now),
         };
         match moved {
             Ok((account, amount)) => {
                 if !replayed {
                     self.transfers.push((id, asked.clone()));
                 }
+                self.present(account, now);
                 let left = self.headroom(account, now).map(|left| left.clamp(0, MOST));
                 format!("moved {amount} {} {left:?} {replayed}", self.accounts[account].id)
             }
@@ -157,6 +188,7 @@ impl Model {
             return Err("nothing".to_owned());
         }
         let at = self.find(id).ok_or_else(|| format!("no account {id}"))?;
+        self.present(at, now);
         let account = &self.accounts[at];
         if !account.open || account.expires.is_some_and(|expires| expires <= now) {
             return Err(format!("closed {id}"));
@@ -169,6 +201,7 @@ impl Model {
         if full {
             return Err("too much".to_owned());
         }
+        self.touch(at, window);
         self.mints.push((at, amount, window));
         Ok((at, amount))
     }
@@ -197,18 +230,25 @@ impl Model {
             return Err("too much given".to_owned());
         }
         let above = path.iter().filter_map(|at| self.accounts[*at].expires);
+        let expires = above.chain(expires).min();
+        let given = Some((amount, self.legs(&path, now)));
         self.accounts.push(Account {
             id: to.to_owned(),
             parent: Some(path[0]),
             is: Is::Funded,
             open: true,
-            expires: above.chain(expires).min(),
-            given: Some((amount, self.legs(&path, now))),
+            expires,
+            given,
         });
         Ok((path[0], amount))
     }
 
-    fn room_below(&self, from: &str, expires: Option<i64>, now: i64) -> Result<Vec<usize>, String> {
+    fn room_below(
+        &mut self,
+        from: &str,
+        expires: Option<i64>,
+        now: i64,
+    ) -> Result<Vec<usize>, String> {
         if expires.is_some_and(|at| at <= now) {
             return Err("past".to_owned());
         }
@@ -253,7 +293,12 @@ impl Model {
         Ok(Some(at))
     }
 
-    fn refund(&mut self, id: u128, amount: Option<i128>) -> Result<(usize, i128), String> {
+    fn refund(
+        &mut self,
+        id: u128,
+        amount: Option<i128>,
+        now: i64,
+    ) -> Result<(usize, i128), String> {
         let hold = self.holds.iter_mut().find(|hold| hold.id == id);
         let hold = hold.ok_or("no hold")?;
         let State::Posted { amount: posted, refunded, .. } = &mut hold.state else {
@@ -266,7 +311,9 @@ impl Model {
             asked if asked > left => Err(format!("beyond {left} {asked}")),
             asked => {
                 *refunded += asked;
-                Ok((hold.path[0].0, asked))
+                let path = hold.path.clone();
+                path.iter().for_each(|(at, _)| self.present(*at, now));
+                Ok((path[0].0, asked))
             }
         }
     }
@@ -293,7 +340,7 @@ impl Model {
         }
         self.accounts[at].open = false;
         let funded = self.accounts[at].is == Is::Funded;
-        let returned = if funded { self.raw(at).max(0) } else { 0 };
+        let returned = if funded { self.raw(at).clamp(0, MOST) } else { 0 };
         closed.push((self.accounts[at].id.clone(), returned));
     }
 
@@ -324,6 +371,12 @@ impl Model {
         for at in expired.into_iter().take(most) {
             self.shut(at, &mut closed);
         }
+        let too_far = |hold: &&mut Hold| {
+            hold.state == State::Open && hold.deadline > now.saturating_add(AHEAD)
+        };
+        let mut too_far: Vec<_> = self.holds.iter_mut().filter(too_far).collect();
+        too_far.sort_unstable_by_key(|hold| std::cmp::Reverse((hold.deadline, hold.id)));
+        too_far.into_iter().take(most).for_each(|hold| hold.deadline = now + 60_000);
         format!("{ended:?} {closed:?}")
     }
 
@@ -350,30 +403,32 @@ impl Model {
             let id = named(&format!("b/agent/{agent}"), *span);
             asked.push((id, Some(root.clone()), Is::Ceiling(*span), *limit));
         }
-        for (id, _, is, limit) in &asked {
-            if let Some(refused) = self.undeclarable(id, *is, *limit, now) {
-                return refused;
-            }
-        }
-        let changed = asked.into_iter().filter_map(|(id, parent, is, limit)| {
+        let (mut changed, mut kept) = (Vec::new(), Vec::new());
+        for (id, parent, is, mut limit) in asked {
             let parent = parent.and_then(|id| self.find(&id));
-            self.bring(id, parent, is, limit, now)
-        });
-        format!("{:?}", changed.collect::<Vec<_>>())
+            if let Some(at) = self.find(&id) {
+                self.present(at, now);
+                if let Some(why) = self.undeclarable(at, limit) {
+                    kept.push(format!("{id} {limit} {why}"));
+                    limit = self.limit(at);
+                }
+            }
+            changed.extend(self.bring(id, parent, is, limit, now));
+        }
+        format!("{changed:?} kept {kept:?}")
     }
 
-    fn undeclarable(&self, id: &str, is: Is, limit: i128, now: i64) -> Option<String> {
-        let at = self.find(id)?;
-        let taken = match is {
-            Is::Unlimited => return None,
-            Is::Funded => self.limit(at) - self.raw(at),
-            Is::Ceiling(_) => {
-                let [used, carved, granted] = self.drawn(at, self.window_at(at, now));
-                used + carved - granted
-            }
-        };
-        let taken = taken.clamp(0, MOST);
-        (limit < self.limit(at) && limit < taken).then(|| format!("cannot be {id} {limit} {taken}"))
+    /// Why the limit of a root stays as it is.
+    fn undeclarable(&self, at: usize, limit: i128) -> Option<String> {
+        let declared = self.limit(at);
+        if self.accounts[at].is != Is::Funded {
+            return None;
+        }
+        let taken = declared - self.raw(at);
+        if limit < declared && limit < taken {
+            return Some(format!("taken {}", taken.clamp(0, MOST)));
+        }
+        (self.issued(at) - declared + limit > MOST).then(|| "uncountable".to_owned())
     }
 
     fn bring(
@@ -401,6 +456,7 @@ impl Model {
         }
         if verb == "opened" || self.limit(at) != limit {
             let window = self.window_at(at, now);
+            self.touch(at, window);
             self.limits.push((at, limit, window));
         }
         Some(format!("{id} {verb}"))
