@@ -106,11 +106,11 @@ impl Replay {
         match draft.event {
             Event::Hold => self.begin(draft, now),
             Event::Post | Event::Void => self.end(draft),
-            Event::Refund => self.refund(draft),
+            Event::Refund => self.refund(draft, now),
             Event::Grant => self.grant(draft, now),
             Event::Delegate => self.delegate(draft, now),
-            Event::Cap => self.open(draft),
-            Event::Declare => self.open(draft),
+            Event::Cap => self.open(draft, now),
+            Event::Declare => self.open(draft, now),
             Event::Close => self.close(draft),
             Event::Baseline => self.baseline(draft),
             Event::Revoke => self.rights.denied.extend(draft.token.clone()),
@@ -199,7 +199,11 @@ impl Replay {
         }
     }
 
-    fn refund(&mut self, draft: &Draft) {
+    fn refund(&mut self, draft: &Draft, now: i64) {
+        // Ceilings whose clock was wrong are recounted before anything of the hold changes.
+        let told = hold_of(draft).and_then(|id| self.holds.get(&id));
+        let path = told.and_then(|told| told.context.path.clone()).unwrap_or_default();
+        path.iter().for_each(|leg| self.present(&leg.account, now));
         let Some((id, told)) =
             hold_of(draft).and_then(|id| self.holds.get_mut(&id).map(|told| (id, told)))
         else {
@@ -236,12 +240,12 @@ impl Replay {
     }
 
     /// Accounts that settings ask for, and ceilings of tokens.
-    fn open(&mut self, draft: &Draft) {
+    fn open(&mut self, draft: &Draft, now: i64) {
         if draft.accounts.is_empty() {
             return self.lose_track();
         }
         if !self.unknown {
-            draft.accounts.iter().for_each(|terms| self.adjust(terms));
+            draft.accounts.iter().for_each(|terms| self.adjust(terms, now));
         }
     }
 

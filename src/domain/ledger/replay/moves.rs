@@ -1,8 +1,10 @@
 //! What one record does to accounts.
 
-use super::{Account, AccountId, AccountTerms, Credits, Draft, Funds, Kind, Leg, Replay, Source};
+use super::{
+    Account, AccountId, AccountTerms, Credits, Draft, Funds, HoldState, Kind, Leg, Replay, Source,
+};
 use super::{amount, given, opened};
-use crate::domain::ledger::MOST_LEVELS;
+use crate::domain::ledger::{Drawn, MOST_LEVELS, ROUND};
 
 impl Replay {
     /// The accounts that a draw on one goes through.
@@ -27,17 +29,55 @@ impl Replay {
         }
     }
 
+    /// Brings a ceiling whose clock was wrong to the window of a moment, as it counts there.
+    pub(super) fn present(&mut self, id: &AccountId, now: i64) {
+        let Some(Account { kind: Kind::Ceiling(ceiling), .. }) = self.accounts.get(id) else {
+            return;
+        };
+        let Some(begins) = ceiling.to_recount(now) else { return };
+        let recounted = ceiling.opened(begins, self.drawn(id, begins));
+        if let Some(account) = self.accounts.get_mut(id) {
+            account.kind = Kind::Ceiling(recounted);
+        }
+    }
+
+    /// What was drawn through a ceiling in the window that began then.
+    pub(super) fn drawn(&self, id: &AccountId, begins: i64) -> Drawn {
+        let (mut used, mut carved, mut later) = (0, 0, false);
+        let mut count = |path: &[Leg], amount: Credits, sum: fn(&mut Sums) -> &mut i64| {
+            let mut sums = Sums { used, carved };
+            for leg in path.iter().filter(|leg| leg.account == *id) {
+                *sum(&mut sums) += if leg.window == begins { amount.signed() } else { 0 };
+                later |= leg.window > begins;
+            }
+            (used, carved) = (sums.used, sums.carved);
+        };
+        for told in self.holds.values() {
+            let taken = match told.state {
+                HoldState::Open => told.amount,
+                HoldState::Posted { amount, refunded, .. } => amount.saturating_sub(refunded),
+                HoldState::Voided => Credits::ZERO,
+            };
+            count(told.context.path.as_deref().unwrap_or_default(), taken, |sums| &mut sums.used);
+        }
+        for source in self.accounts.values().filter_map(Account::source) {
+            count(&source.path, source.owed, |sums| &mut sums.carved);
+        }
+        Drawn { used: Credits::of_balance(used), carved: Credits::of_balance(carved), later }
+    }
+
     pub(super) fn reserve(&mut self, leaf: &AccountId, amount: Credits, now: i64) -> Vec<Leg> {
         let (mut legs, held) = (Vec::new(), amount.signed());
         for id in self.path(leaf) {
             let mut window = 0;
+            self.present(&id, now);
             self.change(&id, |account| {
                 raise(&mut account.reserved, held)
                     && match &mut account.kind {
                         Kind::Funded(funds) => shift(&mut funds.available, -held),
                         Kind::Ceiling(ceiling) => {
                             *ceiling = ceiling.at(now);
-                            window = ceiling.window;
+                            window = ceiling.begins();
                             raise(&mut ceiling.used, held)
                         }
                     }
@@ -53,8 +93,7 @@ impl Replay {
     pub(super) fn settle(&mut self, path: &[Leg], held: Credits, posted: Credits) {
         for leg in path {
             self.change(&leg.account, |account| {
-                raise(&mut account.reserved, -held.signed())
-                    && raise(&mut account.spent, posted.signed())
+                raise(&mut account.reserved, -held.signed()) && spend(account, posted.signed())
             });
             self.give_back(leg, held.signed() - posted.signed());
         }
@@ -62,14 +101,14 @@ impl Replay {
 
     pub(super) fn give_back_spent(&mut self, path: &[Leg], amount: Credits) {
         for leg in path {
-            self.change(&leg.account, |account| raise(&mut account.spent, -amount.signed()));
+            self.change(&leg.account, |account| spend(account, -amount.signed()));
             self.give_back(leg, amount.signed());
         }
     }
 
     fn give_back(&mut self, leg: &Leg, amount: i64) {
         self.change(&leg.account, |account| match &mut account.kind {
-            Kind::Ceiling(ceiling) if ceiling.window == leg.window => {
+            Kind::Ceiling(ceiling) if ceiling.begins() == leg.window => {
                 raise(&mut ceiling.used, -amount)
             }
             Kind::Ceiling(_) => true,
@@ -81,7 +120,9 @@ impl Replay {
     pub(super) fn grant(&mut self, draft: &Draft, now: i64) {
         let (Some(account), false) = (&draft.account, self.unknown) else { return };
         let more = amount(draft).signed();
-        self.change(&AccountId::from(account.as_str()), |account| match &mut account.kind {
+        let id = AccountId::from(account.as_str());
+        self.present(&id, now);
+        self.change(&id, |account| match &mut account.kind {
             Kind::Funded(funds) => {
                 raise(&mut funds.issued, more) && shift(&mut funds.available, more)
             }
@@ -102,13 +143,14 @@ impl Replay {
         let (mut legs, moved) = (Vec::new(), amount.signed());
         for id in self.path(from) {
             let mut window = 0;
+            self.present(&id, now);
             self.change(&id, |account| match &mut account.kind {
                 Kind::Funded(funds) => {
                     shift(&mut funds.available, -moved) && shift(&mut funds.net, -moved)
                 }
                 Kind::Ceiling(ceiling) => {
                     *ceiling = ceiling.at(now);
-                    window = ceiling.window;
+                    window = ceiling.begins();
                     raise(&mut ceiling.carved, moved)
                 }
             });
@@ -124,8 +166,9 @@ impl Replay {
     }
 
     /// Brings an account to the terms that a record has, and opens it if it is new.
-    pub(super) fn adjust(&mut self, terms: &AccountTerms) {
+    pub(super) fn adjust(&mut self, terms: &AccountTerms, now: i64) {
         let id = AccountId::from(terms.id.as_str());
+        self.present(&id, now);
         self.accounts.entry(id.clone()).or_insert_with(|| opened(terms));
         let parent = terms.parent.as_deref().map(AccountId::from);
         let credits = |amount: Option<u64>| amount.and_then(Credits::new).unwrap_or_default();
@@ -198,7 +241,7 @@ impl Replay {
         });
         for leg in through {
             self.change(&leg.account, |account| match &mut account.kind {
-                Kind::Ceiling(ceiling) if ceiling.window == leg.window => {
+                Kind::Ceiling(ceiling) if ceiling.begins() == leg.window => {
                     raise(&mut ceiling.carved, -freed)
                 }
                 _ => true,
@@ -209,6 +252,26 @@ impl Replay {
             Kind::Ceiling(_) => false,
         });
     }
+}
+
+/// What was drawn, while it is counted.
+struct Sums {
+    used: i64,
+    carved: i64,
+}
+
+/// Counts an amount as spent. What is never spent to the end is counted up to [`ROUND`].
+fn spend(account: &mut Account, amount: i64) -> bool {
+    let Some(spent) = account.spent.signed().checked_add(amount) else { return false };
+    let rounded = match &account.kind {
+        Kind::Funded(Funds { unlimited: false, .. }) => spent,
+        _ => spent.rem_euclid(ROUND),
+    };
+    let rest = match &mut account.kind {
+        Kind::Funded(funds) => shift(&mut funds.available, spent - rounded),
+        Kind::Ceiling(_) => true,
+    };
+    rest && raise(&mut account.spent, rounded - spent + amount)
 }
 
 /// Raises an amount, or lowers it; false if it cannot be so much.
