@@ -1,5 +1,7 @@
 //! `tollgate check`: every fault and every warning, with its place.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::{Exit, args::SettingsArgs, output::Output, records, summary};
@@ -10,7 +12,8 @@ use crate::{
 };
 
 pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
-    match config::load(&args.options(), &Environment::of_process()) {
+    let (options, env) = (args.options(), Environment::of_process());
+    match config::load(&options, &env) {
         Ok(mut settings) => {
             let unusable = unusable(&settings);
             settings.sources.mcp_config.warnings.extend(unusable);
@@ -29,7 +32,9 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
             Ok(Exit::Done)
         }
         Err(faults) => {
-            tell(&faults, output);
+            let sound = config::files(&options, &env).into_iter();
+            let sound = sound.filter(|(file, _)| faults.about(*file).next().is_none());
+            tell(&faults, &sound.map(|(_, path)| path).collect::<Vec<_>>(), output);
             Ok(Exit::Settings)
         }
     }
@@ -54,7 +59,7 @@ fn in_the_clear(remote: &Remote) -> Option<String> {
         .then(|| "its headers are sent unencrypted; use https".to_owned())
 }
 
-fn tell(faults: &Faults, output: &Output) {
+fn tell(faults: &Faults, sound: &[PathBuf], output: &Output) {
     if output.json {
         let list: Vec<Value> = faults
             .iter()
@@ -68,7 +73,7 @@ fn tell(faults: &Faults, output: &Output) {
                 })
             })
             .collect();
-        output.value(&json!({ "faults": list }));
+        output.value(&json!({ "faults": list, "sound": sound }));
         return;
     }
     for fault in faults.iter() {
@@ -76,4 +81,5 @@ fn tell(faults: &Faults, output: &Output) {
     }
     let count = faults.iter().count();
     output.line(&format!("{count} fault{} found", if count == 1 { "" } else { "s" }));
+    sound.iter().for_each(|path| output.line(&format!("  sound    {}", path.display())));
 }

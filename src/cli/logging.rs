@@ -16,10 +16,10 @@ use std::{
 use arc_swap::ArcSwap;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt as _, reload};
 
-use super::output::colour;
+use super::output::{colour, watched};
 use crate::{
     config::Environment,
-    domain::{redact::Redactor, settings::Level},
+    domain::{redact::Redactor, render::visible, settings::Level},
 };
 
 /// This many lines may wait to be written.
@@ -100,6 +100,8 @@ struct Masked {
     secrets: Secrets,
     lines: SyncSender<Vec<u8>>,
     dropped: Arc<AtomicU64>,
+    /// Whether a terminal shows the lines, which acts on some of what it is sent.
+    terminal: bool,
 }
 
 impl Masked {
@@ -109,7 +111,7 @@ impl Masked {
         let count = dropped.clone();
         // Ends with the process. Without the thread there is no log, but there is a gateway.
         let _ = thread::Builder::new().name("log".into()).spawn(move || write(&waiting, &count));
-        Self { secrets, lines, dropped }
+        Self { secrets, lines, dropped, terminal: watched() }
     }
 }
 
@@ -141,7 +143,13 @@ struct Line<'a> {
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        let line = self.log.secrets.0.load().redact(&text).into_owned().into_bytes();
+        let mut line = self.log.secrets.0.load().redact(&text).into_owned();
+        if self.log.terminal {
+            // The formatter writes its colours with ESC, and escapes those in what it is given.
+            let harmless = line.split('\u{1b}').map(visible);
+            line = harmless.collect::<Vec<_>>().join("\u{1b}").replace('\r', "");
+        }
+        let line = line.into_bytes();
         if self.log.lines.try_send(line).is_err() {
             self.log.dropped.fetch_add(1, Ordering::Relaxed);
         }

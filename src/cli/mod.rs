@@ -17,6 +17,7 @@ mod reload;
 mod serve;
 mod session;
 mod summary;
+mod table;
 mod token;
 mod tokens;
 mod usage;

@@ -1,40 +1,56 @@
 //! What commands print: text for people, JSON with `--json`. A reader that goes away (`| head`) is
 //! no fault.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal, Write},
+};
 
 use anyhow::Context as _;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
-use crate::domain::render::revealed;
+use super::table;
+use crate::domain::render::{plain, revealed};
 
 /// Where a command's results go.
 pub(super) struct Output {
     pub(super) json: bool,
+    /// Whether that is a terminal, which acts on some of what it is sent.
+    terminal: bool,
 }
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, terminal: io::stdout().is_terminal() }
     }
 
     /// A line of the result.
     pub(super) fn line(&self, text: &str) {
         // Nothing sensible is left to do for someone who has stopped reading.
-        let _ = writeln!(io::stdout(), "{text}");
+        let _ = self.goes_on(text);
     }
 
     /// A line of a result without an end; answers whether anybody reads on.
     pub(super) fn goes_on(&self, text: &str) -> bool {
-        writeln!(io::stdout(), "{text}").is_ok()
+        writeln!(io::stdout(), "{}", self.harmless(text)).is_ok()
     }
 
     /// A result as JSON: indented for people, one line for programs.
     pub(super) fn value(&self, value: &Value) {
-        match io::stdout().is_terminal() {
-            true => self.line(&format!("{value:#}")),
-            false => self.line(&value.to_string()),
+        // Escapes leave it the same JSON; nothing of it is lost.
+        let _ = match self.terminal {
+            true => writeln!(io::stdout(), "{}", revealed(&format!("{value:#}"))),
+            false => writeln!(io::stdout(), "{value}"),
+        };
+    }
+
+    /// Text as it is for programs, and without what would act on a terminal there: servers and agents
+    /// write some of it.
+    fn harmless<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match (self.terminal, self.json) {
+            (false, _) => Cow::Borrowed(text),
+            (true, true) => revealed(text),
+            (true, false) => plain(text),
         }
     }
 
@@ -53,17 +69,20 @@ impl Output {
         written.with_context(|| format!("the {name} cannot be written, and is lost"))
     }
 
-    /// A table without lines, as wide as the terminal.
+    /// A table, no wider than the terminal, or than COLUMNS says.
     pub(super) fn table(&self, header: &[&str], rows: Vec<Vec<String>>) {
-        let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_header(header.to_vec());
-        table.add_rows(rows);
-        for line in table.to_string().lines() {
-            self.line(line.trim_end());
-        }
+        // Before it is laid out: what is taken out has no width.
+        let plain = |text: &String| self.harmless(text).replace(['\n', '\t'], " ");
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(plain).collect()).collect();
+        table::lines(header, &rows, self.width()).iter().for_each(|line| self.line(line));
+    }
+
+    /// The columns of the terminal; None where a result may be as wide as it is.
+    fn width(&self) -> Option<usize> {
+        let set = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let terminal = || if self.terminal { width_of_terminal() } else { None };
+        set.or_else(terminal).filter(|width| *width > 0)
     }
 
     /// Something that went wrong; to standard error.
@@ -74,10 +93,21 @@ impl Output {
     }
 }
 
+#[cfg(unix)]
+fn width_of_terminal() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col))
+}
+
+#[cfg(not(unix))]
+fn width_of_terminal() -> Option<usize> {
+    None
+}
+
 /// A line for people on standard error, where protocol and results never go.
 pub(super) fn note(text: &str) {
     // As for `line`.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", plain(text));
 }
 
 /// A line for people on standard error that the next one replaces.

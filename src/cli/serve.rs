@@ -1,6 +1,9 @@
 //! `tollgate serve`: runs the gateway on stdio. Standard output carries protocol only.
 
-use std::time::Duration;
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
 use anyhow::bail;
 use secrecy::ExposeSecret;
@@ -10,7 +13,7 @@ use super::{
     Exit,
     args::{ServeArgs, SettingsArgs},
     logging,
-    output::note,
+    output::{note, watched},
     records, reload, session, summary, watchdog,
 };
 use crate::{
@@ -77,16 +80,35 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     }
 }
 
-/// Says what is served: to people, or to who reads the log as JSON.
+/// Says what is served, and what to do on a terminal. Where nobody watches, that is one line, and one
+/// for each warning: clients show it as the first words of every session.
 fn introduce(settings: &Settings) {
     let title = format!("tollgate {} on stdio", env!("CARGO_PKG_VERSION"));
-    for line in std::iter::once(title).chain(summary::lines(settings)) {
-        match settings.logging.json {
-            true => tracing::info!("{}", line.trim_start()),
-            false => note(&line),
+    let one_line = || format!("{title}: {}", summary::line(settings));
+    match (settings.logging.json, watched()) {
+        (true, _) => tracing::info!("{}", one_line()),
+        (false, true) => {
+            note(&title);
+            summary::lines(settings).iter().for_each(|line| note(line));
+        }
+        (false, false) => {
+            note(&one_line());
+            summary::warnings(settings).iter().for_each(|line| note(line));
         }
     }
+    if settings.logging.json {
+        summary::warnings(settings).iter().for_each(|line| tracing::warn!("{}", line.trim_start()));
+    }
+    if io::stdin().is_terminal() {
+        note(WAITING);
+    }
 }
+
+/// For those who type `tollgate` and see nothing happen.
+const WAITING: &str = "\
+waiting for an MCP client on standard input. A client starts this command itself:
+  claude mcp add tollgate -- tollgate serve --config-dir DIR
+`tollgate demo` shows a session, `tollgate --help` every command. Ctrl-C ends this.";
 
 /// Tells whoever started the gateway the root token, as the older system did: on standard error, and
 /// never in the log.

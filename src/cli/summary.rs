@@ -19,15 +19,34 @@ const NAMES: usize = 12;
 
 /// The lines for people, secrets masked.
 pub(super) fn lines(settings: &Settings) -> Vec<String> {
-    let mut lines = vec![
-        row("servers", &servers(settings)),
-        row("agents", &agents(settings)),
-        row("policy", &policy(settings)),
-        row("tools", &tools(settings).join(", ")),
+    let rows = facts(settings).into_iter().map(|(label, text)| row(label, &text));
+    masked(rows.collect(), settings).into_iter().chain(warnings(settings)).collect()
+}
+
+/// The same in one line, without the warnings.
+pub(super) fn line(settings: &Settings) -> String {
+    let facts = facts(settings).into_iter().map(|(label, text)| format!("{label} {text}"));
+    masked(vec![facts.collect::<Vec<_>>().join("; ")], settings).concat()
+}
+
+/// A line for each warning.
+pub(super) fn warnings(settings: &Settings) -> Vec<String> {
+    masked(settings.warnings().map(|warning| row("warning", warning)).collect(), settings)
+}
+
+fn facts(settings: &Settings) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
+        ("servers", servers(settings)),
+        ("agents", agents(settings)),
+        ("policy", policy(settings)),
+        ("tools", tools(settings).join(", ")),
     ];
-    lines.extend(auth(settings).map(|text| row("auth", &text)));
-    lines.extend(budget(settings).map(|text| row("budget", &text)));
-    lines.extend(settings.warnings().map(|warning| row("warning", warning)));
+    facts.extend(auth(settings).map(|text| ("auth", text)));
+    facts.extend(budget(settings).map(|text| ("budget", text)));
+    facts
+}
+
+fn masked(lines: Vec<String>, settings: &Settings) -> Vec<String> {
     lines.iter().map(|line| settings.redactor.redact(line).into_owned()).collect()
 }
 

@@ -151,6 +151,13 @@ pub fn reload(options: &Options, env: &Environment, in_use: &Sources) -> Result<
     }
 }
 
+/// The files that settings are read from.
+pub fn files(options: &Options, env: &Environment) -> Vec<(SettingsFile, PathBuf)> {
+    let all = [SettingsFile::McpConfig, SettingsFile::Rules, SettingsFile::Gateway];
+    let found = |file| Some((file, locate::locate(file, options, env, &mut Faults::default())?));
+    all.into_iter().filter_map(found).collect()
+}
+
 /// Reads and checks all settings.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use std::{
 use tokio::process::ChildStderr;
 
 use super::lines::Lines;
-use crate::domain::{call::ServerName, frame::Frame};
+use crate::domain::{call::ServerName, frame::Frame, render::plain};
 
 /// Longer lines are passed over.
 const LONGEST_LINE: usize = 8 * 1024;
@@ -86,10 +86,7 @@ impl Budget {
     }
 }
 
-/// Text without what would steer a terminal.
+/// Text without what would act on a terminal that shows the log.
 pub(super) fn printable(line: &[u8]) -> String {
-    String::from_utf8_lossy(line)
-        .chars()
-        .map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
-        .collect()
+    plain(&String::from_utf8_lossy(line)).replace('\n', " ")
 }

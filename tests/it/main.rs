@@ -116,6 +116,7 @@ mod store_tampered;
 mod store_versions;
 mod supervision;
 mod support;
+mod terminal;
 mod token_cli;
 mod tokens;
 mod tokens_model;

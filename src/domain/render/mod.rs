@@ -9,6 +9,7 @@
 mod bounds;
 mod minify;
 mod note;
+mod plain;
 mod sentence;
 mod signature;
 mod tag;
@@ -16,6 +17,7 @@ mod visible;
 
 use serde_json::{Value, json};
 
+pub use plain::plain;
 pub use sentence::first_sentence;
 pub use tag::{price_tag, price_tag_tokens};
 pub use visible::{is_plain_name, revealed, visible};
