@@ -51,7 +51,7 @@ pub(super) struct LogArgs {
     #[arg(long, value_parser = Pattern::parse)]
     tool: Option<Pattern>,
     /// Only hold, post, void, refusal, call, declare, grant, delegate, refund, cap,
-    /// close, revoke, key, baseline or reload
+    /// close, revoke, key, baseline, reload or discovery
     #[arg(long, value_parser = filter::event)]
     event: Option<Event>,
     /// Only allowed, refused, over_budget or would_refuse
@@ -60,11 +60,14 @@ pub(super) struct LogArgs {
     /// From this time on, or for so long: 90m, 2026-11-20, 2026-11-20T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Moment>,
+    /// Only what was before this time, or so long ago; written as for --since
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    until: Option<Moment>,
     /// The most records
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
     /// Go on with those that are made from now on
-    #[arg(long)]
+    #[arg(long, conflicts_with = "until")]
     follow: bool,
 }
 
@@ -76,6 +79,7 @@ impl LogArgs {
             tool: self.tool.clone(),
             event: self.event,
             decision: self.decision,
+            until: self.until.clone(),
         }
     }
 }
@@ -85,6 +89,9 @@ pub(super) struct StatsArgs {
     /// From this time on, or for so long: 90m, 2026-11-20, 2026-11-20T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Moment>,
+    /// Only what was before this time, or so long ago; written as for --since
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    until: Option<Moment>,
 }
 
 #[derive(Debug, Args)]
@@ -112,8 +119,11 @@ fn stats(args: &SettingsArgs, asked: &StatsArgs, output: &Output) -> anyhow::Res
         let source = records::source(&ledger);
         let newest = source.newest_first(asked.since.clone()).await.map_err(records::unusable)?;
         let mut stats = Stats::default();
+        let filter = Filter { until: asked.until.clone(), ..Filter::default() };
         let count = |entry: Entry| {
-            stats.add(&entry.record);
+            if filter.takes(&entry.record) {
+                stats.add(&entry.record);
+            }
             true
         };
         records::walk(newest, count).await?;
@@ -146,7 +156,8 @@ fn print(stats: &Stats, output: &Output) {
     row("uncertain", &calls.uncertain.to_string());
     row("credits", &calls.credits.to_string());
     let percentile = |percent| millis(calls.latencies.percentile(percent));
-    row("latency", &format!("p50 {} ms, p95 {} ms", percentile(50), percentile(95)));
+    let [p50, p95, p99] = [50, 95, 99].map(percentile);
+    row("latency", &format!("p50 {p50} ms, p95 {p95} ms, p99 {p99} ms"));
     for (label, counts) in [
         ("events", &stats.events),
         ("decisions", &stats.decisions),

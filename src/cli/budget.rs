@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Exit,
     args::SettingsArgs,
+    consumers::Consumers,
     output::{Output, note},
     records::{self, answer, plain},
     session,
@@ -48,7 +49,8 @@ pub(super) enum BudgetArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
-    /// The account, as it is shown here: root, agent/researcher/day
+    /// The account, as it is shown here: root, agent/researcher/day; or the label or the first digits
+    /// of the token that has it
     account: Option<String>,
     /// Those of all settings that share the store, and closed ones
     #[arg(long)]
@@ -144,10 +146,19 @@ impl Desk<'_> {
                 accounts
             }
         };
+        let consumers = Consumers::of(self.settings, self.ledger).await?;
         let mut shown = Vec::new();
         for (id, account) in accounts {
             if let Some(balance) = answer(self.ledger.read(id.clone())).await? {
-                shown.push((self.name(&id), account.open, balance));
+                let delegation = consumers.delegation(&id);
+                shown.push(Shown {
+                    name: self.name(&id),
+                    open: account.open,
+                    balance,
+                    token: delegation.map(|one| one.token.to_string()),
+                    label: delegation.and_then(|one| one.label.clone()),
+                    key: consumers.key(&id).map(str::to_owned),
+                });
             }
         }
         match self.output.json {
@@ -170,9 +181,13 @@ impl Desk<'_> {
     async fn account(&self, name: &str) -> anyhow::Result<(AccountId, Account)> {
         let accounts = answer(self.ledger.accounts()).await?;
         let known: Vec<String> = accounts.iter().map(|(id, _)| self.name(id)).collect();
-        let wanted = |(id, _): &(AccountId, Account)| self.name(id) == name || id.as_str() == name;
-        if let Some(found) = accounts.into_iter().find(wanted) {
-            return Ok(found);
+        let consumers = Consumers::of(self.settings, self.ledger).await?;
+        let of_token = consumers.account(name);
+        let named = |(id, _): &&(AccountId, Account)| self.name(id) == name || id.as_str() == name;
+        let found = accounts.iter().find(named);
+        let found = found.or_else(|| accounts.iter().find(|(id, _)| Some(id) == of_token));
+        if let Some(found) = found {
+            return Ok(found.clone());
         }
         match near(name, known.iter().map(String::as_str)).join("`, `") {
             near if near.is_empty() => {
@@ -291,15 +306,19 @@ impl Desk<'_> {
         Ok(if proof.faults.is_empty() { Exit::Done } else { Exit::Failed })
     }
 
-    fn table(&self, shown: &[(String, bool, Balance)]) {
-        let overdrawn = shown.iter().any(|(_, _, balance)| balance.overdrawn > Credits::ZERO);
+    fn table(&self, shown: &[Shown]) {
+        let overdrawn = shown.iter().any(|one| one.balance.overdrawn > Credits::ZERO);
+        let labels = shown.iter().any(|one| one.label.is_some());
+        let keys = shown.iter().any(|one| one.key.is_some());
         let mut header =
             vec!["ACCOUNT", "LIMIT", "REMAINING", "RESERVED", "SPENT", "PERIOD", "RESETS AT"];
         header.extend(overdrawn.then_some("OVERDRAWN"));
+        header.extend(labels.then_some("LABEL"));
+        header.extend(keys.then_some("KEY"));
         let or = |credits: Option<Credits>, none: &str| {
             credits.map_or_else(|| none.to_owned(), |credits| credits.to_string())
         };
-        let row = |(name, open, balance): &(String, bool, Balance)| {
+        let row = |Shown { name, open, balance, label, key, .. }: &Shown| {
             let name = if *open { plain(name) } else { format!("{} (closed)", plain(name)) };
             let mut row = vec![
                 name,
@@ -311,18 +330,37 @@ impl Desk<'_> {
                 resets_at(balance).unwrap_or_else(|| "-".to_owned()),
             ];
             row.extend(overdrawn.then(|| balance.overdrawn.to_string()));
+            let or_none = |text: &Option<String>| plain(text.as_deref().unwrap_or("-"));
+            row.extend(labels.then(|| or_none(label)));
+            row.extend(keys.then(|| or_none(key)));
             row
         };
         self.output.table(&header, shown.iter().map(row).collect());
     }
 }
 
-fn json((name, open, balance): &(String, bool, Balance)) -> Value {
+/// An account as it is shown, and whose it is.
+struct Shown {
+    name: String,
+    open: bool,
+    balance: Balance,
+    /// The token that has it.
+    token: Option<String>,
+    /// What that is for.
+    label: Option<String>,
+    /// The API key with which that was made.
+    key: Option<String>,
+}
+
+fn json(Shown { name, open, balance, token, label, key }: &Shown) -> Value {
     let mut value = json!(balance);
     if let Value::Object(members) = &mut value {
         members.insert("account".to_owned(), json!(name));
         members.insert("resets_at".to_owned(), json!(resets_at(balance)));
         members.insert("open".to_owned(), json!(open));
+        for (name, text) in [("token", token), ("label", label), ("key", key)] {
+            members.extend(text.as_ref().map(|text| (name.to_owned(), json!(text))));
+        }
     }
     value
 }

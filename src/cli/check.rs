@@ -79,7 +79,7 @@ fn tell(faults: &Faults, sound: &[PathBuf], output: &Output) {
     for fault in faults.iter() {
         output.line(&fault.to_string());
     }
+    sound.iter().for_each(|path| output.line(&format!("  sound    {}", path.display())));
     let count = faults.iter().count();
     output.line(&format!("{count} fault{} found", if count == 1 { "" } else { "s" }));
-    sound.iter().for_each(|path| output.line(&format!("  sound    {}", path.display())));
 }

@@ -5,6 +5,7 @@ mod audit;
 mod budget;
 mod call;
 mod check;
+mod consumers;
 mod demo;
 mod explain;
 mod hook;

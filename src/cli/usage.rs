@@ -3,11 +3,11 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{Exit, args::SettingsArgs, output::Output, records, session};
+use super::{Exit, args::SettingsArgs, consumers::Consumers, output::Output, records, session};
 use crate::{
     domain::{
         pattern::Pattern,
-        usage::{Key, Tally, Usage},
+        usage::{Key, Names, Tally, Usage},
     },
     journal::{
         filter::{self, Filter},
@@ -21,12 +21,16 @@ pub(super) struct UsageArgs {
     /// Only this agent's calls; `*` and `?` are wildcards
     #[arg(value_parser = Pattern::parse)]
     agent: Option<Pattern>,
-    /// A row for each agent, server, tool or day (UTC), or for several, comma-separated
+    /// A row for each agent, server, tool, day (UTC), label, key or token, or for several,
+    /// comma-separated
     #[arg(long, value_name = "KEYS", default_value = "agent")]
     by: String,
     /// From this time on, or for so long: 7d, 2026-11-20, 2026-11-20T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Moment>,
+    /// Only what was before this time, or so long ago; written as for --since
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    until: Option<Moment>,
 }
 
 /// The beginning of what is meant, counted from now.
@@ -46,10 +50,15 @@ pub(super) fn run(args: &SettingsArgs, asked: &UsageArgs, output: &Output) -> an
     let ledger = records::ledger(&settings)?;
     let runtime = session::runtime()?;
     let usage = runtime.block_on(async {
-        let filter = Filter { agent: asked.agent.clone(), ..Filter::default() };
+        let (agent, until) = (asked.agent.clone(), asked.until.clone());
+        let filter = Filter { agent, until, ..Filter::default() };
         let source = records::source(&ledger);
         let newest = source.newest_first(asked.since.clone()).await.map_err(records::unusable)?;
-        let mut usage = Usage::by(keys);
+        let names = match keys.iter().any(|key| matches!(key, Key::Label | Key::Key)) {
+            true => Consumers::of(&settings, &ledger).await?.names(),
+            false => Names::default(),
+        };
+        let mut usage = Usage::by(keys, names);
         let count = |entry: Entry| {
             if filter.takes(&entry.record) {
                 usage.add(&entry.record);
@@ -90,7 +99,7 @@ pub(super) fn numbers(tally: &Tally) -> Map<String, Value> {
         numbers.insert(name.to_owned(), count.into());
     }
     numbers.insert("credits".to_owned(), i64::try_from(tally.credits).ok().into());
-    for (name, percent) in [("p50_us", 50), ("p95_us", 95)] {
+    for (name, percent) in [("p50_us", 50), ("p95_us", 95), ("p99_us", 99)] {
         numbers.insert(name.to_owned(), tally.latencies.percentile(percent).into());
     }
     numbers
@@ -103,8 +112,8 @@ fn print(usage: &Usage, output: &Output) {
     }
     let shadow = usage.total().would_refuse > 0;
     let mut header: Vec<String> = usage.keys().iter().map(|k| k.as_str().to_uppercase()).collect();
-    let columns =
-        ["CALLS", "ERRORS", "REFUSED", "UNCERTAIN", "CREDITS", "P50 MS", "P95 MS", "RESULT BYTES"];
+    let columns = ["CALLS", "ERRORS", "REFUSED", "UNCERTAIN", "CREDITS", "P50 MS", "P95 MS"];
+    let columns = columns.into_iter().chain(["P99 MS", "RESULT BYTES"]);
     header.extend(columns.map(str::to_owned));
     header.extend(shadow.then(|| "WOULD REFUSE".to_owned()));
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
@@ -112,7 +121,8 @@ fn print(usage: &Usage, output: &Output) {
         let Tally { calls, errors, refusals, uncertain, credits, bytes, .. } = tally;
         let numbers = [calls, errors, refusals, uncertain].map(u64::to_string);
         let percentile = |percent| millis(tally.latencies.percentile(percent));
-        let more = [credits.to_string(), percentile(50), percentile(95), bytes.to_string()];
+        let [p50, p95, p99] = [50, 95, 99].map(percentile);
+        let more = [credits.to_string(), p50, p95, p99, bytes.to_string()];
         let shadow = shadow.then(|| tally.would_refuse.to_string());
         keys.into_iter().chain(numbers).chain(more).chain(shadow).collect()
     };

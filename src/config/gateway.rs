@@ -14,7 +14,7 @@ use super::{
     upstreams::{self, Destinations, Others},
 };
 use crate::domain::{
-    budget::{Backend, Budgeting, Durability, StoreSettings},
+    budget::{Backend, Budgeting, Discovery, Durability, StoreSettings},
     routing::Routing,
     rules::Context,
     settings::{Level, Logging},
@@ -165,7 +165,7 @@ fn server(at: &At<'_>, reader: &mut Reader<'_>) -> (Option<String>, Option<Strin
 /// Whether records hold whole arguments, and where they are kept: `path` is the SQLite file of
 /// records in the older system, and accounts lie in the same file here.
 fn audit(at: &At<'_>, budgeting: &mut Budgeting, reader: &mut Reader<'_>) {
-    let known = ["enabled", "hashChain", "storage", "arguments", "path"];
+    let known = ["enabled", "hashChain", "storage", "arguments", "discovery", "path"];
     let later = ["dsn", "webhookUrl", "retentionDays", "export"];
     let Some(object) = reader.object(at, &known, &later) else { return };
     always_on(&object, "enabled", "every call is recorded all the same", reader);
@@ -173,11 +173,21 @@ fn audit(at: &At<'_>, budgeting: &mut Budgeting, reader: &mut Reader<'_>) {
     if let Some(at) = object.get("storage") {
         reader.choice(&at, &[("sqlite", ())]);
     }
+    budgeting.discovery =
+        object.get("discovery").and_then(|at| discovery(&at, reader)).unwrap_or_default();
     let full = object.get("arguments");
     let full = full.and_then(|at| reader.choice(&at, &[("digest", false), ("full", true)]));
     budgeting.full_arguments = full.unwrap_or(false);
     if let Some(at) = object.get("path") {
         store_path(&at, &mut budgeting.store, reader);
+    }
+}
+
+/// `each`, `off`, or one in how many.
+fn discovery(at: &At<'_>, reader: &mut Reader<'_>) -> Option<Discovery> {
+    match &at.node.value {
+        Value::Number(_) => reader.positive(at).map(|many| Discovery::OneIn(many.get())),
+        _ => reader.choice(at, &[("each", Discovery::OneIn(1)), ("off", Discovery::Off)]),
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Budgeting {
     /// Whether records hold the arguments of calls themselves (`audit.arguments: full`), secrets of
     /// the settings masked, besides their keyed digest.
     pub full_arguments: bool,
+    /// Which look-ups are recorded.
+    pub discovery: Discovery,
     /// Whose accounts these are: gateways over the same settings file share one set of accounts,
     /// gateways over different ones do not.
     pub book: String,
@@ -30,8 +32,23 @@ pub struct Budgeting {
 
 impl Budgeting {
     /// All that decides what a priced call does to accounts.
-    pub fn terms(&self) -> (Option<Limit>, Mode, ChargeOn, bool) {
-        (self.limit, self.mode, self.charge_on, self.full_arguments)
+    pub fn terms(&self) -> (Option<Limit>, Mode, ChargeOn, bool, Discovery) {
+        (self.limit, self.mode, self.charge_on, self.full_arguments, self.discovery)
+    }
+}
+
+/// Which of the look-ups that are answered are recorded (`audit.discovery`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// One of this many; of 1, each.
+    OneIn(usize),
+    /// None.
+    Off,
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self::OneIn(1)
     }
 }
 

@@ -51,6 +51,8 @@ pub enum Event {
     Key,
     /// Accounts and rights as they were found when the store was brought to a later version.
     Baseline,
+    /// Servers or tools were looked up.
+    Discovery,
 }
 
 /// How a call was decided.
@@ -144,6 +146,15 @@ pub struct Draft {
     /// Its SHA-256.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_sha256: Option<String>,
+    /// What was looked up, beside the server; secrets masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// How many servers or tools the answer to a look-up shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<u64>,
+    /// How many tokens that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
     /// What a delegation is for, in the words of who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,

@@ -1,6 +1,6 @@
-//! What calls came to, by agent, server, tool or day: counted from records, in any order.
+//! What calls came to, by agent, server, tool, day or consumer: counted from records, in any order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{
     charge::Outcome,
@@ -22,15 +22,48 @@ pub enum Key {
     Tool,
     /// The day, in UTC.
     Day,
+    /// What the credential is for: the label of a delegation, the name of an API key.
+    Label,
+    /// The API key, also of calls by tokens that were made with it.
+    Key,
+    /// The token or delegation.
+    Token,
+}
+
+/// What records do not say of credentials.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// What tokens and API keys are for, by their ids.
+    pub labels: HashMap<String, String>,
+    /// The API keys that tokens were made with, by the tokens' ids.
+    pub keys: HashMap<String, String>,
+}
+
+impl Names {
+    /// The API key of a credential.
+    pub fn key<'a>(&'a self, credential: &'a str) -> Option<&'a str> {
+        match is_token(credential) {
+            true => self.keys.get(credential).map(String::as_str),
+            false => Some(credential),
+        }
+    }
+}
+
+/// Whether a credential is a token, by the form of its id.
+pub fn is_token(credential: &str) -> bool {
+    credential.len() == 32 && credential.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 impl Key {
     /// All of them, by their words.
-    pub const WORDS: [(&str, Self); 4] = [
+    pub const WORDS: [(&str, Self); 7] = [
         ("agent", Self::Agent),
         ("server", Self::Server),
         ("tool", Self::Tool),
         ("day", Self::Day),
+        ("label", Self::Label),
+        ("key", Self::Key),
+        ("token", Self::Token),
     ];
 
     /// Its word.
@@ -46,20 +79,25 @@ impl Key {
         let key = |word: &str| {
             let known = Self::WORDS.iter().find(|(known, _)| *known == word.trim());
             known.map(|(_, key)| *key).ok_or_else(|| {
-                format!("`{word}` is none of agent, server, tool, day (separated by commas)")
+                let words = Self::WORDS.map(|(word, _)| word).join(", ");
+                format!("`{word}` is none of {words} (separated by commas)")
             })
         };
         text.split(',').map(key).collect()
     }
 
     /// What a record says under this key.
-    fn of(self, record: &Record) -> String {
-        let Draft { agent, server, tool, .. } = &record.draft;
+    fn of(self, record: &Record, names: &Names) -> String {
+        let Draft { agent, server, tool, token, .. } = &record.draft;
+        let credential = token.as_deref();
         let said = match self {
             Self::Agent => agent.as_deref(),
             Self::Server => server.as_deref(),
             Self::Tool => tool.as_deref(),
             Self::Day => record.at.split_once('T').map(|(day, _)| day),
+            Self::Label => credential.and_then(|id| names.labels.get(id)).map(String::as_str),
+            Self::Key => credential.and_then(|id| names.key(id)),
+            Self::Token => credential.filter(|id| is_token(id)),
         };
         said.unwrap_or(NONE).to_owned()
     }
@@ -126,14 +164,15 @@ impl Tally {
 #[derive(Clone, Debug)]
 pub struct Usage {
     keys: Vec<Key>,
+    names: Names,
     groups: BTreeMap<Vec<String>, Tally>,
     total: Tally,
 }
 
 impl Usage {
     /// Nothing yet.
-    pub fn by(keys: Vec<Key>) -> Self {
-        Self { keys, groups: BTreeMap::new(), total: Tally::default() }
+    pub fn by(keys: Vec<Key>, names: Names) -> Self {
+        Self { keys, names, groups: BTreeMap::new(), total: Tally::default() }
     }
 
     /// Counts a record.
@@ -141,7 +180,7 @@ impl Usage {
         if !Tally::counts(record.draft.event) {
             return;
         }
-        let group = self.keys.iter().map(|key| key.of(record)).collect();
+        let group = self.keys.iter().map(|key| key.of(record, &self.names)).collect();
         self.groups.entry(group).or_default().add(&record.draft);
         self.total.add(&record.draft);
     }

@@ -184,7 +184,7 @@ impl Snapshot {
         args.shift_remove("_meta");
         let args_as_shown = RawJson::from(Value::Object(args.clone()));
         let shown = Shown::by(tool, &args_as_shown, credential.as_ref())?;
-        entry.asks(Some(SERVER), tool, shown.agent_id.as_deref());
+        entry.asks(Some(SERVER), Some(tool), shown.agent_id.as_deref());
         match args.shift_remove("agent_id") {
             None | Some(Value::Null | Value::String(_)) => {}
             Some(_) => return Err(Refusal::arguments("`agent_id` must be a string")),

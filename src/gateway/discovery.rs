@@ -33,11 +33,11 @@ impl Snapshot {
         entry: &mut Entry,
     ) -> Result<Answer, Refusal> {
         let shown = asked.shown()?;
-        let mut fields = Fields::new(facade::LIST_SERVERS, &asked.arguments)?;
-        entry.asks(None, facade::LIST_SERVERS, shown.agent_id.as_deref());
-        fields.optional_name("agent_id")?;
-        let metadata = fields.flag("include_metadata")?;
-        fields.finish()?;
+        entry.asks_by(facade::LIST_SERVERS, &asked.arguments);
+        let metadata = match list_metadata(&asked.arguments) {
+            Ok(metadata) => metadata,
+            Err(refusal) => return Err(self.of_caller(refusal, &shown, entry).await),
+        };
         let caller = self.identify(&shown, entry).await?;
         let mut servers = Vec::new();
         for member in self.fleet.members() {
@@ -48,7 +48,10 @@ impl Snapshot {
             };
             servers.push(self.entry(member, about, metadata.then_some(&visit)));
         }
-        Ok(Self::json_answer(&Value::Array(servers)))
+        entry.found(servers.len());
+        let text = Value::Array(servers).to_string();
+        entry.uncounted = Some(text.clone());
+        Ok(Answer::Result(text_result(&text).into()))
     }
 
     /// The tools of one server, or of all, that the caller may use, fitted into its budget.
@@ -59,9 +62,11 @@ impl Snapshot {
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
         let shown = asked.shown()?;
-        let mut query = Query::parse(&asked.arguments)?;
-        let server = Some(query.server.as_str());
-        entry.asks(server, facade::GET_SERVER_TOOLS, shown.agent_id.as_deref());
+        entry.asks_by(facade::GET_SERVER_TOOLS, &asked.arguments);
+        let mut query = match Query::parse(&asked.arguments) {
+            Ok(query) => query,
+            Err(refusal) => return Err(self.of_caller(refusal, &shown, entry).await),
+        };
         let caller = self.identify(&shown, entry).await?;
         query.server = self.server_meant(&caller, &query.server).to_owned();
         let found = match query.server.as_str() {
@@ -75,6 +80,8 @@ impl Snapshot {
         let snapshot = self.clone();
         let fitted = move || snapshot.fitted(&query, &found, (cap, detail), remaining);
         let answer = blocking(fitted).await;
+        entry.found(answer.returned);
+        entry.tokens(answer.tokens_used);
         self.usage.answered(caller.agent(), answer.tokens_used, answer.raw);
         // The answer does not wait for the disk; the end of the gateway does.
         let usage = self.usage.clone();
@@ -163,7 +170,7 @@ impl Snapshot {
             text.push_str(&format!(r#","note":{}"#, Value::from(notes.join("; "))));
         }
         text.push('}');
-        Fitted { text, tokens_used, raw }
+        Fitted { text, tokens_used, returned: placed.len(), raw }
     }
 
     fn may_call(&self, visit: &Visit, tool: &Tool) -> bool {
@@ -212,11 +219,15 @@ impl Snapshot {
         }
         Value::Object(entry)
     }
+}
 
-    /// One text block of compact JSON.
-    fn json_answer(value: &Value) -> Answer {
-        Answer::Result(text_result(&value.to_string()).into())
-    }
+/// Whether `list_servers` is asked for metadata.
+fn list_metadata(arguments: &RawJson) -> Result<bool, Refusal> {
+    let mut fields = Fields::new(facade::LIST_SERVERS, arguments)?;
+    fields.optional_name("agent_id")?;
+    let metadata = fields.flag("include_metadata")?;
+    fields.finish()?;
+    Ok(metadata)
 }
 
 /// Tools of one server, or of all.
@@ -231,6 +242,8 @@ pub(super) struct Found {
 struct Fitted {
     text: String,
     tokens_used: usize,
+    /// How many tools it shows.
+    returned: usize,
     /// What the tools of each server that the caller may use would have cost, loaded as they are
     /// sent.
     raw: Vec<(ServerName, u64)>,

@@ -98,6 +98,18 @@ impl Snapshot {
         Ok(caller)
     }
 
+    /// A refusal of arguments, once it is known whose: records tell that, too.
+    pub(super) async fn of_caller(
+        &self,
+        refusal: Refusal,
+        shown: &Shown,
+        entry: &mut Entry,
+    ) -> Refusal {
+        // The arguments are at fault, whether or not it is known who wrote them.
+        let _ = self.identify(shown, entry).await;
+        refusal
+    }
+
     /// What a call, or else this process, shows to prove who calls. Nothing of it is looked at where
     /// the settings ask for nothing.
     pub(super) async fn credential(

@@ -214,6 +214,7 @@ impl Gateway {
             settings,
             fleet,
             usage: usage.clone(),
+            look_ups: Arc::default(),
             background: calls.clone(),
             one_call,
         };
@@ -405,6 +406,7 @@ impl Gateway {
     ) -> Answer {
         let tool = asked.tool.clone();
         let mut entry = snapshot.new_entry();
+        let looks_up = [facade::LIST_SERVERS, facade::GET_SERVER_TOOLS].contains(&tool.as_str());
         let outcome = match tool.as_str() {
             facade::LIST_SERVERS => snapshot.list_servers(asked, &mut entry).await,
             facade::GET_SERVER_TOOLS => snapshot.get_server_tools(asked, &mut entry, cancel).await,
@@ -423,10 +425,11 @@ impl Gateway {
                 return direct.unwrap_or_else(Answer::Error);
             }
         };
-        if let Err(refusal) = &outcome
-            && refusal.is_denial()
-        {
-            snapshot.note(entry, Some(refusal)).await;
+        match &outcome {
+            // On record before it is told.
+            Err(refusal) if refusal.is_denial() => snapshot.note(entry, Some(refusal)).await,
+            _ if looks_up => snapshot.note_look_up(entry, outcome.as_ref().map(|_| ())),
+            _ => {}
         }
         snapshot.answered(outcome)
     }

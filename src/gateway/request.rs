@@ -73,8 +73,12 @@ impl Snapshot {
     ) -> Result<Answer, Refusal> {
         let shown = asked.shown()?;
         let Asked { arguments, meta, client, credential, .. } = asked;
-        let call = Call { patient: self.one_call, ..Call::parse(&arguments)? };
-        entry.asks(call.server.as_deref(), call.tool.as_str(), shown.agent_id.as_deref());
+        entry.asks_by(facade::EXECUTE_TOOL, &arguments);
+        let call = match Call::parse(&arguments) {
+            Ok(call) => Call { patient: self.one_call, ..call },
+            Err(refusal) => return Err(self.of_caller(refusal, &shown, entry).await),
+        };
+        entry.asks(call.server.as_deref(), Some(call.tool.as_str()), shown.agent_id.as_deref());
         let caller = self.identify(&shown, entry).await?;
         self.keeps_its_credential(credential.as_ref(), &sent(&call, &meta, &client))?;
         let server = call.server.as_deref().map(|name| self.server_meant(&caller, name).to_owned());
@@ -107,7 +111,7 @@ impl Snapshot {
     ) -> Result<Answer, RpcError> {
         let tool = asked.tool.clone();
         let mut entry = self.new_entry();
-        entry.asks(None, &tool, None);
+        entry.asks(None, Some(&tool), None);
         let answer = self.execute_by_name(asked, &mut entry, cancel).await;
         self.note(entry, answer.as_ref().err()).await;
         answer.map_err(|refusal| match refusal {

@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     Answer,
     context::UsageLog,
+    entry::LookUps,
     till::{Terms, Till},
 };
 use crate::{
@@ -27,6 +28,8 @@ pub struct Snapshot {
     /// What calls are paid with.
     pub(super) till: Till,
     pub(super) usage: Arc<UsageLog>,
+    /// Look-ups that are recorded after their answer.
+    pub(super) look_ups: Arc<LookUps>,
     /// For what goes on after an answer, and is waited for when the gateway stops.
     pub(super) background: TaskTracker,
     /// Made for a command of the shell: ends after its call, so nothing is started ahead of need.
@@ -53,6 +56,7 @@ impl Snapshot {
             settings,
             fleet,
             usage: self.usage.clone(),
+            look_ups: self.look_ups.clone(),
             background: self.background.clone(),
             one_call: self.one_call,
         }

@@ -24,6 +24,8 @@ pub struct Filter {
     pub event: Option<Event>,
     /// How a call was decided.
     pub decision: Option<Decision>,
+    /// When: before this.
+    pub until: Option<Moment>,
 }
 
 impl Filter {
@@ -39,11 +41,12 @@ impl Filter {
             && fits(&self.tool, &draft.tool)
             && self.event.is_none_or(|event| event == draft.event)
             && self.decision.is_none_or(|decision| Some(decision) == draft.decision)
+            && self.until.as_ref().is_none_or(|until| !until.is_before(record))
     }
 }
 
 /// All events, for those who mistype one.
-const EVENTS: [Event; 15] = [
+const EVENTS: [Event; 16] = [
     Event::Hold,
     Event::Refusal,
     Event::Post,
@@ -59,6 +62,7 @@ const EVENTS: [Event; 15] = [
     Event::Revoke,
     Event::Key,
     Event::Baseline,
+    Event::Discovery,
 ];
 
 const DECISIONS: [Decision; 4] =

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::filter::word;
 use crate::domain::{
     record::Record,
-    usage::{Tally, Usage},
+    usage::{Names, Tally, Usage},
 };
 
 /// How many records there are of what; counted in any order.
@@ -44,7 +44,7 @@ impl Default for Stats {
             agents: BTreeMap::new(),
             servers: BTreeMap::new(),
             tools: BTreeMap::new(),
-            usage: Usage::by(Vec::new()),
+            usage: Usage::by(Vec::new(), Names::default()),
         }
     }
 }

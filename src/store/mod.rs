@@ -183,6 +183,9 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// Records what moved nothing.
     fn record(&self, draft: Draft) -> Answered<()>;
 
+    /// The same for what nobody waits for: some milliseconds later, with the next step.
+    fn record_soon(&self, draft: Draft) -> Answered<()>;
+
     /// Ends holds and accounts whose time is over, so many of each at most. Answers how many.
     fn sweep(&self, most: usize) -> Answered<usize> {
         self.sweep_late(Duration::ZERO, most)

@@ -239,6 +239,10 @@ impl<E: Engine> Ledger for E {
         self.run(move |book, _| Ok(book.append(draft)?))
     }
 
+    fn record_soon(&self, draft: Draft) -> Answered<()> {
+        self.run_soon(move |book, _| Ok(book.append(draft)?))
+    }
+
     fn sweep_late(&self, late: Duration, most: usize) -> Answered<usize> {
         let late = i64::try_from(late.as_millis()).unwrap_or(i64::MAX);
         self.run(move |book, now| {

@@ -12,7 +12,7 @@ use tollgate::{
     domain::{
         pattern::Pattern,
         record::{Decision, Draft, Event, Record},
-        usage::{Key, Usage},
+        usage::{Key, Names, Usage},
     },
     journal::{
         filter::{self, Filter},
@@ -102,9 +102,9 @@ fn usage_adds_up_by_every_choice_of_keys() {
     ];
     // calls, errors, refusals, uncertain, credits, bytes
     let check = |by: &str, expected: &[(&[&str], [i128; 6])]| {
-        let mut usage = Usage::by(Key::parse_list(by).unwrap());
+        let mut usage = Usage::by(Key::parse_list(by).unwrap(), Names::default());
         records.iter().for_each(|record| usage.add(record));
-        let mut backwards = Usage::by(Key::parse_list(by).unwrap());
+        let mut backwards = Usage::by(Key::parse_list(by).unwrap(), Names::default());
         records.iter().rev().for_each(|record| backwards.add(record));
         let found: Vec<_> = usage
             .groups()

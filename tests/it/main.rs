@@ -21,6 +21,7 @@ mod cli;
 mod clients;
 mod clocks;
 mod conformance;
+mod consumers;
 mod corpus;
 #[cfg(target_os = "linux")]
 mod crash;
@@ -37,6 +38,7 @@ mod delegation_attacks;
 mod delegation_crash;
 mod delegation_store;
 mod delegations_found;
+mod discovery_records;
 mod downstream;
 #[cfg(unix)]
 mod exposed;

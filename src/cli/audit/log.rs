@@ -176,7 +176,7 @@ fn row(record: &Record) -> [String; 9] {
         _ => {}
     }
     let account = || draft.account.as_deref().map(|id| AccountId::from(id).name().to_owned());
-    let said = [&draft.status, &draft.code, &draft.note];
+    let said = [&draft.status, &draft.code, &draft.note, &draft.query];
     let status = said.into_iter().flatten().next().cloned();
     [
         record.at.clone(),

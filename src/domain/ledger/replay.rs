@@ -115,7 +115,7 @@ impl Replay {
             Event::Baseline => self.baseline(draft),
             Event::Revoke => self.rights.denied.extend(draft.token.clone()),
             Event::Key => self.key(draft),
-            Event::Refusal | Event::Call | Event::Reload => {}
+            Event::Refusal | Event::Call | Event::Reload | Event::Discovery => {}
         }
         if matches!(draft.event, Event::Refund | Event::Grant | Event::Delegate | Event::Cap) {
             self.transfers += 1;
