@@ -495,12 +495,8 @@ fn text_result(text: &str) -> Value {
 
 fn internal_error() -> RpcError {
     const INTERNAL_ERROR: i32 = -32603;
-    RpcError {
-        code: INTERNAL_ERROR,
-        message: "the gateway failed on this call; its log says more".into(),
-        data: None,
-    }
-    .marked("INTERNAL_ERROR")
+    let message = "the gateway failed on this call; its log says more";
+    RpcError { code: INTERNAL_ERROR, message: message.into(), data: None }.marked("INTERNAL_ERROR")
 }
 
 fn no_such_tool(name: &str, not_known: &str) -> RpcError {
@@ -508,12 +504,7 @@ fn no_such_tool(name: &str, not_known: &str) -> RpcError {
     const INVALID_PARAMS: i32 = -32602;
     let (list, get, execute) =
         (facade::LIST_SERVERS, facade::GET_SERVER_TOOLS, facade::EXECUTE_TOOL);
-    RpcError {
-        code: INVALID_PARAMS,
-        message: format!(
-            "unknown tool `{name}`; the tools here are {list}, {get} and {execute}{not_known}"
-        ),
-        data: None,
-    }
-    .marked("TOOL_NOT_FOUND")
+    let message =
+        format!("unknown tool `{name}`; the tools here are {list}, {get} and {execute}{not_known}");
+    RpcError { code: INVALID_PARAMS, message, data: None }.marked("TOOL_NOT_FOUND")
 }
