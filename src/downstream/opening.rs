@@ -213,12 +213,12 @@ async fn converse(
 
 /// Whether the server was reached and refused what it was asked.
 fn is_refusal(error: &ClientInitializeError) -> bool {
-    match error {
+    matches!(
+        error,
         ClientInitializeError::JsonRpcError(_)
-        | ClientInitializeError::ExpectedInitResult(_)
-        | ClientInitializeError::NoCompatibleProtocolVersion { .. } => true,
-        _ => false,
-    }
+            | ClientInitializeError::ExpectedInitResult(_)
+            | ClientInitializeError::NoCompatibleProtocolVersion { .. }
+    )
 }
 
 /// Waits for the end of the process in a task of its own. Cancelling the first token ends it; the
