@@ -294,7 +294,8 @@ mod tests {
                     "expiresIn": {"type": ["integer", "string"], "description": "seconds, or 30m, 24h"},
                     "agent": {"type": "string", "description": "an agent whose rules narrow it as well"},
                     "depth": {"type": "integer", "minimum": 0, "maximum": 255, "description": "how many levels it may delegate further"},
-                    "maxDelegation": {"type": "integer", "minimum": 1, "description": "most credits it may give in one delegation"}},
+                    "maxDelegation": {"type": "integer", "minimum": 1, "description": "most credits it may give in one delegation"},
+                    "key": {"type": "string", "maxLength": 200, "description": "a name of your choice; asked again with it, the answer is the same delegation, and no more credits go"}},
                     "required": ["budget"], "additionalProperties": false}),
             ),
             (
