@@ -1,9 +1,16 @@
 //! How long the machine slept. Clocks of the wall go on meanwhile, and gateways do not: after a sleep
 //! their holds look abandoned until they have extended them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::till::EXTEND_EVERY;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::{Gateway, till::EXTEND_EVERY};
+
+/// How often holds are looked for whose time is over, and how many are ended at a time.
+const FIRST_SWEEP: Duration = Duration::from_secs(1);
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+const MOST_SWEPT: usize = 1_000;
 
 /// How much longer than [`EXTEND_EVERY`] a gateway may take to extend a hold, on a loaded machine.
 const SLACK: Duration = Duration::from_secs(40);
@@ -12,6 +19,44 @@ const SLACK: Duration = Duration::from_secs(40);
 /// was awake for long enough to extend it, whenever the machine slept. None where that is unknown.
 pub fn surely_abandoned() -> Option<Duration> {
     Some(EXTEND_EVERY + SLACK + slept()?)
+}
+
+impl Gateway {
+    /// Ends holds whose processes are gone, now and again; does not end.
+    pub async fn sweep(&self) {
+        // Not at once: a start has more urgent things to do.
+        let first = Instant::now() + FIRST_SWEEP;
+        let mut ticks = tokio::time::interval_at(first, SWEEP_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Gateways that just woke have to say first which calls go on.
+        const PAUSES: u64 = EXTEND_EVERY.as_secs().div_ceil(SWEEP_EVERY.as_secs()) + 1;
+        let mut pauses = PAUSES;
+        let mut late = surely_abandoned();
+        let mut before = (Instant::now(), SystemTime::now());
+        loop {
+            ticks.tick().await;
+            self.till.look_back();
+            let now = (Instant::now(), SystemTime::now());
+            let awake = now.0 - before.0;
+            let passed = now.1.duration_since(before.1).unwrap_or_default();
+            before = now;
+            // The machine slept, or its clock was set.
+            let jumped = passed > awake + SWEEP_EVERY;
+            match pauses {
+                _ if jumped => (pauses, late) = (PAUSES, None),
+                0 => late = Some(Duration::ZERO),
+                _ => pauses -= 1,
+            }
+            let Some(late) = late else { continue };
+            match self.till.ledger.sweep_late(late, MOST_SWEPT).await {
+                Ok(0) => {}
+                Ok(ended) => tracing::info!(
+                    "ledger: {ended} holds and accounts ended as their time was over"
+                ),
+                Err(unavailable) => tracing::warn!("the ledger cannot be swept: {unavailable}"),
+            }
+        }
+    }
 }
 
 /// How long the machine has slept since it was started.

@@ -53,13 +53,12 @@ mod till;
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
-use tokio::time::MissedTickBehavior;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use awake::surely_abandoned;
@@ -85,11 +84,6 @@ use crate::{
 
 /// How long calls in flight may still run when the gateway stops.
 const DRAIN: Duration = Duration::from_millis(1_800);
-
-/// How often holds are looked for whose time is over, and how many are ended at a time.
-const FIRST_SWEEP: Duration = Duration::from_secs(1);
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
-const MOST_SWEPT: usize = 1_000;
 
 /// How long what is kept may still be written when the gateway stops.
 const WRITE_OUT: Duration = Duration::from_secs(1);
@@ -244,42 +238,6 @@ impl Gateway {
             self.readings().gateway.last_warnings.extend(warnings);
         }
         Ok(())
-    }
-
-    /// Ends holds whose processes are gone, now and again; does not end.
-    pub async fn sweep(&self) {
-        // Not at once: a start has more urgent things to do.
-        let first = tokio::time::Instant::now() + FIRST_SWEEP;
-        let mut ticks = tokio::time::interval_at(first, SWEEP_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Gateways that just woke have to say first which calls go on.
-        const PAUSES: u64 = till::EXTEND_EVERY.as_secs().div_ceil(SWEEP_EVERY.as_secs()) + 1;
-        let mut pauses = PAUSES;
-        let mut late = surely_abandoned();
-        let mut before = (tokio::time::Instant::now(), SystemTime::now());
-        loop {
-            ticks.tick().await;
-            self.till.look_back();
-            let now = (tokio::time::Instant::now(), SystemTime::now());
-            let awake = now.0 - before.0;
-            let passed = now.1.duration_since(before.1).unwrap_or_default();
-            before = now;
-            // The machine slept, or its clock was set.
-            let jumped = passed > awake + SWEEP_EVERY;
-            match pauses {
-                _ if jumped => (pauses, late) = (PAUSES, None),
-                0 => late = Some(Duration::ZERO),
-                _ => pauses -= 1,
-            }
-            let Some(late) = late else { continue };
-            match self.till.ledger.sweep_late(late, MOST_SWEPT).await {
-                Ok(0) => {}
-                Ok(ended) => tracing::info!(
-                    "ledger: {ended} holds and accounts ended as their time was over"
-                ),
-                Err(unavailable) => tracing::warn!("the ledger cannot be swept: {unavailable}"),
-            }
-        }
     }
 
     /// What calls are paid with, and where they are recorded.
