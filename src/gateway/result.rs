@@ -28,7 +28,7 @@ impl ToolResult {
     pub(super) fn priced(text: RawJson, says: Vec<(&'static str, Value)>) -> Self {
         let text = match text.is_object() {
             true => text,
-            false => text_result(text.as_str()).into(),
+            false => text_result(&text.compact()).into(),
         };
         Self { text, priced: Some(says) }
     }
