@@ -164,19 +164,24 @@ fn a_client_that_closes_its_end_of_the_output_ends_the_session() {
 
 #[test]
 #[cfg(unix)]
-fn a_signal_ends_a_gateway_that_hangs() {
-    let setup = Setup::new(json!({}), None);
-    std::fs::remove_file(setup.path().join(".mcp.json")).unwrap();
-    let settings = setup.path().join(".mcp.json");
-    assert!(std::process::Command::new("mkfifo").arg(&settings).status().unwrap().success());
-    let client = setup.start();
-    // It reads settings that never come.
-    thread::sleep(Duration::from_secs(2));
-    let begun = Instant::now();
-    client.signal("-TERM");
-    let mut client = client;
-    client.ended();
-    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+fn a_gateway_whose_threads_all_hang_is_ended() {
+    for end in [|client: &mut Client| client.signal("-TERM"), Client::close_stdin] {
+        let setup = Setup::new(json!({"s": scripted_with(&["echo"])}), None)
+            .gateway(&json!({"budget": {"backend": "memory"}}));
+        let state = setup.path().join(".local/state/tollgate");
+        std::fs::create_dir_all(&state).unwrap();
+        // Whoever reads the key waits for it for ever.
+        let made = std::process::Command::new("mkfifo").arg(state.join("key")).status();
+        assert!(made.unwrap().success());
+        let mut client = setup.connect();
+        for id in 0..64 {
+            client.send(&execute(format!("c{id}"), "echo", json!({})));
+        }
+        assert!(client.next(Duration::from_secs(5)).is_none(), "the calls hang");
+        end(&mut client);
+        let (_, took, _) = client.ended();
+        assert!(took < SOON, "{took:?}");
+    }
 }
 
 #[test]
