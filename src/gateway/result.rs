@@ -123,7 +123,7 @@ mod tests {
             (
                 "[1, 2]",
                 format!(
-                    "{{\"content\":[{{\"type\":\"text\",\"text\":\"[1, 2]\"}}],\"_meta\":{{{ours}}}}}"
+                    "{{\"content\":[{{\"type\":\"text\",\"text\":\"[1,2]\"}}],\"_meta\":{{{ours}}}}}"
                 ),
             ),
         ] {
