@@ -13,11 +13,11 @@ use crate::downstream::{Member, Status};
 const FIRST: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_millis(250);
 
-/// The same where nobody watches.
+/// The same where no person watches.
 const FIRST_UNWATCHED: Duration = Duration::from_secs(5);
 const EVERY_UNWATCHED: Duration = Duration::from_secs(10);
 
-/// So many servers are named, within the width of a narrow terminal.
+/// The most servers that are named, within the width of a narrow terminal.
 const MOST_NAMED: usize = 3;
 const WIDTH: usize = 78;
 

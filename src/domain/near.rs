@@ -40,7 +40,7 @@ fn distance(wanted: &[char], name: &[char]) -> Option<usize> {
         return Some(wanted.len().abs_diff(name.len()).min(3));
     }
     let longest = wanted.len().max(name.len());
-    // At least so many letters have to come or go.
+    // At least this many letters have to be added or removed.
     if wanted.len().abs_diff(name.len()) * 3 > longest {
         return None;
     }

@@ -29,7 +29,7 @@ use crate::domain::{
 /// Beyond this many files the oldest go.
 const MOST_FILES: usize = 256;
 
-/// What a server says of itself is cut at so many characters.
+/// The most characters that are kept of a server's description of itself.
 pub(super) const LONGEST_ABOUT: usize = 160;
 
 /// Where the tools of servers are kept.

@@ -89,7 +89,7 @@ impl Findings {
         }
     }
 
-    /// What was found out about this request, which nobody asks for again.
+    /// The finding about this request, which is read once.
     pub(super) fn take(&self, id: &RequestId) -> Option<Finding> {
         self.lock().remove(id).flatten()
     }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Gateway, till::EXTEND_EVERY};
 
-/// How often holds are looked for whose time is over, and how many are ended at a time.
+/// How often expired holds are swept, and how many at a time.
 const FIRST_SWEEP: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 const MOST_SWEPT: usize = 1_000;
@@ -22,7 +22,7 @@ pub fn surely_abandoned() -> Option<Duration> {
 }
 
 impl Gateway {
-    /// Ends holds whose processes are gone, now and again; does not end.
+    /// Sweeps abandoned holds at intervals; never returns.
     pub async fn sweep(&self) {
         // Not at once: a start has more urgent things to do.
         let first = Instant::now() + FIRST_SWEEP;

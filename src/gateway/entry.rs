@@ -166,7 +166,7 @@ impl Snapshot {
         let uncounted = entry.uncounted.take();
         let recorded = self.settings.budgeting.discovery;
         let draft = match outcome {
-            // One from the shell is nobody's context.
+            // A call from the shell is in no agent's context.
             _ if self.one_call => return,
             Err(Refusal::LedgerUnavailable) => return,
             Err(refusal) => self.refused(entry, refusal),

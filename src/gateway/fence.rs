@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Hold {
-    /// Whether so much time has passed that a sweep may have ended the hold. The process may have
+    /// Whether enough time has passed for a sweep to have ended the hold. The process may have
     /// been stopped meanwhile, and the machine may have slept.
     pub(super) fn is_stale(&self) -> bool {
         self.seen_open.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= STALE

@@ -384,7 +384,7 @@ impl Gateway {
             }
         };
         match &outcome {
-            // On record before it is told.
+            // Recorded before it is reported.
             Err(refusal) if refusal.is_denial() => snapshot.note(entry, Some(refusal)).await,
             _ if looks_up => snapshot.note_look_up(entry, outcome.as_ref().map(|_| ())),
             _ => {}

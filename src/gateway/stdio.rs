@@ -71,7 +71,7 @@ pub async fn serve_stdio(
     let mut session = std::pin::pin!(session);
     let ended = tokio::select! {
         ended = &mut session => Some(ended),
-        // Nobody takes answers any more.
+        // No one reads answers any more.
         () = hang_up.output.cancelled() => None,
         // What was sent before the end is still answered: rmcp waits for it.
         () = hang_up.input.cancelled() => tokio::time::timeout(DRAIN, &mut session).await.ok(),

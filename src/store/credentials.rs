@@ -29,7 +29,8 @@ pub trait Credentials {
     /// The accounts of what was delegated with a credential that has none.
     fn made_with(&mut self, credential: &str) -> Result<Vec<AccountId>, Failure>;
 
-    /// Open accounts directly below one that were given credits, the last ids first, so many at most.
+    /// Returns open accounts directly below one that were given credits, the last ids first, up to
+    /// a limit.
     fn open_below(&mut self, id: &AccountId, most: usize) -> Result<Vec<AccountId>, Failure>;
 
     /// Keeps a delegation whose token, account and handle no other has. Answers the row's digest.

@@ -153,7 +153,7 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// All delegations, ended ones too.
     fn delegations(&self) -> Answered<Vec<Standing>>;
 
-    /// The delegations directly below an account that have not ended, so many at most.
+    /// Returns the delegations directly below an account that have not ended, up to a limit.
     fn open_delegations(&self, from: AccountId, most: usize) -> Answered<Vec<OpenDelegation>>;
 
     /// Whether an account lies below another.
@@ -183,7 +183,8 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// Records what moved nothing.
     fn record(&self, draft: Draft) -> Answered<()>;
 
-    /// The same for what nobody waits for: some milliseconds later, with the next step.
+    /// The same for a record that no caller waits for: written some milliseconds later, with the
+    /// next step.
     fn record_soon(&self, draft: Draft) -> Answered<()>;
 
     /// Ends holds and accounts whose time is over, so many of each at most. Answers how many.

@@ -25,7 +25,7 @@ struct Walked {
     /// Whether the store has forgotten the first records.
     begins_late: bool,
     proof: Proof,
-    /// How many rows no record tells of.
+    /// The number of rows that no record explains.
     ahead: usize,
 }
 

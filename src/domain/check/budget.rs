@@ -70,7 +70,7 @@ struct Census<'s> {
 }
 
 impl<'s> Census<'s> {
-    /// Counts everything in `value`, which stands at a place whose name has so many bytes.
+    /// Counts everything in `value`, which stands at a place whose name has this many bytes.
     fn count(&mut self, value: &'s Value, place: u64) -> Result<(), String> {
         match value {
             Value::Object(object) => {

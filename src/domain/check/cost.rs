@@ -141,7 +141,7 @@ impl<'s> Walk<'s> {
         Some(sum.saturating_add(length(value)))
     }
 
-    /// What it costs to compare a value with so many others.
+    /// Returns the cost of comparing a value with this number of others.
     fn equals(&self, others: usize, value: &Value) -> Option<u64> {
         let others = others as u64;
         match value {
@@ -154,10 +154,10 @@ impl<'s> Walk<'s> {
     }
 }
 
-/// A step is as much as so many states of a pattern for one letter.
+/// The number of pattern states for one letter that cost one step.
 const STATES_PER_STEP: u64 = 16;
 
-/// What it costs to look for a pattern in so many letters.
+/// Returns the cost of searching this number of letters for a pattern.
 fn matching(pattern: &str, letters: usize) -> u64 {
     let each = states(pattern) / STATES_PER_STEP;
     8_u64.saturating_add((letters as u64).saturating_mul(each)).saturating_add(letters as u64 / 4)

@@ -25,7 +25,7 @@ use serde_json::Value;
 /// The most steps of a check.
 const MOST_STEPS: u64 = 500_000;
 
-/// Beyond so many steps a fault is not described: there may be as many faults.
+/// The most steps for which faults are described: there may be as many faults as steps.
 const MOST_DESCRIBED: u64 = 250_000;
 
 /// A check of so few steps takes microseconds.

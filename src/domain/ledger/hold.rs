@@ -342,7 +342,7 @@ fn draw<E>(account: &mut Account, amount: Credits, now: i64) -> Step<i64, E> {
     }
 }
 
-/// Keeps an open hold from being swept for so many milliseconds more, and answers whether it is open.
+/// Sets the deadline of an open hold this many milliseconds ahead; returns whether it is open.
 /// Nothing else changes; a hold that has ended stays as it is.
 ///
 /// # Errors

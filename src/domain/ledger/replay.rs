@@ -45,7 +45,7 @@ pub struct Replay {
     since: Option<u64>,
     /// The place of the record at hand.
     seq: u64,
-    /// How many rows no record tells of, or tells only the beginning of.
+    /// The number of rows that no record explains, or that the records explain only in part.
     ahead: usize,
     faults: Vec<String>,
 }

@@ -52,7 +52,7 @@ pub trait Tables {
     /// A store that cannot be read.
     fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Self::Error>;
 
-    /// Open holds whose deadline is after a moment, so many at most.
+    /// Returns open holds whose deadline is after a moment, up to a limit.
     ///
     /// # Errors
     /// A store that cannot be read.

@@ -215,7 +215,7 @@ fn definition_of(target: &str) -> Option<(&str, &str, bool)> {
 /// used.
 fn inline_definitions(schema: &mut Value) {
     const PLACE: &str = "$defs";
-    // Each takes a look at everything; a server cannot make that more than so many looks.
+    // Each is a pass over everything; this bounds how many a server can cause.
     const MOST_LOOKED_AT: usize = 400_000;
     let most = MOST_LOOKED_AT / values(schema).max(1);
     for _ in 0..most.min(MOST_INLINED) {

@@ -11,7 +11,7 @@ pub struct HangUp {
     /// Cancelled when nothing more will be written to standard input. What was written can still be
     /// read.
     pub input: CancellationToken,
-    /// Cancelled when nobody reads standard output any more.
+    /// Cancelled when standard output has no reader any more.
     pub output: CancellationToken,
 }
 

@@ -52,7 +52,7 @@ impl Fault {
     }
 }
 
-/// The message in a frame; None for an empty line and for a notification that nobody knows.
+/// Returns the message in a frame; None for an empty line and for an unknown notification.
 pub(super) fn read(frame: Frame) -> Result<Option<Message>, Fault> {
     let mut line = match frame {
         Frame::Line(line) => line,
@@ -89,7 +89,7 @@ pub(super) fn read(frame: Frame) -> Result<Option<Message>, Fault> {
     match message.tree(MOST_VALUES) {
         Ok(message) => typed(message, id, is_request),
         Err(cause) if is_request => Err(Fault::because(&format!("the message has {cause}"), id)),
-        // An answer or a notification, which nobody waits to hear of.
+        // An answer or a notification, for which no one waits.
         Err(_) => Ok(None),
     }
 }

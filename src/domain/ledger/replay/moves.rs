@@ -274,7 +274,7 @@ fn spend(account: &mut Account, amount: i64) -> bool {
     rest && raise(&mut account.spent, rounded - spent + amount)
 }
 
-/// Raises an amount, or lowers it; false if it cannot be so much.
+/// Raises an amount, or lowers it; returns false if it would leave its range.
 fn raise(amount: &mut Credits, by: i64) -> bool {
     let sum = amount.signed().checked_add(by).and_then(|sum| u64::try_from(sum).ok());
     match sum.and_then(Credits::new) {
