@@ -319,15 +319,14 @@ impl Gateway {
         let gateway = self.clone();
         let snapshot = self.current();
         let task = self.calls.spawn(async move {
-            let both = gateway.stopping.child_token();
-            let body = gateway.dispatch(&snapshot, asked, &both);
+            let body = gateway.dispatch(&snapshot, asked, &cancel);
+            // The end of the gateway cancels the client's own token, so that the call sees either at
+            // once and never starts what was cancelled a moment ago.
             let relay = async {
-                cancel.cancelled().await;
-                both.cancel();
+                gateway.stopping.cancelled().await;
+                cancel.cancel();
                 std::future::pending().await
             };
-            // The relay first: a call that is cancelled as its turn comes must see that, and not be
-            // sent.
             tokio::select! { biased; answer = relay => answer, answer = body => answer }
         });
         match task.await {
