@@ -5,22 +5,26 @@
 //!
 //! # Layout
 //!
-//! Four floors; a module uses only floors below its own, and modules on one floor meet only in
-//! [`cli`]. `tests/it/architecture.rs` keeps this true. In reading order:
+//! Seven floors; a module uses only floors below its own, and modules on one floor meet only in
+//! [`app`] and [`cli`]. `tests/it/architecture.rs` keeps this true. From the ground up:
 //!
-//! - [`domain`], floor 1: names, rules, identity, policy, catalogue. Values in, values out; no I/O,
-//!   no clock, no async.
+//! - [`domain`], floor 0: names, rules, identity, policy, catalogue, the ledger's machine. Values in,
+//!   values out; no I/O, no clock, no async.
+//! - [`host`], floor 1: the machine: clock, randomness, private files, bounded lines, processes.
+//! - [`ledger`], floor 2: accounts and records: stores, mirror, queries.
 //! - [`downstream`], floor 2: the MCP servers behind us: start, supervise, list, call, stop.
-//! - [`store`], floor 2: where credits and records are kept, in one transaction.
-//! - [`journal`], floor 2: what is read of records; how many tokens each agent was sent.
-//! - [`gateway`], floor 3: what happens to a call: the three tools, the request path, MCP in and out.
-//! - [`config`], floor 3: settings as written, then as checked.
-//! - [`cli`], floor 4: one file per command; wires everything together.
+//! - [`gateway`], floor 3: what happens to a call: the three tools and the request path.
+//! - [`config`], floor 4: settings as written, then as checked, then live.
+//! - [`serve`], floor 4: MCP in: messages, sessions, stdio.
+//! - [`app`], floor 5: a running gateway: wiring, signals, reload.
+//! - [`cli`], floor 6: one file per command.
 
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod downstream;
 pub mod gateway;
-pub mod journal;
-pub mod store;
+pub mod host;
+pub mod ledger;
+pub mod serve;

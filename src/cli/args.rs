@@ -257,8 +257,7 @@ impl SuperviseArgs {
     pub(super) fn run(self) -> Exit {
         let mut command = self.command.into_iter();
         let Some(program) = command.next() else { return Exit::Settings };
-        let status =
-            crate::downstream::supervisor::supervise(self.parent, program, command.collect());
+        let status = crate::host::supervisor::supervise(self.parent, program, command.collect());
         Exit::Server(status)
     }
 

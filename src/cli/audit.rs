@@ -12,16 +12,17 @@ use super::{
     Exit,
     args::SettingsArgs,
     output::Output,
-    records, session,
+    records,
     usage::{millis, numbers, since},
 };
 use crate::{
-    config::Environment,
+    app::session,
     domain::{
         pattern::Pattern,
         record::{Decision, Event},
     },
-    journal::{
+    host::environment::Environment,
+    ledger::{
         filter::{self, Filter},
         source::{Entry, Moment},
         stats::Stats,
@@ -113,7 +114,7 @@ pub(super) fn run(args: &SettingsArgs, asked: &AuditArgs, output: &Output) -> an
 }
 
 fn stats(args: &SettingsArgs, asked: &StatsArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(args)?;
+    let settings = session::settings(&args.options())?;
     let ledger = records::ledger(&settings)?;
     let stats = session::runtime()?.block_on(async {
         let source = records::source(&ledger);

@@ -8,16 +8,16 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use self::holds::Found;
 use super::{
     Exit,
     args::SettingsArgs,
     consumers::Consumers,
     output::{Output, note},
     records::{self, answer, plain},
-    session,
 };
 use crate::{
-    cli::budget::holds::Found,
+    app::session,
     domain::{
         credits::Credits,
         ledger::{
@@ -30,7 +30,7 @@ use crate::{
         settings::Settings,
     },
     gateway::surely_abandoned,
-    store::Ledger,
+    ledger::Ledger,
 };
 
 #[derive(Debug, Subcommand)]
@@ -101,7 +101,7 @@ pub(super) fn run(
     asked: &BudgetArgs,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    let settings = session::settings(args)?;
+    let settings = session::settings(&args.options())?;
     let ledger = records::ledger(&settings)?;
     session::runtime()?.block_on(async {
         declare(&settings, &ledger).await?;

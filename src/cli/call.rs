@@ -10,13 +10,14 @@ use super::{
     Exit,
     args::{CallArgs, ServersArgs, SettingsArgs, ToolsArgs},
     output::{Output, note as note_to_people},
-    progress, session,
+    progress,
 };
 use crate::{
-    config::Environment,
+    app::session,
     domain::{call::AgentId, refusal::RpcError},
     downstream::Client,
     gateway::{self, Answer, Asked, facade},
+    host::environment::Environment,
 };
 
 pub(super) fn servers(
@@ -146,7 +147,7 @@ enum Found {
 
 /// Builds the gateway, makes one call, and stops everything again.
 fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Found> {
-    let settings = session::settings(args)?;
+    let settings = session::settings(&args.options())?;
     let arguments = arguments.into();
     let runtime = session::runtime()?;
     let found = runtime.block_on(async {

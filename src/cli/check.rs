@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::{Exit, args::SettingsArgs, output::Output, records, summary};
 use crate::{
-    config::{self, Environment, Faults},
+    config::{self, Faults},
     domain::settings::{AllowPrivate, Endpoint, Remote, ServerSpec, Settings},
     downstream::child::find,
+    host::environment::Environment,
 };
 
 pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {

@@ -11,7 +11,7 @@ use crate::{
         settings::Settings,
         usage::{Names, is_token},
     },
-    store::Ledger,
+    ledger::Ledger,
 };
 
 /// The delegations and API keys of a store and its settings.

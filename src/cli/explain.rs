@@ -7,22 +7,24 @@ use super::{
     Exit,
     args::{ExplainArgs, SettingsArgs},
     output::Output,
-    session,
 };
-use crate::domain::{
-    auth::AuthMode,
-    budget,
-    call::{Assurance, Caller, ServerName, ToolName},
-    credits::Credits,
-    identity::{Identities, Mode, Unidentified},
-    ledger::{
-        AccountId, Declaration, Declared,
-        declare::{Terms, account_of},
+use crate::{
+    app::session,
+    domain::{
+        auth::AuthMode,
+        budget,
+        call::{Assurance, Caller, ServerName, ToolName},
+        credits::Credits,
+        identity::{Identities, Mode, Unidentified},
+        ledger::{
+            AccountId, Declaration, Declared,
+            declare::{Terms, account_of},
+        },
+        period::Period,
+        policy::Rule,
+        price::Price,
+        settings::Settings,
     },
-    period::Period,
-    policy::Rule,
-    price::Price,
-    settings::Settings,
 };
 
 pub(super) fn run(
@@ -30,7 +32,7 @@ pub(super) fn run(
     explain: &ExplainArgs,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    let settings = session::settings(args)?;
+    let settings = session::settings(&args.options())?;
     let explained = Explained::of(&settings, explain);
     match output.json {
         true => output.value(&explained.json()),
@@ -283,13 +285,14 @@ mod tests {
 
     use super::{AuthMode, Credits, ExplainArgs, Explained, Period, Settings};
     use crate::{
-        config::{self, Environment, Options},
+        config::{self, Options},
         domain::{
             auth::{ApiKey, Tokens},
             budget::{Limit, Mode},
             pattern::Pattern,
             price::PriceEntry,
         },
+        host::environment::Environment,
     };
 
     /// One server `db`, an agent `clerk` who may spend 10 a day, and one without a limit.

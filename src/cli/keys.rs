@@ -12,9 +12,9 @@ use super::{
     args::SettingsArgs,
     output::{Output, note},
     records::{self, answer, plain, returned},
-    session,
 };
 use crate::{
+    app::session,
     domain::{
         auth::{ApiKey, AuthMode, KEY_PREFIX, digest, make_key},
         budget::Backend,
@@ -25,7 +25,8 @@ use crate::{
         record::Draft,
         settings::Settings,
     },
-    store::{Ledger, keys::random, memory::now},
+    host::clock::now,
+    ledger::{Ledger, keys::random},
 };
 
 #[derive(Debug, Subcommand)]
@@ -61,7 +62,7 @@ pub(super) struct RevokeArgs {
 }
 
 pub(super) fn run(args: &SettingsArgs, asked: &KeysArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(args)?;
+    let settings = session::settings(&args.options())?;
     if settings.budgeting.store.backend == Backend::Memory {
         bail!(
             "keys are kept in the store, and that of these settings is in the memory of each gateway (`budget.backend: memory`), which forgets them: use `sqlite`, or write keys into `auth.keys` of gateway.yaml"

@@ -10,19 +10,15 @@ mod demo;
 mod explain;
 mod hook;
 mod keys;
-mod logging;
 mod output;
 mod progress;
 mod records;
-mod reload;
 mod serve;
-mod session;
 mod summary;
 mod table;
 mod token;
 mod tokens;
 mod usage;
-mod watchdog;
 
 use std::process::ExitCode;
 

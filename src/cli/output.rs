@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::table;
 use crate::domain::render::{plain, revealed};
+use crate::host::terminal;
 
 /// Where a command's results go.
 pub(super) struct Output {
@@ -81,7 +82,7 @@ impl Output {
     /// The columns of the terminal; None where a result may be as wide as it is.
     fn width(&self) -> Option<usize> {
         let set = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-        let terminal = || if self.terminal { width_of_terminal() } else { None };
+        let terminal = || if self.terminal { terminal::width() } else { None };
         set.or_else(terminal).filter(|width| *width > 0)
     }
 
@@ -91,17 +92,6 @@ impl Output {
         let shown: Vec<_> = text.split('\n').map(revealed).collect();
         note(&format!("error: {}", shown.join("\n")));
     }
-}
-
-#[cfg(unix)]
-fn width_of_terminal() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-    Some(usize::from(size.ws_col))
-}
-
-#[cfg(not(unix))]
-fn width_of_terminal() -> Option<usize> {
-    None
 }
 
 /// A line for people on standard error, where protocol and results never go.
@@ -114,14 +104,4 @@ pub(super) fn note(text: &str) {
 pub(super) fn passing(text: &str) {
     // As for `line`.
     let _ = write!(io::stderr(), "{text}\r");
-}
-
-/// Whether people watch standard error.
-pub(super) fn watched() -> bool {
-    io::stderr().is_terminal()
-}
-
-/// Whether colour is wanted on standard error (<https://no-color.org>).
-pub(super) fn colour() -> bool {
-    watched() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -6,8 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::output::{note, passing, watched};
-use crate::downstream::{Member, Status};
+use super::output::{note, passing};
+use crate::{
+    downstream::{Member, Status},
+    host::terminal::watched,
+};
 
 /// A start that takes less needs no word.
 const FIRST: Duration = Duration::from_secs(1);

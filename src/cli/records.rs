@@ -6,9 +6,9 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use anyhow::{Context, anyhow, bail};
 use futures_util::{FutureExt, TryFutureExt};
 
-use super::{output::note, session};
+use super::output::note;
 use crate::{
-    config::Environment,
+    app::session,
     domain::{
         budget::Backend,
         credits::Credits,
@@ -16,8 +16,11 @@ use crate::{
         render::revealed,
         settings::Settings,
     },
-    journal::source::{Entry, Fetched, NewestFirst, Source},
-    store::{self, Answered, Ledger},
+    host::environment::Environment,
+    ledger::{
+        self, Answered, Ledger,
+        source::{Entry, Fetched, NewestFirst, Source},
+    },
 };
 
 /// The store of these settings, as far as it can be seen from another process than the gateway.
@@ -32,13 +35,13 @@ pub(super) fn ledger(settings: &Settings) -> anyhow::Result<Arc<dyn Ledger>> {
     if store.path.is_none() && state.is_none() {
         bail!("there is no place for accounts and records: set HOME, or `store.path`");
     }
-    Ok(store::open(store, state.as_deref().map(Path::new)))
+    Ok(ledger::open(store, state.as_deref().map(Path::new)))
 }
 
 /// Warns of files of the store that others can change.
 pub(super) fn exposed(settings: &Settings, env: &Environment) -> Vec<String> {
     let state = session::places(env).state;
-    store::exposed(&settings.budgeting.store, state.as_deref().map(Path::new))
+    ledger::exposed(&settings.budgeting.store, state.as_deref().map(Path::new))
 }
 
 /// The records of a store.

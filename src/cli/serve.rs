@@ -12,15 +12,17 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Exit,
     args::{ServeArgs, SettingsArgs},
-    logging,
-    output::{note, watched},
-    records, reload, session, summary, watchdog,
+    output::note,
+    records, summary,
 };
 use crate::{
-    config::{Environment, Options, Watch},
+    app::{logging, reload, session, signals},
+    config::{Options, Watch},
     domain::settings::Settings,
-    gateway::{Gateway, HangUp, serve_stdio},
-    journal::mirror::Mirror,
+    gateway::Gateway,
+    host::{environment::Environment, terminal::watched},
+    ledger::mirror::Mirror,
+    serve::{HangUp, serve_stdio},
 };
 
 pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit> {
@@ -36,7 +38,7 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     let runtime = session::runtime()?;
     let shutdown = CancellationToken::new();
     let hang_up = HangUp::default();
-    watchdog::start(shutdown.clone(), hang_up.clone())?;
+    signals::start(shutdown.clone(), hang_up.clone())?;
     let options = Options { act_as: serve.act_as.clone(), debug: serve.debug, ..args.options() };
     let watch = runtime.block_on(async { Watch::new(options.clone(), env.clone()) })?;
     let mut settings = session::load(&options, &env)?;

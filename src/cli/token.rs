@@ -13,16 +13,17 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use self::{inspect::InspectArgs, mint::MintArgs, narrowing::Narrowing, revoke::RevokeArgs};
-use super::{Exit, args::SettingsArgs, output::Output, session};
+use super::{Exit, args::SettingsArgs, output::Output};
 use crate::{
-    config::Environment,
+    app::session,
     domain::{
         auth::AuthMode,
         caveat::Caveats,
         settings::Settings,
         token::{Token, TokenKeys},
     },
-    store,
+    host::environment::Environment,
+    ledger,
 };
 
 /// Where a token is looked for that is not given.
@@ -106,13 +107,13 @@ fn given(argument: Option<String>) -> anyhow::Result<SecretString> {
 /// The keys of these settings' tokens.
 fn keys(settings: &Settings) -> anyhow::Result<TokenKeys> {
     let state = session::places(&Environment::of_process()).state;
-    let place = store::place_of_key(&settings.budgeting.store, state.as_deref());
+    let place = ledger::place_of_key(&settings.budgeting.store, state.as_deref());
     let given =
         matches!(&settings.auth.mode, AuthMode::Header(tokens) if !tokens.root_keys.is_empty());
     if place.is_none() && !given {
         // One made here would be gone with this process, and its tokens good for nobody.
         bail!("there is no place for the key of tokens: set HOME, or `auth.rootKey`");
     }
-    let keys = store::keys::token_keys(&settings.auth.mode, place);
+    let keys = ledger::keys::token_keys(&settings.auth.mode, place);
     keys.context("the key of tokens cannot be used")
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{Exit, args::SettingsArgs, output::Output, progress, session};
+use super::{Exit, args::SettingsArgs, output::Output, progress};
 use crate::{
-    config::Environment,
+    app::session,
     domain::{
         fit::{Candidate, Detail, fit},
         price::Tariff,
@@ -16,11 +16,12 @@ use crate::{
     },
     downstream::{Member, NotYet},
     gateway::facade,
-    journal::context::{self, Totals},
+    host::environment::Environment,
+    ledger::context::{self, Totals},
 };
 
 pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(args)?;
+    let settings = session::settings(&args.options())?;
     let encoding = settings.rules.encoding;
     let tariff = settings.budgeting.tariff.clone();
     let env = Environment::of_process();

@@ -3,17 +3,18 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{Exit, args::SettingsArgs, consumers::Consumers, output::Output, records, session};
+use super::{Exit, args::SettingsArgs, consumers::Consumers, output::Output, records};
 use crate::{
+    app::session,
     domain::{
         pattern::Pattern,
         usage::{Key, Names, Tally, Usage},
     },
-    journal::{
+    host::clock::now,
+    ledger::{
         filter::{self, Filter},
         source::{Entry, Moment},
     },
-    store::memory::now,
 };
 
 #[derive(Debug, Args)]
@@ -46,7 +47,7 @@ pub(super) fn run(args: &SettingsArgs, asked: &UsageArgs, output: &Output) -> an
             return Ok(Exit::Settings);
         }
     };
-    let settings = session::settings(args)?;
+    let settings = session::settings(&args.options())?;
     let ledger = records::ledger(&settings)?;
     let runtime = session::runtime()?;
     let usage = runtime.block_on(async {

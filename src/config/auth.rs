@@ -5,7 +5,6 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use super::{
-    Environment,
     document::Value,
     fault::{Fault, Faults},
     reader::{At, Object, Reader, Refused},
@@ -17,7 +16,7 @@ use crate::{
         period::moment,
         rules::Rules,
     },
-    store::memory::now,
+    host::{clock::now, environment::Environment},
 };
 
 /// The variable with what this process shows for calls that show nothing. It is a credential for

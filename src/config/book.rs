@@ -11,8 +11,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::Environment;
-use crate::domain::settings::SettingsFile;
+use crate::{domain::settings::SettingsFile, host::environment::Environment};
 
 /// The accounts of a user.
 const MAIN: &str = "main";

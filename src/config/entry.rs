@@ -12,7 +12,6 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::{
-    Environment,
     auth::{NOT_PASSED_ON, PRESENTED},
     document::Value,
     reader::{At, Object, Reader},
@@ -27,6 +26,7 @@ use crate::{
         },
     },
     downstream::refused_address,
+    host::environment::Environment,
 };
 
 /// The keys of a server entry.

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::Environment;
+use crate::host::environment::Environment;
 
 /// A value after expansion.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::{
-    Environment, auth,
+    auth,
     document::{self, Value},
     entry::{self, worth_hiding},
     fault::Faults,
@@ -13,12 +13,15 @@ use super::{
     rules::context_of_all,
     upstreams::{self, Destinations, Others},
 };
-use crate::domain::{
-    budget::{Backend, Budgeting, Discovery, Durability, StoreSettings},
-    routing::Routing,
-    rules::Context,
-    settings::{Level, Logging},
-    tokens::Encoding,
+use crate::{
+    domain::{
+        budget::{Backend, Budgeting, Discovery, Durability, StoreSettings},
+        routing::Routing,
+        rules::Context,
+        settings::{Level, Logging},
+        tokens::Encoding,
+    },
+    host::environment::Environment,
 };
 
 const KNOWN: [&str; 16] = [

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Environment, Faults, Options};
-use crate::domain::settings::SettingsFile;
+use super::{Faults, Options};
+use crate::{domain::settings::SettingsFile, host::environment::Environment};
 
 /// Where a file is looked for, and who says so.
 enum Places {

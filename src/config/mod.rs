@@ -29,11 +29,7 @@ mod trail;
 mod upstreams;
 mod watch;
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    time::SystemTime,
-};
+use std::path::PathBuf;
 
 pub use fault::{Fault, Faults};
 pub use fixed::following;
@@ -48,6 +44,7 @@ use crate::domain::{
     redact::Redactor,
     settings::{Settings, SettingsFile, Source, Sources},
 };
+use crate::host::{clock, environment::Environment};
 
 /// What the command line says about settings.
 #[derive(Clone, Debug, Default)]
@@ -64,58 +61,6 @@ pub struct Options {
     pub act_as: Option<String>,
     /// `--debug`.
     pub debug: bool,
-}
-
-/// What the process was given by its surroundings.
-#[derive(Clone, Debug, Default)]
-pub struct Environment {
-    /// Environment variables; those that are not Unicode are left out.
-    pub variables: HashMap<String, String>,
-    /// The working directory.
-    pub working_dir: PathBuf,
-    /// The running binary, so that a gateway does not start itself.
-    pub executable: Option<PathBuf>,
-}
-
-impl Environment {
-    /// The surroundings of this process.
-    pub fn of_process() -> Self {
-        Self {
-            variables: std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
-                .collect(),
-            working_dir: std::env::current_dir().unwrap_or_default(),
-            executable: std::env::current_exe().ok(),
-        }
-    }
-
-    /// A variable; unset and empty are the same.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
-    }
-
-    /// A path as people write it: `~` is their home, and a relative path starts at the working
-    /// directory.
-    pub fn path(&self, written: impl AsRef<Path>) -> PathBuf {
-        self.working_dir.join(self.beneath_home(written))
-    }
-
-    /// A path in which `~` at the beginning is the user's home, if that is known.
-    pub fn beneath_home(&self, written: impl AsRef<Path>) -> PathBuf {
-        let written = written.as_ref();
-        match (written.strip_prefix("~"), self.get("HOME")) {
-            (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => PathBuf::from(home),
-            (Ok(rest), Some(home)) => Path::new(home).join(rest),
-            _ => written.to_owned(),
-        }
-    }
-
-    /// Whether a variable says yes: `true`, `1` or `yes`, in any case.
-    pub fn says_yes(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|v| ["true", "1", "yes"].contains(&v.to_lowercase().as_str()))
-    }
 }
 
 /// Reads and checks all settings anew. A file that is in use and has gone is a fault, where at the
@@ -224,7 +169,7 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
     let source = |path: Option<PathBuf>, servers: usize, warnings: &[String]| {
         let masked = |warning: &String| redactor.redact(warning).into_owned();
         let warnings = warnings.iter().map(masked).collect();
-        Source { path, read_at: SystemTime::now(), servers, warnings }
+        Source { path, read_at: clock::system(), servers, warnings }
     };
     let book = book::book(file.as_deref(), rules_file.as_deref(), env);
     let agents = book::of_agents(file.as_deref(), rules_file.as_deref(), env);

@@ -4,13 +4,15 @@
 use std::{num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{
-    Environment,
     auth::{NOT_PASSED_ON, PRESENTED},
     document::{Member, Node, Value},
     expand::{Expanded, expand, has_bare_reference, refers_to},
     fault::{Fault, Faults},
 };
-use crate::domain::{credits::Credits, near::near};
+use crate::{
+    domain::{credits::Credits, near::near},
+    host::environment::Environment,
+};
 
 /// A key or a word that is known and refused, and why.
 pub(super) type Refused = (&'static str, &'static str);

@@ -3,19 +3,22 @@
 use std::path::Path;
 
 use super::{
-    Environment, document,
+    document,
     entry::worth_hiding,
     fault::Faults,
     reader::{At, LATER, Object, Reader, Refused},
 };
-use crate::domain::{
-    budget::Limit,
-    call::{AgentId, ServerName},
-    fit::Detail,
-    pattern::Pattern,
-    period::Period,
-    rules::{AgentRules, Context, Entries, Precedence, Rules, ToolsKey},
-    tokens::Encoding,
+use crate::{
+    domain::{
+        budget::Limit,
+        call::{AgentId, ServerName},
+        fit::Detail,
+        pattern::Pattern,
+        period::Period,
+        rules::{AgentRules, Context, Entries, Precedence, Rules, ToolsKey},
+        tokens::Encoding,
+    },
+    host::environment::Environment,
 };
 
 /// What this version cannot enforce of an agent's rules.

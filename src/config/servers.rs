@@ -3,13 +3,12 @@
 use std::path::Path;
 
 use super::{
-    Environment,
     document::{self, Node, Value},
     entry::{Form, KNOWN, Loaded, NOT_BUILT, worth_hiding},
     fault::Faults,
     reader::{At, LATER, Object, Reader},
 };
-use crate::domain::near::near;
+use crate::{domain::near::near, host::environment::Environment};
 
 pub(super) fn load(file: Option<&Path>, env: &Environment, faults: &mut Faults) -> Loaded {
     let mut loaded = Loaded::default();

@@ -25,10 +25,13 @@ use tokio::{
 };
 
 use super::{
-    Environment, Faults, Options, document, locate, reload,
+    Faults, Options, document, locate, reload,
     trail::{self, FileId, Trail},
 };
-use crate::domain::settings::{Settings, SettingsFile, Sources};
+use crate::{
+    domain::settings::{Settings, SettingsFile, Sources},
+    host::environment::Environment,
+};
 
 /// Files are read when they were left alone for so long,
 const QUIET: Duration = Duration::from_millis(100);

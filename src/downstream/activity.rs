@@ -39,7 +39,7 @@ struct State {
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     #[cfg(target_os = "linux")]
-    table: Mutex<Option<(Instant, Arc<[super::tree::Process]>)>>,
+    table: Mutex<Option<(Instant, Arc<[crate::host::tree::Process]>)>>,
 }
 
 impl Activity {
@@ -60,12 +60,13 @@ impl Activity {
     /// Looks at the server now and again, until it has done nothing for this long.
     #[cfg(target_os = "linux")]
     pub(super) async fn until_idle_for(self: &Arc<Self>, limit: Duration) {
-        let mut before = super::tree::Work::default();
+        let mut before = crate::host::tree::Work::default();
         while self.idle() < limit {
             tokio::time::sleep(LOOK).await;
             let Some(root) = self.root() else { continue };
             let processes = self.processes.clone();
-            let now = super::blocking(move || super::tree::work(&processes.table(), root)).await;
+            let now =
+                super::blocking(move || crate::host::tree::work(&processes.table(), root)).await;
             if is_more(before, now) {
                 self.lock().last = Instant::now();
             }
@@ -99,7 +100,7 @@ impl Activity {
 /// Whether the second is so much more than the first that something was done. What a process has
 /// done is no longer counted once it has ended, so less is a change as well.
 #[cfg(target_os = "linux")]
-fn is_more(before: super::tree::Work, now: super::tree::Work) -> bool {
+fn is_more(before: crate::host::tree::Work, now: crate::host::tree::Work) -> bool {
     now.ticks.abs_diff(before.ticks) >= LEAST_TICKS
         || now.bytes.abs_diff(before.bytes) >= LEAST_BYTES
         || now.processes != before.processes
@@ -108,14 +109,14 @@ fn is_more(before: super::tree::Work, now: super::tree::Work) -> bool {
 #[cfg(target_os = "linux")]
 impl Processes {
     /// Blocks on `/proc`.
-    fn table(&self) -> Arc<[super::tree::Process]> {
+    fn table(&self) -> Arc<[crate::host::tree::Process]> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((read, table)) = &*table
             && read.elapsed() < LOOK / 2
         {
             return table.clone();
         }
-        let fresh: Arc<[_]> = super::tree::table().into();
+        let fresh: Arc<[_]> = crate::host::tree::table().into();
         *table = Some((Instant::now(), fresh.clone()));
         fresh
     }

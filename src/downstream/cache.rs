@@ -16,14 +16,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{files::write_private, opening::Era};
-use crate::domain::{
-    call::{ServerName, ToolName},
-    catalog::{Catalogue, Tool},
-    render::{self, first_sentence},
-    settings::ServerSpec,
-    shelf::{Kept, Shelf},
-    tokens::Encoding,
+use super::opening::Era;
+use crate::{
+    domain::{
+        call::{ServerName, ToolName},
+        catalog::{Catalogue, Tool},
+        render::{self, first_sentence},
+        settings::ServerSpec,
+        shelf::{Kept, Shelf},
+        tokens::Encoding,
+    },
+    host::files::write_private,
 };
 
 /// Beyond this many files the oldest go.

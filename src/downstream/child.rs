@@ -14,16 +14,13 @@ use std::{
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio_util::sync::CancellationToken;
 
-#[cfg(target_os = "linux")]
-use super::leftovers::Roster;
 use super::{activity::Processes, backlog::Backlog, turns::Turns};
-use crate::domain::settings::Command;
+#[cfg(target_os = "linux")]
+use crate::host::leftovers::Roster;
+use crate::{domain::settings::Command, host::MARK_VARIABLE};
 
 /// Tells a gateway that it runs below another one, and how deep.
 pub const DEPTH_VARIABLE: &str = "TOLLGATE_DEPTH";
-
-/// Carried by every descendant of a server, so that what a killed supervisor leaves is known.
-pub(super) const MARK_VARIABLE: &str = "TOLLGATE_CHILD";
 
 /// How long a server has to end after its stdin was closed.
 const EOF_GRACE: Duration = Duration::from_millis(700);
@@ -80,7 +77,7 @@ impl Launcher {
             supervisor,
             depth,
             #[cfg(target_os = "linux")]
-            mark: super::leftovers::mark_prefix(),
+            mark: crate::host::leftovers::mark_prefix(),
             #[cfg(not(target_os = "linux"))]
             mark: format!("{}-", std::process::id()),
             started: AtomicU64::new(0),
@@ -142,7 +139,7 @@ impl Launcher {
     #[cfg(target_os = "linux")]
     fn command_line(&self, command: &Command) -> tokio::process::Command {
         let mut line = tokio::process::Command::new(&self.supervisor);
-        line.arg0(super::supervisor::PROCESS_NAME)
+        line.arg0(crate::host::supervisor::PROCESS_NAME)
             .args(["supervise", "--parent", &std::process::id().to_string(), "--"])
             .arg(&command.program)
             .args(&command.args);
@@ -218,7 +215,7 @@ impl Launcher {
         use std::os::unix::process::ExitStatusExt;
         let killed = status.as_ref().is_ok_and(|status| status.signal().is_some());
         if killed {
-            let sweep = move || super::tree::kill_marked(&format!("{MARK_VARIABLE}={mark}"));
+            let sweep = move || crate::host::tree::kill_marked(&format!("{MARK_VARIABLE}={mark}"));
             // Fails only with the runtime, and then the process ends.
             let _ = tokio::task::spawn_blocking(sweep).await;
         }
@@ -249,7 +246,7 @@ async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
 #[cfg(target_os = "linux")]
 fn is_stopped(child: &Child) -> bool {
     let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
-    pid.and_then(super::tree::process).is_some_and(super::tree::Process::is_stopped)
+    pid.and_then(crate::host::tree::process).is_some_and(crate::host::tree::Process::is_stopped)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -27,15 +27,11 @@ mod changes;
 pub mod child;
 mod connection;
 mod failure;
-mod files;
 mod findings;
 mod flight;
 mod handler;
 mod http;
-#[cfg(target_os = "linux")]
-mod leftovers;
 mod life;
-pub mod lines;
 mod listing;
 mod negotiation;
 mod opening;
@@ -46,11 +42,7 @@ mod questions;
 mod server;
 mod slots;
 mod stderr;
-#[cfg(target_os = "linux")]
-pub mod supervisor;
 mod transport;
-#[cfg(target_os = "linux")]
-mod tree;
 mod turns;
 mod uplink;
 mod uses;

@@ -8,8 +8,10 @@ use std::{
 
 use tokio::process::ChildStderr;
 
-use super::lines::Lines;
-use crate::domain::{call::ServerName, frame::Frame, render::plain};
+use crate::{
+    domain::{call::ServerName, frame::Frame, render::plain},
+    host::lines::Lines,
+};
 
 /// Longer lines are passed over.
 const LONGEST_LINE: usize = 8 * 1024;

@@ -12,17 +12,19 @@ use tokio::process::ChildStdout;
 
 use super::{
     findings::Unusable,
-    lines::Lines,
     negotiation::PROBE,
     pen::Pen,
     questions::{Heard, Questions, Room, Said, repeated},
     stderr::printable,
     wire::{Answers, Wire, request_id, same},
 };
-use crate::domain::{
-    call::ServerName,
-    frame::{Frame, MAX_MESSAGE_BYTES, id_of},
-    json::RawJson,
+use crate::{
+    domain::{
+        call::ServerName,
+        frame::{Frame, MAX_MESSAGE_BYTES, id_of},
+        json::RawJson,
+    },
+    host::lines::Lines,
 };
 
 /// After this many messages that nobody waits for, other work gets its turn.

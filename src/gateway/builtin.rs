@@ -79,7 +79,7 @@ pub(super) fn qualified(tool: &ToolName) -> Option<ToolName> {
 
 /// The tool that a JSON-RPC method of the gateway's own stands for; the second prefix is what
 /// clients of an older gateway know.
-pub(super) fn of_method(method: &str) -> Option<&'static str> {
+pub(crate) fn of_method(method: &str) -> Option<&'static str> {
     let tool = method.strip_prefix("tollgate/").or_else(|| method.strip_prefix("satgate/"))?;
     ["budget", "delegate", "delegations", "revoke"].into_iter().find(|known| *known == tool)
 }

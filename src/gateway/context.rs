@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     domain::call::{AgentId, ServerName},
-    journal::context::{self, Totals, Usage},
+    ledger::context::{self, Totals, Usage},
 };
 
 /// How long another process may hold the file.

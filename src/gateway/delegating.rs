@@ -26,7 +26,8 @@ use crate::{
         scope::Scope,
         token::{Token, TokenId},
     },
-    store::{self, Unavailable, memory::now},
+    host::clock::now,
+    ledger::{self, Unavailable},
 };
 
 /// How long a delegation lasts that does not say, where who made it cannot take it back once its
@@ -142,7 +143,7 @@ impl Snapshot {
         let Some(key) = &args.key else {
             return Ok(Named {
                 token: TokenId(Uuid::now_v7().as_u128()),
-                handle: delegation::handle(store::keys::random().map_err(unreadable)?),
+                handle: delegation::handle(ledger::keys::random().map_err(unreadable)?),
                 by_key: false,
             });
         };

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{ledger::Extended, policy::Permit, refusal::Refusal},
-    store::Unavailable,
+    ledger::Unavailable,
 };
 
 impl Hold {

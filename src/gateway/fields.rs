@@ -14,7 +14,7 @@ use crate::domain::{
 };
 
 /// No name is longer, in bytes.
-pub(super) const LONGEST_NAME: usize = 512;
+pub(crate) const LONGEST_NAME: usize = 512;
 
 /// More arguments than any of the tools has.
 const MOST_ARGUMENTS: usize = 64;

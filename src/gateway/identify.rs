@@ -16,7 +16,8 @@ use crate::{
         stamp::{self, CallDigest, Stamped},
         token::{TokenId, TokenKeys, Verified},
     },
-    store::{Unavailable, memory::now},
+    host::clock::now,
+    ledger::Unavailable,
 };
 
 /// A longer text names no agent, signed or not; in bytes of JSON.

@@ -21,8 +21,7 @@
 mod advice;
 mod arguments;
 mod awake;
-mod builtin;
-mod carried;
+pub(crate) mod builtin;
 mod checking;
 mod context;
 mod delegating;
@@ -30,16 +29,14 @@ mod discovery;
 mod entry;
 pub mod facade;
 mod fence;
-mod fields;
+pub(crate) mod fields;
 mod forward;
-mod front;
 mod identify;
 mod measured;
 mod owners;
-mod relay;
 mod request;
 mod resolve;
-mod result;
+pub(crate) mod result;
 mod root;
 mod seals;
 mod search;
@@ -47,7 +44,6 @@ mod settling;
 mod slips;
 mod snapshot;
 mod status;
-mod stdio;
 mod till;
 
 use std::{
@@ -67,7 +63,6 @@ use identify::Shown;
 pub use result::ToolResult;
 pub use root::Root;
 pub use snapshot::Snapshot;
-pub use stdio::{HangUp, serve_stdio};
 use till::{Terms, Till};
 
 use crate::{
@@ -79,11 +74,11 @@ use crate::{
         settings::Settings,
     },
     downstream::{self, Client, Fleet, Launcher, SchemaCache, Server, Succession},
-    store::{Ledger, Unavailable},
+    ledger::{Ledger, Unavailable},
 };
 
 /// How long calls in flight may still run when the gateway stops.
-const DRAIN: Duration = Duration::from_millis(1_800);
+pub const DRAIN: Duration = Duration::from_millis(1_800);
 
 /// How long what is kept may still be written when the gateway stops.
 const WRITE_OUT: Duration = Duration::from_secs(1);

@@ -34,7 +34,7 @@ impl ToolResult {
     }
 
     /// The result as JSON for a client: in pieces, so that it is not copied.
-    pub(super) fn pieces(&self, stateless: bool) -> Vec<Bytes> {
+    pub(crate) fn pieces(&self, stateless: bool) -> Vec<Bytes> {
         let says = self.says();
         let (mut has_meta, mut has_type) = (says.is_none(), false);
         for member in self.text.members() {

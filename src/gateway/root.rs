@@ -14,7 +14,7 @@ use crate::{
         refusal::Refusal,
         token::{Token, TokenId},
     },
-    store::memory::now,
+    host::clock::now,
 };
 
 /// How long a root token lasts that is made at the start. The next start makes another.

@@ -11,7 +11,7 @@ use crate::{
         keyed::Key,
         token::{TokenId, TokenKeys},
     },
-    store::{self, Unavailable},
+    ledger::{self, Unavailable},
 };
 
 /// The keys, read when one is first needed.
@@ -56,14 +56,14 @@ impl Seals {
 
     /// What signs and verifies tokens under these settings; not remembered.
     pub(super) fn token_keys(&self, mode: &AuthMode) -> Result<TokenKeys, Unavailable> {
-        store::keys::token_keys(mode, self.state.as_deref())
+        ledger::keys::token_keys(mode, self.state.as_deref())
     }
 
     pub(super) fn keys(&self) -> Result<&Keys, Unavailable> {
         if let Some(keys) = self.read.get() {
             return Ok(keys);
         }
-        let key = store::keys::key(self.state.as_deref())?;
+        let key = ledger::keys::key(self.state.as_deref())?;
         Ok(self.read.get_or_init(|| Keys {
             arguments: key.derive("arguments"),
             handles: key.derive("handles"),

@@ -15,7 +15,7 @@ use crate::{
         ledger::{Finish, Finished, HoldId, HoldState, Transfer, TransferId},
         record::Draft,
     },
-    store::{Answered, Unavailable},
+    ledger::{Answered, Unavailable},
 };
 
 /// How often what must be done is tried while the store cannot be used.

@@ -38,7 +38,7 @@ use crate::{
         refusal::Refusal,
         settings::Settings,
     },
-    store::{self, Ledger, Unavailable},
+    ledger::{self, Ledger, Unavailable},
 };
 
 /// How long a hold stays open if this process ends, or does not say that the call goes on.
@@ -79,8 +79,8 @@ impl Till {
     /// again.
     pub(super) fn new(settings: &Settings, state: Option<&Path>, background: &TaskTracker) -> Self {
         Self {
-            ledger: store::open(&settings.budgeting.store, state),
-            seals: Arc::new(Seals::new(store::place_of_key(&settings.budgeting.store, state))),
+            ledger: ledger::open(&settings.budgeting.store, state),
+            seals: Arc::new(Seals::new(ledger::place_of_key(&settings.budgeting.store, state))),
             session: Uuid::now_v7().as_u128(),
             background: background.clone(),
             charges: Arc::default(),

@@ -13,7 +13,7 @@ use tollgate::{
         record::Draft,
         rules::Rules,
     },
-    store::memory::Memory,
+    ledger::memory::Memory,
 };
 
 use crate::{
@@ -26,7 +26,7 @@ const DAY: i64 = 86_400_000;
 const YEAR: i64 = 366 * DAY;
 
 /// Runs a check with every kind of store.
-fn with_each(check: impl Fn(&dyn tollgate::store::Ledger, &AtomicI64)) {
+fn with_each(check: impl Fn(&dyn tollgate::ledger::Ledger, &AtomicI64)) {
     let at = Arc::new(AtomicI64::new(BEGIN));
     check(&Memory::new("memory", clock(&at)), &at);
     let dir = tempfile::tempdir().unwrap();
@@ -41,11 +41,16 @@ fn a_day() -> (AccountId, Declaration) {
     (AccountId::new("book", "root/day"), Declaration::of(&budgeting, &Rules::default()))
 }
 
-fn left(ledger: &dyn tollgate::store::Ledger, account: &AccountId) -> u64 {
+fn left(ledger: &dyn tollgate::ledger::Ledger, account: &AccountId) -> u64 {
     done(ledger.read(account.clone())).unwrap().remaining.unwrap().amount()
 }
 
-fn spend(ledger: &dyn tollgate::store::Ledger, id: u128, account: &AccountId, amount: u64) -> bool {
+fn spend(
+    ledger: &dyn tollgate::ledger::Ledger,
+    id: u128,
+    account: &AccountId,
+    amount: u64,
+) -> bool {
     let held = done(ledger.hold(request(id, account, amount), Draft::default())).is_ok();
     if held {
         done(ledger.finish(HoldId(id), Finish::Post(credits(amount)), Draft::default()));
@@ -53,7 +58,7 @@ fn spend(ledger: &dyn tollgate::store::Ledger, id: u128, account: &AccountId, am
     held
 }
 
-fn whole(ledger: &dyn tollgate::store::Ledger) {
+fn whole(ledger: &dyn tollgate::ledger::Ledger) {
     assert_eq!(done(ledger.prove()).faults, [""; 0]);
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tollgate::store::{Ledger, Verdict, memory};
+use tollgate::ledger::{Ledger, Verdict, memory};
 
 use crate::{
     store::{done, sqlite, wait},
@@ -46,8 +46,8 @@ fn check(gateways: &str, kills: &str) {
     let state = home.path().join(".local/state/tollgate");
     let open = told["open"].as_u64().unwrap();
 
-    let now = memory::wall_clock()();
-    let young = sqlite(&state, memory::wall_clock());
+    let now = tollgate::host::clock::wall_clock()();
+    let young = sqlite(&state, tollgate::host::clock::wall_clock());
     let before = done(young.prove());
     assert_eq!(before.open as u64, open, "what is open is what the records do not end");
     let old = sqlite(&state, Arc::new(move || now + LIFETIME + 1_000));
@@ -77,7 +77,7 @@ fn a_store_that_many_make_at_once_is_made_once() {
         let home = tempfile::tempdir().unwrap();
         let begun: Vec<_> = (0..8)
             .map(|_| {
-                let ledger = sqlite(home.path(), memory::wall_clock());
+                let ledger = sqlite(home.path(), tollgate::host::clock::wall_clock());
                 std::thread::spawn(move || wait(ledger.head()).map(|head| head.chain))
             })
             .collect();

@@ -8,7 +8,7 @@ use crate::{
     crash::{LIFETIME, driver_of},
     store::{done, sqlite},
 };
-use tollgate::store::{Ledger, Verdict, memory};
+use tollgate::ledger::{Ledger, Verdict, memory};
 
 const DRIVER: &str = "crash_delegation.py";
 
@@ -25,7 +25,7 @@ fn check(mode: &str, gateways: &str, steps: &str, kills: &str) {
     let survive = told["by survivors"].as_u64().unwrap() > 0;
     assert_eq!(survive, mode == "header", "{told}");
     let state = home.path().join(".local/state/tollgate");
-    let now = memory::wall_clock()();
+    let now = tollgate::host::clock::wall_clock()();
     let old = sqlite(&state, Arc::new(move || now + LIFETIME + 1_000));
     assert_eq!(done(old.sweep(usize::MAX)) as u64, told["open"].as_u64().unwrap());
     let proof = done(old.prove());

@@ -10,7 +10,8 @@ use tollgate::{
         record::Draft,
         token::TokenId,
     },
-    store::{Ledger, Verdict, memory::wall_clock, sqlite::Sqlite},
+    host::clock::wall_clock,
+    ledger::{Ledger, Verdict, sqlite::Sqlite},
 };
 
 use crate::{

@@ -22,7 +22,7 @@ use tollgate::{
         scope::Scope,
         token::TokenId,
     },
-    store::{Engine, Ledger, Verdict, memory::Memory},
+    ledger::{Engine, Ledger, Verdict, memory::Memory},
 };
 
 use crate::store::{clock, credits, done, request, root, sqlite, wait};

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use tollgate::store::memory;
+use tollgate::ledger::memory;
 
 use crate::{
     credits::{paid, reached},
@@ -135,7 +135,7 @@ fn a_command_leaves_holds_to_gateways_that_may_have_just_woken() {
     client.execute("s", "echo", json!({}));
     let slow = begin(&mut client, "slow", None, &json!({}), json!({"ms": 3_000}));
     assert!(within(PATIENCE, || open(&setup) == ["slow"]));
-    let just_now = memory::now() - Duration::from_secs(15).as_millis() as i64;
+    let just_now = tollgate::host::clock::now() - Duration::from_secs(15).as_millis() as i64;
     set_deadlines(&setup, just_now);
     for command in [["budget", "show"], ["budget", "prove"]] {
         assert_eq!(setup.run(&command).0, 0);

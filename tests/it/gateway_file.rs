@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollgate::{
-    config::{self, Environment, Faults, Options},
+    config::{self, Faults, Options},
     domain::{
         auth::AuthMode,
         budget::{Backend, Durability, Limit, Mode},
@@ -15,6 +15,7 @@ use tollgate::{
         period::Period,
         settings::{AllowPrivate, Endpoint, Level, Settings},
     },
+    host::environment::Environment,
 };
 
 use crate::support::Setup;

@@ -20,7 +20,7 @@ use tollgate::{
         delegation::handle,
         stamp::{CallDigest, Stamped, verify},
     },
-    store::keys,
+    ledger::keys,
 };
 
 use crate::support::tollgate;

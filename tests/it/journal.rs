@@ -14,15 +14,15 @@ use tollgate::{
         record::{Decision, Draft, Event, Record},
         usage::{Key, Names, Usage},
     },
-    journal::{
+    ledger::{
+        Ledger,
         filter::{self, Filter},
-        line,
+        line, memory,
         mirror::Mirror,
         source::{Entry, Source},
         stats::Stats,
         verify::{Followed, follow},
     },
-    store::{Ledger, memory},
 };
 
 const DAY: i64 = 86_400_000;
@@ -30,7 +30,7 @@ const DAY: i64 = 86_400_000;
 const TODAY: i64 = 1_795_132_800_000;
 
 fn store(chain: &str) -> Arc<dyn Ledger> {
-    Arc::new(memory::Memory::new(chain, memory::wall_clock()))
+    Arc::new(memory::Memory::new(chain, tollgate::host::clock::wall_clock()))
 }
 
 fn source(ledger: &Arc<dyn Ledger>) -> Source {

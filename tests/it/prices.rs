@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tollgate::{
-    config::{self, Environment, Options},
+    config::{self, Options},
     domain::{
         credits::Credits,
         pattern::Pattern,
@@ -15,6 +15,7 @@ use tollgate::{
     },
     downstream::{Client, Launcher},
     gateway::{Answer, Asked, Gateway, Places},
+    host::environment::Environment,
 };
 
 use crate::support::{Setup, scripted_with, text, tollgate};

@@ -15,9 +15,9 @@ use tollgate::{
         ledger::{AccountId, Finish, HoldId},
         record::{Draft, Event, Head},
     },
-    store::{
+    host::clock::wall_clock,
+    ledger::{
         Ledger, keys,
-        memory::wall_clock,
         sqlite::{Place, Sqlite},
     },
 };

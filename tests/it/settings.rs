@@ -6,8 +6,9 @@ use std::{fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
 use tollgate::{
-    config::{self, Environment, Options},
+    config::{self, Options},
     domain::call::AgentId,
+    host::environment::Environment,
 };
 
 use crate::support::{Client, Setup, json_in, refusal, scripted, text, tollgate};

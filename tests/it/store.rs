@@ -28,9 +28,10 @@ use tollgate::{
         record::Draft,
         rules::{AgentRules, Rules},
     },
-    store::{
+    host::clock::Clock,
+    ledger::{
         Answered, Engine, Ledger, Verdict,
-        memory::{Clock, Memory},
+        memory::Memory,
         sqlite::{Place, Sqlite},
     },
 };

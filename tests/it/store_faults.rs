@@ -15,7 +15,7 @@ use tollgate::{
         ledger::{AccountId, Finish, HoldId, HoldRefused},
         record::{Draft, Event, Hash},
     },
-    store::{Ledger, Verdict, keys, sqlite::Sqlite},
+    ledger::{Ledger, Verdict, keys, sqlite::Sqlite},
 };
 
 use crate::store::{clock, credits, done, request, root, sqlite, wait};

@@ -16,9 +16,9 @@ use tollgate::{
         ledger::{Finish, HoldId, HoldState},
         record::Draft,
     },
-    store::{
+    host::clock::wall_clock,
+    ledger::{
         Ledger, keys,
-        memory::wall_clock,
         sqlite::{Place, Sqlite},
     },
 };

@@ -10,7 +10,7 @@ use tollgate::{
         },
         record::{Draft, Event},
     },
-    store::{Engine, memory::Memory},
+    ledger::{Engine, memory::Memory},
 };
 
 use crate::{

@@ -23,7 +23,7 @@ use tollgate::{
         rules::{AgentRules, Rules},
         token::TokenId,
     },
-    store::{Ledger, Verdict, sqlite::Sqlite},
+    ledger::{Ledger, Verdict, sqlite::Sqlite},
 };
 
 use crate::{

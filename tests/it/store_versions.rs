@@ -12,7 +12,7 @@ use tollgate::{
         record::{Draft, Event, Head, Record, Sealed},
         token::TokenId,
     },
-    store::{
+    ledger::{
         Ledger, Verdict, keys,
         sqlite::{Place, Sqlite},
     },

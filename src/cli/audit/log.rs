@@ -6,12 +6,13 @@ use tokio::time::sleep;
 
 use super::LogArgs;
 use crate::{
-    cli::{Exit, args::SettingsArgs, output::Output, records, session, usage::millis},
+    app::session,
+    cli::{Exit, args::SettingsArgs, output::Output, records, usage::millis},
     domain::{
         ledger::AccountId,
         record::{Decision, Record, Sealed},
     },
-    journal::{
+    ledger::{
         filter::{Filter, word},
         line,
         source::{Entry, Moment, Source},
@@ -32,7 +33,7 @@ const HEADER: [&str; 9] =
 const WIDTHS: [usize; 9] = [24, 14, 30, 18, 7, 9, 14, 8, 32];
 
 pub(super) fn run(args: &SettingsArgs, asked: &LogArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(args)?;
+    let settings = session::settings(&args.options())?;
     let ledger = records::ledger(&settings)?;
     session::runtime()?.block_on(async {
         let source = records::source(&ledger);

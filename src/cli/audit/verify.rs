@@ -6,21 +6,22 @@ use anyhow::Context;
 use serde_json::json;
 
 use crate::{
+    app::session,
     cli::{
         Exit,
         args::SettingsArgs,
-        output::{Output, note, passing, watched},
-        records, session,
+        output::{Output, note, passing},
+        records,
     },
-    journal::verify,
-    store::Verdict,
+    host::terminal::watched,
+    ledger::{Verdict, verify},
 };
 
 /// People are told how far it is every so many records.
 const STEP: u64 = 50_000;
 
 pub(super) fn store(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(args)?;
+    let settings = session::settings(&args.options())?;
     let ledger = records::ledger(&settings)?;
     let verdict = session::runtime()?.block_on(async {
         let head = records::answer(ledger.head()).await?;

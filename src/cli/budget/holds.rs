@@ -10,7 +10,7 @@ use crate::{
         ledger::{Hold, HoldId},
         record::Draft,
     },
-    store::Ledger,
+    ledger::Ledger,
 };
 
 /// Ids begin with the time, so fewer digits tell nothing apart.

@@ -10,7 +10,9 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use crate::{cli::session, config::Environment, downstream::child::DEPTH_VARIABLE, store::keys};
+use crate::{
+    app::session, downstream::child::DEPTH_VARIABLE, host::environment::Environment, ledger::keys,
+};
 
 /// The servers of the demo, at the versions it was written for.
 const SERVERS: [(&str, &str); 2] = [

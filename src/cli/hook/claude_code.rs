@@ -13,18 +13,18 @@ use serde_json::{Map, Value, json};
 
 use super::ClaudeCodeArgs;
 use crate::{
+    app::session,
     cli::{
         Exit,
         output::{Output, note},
-        session,
     },
-    config::Environment,
     domain::{
         call::AgentId,
         keyed::Key,
         stamp::{CallDigest, Stamp, is_stamp, verify},
     },
-    store::keys,
+    host::environment::Environment,
+    ledger::keys,
 };
 
 /// The tools of the facade whose calls name an agent.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     cli::{Exit, output::Output},
-    config::Environment,
+    host::environment::Environment,
 };
 
 /// How long the client waits for an answer, in seconds.

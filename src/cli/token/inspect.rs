@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::{given, keys};
 use crate::{
+    app::session,
     cli::{
         Exit,
         args::SettingsArgs,
         output::Output,
         records::{self, answer, plain},
-        session,
     },
     domain::{
         budget::Backend,
@@ -21,7 +21,7 @@ use crate::{
         settings::Settings,
         token::Token,
     },
-    store::memory::now,
+    host::clock::now,
 };
 
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ pub(super) fn run(
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let text = given(asked.token)?;
-    let settings = session::settings(args)?;
+    let settings = session::settings(&args.options())?;
     let token = match Token::parse(text.expose_secret()) {
         Ok(token) => token,
         Err(unreadable) => {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{keys, narrowing::Narrowing, print};
 use crate::{
+    app::session,
     cli::{
         Exit,
         args::SettingsArgs,
@@ -15,7 +16,6 @@ use crate::{
         keys::one_line,
         output::{Output, note},
         records::{self, answer},
-        session,
     },
     domain::{
         auth::AuthMode,
@@ -34,7 +34,7 @@ use crate::{
         settings::Settings,
         token::{Token, TokenId},
     },
-    store::{Ledger, keys::random},
+    ledger::{Ledger, keys::random},
 };
 
 #[derive(Debug, Args)]
@@ -56,7 +56,7 @@ fn budget(text: &str) -> Result<Credits, String> {
 }
 
 pub(super) fn run(args: &SettingsArgs, asked: MintArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(args)?;
+    let settings = session::settings(&args.options())?;
     let caveats = Caveats(asked.narrowing.caveats());
     if let Some(agent) = &asked.narrowing.agent {
         known(&settings, agent)?;

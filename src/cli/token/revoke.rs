@@ -9,12 +9,12 @@ use serde_json::json;
 
 use super::{given, keys};
 use crate::{
+    app::session,
     cli::{
         Exit,
         args::SettingsArgs,
         output::Output,
         records::{self, answer, returned},
-        session,
     },
     domain::{
         budget::Backend,
@@ -25,7 +25,8 @@ use crate::{
         settings::Settings,
         token::{Token, TokenId, Unverified},
     },
-    store::{Ledger, memory::now},
+    host::clock::now,
+    ledger::Ledger,
 };
 
 /// Of an id.
@@ -42,7 +43,7 @@ pub(in crate::cli) struct RevokeArgs {
 }
 
 pub(super) fn run(args: &SettingsArgs, asked: RevokeArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(args)?;
+    let settings = session::settings(&args.options())?;
     if settings.budgeting.store.backend == Backend::Memory {
         bail!(
             "which tokens were taken back is in the memory of each gateway (`budget.backend: memory`), which no command reaches: change `auth.rootKey`, or use `sqlite`"

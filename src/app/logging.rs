@@ -1,0 +1,164 @@
+//! The log: on standard error, every secret of the settings masked.
+//!
+//! Lines are written by a thread of their own and dropped, and counted, when nobody takes them: a
+//! client that does not read the gateway's stderr must not hold anything up.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
+
+use arc_swap::ArcSwap;
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt as _, reload};
+
+use crate::{
+    domain::{redact::Redactor, render::visible, settings::Level},
+    host::{
+        environment::Environment,
+        terminal::{colour, watched},
+    },
+};
+
+/// This many lines may wait to be written.
+const WAITING_LINES: usize = 1024;
+
+/// The secrets that the log masks. They only become more: a server of settings that are in force no
+/// longer may still tell of theirs.
+#[derive(Clone)]
+struct Secrets(Arc<ArcSwap<Redactor>>);
+
+impl Secrets {
+    /// From here on these are masked as well.
+    fn learn(&self, more: &Redactor) {
+        self.0.rcu(|known| known.with(more));
+    }
+}
+
+/// The log as it runs.
+#[derive(Clone)]
+pub struct Log {
+    secrets: Secrets,
+    /// Puts another level in force; None where `RUST_LOG` decides.
+    set_level: Option<Arc<dyn Fn(Level) + Send + Sync>>,
+}
+
+impl Log {
+    /// From here on these are masked as well.
+    pub fn learn(&self, more: &Redactor) {
+        self.secrets.learn(more);
+    }
+
+    /// From here on this is the level, unless `RUST_LOG` says another.
+    pub fn set_level(&self, level: Level) {
+        if let Some(set) = &self.set_level {
+            set(level);
+        }
+    }
+}
+
+/// Starts the log: text, or a JSON object per line. `RUST_LOG` overrides the level.
+pub fn start(level: Level, json: bool, redactor: &Redactor, env: &Environment) -> Log {
+    let secrets = Secrets(Arc::new(ArcSwap::from_pointee(redactor.clone())));
+    let asked = env.get("RUST_LOG").filter(|filter| !filter.trim().is_empty());
+    let asked = asked.map(EnvFilter::try_new).transpose();
+    let bad = asked.as_ref().err().map(ToString::to_string);
+    let asked = asked.unwrap_or_default();
+    let overridden = asked.is_some();
+    let (filter, handle) = reload::Layer::new(asked.unwrap_or_else(|| of_level(level)));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(colour())
+        .with_writer(Masked::new(secrets.clone()));
+    // Fails only if a log was started before, which then goes on.
+    let _ = match json {
+        true => tracing::subscriber::set_global_default(
+            tracing_subscriber::registry().with(filter).with(lines.json()),
+        ),
+        false => tracing::subscriber::set_global_default(
+            tracing_subscriber::registry().with(filter).with(lines),
+        ),
+    };
+    if let Some(bad) = bad {
+        tracing::warn!("RUST_LOG has no effect, as it is not a filter: {bad}");
+    }
+    let set_level = move |level| {
+        // Fails only if the log is no more.
+        let _ = handle.reload(of_level(level));
+    };
+    Log { secrets, set_level: (!overridden).then(|| Arc::new(set_level) as _) }
+}
+
+/// rmcp logs whole requests, arguments and tokens included; it stays silent unless `RUST_LOG` asks.
+fn of_level(level: Level) -> EnvFilter {
+    EnvFilter::new(format!("off,tollgate={}", level.as_str()))
+}
+
+/// Hands lines to the writing thread, secrets masked.
+struct Masked {
+    secrets: Secrets,
+    lines: SyncSender<Vec<u8>>,
+    dropped: Arc<AtomicU64>,
+    /// Whether a terminal shows the lines, which acts on some of what it is sent.
+    terminal: bool,
+}
+
+impl Masked {
+    fn new(secrets: Secrets) -> Self {
+        let (lines, waiting) = sync_channel(WAITING_LINES);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let count = dropped.clone();
+        // Ends with the process. Without the thread there is no log, but there is a gateway.
+        let _ = thread::Builder::new().name("log".into()).spawn(move || write(&waiting, &count));
+        Self { secrets, lines, dropped, terminal: watched() }
+    }
+}
+
+fn write(waiting: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
+    for line in waiting {
+        let dropped = dropped.swap(0, Ordering::Relaxed);
+        let mut stderr = io::stderr().lock();
+        // There is nowhere to tell of a log that cannot be written.
+        if dropped > 0 {
+            let _ = writeln!(stderr, "({dropped} lines of the log were dropped: nobody read them)");
+        }
+        let _ = stderr.write_all(&line);
+    }
+}
+
+impl<'a> MakeWriter<'a> for Masked {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { log: self }
+    }
+}
+
+/// One event, which `tracing_subscriber` writes in one piece.
+struct Line<'a> {
+    log: &'a Masked,
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let mut line = self.log.secrets.0.load().redact(&text).into_owned();
+        if self.log.terminal {
+            // The formatter writes its colours with ESC, and escapes those in what it is given.
+            let harmless = line.split('\u{1b}').map(visible);
+            line = harmless.collect::<Vec<_>>().join("\u{1b}").replace('\r', "");
+        }
+        let line = line.into_bytes();
+        if self.log.lines.try_send(line).is_err() {
+            self.log.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! Live settings: what `config` reads anew comes into force in the gateway.
+
+use std::{sync::Arc, time::SystemTime};
+
+use super::logging::Log;
+use crate::{
+    config::{Faults, Reload, Watch, following},
+    domain::{
+        call::ServerName,
+        record::{Decision, Draft, Event},
+        settings::{Settings, SettingsFile},
+    },
+    downstream::Succession,
+    gateway::Gateway,
+};
+
+/// Puts every change of the settings files in force that is whole; does not end.
+pub async fn follow(mut watch: Watch, gateway: Arc<Gateway>, log: Log) {
+    loop {
+        let in_use = gateway.current().settings().sources.clone();
+        let Reload { files, at, outcome } = watch.next(&in_use).await;
+        if let Ok(settings) = &outcome {
+            log.learn(&settings.redactor);
+        }
+        let before = gateway.current();
+        match outcome.map(|settings| following(before.settings(), settings)) {
+            Ok(settings) => {
+                let prepared = gateway.prepare(settings).await;
+                let told = Told::of(&files, before.settings(), prepared.settings());
+                let sources = prepared.settings().sources.clone();
+                let level = prepared.settings().log_level();
+                let Some(succession) = gateway.replace(prepared) else { continue };
+                gateway.readings().succeeded(&files, at, &sources);
+                log.set_level(level);
+                let line = told.line(&succession);
+                match told.warnings.is_empty() {
+                    true => tracing::info!("{line}"),
+                    false => tracing::warn!("{line}"),
+                }
+                let decision = Some(Decision::Allowed);
+                gateway
+                    .record(Draft {
+                        event: Event::Reload,
+                        decision,
+                        note: Some(line),
+                        ..Draft::default()
+                    })
+                    .await;
+            }
+            Err(faults) => {
+                refuse(&gateway, &files, at, &lines(&faults, &gateway)).await;
+            }
+        }
+    }
+}
+
+/// Notes that settings were not put in force, and why.
+async fn refuse(
+    gateway: &Gateway,
+    files: &[SettingsFile],
+    at: SystemTime,
+    faults: &[(Option<SettingsFile>, String)],
+) {
+    let each = faults.iter().map(|(about, line)| (*about, line.as_str()));
+    gateway.readings().failed(files, at, each);
+    for (_, line) in faults {
+        tracing::error!("settings not reloaded, those before stay in force: {line}");
+    }
+    let note = faults.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("; ");
+    let (decision, note) = (Some(Decision::Refused), Some(note));
+    gateway.record(Draft { event: Event::Reload, decision, note, ..Draft::default() }).await;
+}
+
+/// The faults as lines, with what each is about. What they quote was masked by the new settings;
+/// secrets of those in force are masked here.
+fn lines(faults: &Faults, gateway: &Gateway) -> Vec<(Option<SettingsFile>, String)> {
+    let current = gateway.current();
+    let masked = |text: String| current.settings().redactor.redact(&text).into_owned();
+    faults.iter().map(|fault| (fault.about, masked(fault.to_string()))).collect()
+}
+
+/// What there is to tell of a reload.
+struct Told {
+    files: Vec<&'static str>,
+    /// What changed beside servers.
+    changed: Vec<&'static str>,
+    warnings: Vec<String>,
+}
+
+impl Told {
+    fn of(files: &[SettingsFile], before: &Settings, after: &Settings) -> Self {
+        let changed = [
+            ("rules", before.rules != after.rules || before.identities != after.identities),
+            ("prices", before.budgeting.tariff != after.budgeting.tariff),
+            ("budget", before.budgeting.terms() != after.budgeting.terms()),
+            ("auth", !before.auth.mode.takes_the_same(&after.auth.mode)),
+            ("routing", before.routing != after.routing),
+            ("logging", before.logging != after.logging),
+        ];
+        let changed = changed.into_iter().filter(|(_, changed)| *changed).map(|(what, _)| what);
+        let known: Vec<&str> = before.warnings().collect();
+        let new = after.warnings().filter(|warning| !known.contains(warning));
+        Self {
+            files: files.iter().map(|file| file.name()).collect(),
+            changed: changed.collect(),
+            warnings: new.map(str::to_owned).collect(),
+        }
+    }
+
+    fn line(&self, servers: &Succession) -> String {
+        let lists = [
+            ("servers added", &servers.added),
+            ("removed", &servers.removed),
+            ("replaced", &servers.replaced),
+            ("described anew", &servers.altered),
+        ];
+        let mut parts: Vec<String> = lists
+            .iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(what, names)| format!("{what}: {}", list(names)))
+            .collect();
+        parts.extend(self.changed.iter().map(|what| format!("{what} changed")));
+        if parts.is_empty() {
+            parts.push("nothing changed".to_owned());
+        }
+        parts.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
+        format!("settings reloaded ({}): {}", self.files.join(", "), parts.join("; "))
+    }
+}
+
+fn list(names: &[ServerName]) -> String {
+    names.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", ")
+}

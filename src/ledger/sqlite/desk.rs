@@ -1,0 +1,374 @@
+//! Rows and records within one transaction. What steps write is kept here and written at the end,
+//! each row once: a step that fails has written nothing, and costs nothing to undo.
+
+use std::{collections::HashMap, hash::Hash};
+
+use rusqlite::{Connection, Params};
+
+use super::{Failure, Unavailable, credentials, file::File, rows};
+use crate::{
+    domain::{
+        keyed::Key,
+        ledger::{Account, AccountId, Drawn, Hold, HoldId, Tables, TransferId, replay::RightRow},
+        period::timestamp,
+        record::{Draft, Head, Sealed},
+    },
+    ledger::Book,
+};
+
+pub(super) struct Desk<'f> {
+    file: &'f File,
+    /// What was read, and what the steps before wrote.
+    kept: Sheet,
+    /// What the step at hand wrote.
+    step: Sheet,
+    now: i64,
+    /// Whether the step at hand wrote into the file before its end, behind a savepoint.
+    spilled: bool,
+    /// Set when the file could not be written; then all of the transaction fails.
+    failed: Option<Unavailable>,
+}
+
+#[derive(Default)]
+struct Sheet {
+    accounts: HashMap<AccountId, Entry<Account>>,
+    holds: HashMap<HoldId, Entry<Hold>>,
+    transfers: HashMap<TransferId, Entry<[u8; 32]>>,
+    records: Vec<Sealed>,
+    head: Option<Entry<Head>>,
+}
+
+struct Entry<T> {
+    row: T,
+    /// Whether there is a row of that id in the file, which may be older.
+    stored: bool,
+    /// Whether it has yet to be written.
+    dirty: bool,
+}
+
+impl<T> Entry<T> {
+    fn read(row: T) -> Self {
+        Self { row, stored: true, dirty: false }
+    }
+
+    fn written(row: T, stored: bool) -> Self {
+        Self { row, stored, dirty: true }
+    }
+}
+
+impl Sheet {
+    fn take_over(&mut self, step: &mut Self) {
+        self.accounts.extend(step.accounts.drain());
+        self.holds.extend(step.holds.drain());
+        self.transfers.extend(step.transfers.drain());
+        self.records.append(&mut step.records);
+        self.head = step.head.take().or(self.head.take());
+    }
+
+    fn write(&mut self, file: &File) -> rusqlite::Result<()> {
+        let db = &file.db;
+        unwritten(&mut self.accounts, |id, account, stored| match stored {
+            true => rows::change_account(db, id, account),
+            false => rows::put_account(db, id, account),
+        })?;
+        unwritten(&mut self.holds, |id, hold, stored| match stored {
+            true => rows::change_hold(db, *id, hold),
+            false => rows::put_hold(db, *id, hold),
+        })?;
+        unwritten(&mut self.transfers, |id, mark, _| rows::put_transfer(db, *id, mark))?;
+        for sealed in self.records.drain(..) {
+            rows::put_record(db, &sealed)?;
+        }
+        if let Some(head) = self.head.as_mut().filter(|head| head.dirty) {
+            rows::put_head(db, &file.key, &head.row)?;
+            head.dirty = false;
+        }
+        Ok(())
+    }
+}
+
+fn unwritten<K, T>(
+    entries: &mut HashMap<K, Entry<T>>,
+    write: impl Fn(&K, &T, bool) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    for (id, entry) in entries.iter_mut().filter(|(_, entry)| entry.dirty) {
+        write(id, &entry.row, entry.stored)?;
+        entry.stored = true;
+        entry.dirty = false;
+    }
+    Ok(())
+}
+
+impl<'f> Desk<'f> {
+    pub(super) fn new(file: &'f File) -> Self {
+        let (kept, step) = (Sheet::default(), Sheet::default());
+        Self { file, kept, step, now: 0, spilled: false, failed: None }
+    }
+
+    /// Begins a step.
+    pub(super) fn begin(&mut self, now: i64) {
+        self.now = now;
+    }
+
+    /// Keeps what the step wrote.
+    pub(super) fn keep(&mut self) -> Result<(), Unavailable> {
+        self.end("RELEASE step")?;
+        self.kept.take_over(&mut self.step);
+        Ok(())
+    }
+
+    /// Forgets what the step wrote.
+    pub(super) fn forget(&mut self) -> Result<(), Unavailable> {
+        self.step = Sheet::default();
+        if self.spilled {
+            self.end("ROLLBACK TO step")?;
+            self.spilled = true;
+        }
+        self.end("RELEASE step")
+    }
+
+    fn end(&mut self, sql: &str) -> Result<(), Unavailable> {
+        if let Some(failed) = self.failed.take() {
+            return Err(failed);
+        }
+        self.file.still_begun()?;
+        match std::mem::take(&mut self.spilled) {
+            true => self.file.execute(sql),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes everything, before the transaction is committed.
+    pub(super) fn write(&mut self) -> Result<(), Unavailable> {
+        self.kept.write(self.file).map_err(|error| self.file.unwritten(&error))
+    }
+
+    /// Writes everything so far, for a question that only the file answers.
+    fn spill(&mut self) -> Result<(), Failure> {
+        let spilled = self.try_spill();
+        spilled.map_err(|failed| self.fails(failed))
+    }
+
+    /// Has the whole transaction fail.
+    fn fails(&mut self, failed: Unavailable) -> Failure {
+        let failure = Failure(failed.cause.clone());
+        self.failed = Some(failed);
+        failure
+    }
+
+    fn try_spill(&mut self) -> Result<(), Unavailable> {
+        let unwritten = |error: rusqlite::Error| self.file.unwritten(&error);
+        if !self.spilled {
+            self.kept.write(self.file).map_err(unwritten)?;
+            self.file.execute("SAVEPOINT step")?;
+            self.spilled = true;
+        }
+        self.step.write(self.file).map_err(unwritten)
+    }
+
+    /// All rows that a question finds.
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Failure> {
+        let found = self.file.db.prepare_cached(sql).and_then(|mut sql| {
+            let rows = sql.query_map(params, read)?;
+            rows.collect()
+        });
+        found.map_err(|error| self.file.unread(&error))
+    }
+
+    /// Asks for what is never kept here.
+    pub(super) fn ask<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        self.unread(read(&self.file.db))
+    }
+
+    /// Writes what is never kept here, behind the savepoint of the step.
+    pub(super) fn tell<T>(
+        &mut self,
+        write: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        self.spill()?;
+        write(&self.file.db).map_err(|error| self.fails(self.file.unwritten(&error)))
+    }
+
+    /// The key that binds rows which give or take rights.
+    pub(super) fn rights_key(&self) -> &Key {
+        &self.file.rights
+    }
+
+    /// Why a row gives no right.
+    pub(super) fn altered(&self, what: &str) -> Failure {
+        self.file.altered(what)
+    }
+
+    fn unread<T>(&self, read: rusqlite::Result<T>) -> Result<T, Failure> {
+        read.map_err(|error| self.file.unread(&error))
+    }
+
+    fn end_of_chain(&mut self) -> Result<Head, Failure> {
+        if let Some(head) = self.step.head.as_ref().or(self.kept.head.as_ref()) {
+            return Ok(head.row.clone());
+        }
+        let (head, vouched) = self.unread(rows::head(&self.file.db, &self.file.key))?;
+        if !vouched {
+            return Err(self.file.not_vouched());
+        }
+        self.file.sees(&head)?;
+        self.kept.head = Some(Entry::read(head.clone()));
+        Ok(head)
+    }
+}
+
+fn at_most(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
+}
+
+/// What was written or read of a row before, the newest first.
+fn known<'a, K: Hash + Eq, T>(
+    step: &'a HashMap<K, Entry<T>>,
+    kept: &'a HashMap<K, Entry<T>>,
+    id: &K,
+) -> Option<&'a Entry<T>> {
+    step.get(id).or_else(|| kept.get(id))
+}
+
+impl Tables for Desk<'_> {
+    type Error = Failure;
+
+    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Failure> {
+        if let Some(entry) = known(&self.step.accounts, &self.kept.accounts, id) {
+            return Ok(Some(entry.row.clone()));
+        }
+        let found = self.unread(rows::account(&self.file.db, id))?;
+        if let Some(account) = &found {
+            self.kept.accounts.insert(id.clone(), Entry::read(account.clone()));
+        }
+        Ok(found)
+    }
+
+    fn put_account(&mut self, id: &AccountId, account: Account) -> Result<(), Failure> {
+        let before = known(&self.step.accounts, &self.kept.accounts, id);
+        let stored = before.is_some_and(|entry| entry.stored);
+        self.step.accounts.insert(id.clone(), Entry::written(account, stored));
+        Ok(())
+    }
+
+    fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, Failure> {
+        self.spill()?;
+        self.all(rows::CHILDREN, [id.as_str()], rows::account_id)
+    }
+
+    fn expired(&mut self, now: i64, most: usize) -> Result<Vec<AccountId>, Failure> {
+        self.spill()?;
+        self.all(rows::EXPIRED, (now, at_most(most)), rows::account_id)
+    }
+
+    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Failure> {
+        if let Some(entry) = known(&self.step.holds, &self.kept.holds, &id) {
+            return Ok(Some(entry.row.clone()));
+        }
+        let found = self.unread(rows::hold(&self.file.db, id))?;
+        if let Some(hold) = &found {
+            self.kept.holds.insert(id, Entry::read(hold.clone()));
+        }
+        Ok(found)
+    }
+
+    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Failure> {
+        let before = known(&self.step.holds, &self.kept.holds, &id);
+        let stored = before.is_some_and(|entry| entry.stored);
+        self.step.holds.insert(id, Entry::written(hold, stored));
+        Ok(())
+    }
+
+    fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
+        self.spill()?;
+        self.all(rows::OVERDUE, (now, at_most(most)), rows::hold_id)
+    }
+
+    fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
+        self.spill()?;
+        self.all(rows::DUE_AFTER, (moment, at_most(most)), rows::hold_id)
+    }
+
+    fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Failure> {
+        self.spill()?;
+        self.unread(rows::drawn(&self.file.db, id, begins))
+    }
+
+    fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Failure> {
+        match known(&self.step.transfers, &self.kept.transfers, &id) {
+            Some(entry) => Ok(Some(entry.row)),
+            None => self.unread(rows::transfer(&self.file.db, id)),
+        }
+    }
+
+    fn put_transfer(&mut self, id: TransferId, fingerprint: [u8; 32]) -> Result<(), Failure> {
+        self.step.transfers.insert(id, Entry::written(fingerprint, false));
+        Ok(())
+    }
+}
+
+impl Book for Desk<'_> {
+    fn append(&mut self, draft: Draft) -> Result<(), Failure> {
+        let mut head = self.end_of_chain()?;
+        let sealed = head.seal(draft, timestamp(self.now));
+        self.step.records.push(sealed.map_err(|error| Failure(error.to_string()))?);
+        self.step.head = Some(Entry::written(head, true));
+        Ok(())
+    }
+
+    fn accounts(&mut self) -> Result<Vec<(AccountId, Account)>, Failure> {
+        self.spill()?;
+        self.all(rows::ACCOUNTS, [], rows::account_row)
+    }
+
+    fn holds(
+        &mut self,
+        from: HoldId,
+        to: HoldId,
+        most: usize,
+    ) -> Result<Vec<(HoldId, Hold)>, Failure> {
+        self.spill()?;
+        let between = (from.0.to_be_bytes(), to.0.to_be_bytes(), at_most(most));
+        self.all(rows::HOLDS, between, |row| Ok((rows::hold_id(row)?, rows::hold_row(row)?)))
+    }
+
+    fn rights(&mut self) -> Result<Vec<RightRow>, Failure> {
+        self.spill()?;
+        self.ask(|db| credentials::rights(db, &self.file.rights))
+    }
+
+    fn transfers(&mut self) -> Result<u64, Failure> {
+        self.spill()?;
+        self.ask(rows::transfers)
+    }
+
+    fn records(&mut self, after: u64, most: usize) -> Result<Vec<Sealed>, Failure> {
+        self.spill()?;
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        self.all(rows::RECORDS, (after, at_most(most)), rows::record)
+    }
+
+    fn head(&mut self) -> Result<Head, Failure> {
+        self.spill()?;
+        let read = rows::head(&self.file.db, &self.file.key);
+        self.unread(read).map(|(head, _)| head)
+    }
+
+    fn origin(&mut self) -> Result<Head, Failure> {
+        self.head().map(|head| Head::genesis(&head.chain))
+    }
+
+    fn vouched(&mut self) -> Result<bool, Failure> {
+        self.spill()?;
+        let read = rows::head(&self.file.db, &self.file.key);
+        self.unread(read).map(|(_, vouched)| vouched)
+    }
+}
