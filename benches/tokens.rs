@@ -23,7 +23,7 @@ use tollgate::domain::{
     catalog::{Catalogue, Tool},
     fit::{Candidate, Detail, fit},
     render,
-    shelf::{Level, Shelf, assemble},
+    rendered::{Level, RenderedCatalog, assemble},
     tokens::{Encoding, count},
 };
 
@@ -39,7 +39,8 @@ fn main() {
     // First, while the tables are not loaded.
     let tables = timed(|| count("a")).0;
     let servers = corpus().unwrap_or_else(installed);
-    let shelves: Vec<Shelf> = servers.iter().map(|(name, tools)| shelf(name, tools)).collect();
+    let shelves: Vec<RenderedCatalog> =
+        servers.iter().map(|(name, tools)| shelf(name, tools)).collect();
     levels(&servers, &shelves);
     caps(&servers, &shelves);
     timing(&servers, tables);
@@ -129,17 +130,17 @@ fn catalogue(tools: &[Value]) -> Arc<Catalogue> {
     Arc::new(Catalogue::new(tools.iter().filter_map(|tool| Tool::parse(tool.clone()).ok())))
 }
 
-fn shelf(server: &str, tools: &[Value]) -> Shelf {
-    Shelf::new(&ServerName::from(server), catalogue(tools), Encoding::O200k, |_| None)
+fn shelf(server: &str, tools: &[Value]) -> RenderedCatalog {
+    RenderedCatalog::new(&ServerName::from(server), catalogue(tools), Encoding::O200k, |_| None)
 }
 
-fn candidates(shelf: &Shelf) -> Vec<Candidate<'_>> {
+fn candidates(shelf: &RenderedCatalog) -> Vec<Candidate<'_>> {
     let server = shelf.server();
     shelf.entries().iter().map(|entry| Candidate { entry, server, price: None }).collect()
 }
 
 /// Tokens of whole servers: raw, and at each level of ours.
-fn levels(servers: &[Listed], shelves: &[Shelf]) {
+fn levels(servers: &[Listed], shelves: &[RenderedCatalog]) {
     println!("| server | tools | raw | full | signature | summary | names |");
     println!("|---|---:|---:|---:|---:|---:|---:|");
     let mut total = [0; 6];
@@ -167,7 +168,7 @@ fn print_row(name: &str, cells: &[String]) {
 
 /// What each cap shows: tools by the older rule, ours visible and callable. Where the older rule
 /// has more tools that can be called, it wins.
-fn caps(servers: &[Listed], shelves: &[Shelf]) {
+fn caps(servers: &[Listed], shelves: &[RenderedCatalog]) {
     println!(
         "Tools shown by the older rule / visible / callable; **bold** where the older rule wins.\n"
     );
@@ -241,11 +242,12 @@ fn timing(servers: &[Listed], tables: Duration) {
 fn timings(tools: &[Value]) -> Vec<(&'static str, Duration)> {
     let catalogue = catalogue(tools);
     let name = ServerName::from("s");
-    let (cold, shelf) = timed(|| Shelf::new(&name, catalogue.clone(), Encoding::O200k, |_| None));
+    let (cold, shelf) =
+        timed(|| RenderedCatalog::new(&name, catalogue.clone(), Encoding::O200k, |_| None));
     let kept: std::collections::HashMap<_, _> =
         shelf.entries().iter().map(|entry| (entry.name().clone(), entry.kept().clone())).collect();
     let known = |tool: &Tool| kept.get(tool.name()).cloned();
-    let warm = || Shelf::new(&name, catalogue.clone(), Encoding::O200k, known);
+    let warm = || RenderedCatalog::new(&name, catalogue.clone(), Encoding::O200k, known);
     let answer = |cap: usize| {
         let placed = fit(&candidates(&shelf), Detail::Auto, cap, false);
         let (text, tokens) = assemble(&placed, false);

@@ -11,7 +11,7 @@ use crate::{
     domain::{
         fit::{Candidate, Detail, fit},
         price::Tariff,
-        shelf::{Level, Shelf, assemble},
+        rendered::{Level, RenderedCatalog, assemble},
         tokens::Encoding,
     },
     downstream::{Member, NotYet},
@@ -41,7 +41,10 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
     runtime.shutdown_background();
     let report = Report {
         facade: encoding.count(&facade::tools_json(false)),
-        servers: servers.into_iter().map(|(name, shelf)| Sizes::of(name, shelf, &tariff)).collect(),
+        servers: servers
+            .into_iter()
+            .map(|(name, rendered)| Sizes::of(name, rendered, &tariff))
+            .collect(),
         usage,
     };
     if output.json {
@@ -53,18 +56,18 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
 }
 
 /// The tools of every server, in the order of the settings; or why there are none.
-async fn shelves(members: &[Member]) -> Vec<(String, Result<Arc<Shelf>, String>)> {
+async fn shelves(members: &[Member]) -> Vec<(String, Result<Arc<RenderedCatalog>, String>)> {
     let mut asked: JoinSet<_> = members
         .iter()
         .cloned()
         .enumerate()
         .map(|(index, member)| async move {
-            let shelf =
+            let rendered =
                 member.server().shelf_in_turn(None).await.map_err(|not_yet| match not_yet {
                     NotYet::Starting => "it is still starting".to_owned(),
                     NotYet::Unavailable(unavailable) => unavailable.cause,
                 });
-            (index, member.name().to_string(), shelf)
+            (index, member.name().to_string(), rendered)
         })
         .collect();
     let mut found = Vec::new();
@@ -72,7 +75,7 @@ async fn shelves(members: &[Member]) -> Vec<(String, Result<Arc<Shelf>, String>)
         found.extend(answer);
     }
     found.sort_by_key(|(index, ..)| *index);
-    found.into_iter().map(|(_, name, shelf)| (name, shelf)).collect()
+    found.into_iter().map(|(_, name, rendered)| (name, rendered)).collect()
 }
 
 /// What the tools of one server cost.
@@ -90,28 +93,28 @@ const COLUMNS: [(&str, Option<Level>); 4] = [
 ];
 
 impl Sizes {
-    fn of(server: String, shelf: Result<Arc<Shelf>, String>, tariff: &Tariff) -> Self {
-        let sizes = shelf.map(|shelf| {
+    fn of(server: String, rendered: Result<Arc<RenderedCatalog>, String>, tariff: &Tariff) -> Self {
+        let sizes = rendered.map(|rendered| {
             let tokens = COLUMNS.map(|(_, level)| match level {
-                None => shelf.entries().iter().map(|entry| entry.kept().raw as usize).sum(),
-                Some(level) => tokens_at(&shelf, level, tariff),
+                None => rendered.entries().iter().map(|entry| entry.kept().raw as usize).sum(),
+                Some(level) => tokens_at(&rendered, level, tariff),
             });
-            (shelf.entries().len(), tokens)
+            (rendered.entries().len(), tokens)
         });
         Self { server, sizes }
     }
 }
 
 /// The tokens of all tools at one level, without a budget.
-fn tokens_at(shelf: &Shelf, level: Level, tariff: &Tariff) -> usize {
-    let server = shelf.server();
-    let entries = shelf.entries().iter();
+fn tokens_at(rendered: &RenderedCatalog, level: Level, tariff: &Tariff) -> usize {
+    let server = rendered.server();
+    let entries = rendered.entries().iter();
     let candidates: Vec<Candidate<'_>> = entries
         .map(|entry| Candidate { entry, server, price: tariff.own_price(server, entry.name()) })
         .collect();
     let placed = fit(&candidates, Detail::AtMost(level), usize::MAX, false);
     let (text, tokens) = assemble(&placed, false);
-    tokens.unwrap_or_else(|| shelf.encoding().count(&text))
+    tokens.unwrap_or_else(|| rendered.encoding().count(&text))
 }
 
 struct Report {

@@ -7,7 +7,7 @@
 //!   with [`auth`], [`money`] and [`upstreams`].
 //! - [`entry`]: a server, in whichever file it stands. [`book`]: whose accounts are used.
 //! - [`fixed`]: what a reload cannot change.
-//! - [`watch`]: when files change, they are read again. [`trail`]: the ways to them.
+//! - [`watch`]: when files change, they are read again. [`watched_paths`]: the ways to them.
 //!
 //! [`load`] reads everything, checks everything, and answers either whole settings or every fault.
 
@@ -25,9 +25,9 @@ mod money;
 mod reader;
 mod rules;
 mod servers;
-mod trail;
 mod upstreams;
 mod watch;
+mod watched_paths;
 
 use std::path::PathBuf;
 

@@ -26,7 +26,7 @@ use tokio::{
 
 use super::{
     Faults, Options, document, locate, reload,
-    trail::{self, FileId, Trail},
+    watched_paths::{self, FileId, WatchedPaths},
 };
 use crate::{
     domain::settings::{Settings, SettingsFile, Sources},
@@ -75,7 +75,7 @@ pub struct Reload {
 
 /// A watched trail.
 struct Armed {
-    trail: Trail,
+    trail: WatchedPaths,
     /// Watches as long as it is there; None if nothing can be watched.
     _watcher: Option<RecommendedWatcher>,
     /// Whether part of the trail is not watched.
@@ -190,7 +190,7 @@ impl Watch {
             let all = SettingsFile::ALL.into_iter();
             let places: Vec<PathBuf> =
                 all.flat_map(|file| locate::candidates(file, &options, &env)).collect();
-            let trail = Trail::to(&places);
+            let trail = WatchedPaths::to(&places);
             match before {
                 Some(before) if before.trail == trail && !before.is_stale() => before,
                 _ => Armed::new(trail, bell),
@@ -207,7 +207,7 @@ impl Watch {
 }
 
 impl Armed {
-    fn new(trail: Trail, bell: Arc<Notify>) -> Self {
+    fn new(trail: WatchedPaths, bell: Arc<Notify>) -> Self {
         let (passed, stale) = (trail.clone(), Arc::new(AtomicBool::new(false)));
         let ends = stale.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -250,7 +250,7 @@ fn either(some: &[SettingsFile], others: &[SettingsFile]) -> Vec<SettingsFile> {
 
 /// Whether an event may have changed what is at the end of the trail. Reading is none of that, and
 /// we read ourselves.
-fn matters(event: &notify::Event, trail: &Trail) -> bool {
+fn matters(event: &notify::Event, trail: &WatchedPaths) -> bool {
     let reading = match event.kind {
         EventKind::Access(kind) => kind != AccessKind::Close(AccessMode::Write),
         _ => false,
@@ -259,7 +259,7 @@ fn matters(event: &notify::Event, trail: &Trail) -> bool {
     lost || !reading && event.paths.iter().any(|path| trail.passes(path))
 }
 
-fn ends_a_watch(event: &notify::Event, trail: &Trail) -> bool {
+fn ends_a_watch(event: &notify::Event, trail: &WatchedPaths) -> bool {
     let gone = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
     gone && event.paths.iter().any(|path| trail.dirs().any(|dir| dir == path))
 }
@@ -319,7 +319,7 @@ impl Seen {
 impl Found {
     fn at(path: PathBuf) -> Self {
         let modified = fs::metadata(&path).and_then(|meta| meta.modified()).ok();
-        let written = modified.map(|modified| (modified, trail::id(&path)));
+        let written = modified.map(|modified| (modified, watched_paths::id(&path)));
         Self { content: Content::of(&path), written, path }
     }
 }

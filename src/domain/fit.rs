@@ -10,7 +10,7 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 use super::{
     call::ServerName,
     credits::Credits,
-    shelf::{Entry, Form, LARGEST_FRAME, Level, Placed},
+    rendered::{Entry, Form, LARGEST_FRAME, Level, Placed},
 };
 
 /// How much detail is asked for.

@@ -22,8 +22,8 @@ use crate::{
         call::{ServerName, ToolName},
         catalog::{Catalogue, Tool},
         render::{self, first_sentence},
+        rendered::{Kept, RenderedCatalog},
         settings::ServerSpec,
-        shelf::{Kept, Shelf},
         tokens::Encoding,
     },
     host::files::write_private,
@@ -81,9 +81,9 @@ struct StoredTool {
 pub(super) struct Known(HashMap<ToolName, (Map<String, Value>, Kept)>);
 
 impl Known {
-    /// The counts of a shelf.
-    pub(super) fn of(shelf: &Shelf) -> Self {
-        let counted = shelf.entries().iter().map(|entry| {
+    /// The counts of a rendered.
+    pub(super) fn of(rendered: &RenderedCatalog) -> Self {
+        let counted = rendered.entries().iter().map(|entry| {
             (entry.name().clone(), (entry.tool().definition().clone(), entry.kept().clone()))
         });
         Self(counted.collect())
@@ -111,7 +111,7 @@ impl SchemaCache {
     }
 
     /// The tools that were kept; blocks on the disk.
-    pub(super) fn load(&self, spec: &ServerSpec) -> Option<Shelf> {
+    pub(super) fn load(&self, spec: &ServerSpec) -> Option<RenderedCatalog> {
         let text = fs::read(self.path(spec)?).ok()?;
         let stored: Stored = serde_json::from_slice(&text).ok()?;
         if stored.version != render::VERSION || stored.encoding != self.encoding.as_str() {
@@ -130,7 +130,7 @@ impl SchemaCache {
             return None;
         }
         let known = |tool: &Tool| counts.get(tool.name()).cloned();
-        Some(Shelf::new(&spec.name, catalogue, self.encoding, known))
+        Some(RenderedCatalog::new(&spec.name, catalogue, self.encoding, known))
     }
 
     /// The era that the server spoke when its tools were kept; blocks on the disk.
@@ -152,17 +152,17 @@ impl SchemaCache {
     pub(super) fn store(
         &self,
         spec: &ServerSpec,
-        shelf: &Shelf,
+        rendered: &RenderedCatalog,
         era: Option<Era>,
         about: Option<&str>,
     ) {
         let Some(path) = self.path(spec) else { return };
         let stored = Stored {
             version: render::VERSION,
-            encoding: shelf.encoding().as_str().to_owned(),
+            encoding: rendered.encoding().as_str().to_owned(),
             era,
             about: about.map(str::to_owned),
-            tools: shelf
+            tools: rendered
                 .entries()
                 .iter()
                 .map(|entry| StoredTool {

@@ -24,10 +24,10 @@ use super::{
     connection::Connection,
     failure::{CallFailure, Unavailable},
     findings::{Finding, Reached, Unusable},
-    flight::{Flight, Reply},
     opening::{Era, Line},
     outgoing::Outgoing,
-    pen::{Pen, Seen},
+    pending::{PendingCall, Reply},
+    stdin_writer::{Seen, StdinWriter},
 };
 use crate::domain::{
     json::{MOST_VALUES, RawJson},
@@ -79,31 +79,31 @@ impl Connection {
         timeout: Duration,
         cancel: &CancellationToken,
     ) -> Result<RawJson, CallFailure> {
-        let mut flight = Flight::new(call.client.uplink.clone(), timeout);
+        let mut flight = PendingCall::new(call.client.channel.clone(), timeout);
         flight.answers = call.client.answers.clone().filter(|_| self.era() == Era::Stateless);
         match &self.line {
-            Line::Pipes(pen) => self.over_pipes(pen, call, &Arc::new(flight), cancel).await,
+            Line::Pipes(writer) => self.over_pipes(writer, call, &Arc::new(flight), cancel).await,
             Line::Http => self.over_http(call, flight, cancel).await,
         }
     }
 
     async fn over_pipes(
         &self,
-        pen: &Arc<Pen>,
+        writer: &Arc<StdinWriter>,
         call: &Outgoing,
-        flight: &Arc<Flight>,
+        flight: &Arc<PendingCall>,
         cancel: &CancellationToken,
     ) -> Result<RawJson, CallFailure> {
-        let mut departed = self.wire.flights.depart(flight).ok_or(CallFailure::NotSent)?;
+        let mut departed = self.wire.pending_calls.register(flight).ok_or(CallFailure::NotSent)?;
         let id = departed.id();
         let line = self.line_of(id, call, flight).map_err(|_| CallFailure::NotSent)?;
-        let mut writing = Box::pin(pen.clone().write(line, Some(id)));
+        let mut writing = Box::pin(writer.clone().write(line, Some(id)));
         if writing.as_mut().now_or_never().is_none() {
             // Somebody else is writing, or the pipe is full.
             tokio::spawn(writing);
         }
         let outcome = given_up_or(departed.reply(), flight, cancel).await;
-        let seen = pen.take_seen(id);
+        let seen = writer.take_seen(id);
         match outcome {
             Ok(Some(reply)) => result_of(reply),
             Ok(None) => Err(self.lost(seen).await),
@@ -115,7 +115,12 @@ impl Connection {
         }
     }
 
-    fn line_of(&self, id: i64, call: &Outgoing, flight: &Flight) -> serde_json::Result<Vec<u8>> {
+    fn line_of(
+        &self,
+        id: i64,
+        call: &Outgoing,
+        flight: &PendingCall,
+    ) -> serde_json::Result<Vec<u8>> {
         let mut meta = self.meta(call);
         meta.insert("progressToken".into(), id.into());
         if self.era() == Era::Stateless {
@@ -152,7 +157,7 @@ impl Connection {
     async fn over_http(
         &self,
         call: &Outgoing,
-        mut flight: Flight,
+        mut flight: PendingCall,
         cancel: &CancellationToken,
     ) -> Result<RawJson, CallFailure> {
         let meta = RequestMetaObject(MetaObject(self.meta(call)));
@@ -171,7 +176,7 @@ impl Connection {
         let handle = sent.map_err(|_| CallFailure::NotSent)?;
         let (id, token) = (handle.id.clone(), handle.progress_token.clone());
         let outcome = given_up_or(handle.await_response(), flight, cancel).await;
-        self.wire.flights.land(flight, &id, &token);
+        self.wire.pending_calls.complete(flight, &id, &token);
         let because = |cause: &str| Unavailable::because(cause.into());
         match (outcome, flight.take_reply()) {
             (Err((failure, reason)), _) => {
@@ -193,7 +198,7 @@ impl Connection {
         &self,
         call: &Outgoing,
         arguments: Option<Map<String, Value>>,
-        flight: &Arc<Flight>,
+        flight: &Arc<PendingCall>,
     ) -> ClientRequest {
         let mut params = CallToolRequestParams::new(call.tool.as_str().to_owned());
         params.arguments = arguments;
@@ -238,7 +243,7 @@ pub(super) fn withdraw(peer: &Peer<RoleClient>, id: RequestId, reason: &'static 
 /// Waits for something of a call, unless the client withdraws it or its time runs out.
 async fn given_up_or<T>(
     step: impl Future<Output = T>,
-    flight: &Flight,
+    flight: &PendingCall,
     cancel: &CancellationToken,
 ) -> Result<T, GivenUp> {
     let step = pin!(step);

@@ -161,7 +161,7 @@ impl Connection {
 
     /// Waits until no call is in flight.
     pub(super) async fn landed(&self) {
-        self.wire.flights.landed().await;
+        self.wire.pending_calls.landed().await;
     }
 
     /// Closes the session and ends the process, if there is one, with all its descendants.

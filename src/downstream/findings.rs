@@ -60,7 +60,7 @@ impl From<Unusable> for Finding {
 }
 
 /// The findings about requests of the handshake and for lists, which rmcp makes for us. Those about
-/// calls are kept with their flights.
+/// calls are kept with their pending_calls.
 #[derive(Debug, Default)]
 pub(super) struct Findings(Mutex<HashMap<RequestId, Option<Finding>>>);
 

@@ -31,9 +31,9 @@ impl Handler {
             return Ok(json!({"action": "decline"}));
         }
         let flight = match origin {
-            Some(InboundStreamOrigin::OutboundRequest(call)) => self.wire.flights.get(call),
+            Some(InboundStreamOrigin::OutboundRequest(call)) => self.wire.pending_calls.get(call),
             // Nothing tells whose call it belongs to, unless there is only one.
-            _ => self.wire.flights.only(),
+            _ => self.wire.pending_calls.only(),
         };
         let answer = match flight {
             Some(flight) => flight.ask(params).await,

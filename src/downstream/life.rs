@@ -296,7 +296,7 @@ impl Server {
     async fn refresh(self: &Arc<Self>, connection: &Connection) {
         let listed = tokio::time::timeout(self.spec.timeout, connection.catalogue()).await;
         if let Ok(Ok(catalogue)) = listed {
-            self.shelve(catalogue).await;
+            self.render_catalog(catalogue).await;
         }
     }
 

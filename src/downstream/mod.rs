@@ -8,10 +8,10 @@
 //!   tools. [`calling`]: its calls.
 //! - [`cache`]: tools and their counts, kept between runs.
 //! - [`wire`]: what servers send, results kept raw. [`transport`]: over a child's standard streams,
-//!   written to by [`pen`].
+//!   written to by [`stdin_writer`].
 //!   [`http`]: over Streamable HTTP. [`lines`]: lines of bounded length.
 //! - [`findings`]: what the gateway itself finds out about a request.
-//! - [`flight`], [`outgoing`], [`uplink`]: a call, and the way back to the client that made it.
+//! - [`pending`], [`outgoing`], [`client_channel`]: a call, and the way back to the client that made it.
 //!   [`questions`]: how much a server may ask at a time. [`pace`]: how fast it may send notifications.
 //!   [`backlog`]: how much may wait for clients.
 //! - [`child`], [`supervisor`], [`tree`]: child processes, and how the whole tree of them ends.
@@ -25,10 +25,10 @@ mod cache;
 mod calling;
 mod changes;
 pub mod child;
+mod client_channel;
 mod connection;
 mod failure;
 mod findings;
-mod flight;
 mod handler;
 mod http;
 mod life;
@@ -37,14 +37,14 @@ mod negotiation;
 mod opening;
 mod outgoing;
 mod pace;
-mod pen;
+mod pending;
 mod questions;
 mod server;
 mod slots;
 mod stderr;
+mod stdin_writer;
 mod transport;
 mod turns;
-mod uplink;
 mod uses;
 mod wire;
 
@@ -54,12 +54,12 @@ use tokio::task::JoinSet;
 
 pub use cache::SchemaCache;
 pub use child::Launcher;
+pub use client_channel::{ClientChannel, ClientEvent, ClientEvents, Question};
 pub use failure::{CallFailure, Unavailable};
 pub use life::LONGEST_START;
 pub use outgoing::{Client, Outgoing};
 pub use server::{Server, Status};
 pub use turns::NotYet;
-pub use uplink::{Downlink, News, Question, Uplink};
 pub use uses::Use;
 pub use wire::ELICITATION;
 

@@ -19,8 +19,8 @@ use rmcp::{
 use tokio::time::Instant;
 
 use super::{
-    activity::Activity, failure::Unavailable, handler::Handler, opening::Era, pen::Pen,
-    transport::Pipes, wire::same,
+    activity::Activity, failure::Unavailable, handler::Handler, opening::Era,
+    stdin_writer::StdinWriter, transport::Pipes, wire::same,
 };
 
 /// The id of our own `server/discover`. rmcp counts up from 0 and does not get here.
@@ -64,11 +64,11 @@ pub(super) async fn negotiate(
         )
     };
     pipes.send(discover(handler)).await.map_err(|_| ended())?;
-    let pen = pipes.pen().clone();
+    let writer = pipes.writer().clone();
     loop {
         let message = tokio::select! {
             message = pipes.receive() => message.ok_or_else(ended)?,
-            () = silence(&pen, activity), if !patient => {
+            () = silence(&writer, activity), if !patient => {
                 pipes.give_up_discover();
                 return Ok(Finding::Ignored);
             }
@@ -118,10 +118,10 @@ fn era_in(message: &RxJsonRpcMessage<RoleClient>) -> Option<Era> {
 }
 
 /// Returns when the server has read all that was sent, and has then been silent for long.
-async fn silence(pen: &Pen, activity: &Activity) {
+async fn silence(writer: &StdinWriter, activity: &Activity) {
     let begun = Instant::now();
     // Where that cannot be seen, the longest silence tells.
-    while !pen.is_read().unwrap_or_else(|| begun.elapsed() >= LONGEST_SILENCE) {
+    while !writer.is_read().unwrap_or_else(|| begun.elapsed() >= LONGEST_SILENCE) {
         tokio::time::sleep(LOOK).await;
     }
     let read = Instant::now();

@@ -20,8 +20,8 @@ use super::{
     http,
     listing::cut,
     negotiation::{Finding, negotiate},
-    pen::Pen,
     stderr,
+    stdin_writer::StdinWriter,
     transport::Pipes,
     wire::Wire,
 };
@@ -49,7 +49,7 @@ impl Era {
 /// What the session runs over.
 #[derive(Debug)]
 pub(super) enum Line {
-    Pipes(Arc<Pen>),
+    Pipes(Arc<StdinWriter>),
     Http,
 }
 
@@ -157,12 +157,12 @@ impl Opened {
         tokio::spawn(stderr::log(server.clone(), child.stderr, tail.clone()));
         let (stop, ended) = attend(server, launcher, child.process, child.mark);
         let guard = stop.clone().drop_guard();
-        let pen = Pen::new(child.stdin);
-        let pipes = Pipes::new(server.clone(), handler.wire.clone(), pen.clone(), child.stdout);
+        let writer = StdinWriter::new(child.stdin);
+        let pipes = Pipes::new(server.clone(), handler.wire.clone(), writer.clone(), child.stdout);
         match converse(handler, pipes, era, activity).await {
             Ok(service) => {
                 guard.disarm();
-                Ok(Self { service, line: Line::Pipes(pen), stop, ended })
+                Ok(Self { service, line: Line::Pipes(writer), stop, ended })
             }
             Err(failure) => {
                 tell_stderr(server, &tail);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::uplink::Uplink;
+use super::client_channel::ClientChannel;
 use crate::domain::{call::ToolName, json::RawJson};
 
 /// A call as it is forwarded.
@@ -24,7 +24,7 @@ pub struct Client {
     /// When the call was read, as a number that grows from call to call.
     pub came: u64,
     /// For progress, and for questions in the versions with a handshake.
-    pub uplink: Uplink,
+    pub channel: ClientChannel,
     /// The elicitation capability that a client of the stateless version declared.
     pub elicitation: Option<Value>,
     /// In the stateless version: the answers to what the server asked when this call was made
@@ -37,6 +37,12 @@ pub struct Client {
 impl Client {
     /// Nobody listens, and nobody can be asked.
     pub fn absent() -> Self {
-        Self { came: 0, uplink: Uplink::deaf(), elicitation: None, answers: None, state: None }
+        Self {
+            came: 0,
+            channel: ClientChannel::disconnected(),
+            elicitation: None,
+            answers: None,
+            state: None,
+        }
     }
 }

@@ -26,8 +26,8 @@ use crate::domain::{
     catalog::{Catalogue, Tool},
     json::RawJson,
     refusal::Refusal,
+    rendered::RenderedCatalog,
     settings::{Endpoint, ServerSpec},
-    shelf::Shelf,
     tokens::Encoding,
 };
 
@@ -52,7 +52,7 @@ pub struct Server {
     pub(super) cache: SchemaCache,
     /// The tools as they are sent; locked while they are rendered and counted, so that they are
     /// once.
-    shelf: tokio::sync::Mutex<Option<Arc<Shelf>>>,
+    rendered: tokio::sync::Mutex<Option<Arc<RenderedCatalog>>>,
     /// Whether it did not list its tools in time when a search last asked.
     pub(super) slow_to_list: AtomicBool,
     /// What it said of itself before, once that was looked for.
@@ -103,7 +103,7 @@ impl Server {
             halt: CancellationToken::new(),
             made: Instant::now(),
             cache,
-            shelf: tokio::sync::Mutex::default(),
+            rendered: tokio::sync::Mutex::default(),
             slow_to_list: AtomicBool::new(false),
             about: Mutex::default(),
         }
@@ -193,22 +193,22 @@ impl Server {
     ///
     /// # Errors
     /// Why the server cannot be used.
-    pub async fn shelf(
+    pub async fn rendered(
         self: &Arc<Self>,
         wait: Duration,
         warm: bool,
-    ) -> Result<Arc<Shelf>, Unavailable> {
+    ) -> Result<Arc<RenderedCatalog>, Unavailable> {
         if self.is_up() {
-            return Ok(self.shelve(self.catalogue(wait).await?).await);
+            return Ok(self.render_catalog(self.catalogue(wait).await?).await);
         }
-        if let Some(shelf) = self.remembered().await {
+        if let Some(rendered) = self.remembered().await {
             if warm {
                 // A failure shows in the status, and in the call that follows.
                 let _ = self.look();
             }
-            return Ok(shelf);
+            return Ok(rendered);
         }
-        Ok(self.shelve(self.catalogue(wait).await?).await)
+        Ok(self.render_catalog(self.catalogue(wait).await?).await)
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -216,9 +216,9 @@ impl Server {
     }
 
     /// The tools as they are sent, if they are known without starting the server.
-    pub async fn known_shelf(self: &Arc<Self>) -> Option<Arc<Shelf>> {
+    pub async fn known_shelf(self: &Arc<Self>) -> Option<Arc<RenderedCatalog>> {
         match self.is_up() {
-            true => self.shelf(self.spec.timeout, false).await.ok(),
+            true => self.rendered(self.spec.timeout, false).await.ok(),
             false => self.remembered().await,
         }
     }
@@ -231,7 +231,7 @@ impl Server {
         };
         match listed {
             Some(listed) => Some(listed),
-            None => self.remembered().await.map(|shelf| shelf.catalogue().clone()),
+            None => self.remembered().await.map(|rendered| rendered.catalogue().clone()),
         }
     }
 
@@ -266,44 +266,51 @@ impl Server {
     }
 
     /// What was kept of the server, in this run or on disk.
-    pub(super) async fn remembered(self: &Arc<Self>) -> Option<Arc<Shelf>> {
-        let mut shelf = self.shelf.lock().await;
-        if shelf.is_none() {
+    pub(super) async fn remembered(self: &Arc<Self>) -> Option<Arc<RenderedCatalog>> {
+        let mut rendered = self.rendered.lock().await;
+        if rendered.is_none() {
             let server = self.clone();
-            *shelf = blocking(move || server.cache.load(&server.spec)).await.map(Arc::new);
+            *rendered = blocking(move || server.cache.load(&server.spec)).await.map(Arc::new);
         }
-        shelf.clone()
+        rendered.clone()
     }
 
     /// These tools, rendered and counted; counts that are known are taken over, new ones kept.
-    pub(super) async fn shelve(self: &Arc<Self>, catalogue: Arc<Catalogue>) -> Arc<Shelf> {
-        let mut shelf = self.shelf.lock().await;
-        if let Some(shelf) = &*shelf
-            && Arc::ptr_eq(shelf.catalogue(), &catalogue)
+    pub(super) async fn render_catalog(
+        self: &Arc<Self>,
+        catalogue: Arc<Catalogue>,
+    ) -> Arc<RenderedCatalog> {
+        let mut rendered = self.rendered.lock().await;
+        if let Some(rendered) = &*rendered
+            && Arc::ptr_eq(rendered.catalogue(), &catalogue)
         {
-            return shelf.clone();
+            return rendered.clone();
         }
-        let (server, before) = (self.clone(), shelf.clone());
+        let (server, before) = (self.clone(), rendered.clone());
         let fresh = Arc::new(blocking(move || server.count(catalogue, before)).await);
-        *shelf = Some(fresh.clone());
+        *rendered = Some(fresh.clone());
         fresh
     }
 
     /// Blocks: reads and writes the disk, and may load the tokenizer's tables.
-    fn count(&self, catalogue: Arc<Catalogue>, before: Option<Arc<Shelf>>) -> Shelf {
+    fn count(
+        &self,
+        catalogue: Arc<Catalogue>,
+        before: Option<Arc<RenderedCatalog>>,
+    ) -> RenderedCatalog {
         let before = before.or_else(|| self.cache.load(&self.spec).map(Arc::new));
         let known = before.as_deref().map(Known::of);
         let counts = |tool: &Tool| known.as_ref()?.counts_of(tool);
-        let shelf = Shelf::new(self.name(), catalogue, self.cache.encoding(), counts);
-        let same = before.is_some_and(|before| before.catalogue().is_same(shelf.catalogue()));
+        let rendered = RenderedCatalog::new(self.name(), catalogue, self.cache.encoding(), counts);
+        let same = before.is_some_and(|before| before.catalogue().is_same(rendered.catalogue()));
         let era = self.era();
         let (kept, said) = (self.cache.about(&self.spec), self.said());
         let other = self.cache.era(&self.spec) != era || (said.is_some() && said != kept);
         if !same || other || !self.cache.has(&self.spec) {
-            self.cache.store(&self.spec, &shelf, era, said.as_deref().or(kept.as_deref()));
+            self.cache.store(&self.spec, &rendered, era, said.as_deref().or(kept.as_deref()));
         }
         self.remember(said.or(kept));
-        shelf
+        rendered
     }
 
     /// Calls a tool and answers the result as it arrived. A call that the server provably never saw is sent

@@ -13,9 +13,9 @@ use tokio::process::ChildStdout;
 use super::{
     findings::Unusable,
     negotiation::PROBE,
-    pen::Pen,
     questions::{Heard, Questions, Room, Said, repeated},
     stderr::printable,
+    stdin_writer::StdinWriter,
     wire::{Answers, Wire, request_id, same},
 };
 use crate::{
@@ -38,7 +38,7 @@ pub(super) struct Pipes {
     server: ServerName,
     wire: Arc<Wire>,
     lines: Lines<ChildStdout>,
-    pen: Arc<Pen>,
+    writer: Arc<StdinWriter>,
     /// How the next result is handed up.
     answers: Answers,
     /// The request that opens the session, while it waits for its answer. A server that ignored the
@@ -70,7 +70,7 @@ impl Pipes {
     pub(super) fn new(
         server: ServerName,
         wire: Arc<Wire>,
-        pen: Arc<Pen>,
+        writer: Arc<StdinWriter>,
         stdout: ChildStdout,
     ) -> Self {
         let lines = Lines::new(stdout, MAX_MESSAGE_BYTES);
@@ -80,7 +80,7 @@ impl Pipes {
             server,
             wire,
             lines,
-            pen,
+            writer,
             answers,
             opening,
             probe,
@@ -90,8 +90,8 @@ impl Pipes {
         }
     }
 
-    pub(super) fn pen(&self) -> &Arc<Pen> {
-        &self.pen
+    pub(super) fn writer(&self) -> &Arc<StdinWriter> {
+        &self.writer
     }
 
     /// Keeps what the server answered to `server/discover`, so that it is not asked twice.
@@ -188,10 +188,10 @@ impl Pipes {
     /// that does not read is not read from either.
     fn refuse(&self, id: RequestId, room: Room) {
         tracing::debug!(server = %self.server, %id, "refused a request: its id is still open");
-        let pen = self.pen.clone();
+        let writer = self.writer.clone();
         tokio::spawn(async move {
             // A server that cannot be written to is noticed as such.
-            let _ = write(&pen, &repeated(id)).await;
+            let _ = write(&writer, &repeated(id)).await;
             drop(room);
         });
     }
@@ -202,10 +202,13 @@ impl Pipes {
     }
 }
 
-async fn write(pen: &Arc<Pen>, message: &TxJsonRpcMessage<RoleClient>) -> io::Result<()> {
+async fn write(
+    writer: &Arc<StdinWriter>,
+    message: &TxJsonRpcMessage<RoleClient>,
+) -> io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
-    pen.clone().write(line, None).await
+    writer.clone().write(line, None).await
 }
 
 impl Transport<RoleClient> for Pipes {
@@ -215,7 +218,7 @@ impl Transport<RoleClient> for Pipes {
         &mut self,
         message: TxJsonRpcMessage<RoleClient>,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let pen = self.pen.clone();
+        let writer = self.writer.clone();
         let mut known = false;
         if let JsonRpcMessage::Request(request) = &message {
             if matches!(request.request, ClientRequest::DiscoverRequest(_)) {
@@ -238,7 +241,7 @@ impl Transport<RoleClient> for Pipes {
                 Said::Answer(answering) => Some(answering),
                 Said::Plain => None,
             };
-            write(&pen, &message).await
+            write(&writer, &message).await
         }
     }
 
@@ -246,7 +249,7 @@ impl Transport<RoleClient> for Pipes {
         if let Some(early) = self.early.take() {
             return Some(early);
         }
-        let pen = self.pen.clone();
+        let writer = self.writer.clone();
         let mut noise = 0;
         loop {
             // Before the frame: what is taken from the stream must not be lost to a drop.
@@ -256,14 +259,14 @@ impl Transport<RoleClient> for Pipes {
             };
             let (frame, room) = tokio::select! {
                 frame = frame => frame?,
-                () = pen.broken() => {
-                    self.wire.flights.end();
+                () = writer.broken() => {
+                    self.wire.pending_calls.end();
                     return None;
                 }
             };
             let Some(frame) = frame else {
-                pen.note_end();
-                self.wire.flights.end();
+                writer.note_end();
+                self.wire.pending_calls.end();
                 return None;
             };
             let message = self.message(frame).filter(|message| !self.comes_too_late(message));
@@ -285,7 +288,7 @@ impl Transport<RoleClient> for Pipes {
     }
 
     async fn close(&mut self) -> io::Result<()> {
-        self.pen.close();
+        self.writer.close();
         Ok(())
     }
 }
@@ -293,6 +296,6 @@ impl Transport<RoleClient> for Pipes {
 impl Drop for Pipes {
     /// Nobody reads any more; whoever waits for an answer must not wait on.
     fn drop(&mut self) {
-        self.wire.flights.end();
+        self.wire.pending_calls.end();
     }
 }

@@ -16,7 +16,7 @@ use super::{
     life::{Phase, State},
     server::Server,
 };
-use crate::domain::shelf::Shelf;
+use crate::domain::rendered::RenderedCatalog;
 
 /// A start that does nothing for this long gives its turn to the next: it sleeps, or never answers.
 const IDLE_TURN: Duration = Duration::from_secs(2);
@@ -116,9 +116,9 @@ impl Server {
     pub async fn shelf_in_turn(
         self: &Arc<Self>,
         wait: Option<Duration>,
-    ) -> Result<Arc<Shelf>, NotYet> {
-        if let Some(shelf) = self.shelf_at_hand(wait).await {
-            return Ok(shelf);
+    ) -> Result<Arc<RenderedCatalog>, NotYet> {
+        if let Some(rendered) = self.shelf_at_hand(wait).await {
+            return Ok(rendered);
         }
         let _in_use = self.in_use();
         if let Some(mut wanted) = self.want() {
@@ -136,20 +136,23 @@ impl Server {
         let listing = self.spec.timeout;
         let listing = wait.map_or(listing, |wait| wait.min(listing));
         match self.is_up() {
-            true => self.shelf(listing, false).await.map_err(NotYet::Unavailable),
+            true => self.rendered(listing, false).await.map_err(NotYet::Unavailable),
             false => Err(NotYet::Unavailable(self.why_down())),
         }
     }
 
     /// The tools if they are known without a start. A server that is up may have to list them anew: if
     /// that takes too long, what was listed before will do, and the next time it is not waited for.
-    async fn shelf_at_hand(self: &Arc<Self>, wait: Option<Duration>) -> Option<Arc<Shelf>> {
+    async fn shelf_at_hand(
+        self: &Arc<Self>,
+        wait: Option<Duration>,
+    ) -> Option<Arc<RenderedCatalog>> {
         let Some(wait) = wait.filter(|_| self.is_up()) else { return self.known_shelf().await };
         let wait = if self.slow_to_list.load(Ordering::Relaxed) { AT_HAND } else { wait };
         let listed = tokio::time::timeout(wait, self.known_shelf()).await;
         self.slow_to_list.store(listed.is_err(), Ordering::Relaxed);
         match listed {
-            Ok(shelf) => shelf,
+            Ok(rendered) => rendered,
             Err(_) => self.remembered().await,
         }
     }

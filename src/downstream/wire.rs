@@ -20,8 +20,8 @@ use super::{
     backlog::Backlog,
     changes::Changes,
     findings::{Finding, Findings, PLACEHOLDER, Unusable},
-    flight::{Flight, Flights, Reply},
     pace::Pace,
+    pending::{PendingCall, PendingCalls, Reply},
 };
 use crate::domain::{
     call::ServerName,
@@ -45,7 +45,7 @@ pub(super) const QUESTION: &str = "tollgate/question";
 /// What the two directions of a connection both know.
 #[derive(Debug)]
 pub(super) struct Wire {
-    pub(super) flights: Flights,
+    pub(super) pending_calls: PendingCalls,
     pub(super) changes: Changes,
     pub(super) backlog: Backlog,
     pub(super) findings: Findings,
@@ -83,7 +83,7 @@ impl Wire {
     pub(super) fn new(server: &ServerName, backlog: Backlog) -> Self {
         Self {
             backlog,
-            flights: Flights::default(),
+            pending_calls: PendingCalls::default(),
             changes: Changes::default(),
             findings: Findings::default(),
             pace: Pace::new(server.clone()),
@@ -99,8 +99,8 @@ impl Wire {
     /// A request is about to be sent through rmcp: if it is a call, it is in flight from now on.
     pub(super) fn begin(&self, id: &RequestId, request: &ClientRequest) {
         self.findings.expect(id, request);
-        if let Some(flight) = request.extensions().get::<Arc<Flight>>() {
-            self.flights.begin(id, request.get_meta().get_progress_token(), flight);
+        if let Some(flight) = request.extensions().get::<Arc<PendingCall>>() {
+            self.pending_calls.begin(id, request.get_meta().get_progress_token(), flight);
         }
     }
 
@@ -130,7 +130,7 @@ impl Wire {
         message: Envelope,
         answers: &Answers,
     ) -> Option<RxJsonRpcMessage<RoleClient>> {
-        let Some(waiting) = self.flights.waiting_for(id) else {
+        let Some(waiting) = self.pending_calls.waiting_for(id) else {
             return self.answer_to_rmcp(id, message, answers);
         };
         waiting.answer(match (message.result, message.error) {
@@ -143,7 +143,7 @@ impl Wire {
     /// Tells whoever waits for a request of ours what became of it; rmcp only gets word that it has
     /// ended.
     pub(super) fn end(&self, id: RequestId, finding: Finding) -> RxJsonRpcMessage<RoleClient> {
-        match self.flights.get(&id) {
+        match self.pending_calls.get(&id) {
             Some(flight) => flight.put(Reply::Finding(finding)),
             None => self.findings.note(&id, finding),
         }
@@ -166,7 +166,7 @@ impl Wire {
             return Some(self.error(id, error_in(&error)));
         }
         let result = message.result?;
-        if let Some(flight) = self.flights.get(&id) {
+        if let Some(flight) = self.pending_calls.get(&id) {
             flight.put(Reply::Result(result));
             return Some(JsonRpcMessage::response(ServerResult::empty(()), id));
         }
@@ -183,7 +183,7 @@ impl Wire {
 
     /// A server's own error in answer to a request of ours.
     pub(super) fn error(&self, id: RequestId, error: ErrorData) -> RxJsonRpcMessage<RoleClient> {
-        if let Some(flight) = self.flights.get(&id) {
+        if let Some(flight) = self.pending_calls.get(&id) {
             flight.put(Reply::Error(error.clone()));
         }
         JsonRpcMessage::error(error, Some(id))
@@ -191,7 +191,7 @@ impl Wire {
 
     /// An answer that cannot be handed up as it came.
     pub(super) fn lose(&self, why: Unusable, id: &Value) -> Option<RxJsonRpcMessage<RoleClient>> {
-        let Some(waiting) = self.flights.waiting_for(id) else {
+        let Some(waiting) = self.pending_calls.waiting_for(id) else {
             return Some(self.end(own_id(id)?, why.into()));
         };
         waiting.answer(Reply::Finding(why.into()));
@@ -209,7 +209,7 @@ impl Wire {
         }
         match method {
             "notifications/progress" => {
-                self.flights.progress(message.params.clone()?, &self.backlog);
+                self.pending_calls.progress(message.params.clone()?, &self.backlog);
                 None
             }
             "notifications/tools/list_changed" => {
@@ -299,7 +299,7 @@ fn error_in(error: &RawJson) -> ErrorData {
 /// are too many for rmcp's types, are put in as they came from the client.
 pub(super) fn written(message: &ClientJsonRpcMessage) -> io::Result<Vec<u8>> {
     let flight = match message {
-        JsonRpcMessage::Request(request) => request.request.extensions().get::<Arc<Flight>>(),
+        JsonRpcMessage::Request(request) => request.request.extensions().get::<Arc<PendingCall>>(),
         _ => None,
     };
     let Some(flight) = flight.filter(|f| f.answers.is_some() || f.arguments.is_some()) else {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Gateway, till::EXTEND_EVERY};
+use super::{Gateway, billing::EXTEND_EVERY};
 
 /// How often expired holds are swept, and how many at a time.
 const FIRST_SWEEP: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ impl Gateway {
         let mut before = (Instant::now(), SystemTime::now());
         loop {
             ticks.tick().await;
-            self.till.look_back();
+            self.billing.look_back();
             let now = (Instant::now(), SystemTime::now());
             let awake = now.0 - before.0;
             let passed = now.1.duration_since(before.1).unwrap_or_default();
@@ -48,7 +48,7 @@ impl Gateway {
                 _ => pauses -= 1,
             }
             let Some(late) = late else { continue };
-            match self.till.ledger.sweep_late(late, MOST_SWEPT).await {
+            match self.billing.ledger.sweep_late(late, MOST_SWEPT).await {
                 Ok(0) => {}
                 Ok(ended) => tracing::info!(
                     "ledger: {ended} holds and accounts ended as their time was over"

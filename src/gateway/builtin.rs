@@ -9,12 +9,12 @@ use serde_json::{Map, Value, json};
 use super::{
     Answer, Snapshot,
     arguments::{Delegate, Nothing, Revoke, read, schema_of},
+    billing::ended,
     discovery::Found,
     entry::Entry,
     fields::LONGEST_NAME,
     identify::Shown,
     text_result,
-    till::ended,
 };
 use crate::{
     domain::{
@@ -26,7 +26,7 @@ use crate::{
         period::timestamp,
         policy::Denied,
         refusal::{Refusal, RpcError},
-        shelf::Shelf,
+        rendered::RenderedCatalog,
     },
     downstream::blocking,
 };
@@ -131,8 +131,13 @@ impl Snapshot {
             }
         })?;
         let encoding = self.settings.rules.encoding;
-        let shelf = blocking(move || Shelf::new(&name, CATALOGUE.clone(), encoding, |_| None));
-        Ok(Found { shelves: vec![(visit, Arc::new(shelf.await))], note: None, everywhere: false })
+        let rendered =
+            blocking(move || RenderedCatalog::new(&name, CATALOGUE.clone(), encoding, |_| None));
+        Ok(Found {
+            shelves: vec![(visit, Arc::new(rendered.await))],
+            note: None,
+            everywhere: false,
+        })
     }
 
     /// Whether rules deny a built-in tool by name.
@@ -203,9 +208,9 @@ impl Snapshot {
 
     /// The account that pays for a caller.
     pub(super) async fn balance(&self, caller: &Caller) -> Result<Balance, Refusal> {
-        self.terms.declare(&self.till).await.map_err(unreadable)?;
+        self.terms.declare(&self.billing).await.map_err(unreadable)?;
         let account = self.payable(caller).await.map_err(unreadable)?;
-        let found = self.till.ledger.read(account).await.map_err(unreadable)?;
+        let found = self.billing.ledger.read(account).await.map_err(unreadable)?;
         match found {
             Some(balance) => Ok(balance),
             None if caller.has_account() => Err(ended()),

@@ -8,7 +8,7 @@ use super::{
     Snapshot,
     entry::Entry,
     forward::unavailable,
-    request::{LARGE, Patience},
+    request::{Deadline, LARGE},
 };
 use crate::{
     domain::{
@@ -77,7 +77,7 @@ impl Snapshot {
 /// What a check needs beside what is checked.
 pub(super) struct Checking<'a> {
     pub(super) server: &'a Arc<Server>,
-    pub(super) patience: &'a Patience,
+    pub(super) patience: &'a Deadline,
     pub(super) cancel: &'a CancellationToken,
 }
 

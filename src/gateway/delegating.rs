@@ -67,7 +67,7 @@ impl Snapshot {
         args: &arguments::Delegate,
         entry: &mut Entry,
     ) -> Result<Value, Refusal> {
-        self.terms.declare(&self.till).await.map_err(unreadable)?;
+        self.terms.declare(&self.billing).await.map_err(unreadable)?;
         let asked = self.asked(caller, args)?;
         let from = self.payable(caller).await.map_err(unreadable)?;
         let named = self.named_by(caller, args, &from)?;
@@ -75,7 +75,7 @@ impl Snapshot {
             return Ok(before);
         }
         let Named { token, handle, .. } = &named;
-        let keys = self.till.seals.keys().map_err(unreadable)?;
+        let keys = self.billing.key_ring.keys().map_err(unreadable)?;
         let kept = Delegation {
             token: *token,
             account: account_of_token(&self.settings.budgeting, *token),
@@ -93,7 +93,7 @@ impl Snapshot {
         let draft = Draft { token: Some(token.to_string()), ..entry.draft.clone() };
         let (amount, expires) = (asked.budget, asked.expires);
         let given = Delegate { from, amount, expires, delegation: kept.clone() };
-        match self.till.ledger.delegate(given, draft).await {
+        match self.billing.ledger.delegate(given, draft).await {
             // The same may have been asked for twice at once.
             Ok(Err(TransferRefused::KeyReuse)) if named.by_key => {
                 let before = self.given_before(&named, &asked, caller).await?;
@@ -151,7 +151,7 @@ impl Snapshot {
         let parameters = serde_json::to_vec(&parameters).map_err(unreadable)?;
         let principal = hex(&self.principal(caller.credential())?);
         let maker = json!([principal, caller.token(), from.as_str(), caller.agent().as_str(), key]);
-        let keys = self.till.seals.keys().map_err(unreadable)?;
+        let keys = self.billing.key_ring.keys().map_err(unreadable)?;
         let (token, handle) = keys.of_delegation(&maker.to_string(), &parameters);
         Ok(Named { token, handle: delegation::handle(handle), by_key: true })
     }
@@ -166,9 +166,9 @@ impl Snapshot {
         if !named.by_key {
             return Ok(None);
         }
-        let standing = self.till.ledger.standing(named.token).await.map_err(unreadable)?;
+        let standing = self.billing.ledger.standing(named.token).await.map_err(unreadable)?;
         let Some(kept) = standing.delegation else { return Ok(None) };
-        let keys = self.till.seals.keys().map_err(unreadable)?;
+        let keys = self.billing.key_ring.keys().map_err(unreadable)?;
         if kept.handle != Some(keys.handles.mac(named.handle.as_bytes())) {
             return Err(Refusal::delegation(
                 "you delegated under this `key` before, with other parameters; give the same ones, or another `key`",
@@ -184,9 +184,9 @@ impl Snapshot {
 
     /// The caller's own delegations that have not ended.
     pub(super) async fn delegations(&self, caller: &Caller) -> Result<Value, Refusal> {
-        self.terms.declare(&self.till).await.map_err(unreadable)?;
+        self.terms.declare(&self.billing).await.map_err(unreadable)?;
         let account = self.payable(caller).await.map_err(unreadable)?;
-        let open = self.till.ledger.open_delegations(account, MOST_LOOKED_AT).await;
+        let open = self.billing.ledger.open_delegations(account, MOST_LOOKED_AT).await;
         let principal = self.principal(caller.credential())?;
         let mut own = Vec::new();
         for OpenDelegation { delegation, account } in open.map_err(unreadable)? {
@@ -215,7 +215,7 @@ impl Snapshot {
         if !caller.has_account() || !(in_shadow || capped) {
             return Ok(account);
         }
-        let ledger = &self.till.ledger;
+        let ledger = &self.billing.ledger;
         if ledger.read(account.clone()).await?.is_none() {
             self.cap(caller).await?;
             // A token that was made under another mode has none here; a shadow stops nobody.
@@ -232,7 +232,7 @@ impl Snapshot {
             let id = TransferId(Uuid::now_v7().as_u128());
             let cap = Transfer::Cap { from, to, limit, expires: None };
             let draft = Draft { token: caller.token().map(str::to_owned), ..Draft::default() };
-            if let Err(refused) = self.till.ledger.transfer(id, cap, draft).await? {
+            if let Err(refused) = self.billing.ledger.transfer(id, cap, draft).await? {
                 tracing::warn!("a token is not capped: {refused}");
                 // Nothing can be below what is not there.
                 break;
@@ -243,7 +243,7 @@ impl Snapshot {
 
     /// Nobody will ever know of a delegation whose answer was lost on the way from the store.
     fn take_back(&self, token: TokenId, maybe_given: bool) {
-        let ledger = self.till.ledger.clone();
+        let ledger = self.billing.ledger.clone();
         if maybe_given {
             self.background.spawn(async move {
                 for pause in pauses() {
@@ -335,7 +335,7 @@ impl Snapshot {
     ) -> Result<Value, Refusal> {
         let token = self.meant(caller, args).await?;
         let draft = Draft { token: Some(token.to_string()), ..entry.draft.clone() };
-        let closed = self.till.ledger.revoke(token, draft).await.map_err(unreadable)?;
+        let closed = self.billing.ledger.revoke(token, draft).await.map_err(unreadable)?;
         let closed = closed.map_err(Refusal::delegation)?;
         entry.recorded = true;
         // The last one closed is the delegation itself, with what those below it gave up.
@@ -350,11 +350,11 @@ impl Snapshot {
     /// The delegation that is to be revoked. One that is not the caller's is answered as one that is
     /// not there.
     async fn meant(&self, caller: &Caller, args: &arguments::Revoke) -> Result<TokenId, Refusal> {
-        let ledger = &self.till.ledger;
+        let ledger = &self.billing.ledger;
         let id = args.token_id.as_deref().or(args.budget_id.as_deref());
         let found = match (args.agent_id.as_deref(), id) {
             (Some(handle), _) if is_handle(handle) => {
-                let keys = self.till.seals.keys().map_err(unreadable)?;
+                let keys = self.billing.key_ring.keys().map_err(unreadable)?;
                 let found = ledger.by_handle(keys.handles.mac(handle.as_bytes())).await;
                 found.map_err(unreadable)?
             }
@@ -380,7 +380,7 @@ impl Snapshot {
     /// that share an account, and are told apart by name only, have each their own.
     async fn is_of(&self, caller: &Caller, delegation: &Delegation) -> Result<bool, Refusal> {
         let account = paying(&self.settings.budgeting, &self.settings.rules, caller);
-        let below = self.till.ledger.lies_below(delegation.account.clone(), account).await;
+        let below = self.billing.ledger.lies_below(delegation.account.clone(), account).await;
         if !below.map_err(unreadable)? {
             return Ok(false);
         }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, Asked, Snapshot, advice::Known, builtin, entry::Entry, facade, fields::Fields,
+    Answer, CallRequest, Snapshot, advice::Known, builtin, entry::Entry, facade, fields::Fields,
     forward::unavailable, text_result,
 };
 use crate::{
@@ -19,8 +19,8 @@ use crate::{
         pattern::Pattern,
         policy::Visit,
         refusal::Refusal,
+        rendered::{Level, RenderedCatalog, assemble},
         settings::{Endpoint, public_url},
-        shelf::{Level, Shelf, assemble},
     },
     downstream::{Member, Status, blocking},
 };
@@ -29,7 +29,7 @@ impl Snapshot {
     /// The servers that the caller may use; contacts none of them.
     pub(super) async fn list_servers(
         &self,
-        asked: Asked,
+        asked: CallRequest,
         entry: &mut Entry,
     ) -> Result<Answer, Refusal> {
         let shown = asked.shown()?;
@@ -57,7 +57,7 @@ impl Snapshot {
     /// The tools of one server, or of all, that the caller may use, fitted into its budget.
     pub(super) async fn get_server_tools(
         self: &Arc<Self>,
-        asked: Asked,
+        asked: CallRequest,
         entry: &mut Entry,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
@@ -106,15 +106,15 @@ impl Snapshot {
     ) -> Result<Found, Refusal> {
         let (visit, member) = self.visit(caller, name)?;
         let (server, wait) = (member.server(), self.listing_wait(member));
-        let shelf = tokio::select! {
-            shelf = server.shelf(wait, !self.one_call) => shelf.map_err(|cause| unavailable(server.name(), cause))?,
+        let rendered = tokio::select! {
+            rendered = server.rendered(wait, !self.one_call) => rendered.map_err(|cause| unavailable(server.name(), cause))?,
             () = cancel.cancelled() => return Err(Refusal::Cancelled),
         };
         let note = match server.status() {
             Status::Failed { .. } => Some("as last seen; the server does not start now".to_owned()),
             _ => None,
         };
-        Ok(Found { shelves: vec![(visit, shelf)], note, everywhere: false })
+        Ok(Found { shelves: vec![(visit, rendered)], note, everywhere: false })
     }
 
     /// What is sent: the selected tools, as much of each as the budget takes.
@@ -129,10 +129,12 @@ impl Snapshot {
         let mut raw = Vec::new();
         let mut candidates = Vec::new();
         let tariff = &self.settings.budgeting.tariff;
-        for (visit, shelf) in &found.shelves {
-            let server = shelf.server();
+        for (visit, rendered) in &found.shelves {
+            let server = rendered.server();
             let mut raw_tokens = 0;
-            for entry in shelf.entries().iter().filter(|entry| self.may_call(visit, entry.tool())) {
+            for entry in
+                rendered.entries().iter().filter(|entry| self.may_call(visit, entry.tool()))
+            {
                 known.add(server, entry.name());
                 raw_tokens += u64::from(entry.kept().raw);
                 if query.selects(entry.tool(), visit.server()) {
@@ -232,7 +234,7 @@ fn list_metadata(arguments: &RawJson) -> Result<bool, Refusal> {
 
 /// Tools of one server, or of all.
 pub(super) struct Found {
-    pub(super) shelves: Vec<(Visit, Arc<Shelf>)>,
+    pub(super) shelves: Vec<(Visit, Arc<RenderedCatalog>)>,
     pub(super) note: Option<String>,
     /// Names begin with the server's.
     pub(super) everywhere: bool,

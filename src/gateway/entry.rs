@@ -156,7 +156,7 @@ impl Snapshot {
         if *refusal == Refusal::LedgerUnavailable {
             return;
         }
-        if let Err(unavailable) = self.till.ledger.record(self.refused(entry, refusal)).await {
+        if let Err(unavailable) = self.billing.ledger.record(self.refused(entry, refusal)).await {
             tracing::error!("a refusal was not recorded: {unavailable}");
         }
     }
@@ -183,7 +183,7 @@ impl Snapshot {
             tracing::warn!("a look-up was not recorded: {MOST_WAITING} wait for the store");
             return;
         };
-        let (ledger, encoding) = (self.till.ledger.clone(), self.settings.rules.encoding);
+        let (ledger, encoding) = (self.billing.ledger.clone(), self.settings.rules.encoding);
         self.background.spawn(async move {
             let tokens = match uncounted {
                 Some(text) => u64::try_from(blocking(move || encoding.count(&text)).await).ok(),

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
+    billing::{Hold, LIFETIME, ended, milliseconds, unusable},
     forward::because,
-    till::{Hold, LIFETIME, ended, milliseconds, unusable},
 };
 use crate::{
     domain::{ledger::Extended, policy::Permit, refusal::Refusal},
@@ -26,7 +26,7 @@ impl Hold {
     pub(super) async fn check_open(&self) -> Result<(), Unsendable> {
         let Some(id) = self.open else { return Ok(()) };
         let moment = Moment::now();
-        match self.till.ledger.extend(id, milliseconds(LIFETIME)).await? {
+        match self.billing.ledger.extend(id, milliseconds(LIFETIME)).await? {
             Extended::Ended => return Err(Unsendable::Ended),
             Extended::Closed(_) => return Err(Unsendable::Closed),
             Extended::Open => {}

@@ -4,8 +4,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Answer, Snapshot, ToolResult,
-    request::Patience,
-    till::{Hold, Settled},
+    billing::{Hold, Settled},
+    request::Deadline,
 };
 use crate::{
     domain::{
@@ -26,7 +26,7 @@ pub(super) struct Ready<'a> {
     pub(super) member: &'a Member,
     pub(super) outgoing: Outgoing,
     pub(super) hold: Hold,
-    pub(super) patience: Patience,
+    pub(super) patience: Deadline,
     /// So that the server is not stopped between the steps.
     pub(super) in_use: Use<'a>,
 }
@@ -93,7 +93,7 @@ fn answer_of(
     permit: &Permit,
     spec: &ServerSpec,
     client: &Client,
-    patience: &Patience,
+    patience: &Deadline,
     came: Result<RawJson, CallFailure>,
     settled: &Settled,
 ) -> Result<Answer, Refusal> {

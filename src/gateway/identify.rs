@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
-use super::{Asked, Gateway, Snapshot, entry::Entry};
+use super::{CallRequest, Gateway, Snapshot, entry::Entry};
 use crate::{
     domain::{
         auth::{self, ApiKey, AuthMode},
@@ -62,7 +62,7 @@ fn digest_of(tool: &str, arguments: &RawJson) -> Result<CallDigest, Refusal> {
 
 impl Gateway {
     /// The agent that a call is made as; None if it would be refused.
-    pub async fn agent_of(&self, asked: &Asked) -> Option<AgentId> {
+    pub async fn agent_of(&self, asked: &CallRequest) -> Option<AgentId> {
         let snapshot = self.current();
         let caller = snapshot.identify(&asked.shown().ok()?, &mut snapshot.new_entry()).await;
         Some(caller.ok()?.agent().clone())
@@ -143,7 +143,7 @@ impl Snapshot {
         let book = &self.settings.budgeting.book;
         let verified = self.token_keys()?.verify(shown, book, now());
         let verified: Verified = verified.map_err(Refusal::unauthenticated)?;
-        let standing = self.till.ledger.standing(verified.id()).await.map_err(unavailable)?;
+        let standing = self.billing.ledger.standing(verified.id()).await.map_err(unavailable)?;
         let ended = || Refusal::unauthenticated("the token was revoked, or its time is over");
         match standing {
             Standing { usable: true, delegation }
@@ -162,7 +162,7 @@ impl Snapshot {
         if grant.caveats.expires().is_some_and(|at| at <= now()) {
             return revoked();
         }
-        let ledger = &self.till.ledger;
+        let ledger = &self.billing.ledger;
         let credential = grant.credential.as_deref().unwrap_or_default();
         if let Some(id) = credential.strip_prefix("key ") {
             let kept = ledger.api_keys().await.map_err(unavailable)?;
@@ -184,7 +184,8 @@ impl Snapshot {
         if let Some(keys) = self.token_keys.get() {
             return Ok(keys);
         }
-        let keys = self.till.seals.token_keys(&self.settings.auth.mode).map_err(unavailable)?;
+        let keys =
+            self.billing.key_ring.token_keys(&self.settings.auth.mode).map_err(unavailable)?;
         Ok(self.token_keys.get_or_init(|| keys))
     }
 
@@ -194,7 +195,7 @@ impl Snapshot {
         let is_of_settings = of_settings.is_some();
         let found = match of_settings {
             Some(key) => Some(key),
-            None => self.till.ledger.api_key(digest).await.map_err(unavailable)?,
+            None => self.billing.ledger.api_key(digest).await.map_err(unavailable)?,
         };
         let Some(key) = found else {
             return Err(Refusal::unauthenticated("the API key is not one of this gateway's"));
@@ -212,10 +213,10 @@ impl Snapshot {
     /// What the client's hook signed, which is good once.
     async fn stamp(&self, text: &str, call: &CallDigest) -> Result<Stamped, Refusal> {
         let refused = |why: String| Refusal::from(Unidentified::Stamp(why));
-        let key = &self.till.seals.keys().map_err(unavailable)?.stamps;
+        let key = &self.billing.key_ring.keys().map_err(unavailable)?.stamps;
         let stamped =
             stamp::verify(text, key, call, now()).map_err(|bad| refused(bad.to_string()))?;
-        let first = self.till.ledger.first_time(stamped.digest(), stamped.until()).await;
+        let first = self.billing.ledger.first_time(stamped.digest(), stamped.until()).await;
         match first.map_err(unavailable)? {
             true => Ok(stamped),
             false => Err(refused(REPLAYED.to_owned())),
@@ -229,8 +230,8 @@ impl Snapshot {
         text: &str,
         credential: Option<&Credential>,
     ) -> Result<Option<Delegation>, Refusal> {
-        let keys = self.till.seals.keys().map_err(unavailable)?;
-        let found = self.till.ledger.by_handle(keys.handles.mac(text.as_bytes())).await;
+        let keys = self.billing.key_ring.keys().map_err(unavailable)?;
+        let found = self.billing.ledger.by_handle(keys.handles.mac(text.as_bytes())).await;
         let found = found.map_err(unavailable)?;
         let principal = self.principal(credential.map(Credential::name).as_deref())?;
         match found {
@@ -249,10 +250,10 @@ impl Snapshot {
     /// client that started it. A keyed digest.
     pub(super) fn principal(&self, credential: Option<&str>) -> Result<[u8; 32], Refusal> {
         let text = match credential {
-            None => format!("process {:032x}", self.till.session),
+            None => format!("process {:032x}", self.billing.session),
             Some(name) => format!("credential {name}"),
         };
-        let keys = self.till.seals.keys().map_err(unavailable)?;
+        let keys = self.billing.key_ring.keys().map_err(unavailable)?;
         Ok(keys.handles.derive("principals").mac(text.as_bytes()))
     }
 }

@@ -5,9 +5,9 @@
 //! - [`request`]: the path of a call, one line per step. [`resolve`]: which tool it means;
 //!   [`owners`]: who has it.
 //!   [`checking`]: whether its arguments fit.
-//! - [`till`]: where calls are paid for. [`awake`]: whose holds may be ended after a sleep. [`forward`]: a call on its way, and what came of it.
+//! - [`billing`]: where calls are paid for. [`awake`]: whose holds may be ended after a sleep. [`forward`]: a call on its way, and what came of it.
 //!   [`fence`]: the last look before it is sent. [`settling`]: how holds end in the store. [`entry`]: what records say of a call. [`builtin`]: the server that is built in, [`arguments`] what its tools take.
-//! - [`identify`]: who calls. [`seals`]: what is signed and digested with. [`delegating`]: credits and
+//! - [`identify`]: who calls. [`key_ring`]: what is signed and digested with. [`delegating`]: credits and
 //!   rights for subagents.
 //! - [`discovery`]: `list_servers`, `get_server_tools`; [`search`]: over all servers; [`advice`]: what to
 //!   ask instead. [`context`]: what they cost each agent.
@@ -21,6 +21,7 @@
 mod advice;
 mod arguments;
 mod awake;
+mod billing;
 pub(crate) mod builtin;
 mod checking;
 mod context;
@@ -32,19 +33,18 @@ mod fence;
 pub(crate) mod fields;
 mod forward;
 mod identify;
+mod key_ring;
 mod measured;
 mod owners;
 mod request;
 mod resolve;
 pub(crate) mod result;
 mod root;
-mod seals;
 mod search;
 mod settling;
 mod slips;
 mod snapshot;
 mod status;
-mod till;
 
 use std::{
     path::PathBuf,
@@ -58,12 +58,12 @@ use serde_json::{Map, Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use awake::surely_abandoned;
+use billing::{Billing, BillingPolicy};
 use context::UsageLog;
 use identify::Shown;
 pub use result::ToolResult;
 pub use root::Root;
 pub use snapshot::Snapshot;
-use till::{Terms, Till};
 
 use crate::{
     domain::{
@@ -95,7 +95,7 @@ pub struct Gateway {
     /// Cancelled when calls in flight are to end.
     stopping: CancellationToken,
     usage: Arc<UsageLog>,
-    till: Till,
+    billing: Billing,
     launcher: Arc<Launcher>,
     /// Where the tools of servers are kept.
     catalogues: Option<PathBuf>,
@@ -123,7 +123,7 @@ pub struct Places {
 #[derive(Debug)]
 pub struct Prepared {
     settings: Settings,
-    terms: Arc<Terms>,
+    terms: Arc<BillingPolicy>,
 }
 
 impl Prepared {
@@ -135,7 +135,7 @@ impl Prepared {
 
 /// A `tools/call` as the client made it.
 #[derive(Debug)]
-pub struct Asked {
+pub struct CallRequest {
     /// The tool: one of the three, or a server's own, called directly.
     pub tool: String,
     /// Its arguments: an object.
@@ -159,7 +159,7 @@ pub enum Answer {
     Refused(Refusal),
 }
 
-impl Asked {
+impl CallRequest {
     /// What the call shows of who makes it.
     fn shown(&self) -> Result<Shown, Refusal> {
         Shown::by(&self.tool, &self.arguments, self.credential.as_ref())
@@ -195,11 +195,11 @@ impl Gateway {
         let usage = Arc::new(UsageLog::new(usage));
         let calls = TaskTracker::new();
         let readings = Mutex::new(Readings::begun(&settings.sources));
-        let till = Till::new(&settings, places.state.as_deref(), &calls);
+        let billing = Billing::new(&settings, places.state.as_deref(), &calls);
         let snapshot = Snapshot {
-            terms: Arc::new(Terms::of(&settings)),
+            terms: Arc::new(BillingPolicy::of(&settings)),
             token_keys: OnceLock::new(),
-            till: till.clone(),
+            billing: billing.clone(),
             settings,
             fleet,
             usage: usage.clone(),
@@ -214,7 +214,7 @@ impl Gateway {
             calls,
             stopping: CancellationToken::new(),
             usage,
-            till,
+            billing,
             launcher: launcher.clone(),
             catalogues,
         })
@@ -228,7 +228,7 @@ impl Gateway {
     pub async fn open_accounts(&self) -> Result<(), Unavailable> {
         let current = self.current();
         if !current.terms.declaration.is_unlimited() {
-            let stay = current.terms.declare(&self.till).await?;
+            let stay = current.terms.declare(&self.billing).await?;
             let warnings = stay.iter().map(ToString::to_string);
             self.readings().gateway.last_warnings.extend(warnings);
         }
@@ -237,12 +237,12 @@ impl Gateway {
 
     /// What calls are paid with, and where they are recorded.
     pub fn ledger(&self) -> &Arc<dyn Ledger> {
-        &self.till.ledger
+        &self.billing.ledger
     }
 
     /// Records something that is not a call; a store that cannot be used is worth a line in the log.
     pub async fn record(&self, draft: Draft) {
-        if let Err(unavailable) = self.till.ledger.record(draft).await {
+        if let Err(unavailable) = self.billing.ledger.record(draft).await {
             tracing::error!("a record could not be written: {unavailable}");
         }
     }
@@ -253,11 +253,11 @@ impl Gateway {
     /// calls are refused, as after a start. A limit that cannot be lowered stays as it was, and the
     /// settings that are prepared warn of it.
     pub async fn prepare(&self, mut settings: Settings) -> Prepared {
-        let terms = Terms::of(&settings).after(&self.current().terms);
+        let terms = BillingPolicy::of(&settings).after(&self.current().terms);
         // What was tried before is tried again by the next call, which waits for the store.
         let tried = !terms.is_declared() && self.current().terms.asks_the_same(&terms);
         if !terms.declaration.is_unlimited() && !tried {
-            match terms.declare(&self.till).await {
+            match terms.declare(&self.billing).await {
                 Ok(stay) => {
                     let warnings = stay.iter().map(ToString::to_string);
                     settings.sources.gateway.warnings.extend(warnings);
@@ -307,7 +307,11 @@ impl Gateway {
 
     /// Runs one call to its end, whoever hangs up: it runs in a task of
     /// its own, and `cancel` is passed on to the server as a request to stop.
-    pub async fn call_tool(self: &Arc<Self>, asked: Asked, cancel: CancellationToken) -> Answer {
+    pub async fn call_tool(
+        self: &Arc<Self>,
+        asked: CallRequest,
+        cancel: CancellationToken,
+    ) -> Answer {
         if self.calls.is_closed() {
             return Answer::Refused(Refusal::Cancelled);
         }
@@ -353,7 +357,7 @@ impl Gateway {
     async fn dispatch(
         &self,
         snapshot: &Arc<Snapshot>,
-        asked: Asked,
+        asked: CallRequest,
         cancel: &CancellationToken,
     ) -> Answer {
         let tool = asked.tool.clone();
@@ -407,8 +411,8 @@ impl Gateway {
             self.usage.flush().await;
             self.calls.wait().await;
             // What is on its way to the store arrives there.
-            self.till.settle_up().await;
-            let _ = self.till.ledger.flush().await;
+            self.billing.settle_up().await;
+            let _ = self.billing.ledger.flush().await;
         };
         // A call that does not end holds nothing up that matters.
         let written = tokio::time::timeout(WRITE_OUT, written);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, Asked, Snapshot, builtin,
+    Answer, CallRequest, Snapshot, builtin,
     checking::Checking,
     entry::Entry,
     facade,
@@ -44,7 +44,7 @@ pub(super) struct Call {
 }
 
 /// How long a call may still take.
-pub(super) struct Patience {
+pub(super) struct Deadline {
     /// The server's timeout, or the caller's `timeout_ms` if that is shorter.
     whole: Duration,
     /// Set by `timeout_ms`, which bounds the whole call, a start included.
@@ -56,7 +56,7 @@ impl Snapshot {
     /// A call with `execute_tool`.
     pub(super) async fn execute_tool(
         &self,
-        asked: Asked,
+        asked: CallRequest,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
         let mut entry = self.new_entry();
@@ -67,12 +67,12 @@ impl Snapshot {
 
     async fn execute_for(
         &self,
-        asked: Asked,
+        asked: CallRequest,
         entry: &mut Entry,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
         let shown = asked.shown()?;
-        let Asked { arguments, meta, client, credential, .. } = asked;
+        let CallRequest { arguments, meta, client, credential, .. } = asked;
         entry.asks_by(facade::EXECUTE_TOOL, &arguments);
         let call = match Call::parse(&arguments) {
             Ok(call) => Call { patient: self.one_call, ..call },
@@ -106,7 +106,7 @@ impl Snapshot {
     /// A JSON-RPC error, as such clients expect.
     pub(super) async fn execute_directly(
         &self,
-        asked: Asked,
+        asked: CallRequest,
         cancel: &CancellationToken,
     ) -> Result<Answer, RpcError> {
         let tool = asked.tool.clone();
@@ -124,11 +124,11 @@ impl Snapshot {
 
     async fn execute_by_name(
         &self,
-        asked: Asked,
+        asked: CallRequest,
         entry: &mut Entry,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
-        let Asked { tool, arguments, meta, client, credential } = asked;
+        let CallRequest { tool, arguments, meta, client, credential } = asked;
         let call = Call {
             server: None,
             tool: ToolName::from(tool.as_str()),
@@ -215,7 +215,7 @@ impl Snapshot {
         visit: Visit,
         tool: &ToolName,
         server: &Arc<Server>,
-        patience: &Patience,
+        patience: &Deadline,
         cancel: &CancellationToken,
     ) -> Result<Permit, Refusal> {
         let seen_by = visit.clone();
@@ -284,7 +284,7 @@ impl Call {
     }
 
     /// The caller may only shorten what the server is given.
-    pub(super) fn patience(&self, member: &Member) -> Patience {
+    pub(super) fn patience(&self, member: &Member) -> Deadline {
         self.patience_from(self.begun, member)
     }
 
@@ -294,15 +294,15 @@ impl Call {
         Some(until.saturating_duration_since(Instant::now()))
     }
 
-    fn patience_from(&self, begun: Instant, member: &Member) -> Patience {
+    fn patience_from(&self, begun: Instant, member: &Member) -> Deadline {
         let server = member.spec().timeout;
         let shorter = self.timeout.filter(|asked| *asked < server);
         let until = shorter.map(|asked| begun + asked);
-        Patience { whole: shorter.unwrap_or(server), until, patient: self.patient }
+        Deadline { whole: shorter.unwrap_or(server), until, patient: self.patient }
     }
 }
 
-impl Patience {
+impl Deadline {
     /// The whole of it, in milliseconds.
     pub(super) fn whole_ms(&self) -> u64 {
         u64::try_from(self.whole.as_millis()).unwrap_or(u64::MAX)

@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Snapshot, discovery::Found};
 use crate::{
-    domain::{call::Caller, policy::Visit, redact::Redactor, refusal::Refusal, shelf::Shelf},
+    domain::{
+        call::Caller, policy::Visit, redact::Redactor, refusal::Refusal, rendered::RenderedCatalog,
+    },
     downstream::{LONGEST_START, Member, NotYet},
 };
 
@@ -41,13 +43,13 @@ impl Snapshot {
             joined = asked.join_next() => joined,
             () = cancel.cancelled() => return Err(Refusal::Cancelled),
         } {
-            let Ok((index, shelf)) = joined else { continue };
+            let Ok((index, rendered)) = joined else { continue };
             if let Some((_, place)) = found.get_mut(index) {
-                *place = shelf;
+                *place = rendered;
             }
         }
         let note = note(&found, &self.settings.redactor);
-        let known = found.into_iter().filter_map(|(visit, shelf)| Some((visit, shelf.ok()?)));
+        let known = found.into_iter().filter_map(|(visit, rendered)| Some((visit, rendered.ok()?)));
         Ok(Found { shelves: known.collect(), note, everywhere: true })
     }
 
@@ -58,11 +60,11 @@ impl Snapshot {
     }
 }
 
-type Sought = (Visit, Result<Arc<Shelf>, NotYet>);
+type Sought = (Visit, Result<Arc<RenderedCatalog>, NotYet>);
 
 /// Which servers are not in the answer, and why.
 fn note(found: &[Sought], redactor: &Redactor) -> Option<String> {
-    let missing = found.iter().filter_map(|(visit, shelf)| match shelf {
+    let missing = found.iter().filter_map(|(visit, rendered)| match rendered {
         Ok(_) => None,
         Err(why) => Some((visit.server().as_str(), why)),
     });

@@ -9,7 +9,7 @@ use std::{
 use futures_util::FutureExt;
 use uuid::Uuid;
 
-use super::till::Till;
+use super::billing::Billing;
 use crate::{
     domain::{
         ledger::{Finish, Finished, HoldId, HoldState, Transfer, TransferId},
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Charges {
     }
 }
 
-impl Till {
+impl Billing {
     /// Charges for a call that was answered.
     pub(super) fn charge(&self, end: End) {
         let taken = self.ledger.finish(end.id, end.finish, end.draft.clone());
@@ -72,8 +72,8 @@ impl Till {
 
     fn arrived(&self, end: End, outcome: Result<Option<Finished>, Unavailable>) {
         if end.became(outcome).is_err() {
-            let till = self.clone();
-            self.background.spawn(async move { till.settle(end).await });
+            let billing = self.clone();
+            self.background.spawn(async move { billing.settle(end).await });
         }
     }
 

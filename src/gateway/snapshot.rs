@@ -6,9 +6,9 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Answer,
+    billing::{Billing, BillingPolicy},
     context::UsageLog,
     entry::LookUps,
-    till::{Terms, Till},
 };
 use crate::{
     domain::{refusal::Refusal, settings::Settings, token::TokenKeys},
@@ -22,11 +22,11 @@ pub struct Snapshot {
     pub(super) settings: Settings,
     pub(super) fleet: Fleet,
     /// What these settings ask of the ledger.
-    pub(super) terms: Arc<Terms>,
+    pub(super) terms: Arc<BillingPolicy>,
     /// What signs and verifies tokens; made when first needed.
     pub(super) token_keys: OnceLock<TokenKeys>,
     /// What calls are paid with.
-    pub(super) till: Till,
+    pub(super) billing: Billing,
     pub(super) usage: Arc<UsageLog>,
     /// Look-ups that are recorded after their answer.
     pub(super) look_ups: Arc<LookUps>,
@@ -48,11 +48,11 @@ impl Snapshot {
     }
 
     /// What comes after this, with other settings.
-    pub(super) fn with(&self, settings: Settings, fleet: Fleet, terms: Arc<Terms>) -> Self {
+    pub(super) fn with(&self, settings: Settings, fleet: Fleet, terms: Arc<BillingPolicy>) -> Self {
         Self {
             terms,
             token_keys: OnceLock::new(),
-            till: self.till.clone(),
+            billing: self.billing.clone(),
             settings,
             fleet,
             usage: self.usage.clone(),

@@ -15,7 +15,7 @@ pub fn colour() -> bool {
 /// The columns of the terminal on standard output.
 #[cfg(unix)]
 pub fn width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
     Some(usize::from(size.ws_col))
 }
 

@@ -1,6 +1,6 @@
 //! What is kept of tokens, stamps and API keys, and the steps that change it.
 
-use super::{Answered, Book, Engine, Failure, steps, terms};
+use super::{Answered, Engine, Failure, LedgerTx, steps, terms};
 use crate::domain::{
     auth::ApiKey,
     delegation::{Delegate, Delegation, OpenDelegation, Standing, token_of},
@@ -166,14 +166,18 @@ pub(super) fn open_delegations(
     })
 }
 
-fn standing_of(book: &mut dyn Book, delegation: Delegation, now: i64) -> Step<Standing, Failure> {
+fn standing_of(
+    book: &mut dyn LedgerTx,
+    delegation: Delegation,
+    now: i64,
+) -> Step<Standing, Failure> {
     let denied = book.is_denied(delegation.token)?;
     let usable = !denied && takes_holds(book, &delegation, now)?;
     Ok(Standing { delegation: Some(delegation), usable })
 }
 
 /// Whether a token's account and all above it take holds.
-fn takes_holds(book: &mut dyn Book, delegation: &Delegation, now: i64) -> Step<bool, Failure> {
+fn takes_holds(book: &mut dyn LedgerTx, delegation: &Delegation, now: i64) -> Step<bool, Failure> {
     let mut chain = above_of(book, &delegation.account)?;
     chain.push(delegation.account.clone());
     for id in chain {
@@ -185,7 +189,7 @@ fn takes_holds(book: &mut dyn Book, delegation: &Delegation, now: i64) -> Step<b
 }
 
 /// The accounts above one, the nearest first.
-fn above_of(book: &mut dyn Book, account: &AccountId) -> Step<Vec<AccountId>, Failure> {
+fn above_of(book: &mut dyn LedgerTx, account: &AccountId) -> Step<Vec<AccountId>, Failure> {
     let mut above = Vec::new();
     let mut next = account.clone();
     loop {
@@ -227,7 +231,7 @@ pub(super) fn revoke(
 
 /// Closes what was delegated with a credential that has no account of its own.
 fn close_made_with(
-    book: &mut dyn Book,
+    book: &mut dyn LedgerTx,
     credential: &str,
     draft: &Draft,
 ) -> Step<Vec<Closed>, Failure> {

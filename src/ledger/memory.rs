@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::FutureExt;
 
-use super::{Answered, Book, Engine, Failure, Unavailable};
+use super::{Answered, Engine, Failure, LedgerTx, Unavailable};
 use crate::{
     domain::{
         ledger::{
@@ -72,7 +72,7 @@ impl fmt::Debug for Memory {
 impl Engine for Memory {
     fn run<T: Send + 'static>(
         &self,
-        step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
+        step: impl FnOnce(&mut dyn LedgerTx, i64) -> Step<T, Failure> + Send + 'static,
     ) -> Answered<T> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let now = (self.clock)();
@@ -85,7 +85,7 @@ impl Engine for Memory {
     }
 }
 
-impl Book for Open<'_> {
+impl LedgerTx for Open<'_> {
     fn append(&mut self, draft: Draft) -> Result<(), Failure> {
         let sealed = self.kept.head.seal(draft, timestamp(self.now));
         let sealed = sealed.map_err(|error| Failure(error.to_string()))?;

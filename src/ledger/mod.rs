@@ -29,7 +29,7 @@ use futures_util::future::BoxFuture;
 
 pub use credentials::Credentials;
 pub use exposed::exposed;
-pub use steps::{Book, Engine, Failure};
+pub use steps::{Engine, Failure, LedgerTx};
 
 use crate::{
     domain::{

@@ -4,7 +4,7 @@
 
 use futures_util::{FutureExt, future::BoxFuture};
 
-use super::{Answered, Book, Engine, Failure, Unavailable, Verdict};
+use super::{Answered, Engine, Failure, LedgerTx, Unavailable, Verdict};
 use crate::domain::{
     ledger::{
         Account, AccountId, Hold, HoldId, Step,
@@ -65,7 +65,7 @@ pub(super) fn prove<E: Engine>(engine: &E) -> Answered<Proof> {
     .boxed()
 }
 
-fn recount(book: &mut dyn Book) -> Step<Proof, Failure> {
+fn recount(book: &mut dyn LedgerTx) -> Step<Proof, Failure> {
     let mut recount = Recount::new(book.accounts()?);
     for (id, hold) in book.holds(HoldId(0), HoldId(u128::MAX), usize::MAX)? {
         recount.hold(id, &hold);
@@ -114,7 +114,7 @@ fn slice<E: Engine>(engine: &E, after: u64, stage: Stage) -> Answered<Slice> {
     })
 }
 
-fn rows(book: &mut dyn Book, stage: Stage) -> Result<Rows, Failure> {
+fn rows(book: &mut dyn LedgerTx, stage: Stage) -> Result<Rows, Failure> {
     Ok(match stage {
         Stage::Accounts => Rows::Accounts(book.accounts()?, book.rights()?, book.transfers()?),
         Stage::Holds(from) => Rows::Holds(book.holds(from, HoldId(u128::MAX), HOLDS)?),

@@ -23,7 +23,7 @@ use crate::domain::{
 pub struct Failure(pub String);
 
 /// Rows and records, within one transaction.
-pub trait Book: Tables<Error = Failure> + Credentials {
+pub trait LedgerTx: Tables<Error = Failure> + Credentials {
     /// Adds a record to the chain.
     ///
     /// # Errors
@@ -90,13 +90,13 @@ pub trait Engine: Clone + fmt::Debug + Send + Sync + 'static {
     /// run in the order in which they were given.
     fn run<T: Send + 'static>(
         &self,
-        step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
+        step: impl FnOnce(&mut dyn LedgerTx, i64) -> Step<T, Failure> + Send + 'static,
     ) -> Answered<T>;
 
     /// Runs a step in its place among the others, within a few milliseconds: nobody waits for it.
     fn run_soon<T: Send + 'static>(
         &self,
-        step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
+        step: impl FnOnce(&mut dyn LedgerTx, i64) -> Step<T, Failure> + Send + 'static,
     ) -> Answered<T> {
         self.run(step)
     }
@@ -105,7 +105,7 @@ pub trait Engine: Clone + fmt::Debug + Send + Sync + 'static {
     /// processes from writing.
     fn look<T: Send + 'static>(
         &self,
-        step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
+        step: impl FnOnce(&mut dyn LedgerTx, i64) -> Step<T, Failure> + Send + 'static,
     ) -> Answered<T> {
         self.run(step)
     }
@@ -144,7 +144,7 @@ impl<E: Engine> Ledger for E {
     }
 
     fn finish(&self, id: HoldId, finish: Finish, draft: Draft) -> Answered<Option<Finished>> {
-        let step = move |book: &mut dyn Book, _| {
+        let step = move |book: &mut dyn LedgerTx, _| {
             let finished = hold::finish(book, id, finish)?;
             if let Some(finished) = finished.as_ref().filter(|finished| !finished.replayed) {
                 book.append(finished_record(id, finished, draft))?;
@@ -365,7 +365,7 @@ pub(super) fn transferred_record(asked: &Transfer, done: &Transferred, draft: Dr
 
 /// Closes an account and all below it, with a record each.
 pub(super) fn close(
-    book: &mut dyn Book,
+    book: &mut dyn LedgerTx,
     account: &AccountId,
     draft: &Draft,
 ) -> Step<Result<Vec<Closed>, HoldRefused>, Failure> {
@@ -386,7 +386,7 @@ fn closed_record(closed: &Closed, draft: Draft) -> Draft {
 }
 
 /// What an account and those above it have.
-fn balance(book: &mut dyn Book, id: &AccountId, now: i64) -> Step<Option<Balance>, Failure> {
+fn balance(book: &mut dyn LedgerTx, id: &AccountId, now: i64) -> Step<Option<Balance>, Failure> {
     let Some(account) = present(book, id, now)? else { return Ok(None) };
     let mut least = account.headroom(now);
     let mut next = account.clone();

@@ -1,6 +1,6 @@
 //! What records say of accounts that a step opened or changed, so that they can be replayed.
 
-use super::{Book, Failure};
+use super::{Failure, LedgerTx};
 use crate::domain::{
     credits::Credits,
     ledger::{Account, AccountId, Declaration, Kind, Transfer},
@@ -9,7 +9,7 @@ use crate::domain::{
 
 /// The accounts of a declaration that are there, as they are.
 pub(super) fn of_all(
-    book: &mut dyn Book,
+    book: &mut dyn LedgerTx,
     declaration: &Declaration,
 ) -> Result<Vec<AccountTerms>, Failure> {
     let mut all = Vec::new();
@@ -21,7 +21,7 @@ pub(super) fn of_all(
 
 /// The account that a transfer opened, if it did.
 pub(super) fn opened_by(
-    book: &mut dyn Book,
+    book: &mut dyn LedgerTx,
     transfer: &Transfer,
 ) -> Result<Vec<AccountTerms>, Failure> {
     match transfer {
@@ -32,7 +32,7 @@ pub(super) fn opened_by(
     }
 }
 
-fn of(book: &mut dyn Book, id: &AccountId) -> Result<Option<AccountTerms>, Failure> {
+fn of(book: &mut dyn LedgerTx, id: &AccountId) -> Result<Option<AccountTerms>, Failure> {
     Ok(book.account(id)?.map(|account| terms(id, &account)))
 }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::carried::{Came, RawAnswers};
 use crate::{
     domain::{json::RawJson, refusal::RpcError},
-    downstream::{Client, Downlink, ELICITATION, News, Question, Uplink},
+    downstream::{Client, ClientChannel, ClientEvent, ClientEvents, ELICITATION, Question},
 };
 
 /// Progress that has more values is passed over: a notice is a number and a few words.
@@ -28,7 +28,7 @@ pub(super) struct Relay {
     token: Option<Value>,
     /// Whether the client opens addresses for the user, besides showing forms.
     opens_urls: bool,
-    downlink: Downlink,
+    events: ClientEvents,
 }
 
 impl Relay {
@@ -40,17 +40,17 @@ impl Relay {
         let stateless = context.protocol_version().is_some_and(|version| !version.has_initialize());
         let elicitation = context.client_capabilities().and_then(elicitation_of);
         let asks = !stateless && elicitation.is_some();
-        let (uplink, downlink) = Uplink::new(asks);
+        let (channel, events) = ClientChannel::new(asks);
         let opens_urls = elicitation.as_ref().is_some_and(|modes| modes.get("url").is_some());
         let client = Client {
             came: context.extensions.get::<Came>().map_or(0, |came| came.0),
-            uplink,
+            channel,
             elicitation: elicitation.filter(|_| stateless),
             answers: context.extensions.get::<RawAnswers>().map(|answers| answers.0.clone()),
             state,
         };
         let token = context.meta.get("progressToken").cloned();
-        (client, Self { peer: context.peer.clone(), token, opens_urls, downlink })
+        (client, Self { peer: context.peer.clone(), token, opens_urls, events })
     }
 
     /// Runs a call to its end and passes on what its server says meanwhile: all of it, in order,
@@ -62,23 +62,23 @@ impl Relay {
         let answer = loop {
             tokio::select! {
                 biased;
-                news = self.downlink.next() => self.pass(news, &over).await,
+                news = self.events.next() => self.pass(news, &over).await,
                 answer = &mut call => break answer,
             }
         };
-        while let Some(News::Progress(params)) = self.downlink.ready() {
+        while let Some(ClientEvent::Progress(params)) = self.events.ready() {
             self.progress(params).await;
         }
         answer
     }
 
-    async fn pass(&self, news: News, over: &CancellationToken) {
+    async fn pass(&self, news: ClientEvent, over: &CancellationToken) {
         match news {
-            News::Progress(params) => self.progress(params).await,
-            News::Question(question) if is_url(&question) && !self.opens_urls => {
+            ClientEvent::Progress(params) => self.progress(params).await,
+            ClientEvent::Question(question) if is_url(&question) && !self.opens_urls => {
                 question.answer(Ok(json!({"action": "cancel"})));
             }
-            News::Question(question) => {
+            ClientEvent::Question(question) => {
                 tokio::spawn(ask(self.peer.clone(), question, over.clone()));
             }
         }

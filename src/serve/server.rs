@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     domain::{json::RawJson, refusal::RpcError},
-    gateway::{Answer, Asked, Gateway, ToolResult, builtin, facade, refused},
+    gateway::{Answer, CallRequest, Gateway, ToolResult, builtin, facade, refused},
 };
 
 /// How long clients may keep the list of tools, in milliseconds.
@@ -35,7 +35,7 @@ const SERVED: [&str; 5] = ["initialize", "server/discover", "ping", "tools/list"
 
 /// The gateway as an MCP server.
 #[derive(Clone, Debug)]
-pub(super) struct Front {
+pub(super) struct McpServer {
     handler: Handler,
 }
 
@@ -44,13 +44,13 @@ struct Handler {
     gateway: Arc<Gateway>,
 }
 
-impl Front {
+impl McpServer {
     pub(super) fn new(gateway: Arc<Gateway>) -> Self {
         Self { handler: Handler { gateway } }
     }
 }
 
-impl Service<RoleServer> for Front {
+impl Service<RoleServer> for McpServer {
     async fn handle_request(
         &self,
         request: ClientRequest,
@@ -125,7 +125,7 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let (client, relay) = Relay::new(&context, params.request_state);
-        let asked = Asked {
+        let asked = CallRequest {
             tool: params.name.into_owned(),
             arguments: arguments(params.arguments, &context),
             credential: credential(context.meta.get(TOKEN)),

@@ -28,7 +28,7 @@ use rmcp::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::server::Front;
+use super::server::McpServer;
 use crate::{
     domain::frame::{Frame, MAX_MESSAGE_BYTES},
     gateway::{DRAIN, Gateway},
@@ -55,7 +55,7 @@ pub async fn serve_stdio(
     let stop = CancellationToken::new();
     let transport = Stdio::new(hang_up.clone());
     hang_up.watch();
-    let front = Front::new(gateway.clone());
+    let front = McpServer::new(gateway.clone());
     let session = {
         let stop = stop.clone();
         tokio::spawn(async move {

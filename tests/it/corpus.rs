@@ -9,7 +9,7 @@ use tollgate::domain::{
     credits::Credits,
     fit::{Candidate, Detail, fit},
     render,
-    shelf::{Level, Placed, Shelf, assemble},
+    rendered::{Level, Placed, RenderedCatalog, assemble},
     tokens::{Encoding, count},
 };
 
@@ -37,17 +37,17 @@ fn catalogue(tools: &[Value]) -> Arc<Catalogue> {
     Arc::new(Catalogue::new(tools.iter().map(|tool| Tool::parse(tool.clone()).unwrap())))
 }
 
-fn shelf(server: &str, tools: &[Value]) -> Shelf {
-    Shelf::new(&ServerName::from(server), catalogue(tools), Encoding::O200k, |_| None)
+fn shelf(server: &str, tools: &[Value]) -> RenderedCatalog {
+    RenderedCatalog::new(&ServerName::from(server), catalogue(tools), Encoding::O200k, |_| None)
 }
 
-fn candidates(shelf: &Shelf) -> Vec<Candidate<'_>> {
+fn candidates(shelf: &RenderedCatalog) -> Vec<Candidate<'_>> {
     let server = shelf.server();
     shelf.entries().iter().map(|entry| Candidate { entry, server, price: None }).collect()
 }
 
 /// The same with a price on every third tool: 0, 1, 11, 111, …, of up to sixteen digits.
-fn priced(shelf: &Shelf) -> Vec<Candidate<'_>> {
+fn priced(shelf: &RenderedCatalog) -> Vec<Candidate<'_>> {
     let mut candidates = candidates(shelf);
     for (index, candidate) in candidates.iter_mut().step_by(3).enumerate() {
         let digits = u32::try_from(index % 17).unwrap();
@@ -136,7 +136,8 @@ fn tokens_used_is_the_true_count_and_never_exceeds_the_cap() {
 fn other_encodings_add_up_as_well() {
     for (server, definitions) in corpus().into_iter().filter(|(server, _)| server != "ms365") {
         let name = ServerName::from(server.as_str());
-        let shelf = Shelf::new(&name, catalogue(&definitions), Encoding::Cl100k, |_| None);
+        let shelf =
+            RenderedCatalog::new(&name, catalogue(&definitions), Encoding::Cl100k, |_| None);
         for cap in [500, 4000, 12_000] {
             for candidates in [candidates(&shelf), priced(&shelf)] {
                 let (text, tokens) = assemble(&fit(&candidates, Detail::Auto, cap, true), true);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tollgate::ledger::{Ledger, Verdict, memory};
+use tollgate::ledger::{Ledger, Verdict};
 
 use crate::{
     store::{done, sqlite, wait},

@@ -8,7 +8,7 @@ use crate::{
     crash::{LIFETIME, driver_of},
     store::{done, sqlite},
 };
-use tollgate::ledger::{Ledger, Verdict, memory};
+use tollgate::ledger::{Ledger, Verdict};
 
 const DRIVER: &str = "crash_delegation.py";
 

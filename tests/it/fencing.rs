@@ -4,7 +4,6 @@ use std::{path::PathBuf, time::Duration};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use tollgate::ledger::memory;
 
 use crate::{
     credits::{paid, reached},

@@ -18,7 +18,7 @@ const NOW: i64 = 1_795_176_000_000;
 const DAY: i64 = 86_400_000;
 
 /// A book whose root has so much.
-struct Book {
+struct LedgerTx {
     rows: Rows,
     now: i64,
     ids: u128,
@@ -38,7 +38,7 @@ fn declaration(amount: u64, period: Option<Period>) -> Declaration {
     Declaration::of(&budgeting, &Rules::default())
 }
 
-impl Book {
+impl LedgerTx {
     fn new(amount: u64, period: Option<Period>) -> Self {
         let mut book = Self { rows: Rows::default(), now: NOW, ids: 0 };
         declare::declare(&mut book.rows, &declaration(amount, period), NOW).unwrap();
@@ -99,7 +99,7 @@ impl Book {
 
 #[test]
 fn case_70_a_budget_is_spent_to_nothing_and_then_refuses() {
-    let mut book = Book::new(100, None);
+    let mut book = LedgerTx::new(100, None);
     assert!(book.spend("root", 30));
     assert_eq!(book.left("root"), 70);
     assert!(book.spend("root", 70));
@@ -111,7 +111,7 @@ fn case_70_a_budget_is_spent_to_nothing_and_then_refuses() {
 
 #[test]
 fn case_72_a_child_spends_its_own_and_the_parent_keeps_the_rest() {
-    let mut book = Book::new(500, None);
+    let mut book = LedgerTx::new(500, None);
     book.carve("root", "child", 200).unwrap();
     assert_eq!((book.left("child"), book.left("root")), (200, 300));
     let calls = (0..50).take_while(|_| book.spend("child", 5)).count();
@@ -126,7 +126,7 @@ fn case_72_a_child_spends_its_own_and_the_parent_keeps_the_rest() {
 
 #[test]
 fn case_73_delegation_moves_credits() {
-    let mut book = Book::new(1000, None);
+    let mut book = LedgerTx::new(1000, None);
     let moved = book.carve("root", "child", 300).unwrap();
     assert_eq!(moved.remaining, Some(credits(700)));
     assert_eq!((book.left("root"), book.left("child")), (700, 300));
@@ -134,7 +134,7 @@ fn case_73_delegation_moves_credits() {
 
 #[test]
 fn case_74_who_has_too_little_delegates_nothing() {
-    let mut book = Book::new(100, None);
+    let mut book = LedgerTx::new(100, None);
     assert!(matches!(book.carve("root", "child", 500), Err(TransferRefused::Account(_))));
     assert_eq!((book.left("root"), book.rows.accounts.len()), (100, 1));
     // Nothing is not unlimited either.
@@ -144,7 +144,7 @@ fn case_74_who_has_too_little_delegates_nothing() {
 
 #[test]
 fn case_75_siblings_do_not_touch_each_other() {
-    let mut book = Book::new(1000, None);
+    let mut book = LedgerTx::new(1000, None);
     for child in ["a", "b", "c"] {
         book.carve("root", child, 200).unwrap();
     }
@@ -154,7 +154,7 @@ fn case_75_siblings_do_not_touch_each_other() {
 
 #[test]
 fn an_account_that_is_not_there_is_never_unlimited() {
-    let mut book = Book::new(100, None);
+    let mut book = LedgerTx::new(100, None);
     for amount in [0, 1] {
         for forced in [false, true] {
             let refused = book.hold("made-up", amount, forced).unwrap_err();
@@ -167,7 +167,7 @@ fn an_account_that_is_not_there_is_never_unlimited() {
 
 #[test]
 fn a_thousand_declarations_of_the_same_refill_nothing() {
-    let mut book = Book::new(100, None);
+    let mut book = LedgerTx::new(100, None);
     assert!(book.spend("root", 60));
     for _ in 0..1000 {
         let same = declare::declare(&mut book.rows, &declaration(100, None), NOW);
@@ -179,7 +179,7 @@ fn a_thousand_declarations_of_the_same_refill_nothing() {
 
 #[test]
 fn a_window_begins_with_nothing_used_and_never_twice() {
-    let mut book = Book::new(100, Some(Period::Day));
+    let mut book = LedgerTx::new(100, Some(Period::Day));
     assert!(book.spend("root/day", 100));
     assert!(!book.spend("root/day", 1));
     // One hold is under way while the day ends.
@@ -197,7 +197,7 @@ fn a_window_begins_with_nothing_used_and_never_twice() {
 
 #[test]
 fn closing_strands_nothing() {
-    let mut book = Book::new(1000, None);
+    let mut book = LedgerTx::new(1000, None);
     book.carve("root", "child", 300).unwrap();
     book.carve("child", "grandchild", 100).unwrap();
     assert!(book.hold("grandchild", 40, false).is_ok());
@@ -215,7 +215,7 @@ fn closing_strands_nothing() {
 
 #[test]
 fn a_debt_goes_up_with_the_account_that_has_it() {
-    let mut book = Book::new(100, None);
+    let mut book = LedgerTx::new(100, None);
     book.carve("root", "child", 10).unwrap();
     assert!(book.hold("child", 25, true).unwrap().over.is_some());
     close::close(&mut book.rows, &account("child")).unwrap().unwrap();
@@ -228,7 +228,7 @@ fn a_debt_goes_up_with_the_account_that_has_it() {
 
 #[test]
 fn a_ceiling_gets_back_what_it_let_through_and_no_more() {
-    let mut book = Book::new(100, Some(Period::Day));
+    let mut book = LedgerTx::new(100, Some(Period::Day));
     book.carve("root/day", "a", 40).unwrap();
     book.carve("root/day", "b", 40).unwrap();
     let grant = Transfer::Mint { account: account("a"), amount: credits(50) };
@@ -243,7 +243,7 @@ fn a_ceiling_gets_back_what_it_let_through_and_no_more() {
 
 #[test]
 fn a_step_that_fails_halfway_leaves_nothing_behind() {
-    let mut book = Book::new(100, Some(Period::Day));
+    let mut book = LedgerTx::new(100, Some(Period::Day));
     let Kind::Funded(funds) = &mut book.rows.accounts.get_mut(&account("unmetered")).unwrap().kind
     else {
         panic!("the root is funded");
@@ -266,11 +266,12 @@ fn a_step_that_fails_halfway_leaves_nothing_behind() {
 
 #[test]
 fn who_gets_credits_from_below_an_expiring_account_expires_with_it() {
-    let mut book = Book::new(100, None);
+    let mut book = LedgerTx::new(100, None);
     let (from, to) = (account("root"), account("token"));
     let expires = Some(NOW + 1000);
     book.transfer(&Transfer::Carve { from, to, amount: credits(50), expires }).unwrap();
-    let mut ceiling = Book::new(20, Some(Period::Day)).rows.accounts[&account("root/day")].clone();
+    let mut ceiling =
+        LedgerTx::new(20, Some(Period::Day)).rows.accounts[&account("root/day")].clone();
     ceiling.parent = Some(account("token"));
     book.rows.accounts.insert(account("token/agent"), ceiling);
     book.carve("token/agent", "below", 10).unwrap();

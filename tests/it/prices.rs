@@ -14,7 +14,7 @@ use tollgate::{
         tokens::count,
     },
     downstream::{Client, Launcher},
-    gateway::{Answer, Asked, Gateway, Places},
+    gateway::{Answer, CallRequest, Gateway, Places},
     host::environment::Environment,
 };
 
@@ -45,7 +45,7 @@ fn settings(setup: &Setup) -> Settings {
 }
 
 async fn ask(gateway: &Arc<Gateway>, arguments: Value) -> Value {
-    let asked = Asked {
+    let asked = CallRequest {
         tool: "get_server_tools".into(),
         arguments: arguments.into(),
         credential: None,

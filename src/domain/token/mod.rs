@@ -62,7 +62,7 @@ pub enum Unfit {
     NoKey,
     /// The name of the book does not fit.
     #[error("the name of the settings' accounts is longer than 255 bytes")]
-    Book,
+    LedgerTx,
     /// A caveat that cannot be written.
     #[error("a token cannot say this: {0}")]
     Caveat(String),
@@ -93,7 +93,7 @@ impl Token {
     ) -> Result<Self, Unfit> {
         let (kid, key) = keys.signing().ok_or(Unfit::NoKey)?;
         if book.len() > usize::from(u8::MAX) {
-            return Err(Unfit::Book);
+            return Err(Unfit::LedgerTx);
         }
         let header = Header { kid, has_account, id, book: book.to_owned() };
         let tag = key.mac(&header.signed());

@@ -5,7 +5,7 @@
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row, params, types::Type};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Failure, desk::Desk, rows};
+use super::{Failure, rows, transaction::Transaction};
 use crate::{
     domain::{
         auth::ApiKey,
@@ -25,7 +25,7 @@ type Read<T> = rusqlite::Result<T>;
 /// No digest: the row of `shown` that says what may have been forgotten.
 const FORGOTTEN: [u8; 32] = *b"shown before then, and forgotten";
 
-impl Credentials for Desk<'_> {
+impl Credentials for Transaction<'_> {
     fn delegation(&mut self, token: TokenId) -> Result<Option<Delegation>, Failure> {
         const BY_TOKEN: &str = "SELECT * FROM delegation WHERE token = ?1";
         self.delegation_if(BY_TOKEN, [token.0.to_be_bytes()])
@@ -151,7 +151,7 @@ impl Credentials for Desk<'_> {
     }
 }
 
-impl Desk<'_> {
+impl Transaction<'_> {
     fn delegation_if(&self, sql: &str, params: impl Params) -> Result<Option<Delegation>, Failure> {
         let found = self.ask(|db| one(db, sql, params, delegation_row))?;
         found.map(|found| self.sound_delegation(found)).transpose()

@@ -4,18 +4,18 @@
 //! they were given, and are answered after their transaction was committed.
 //!
 //! - [`queue`]: what waits for the thread. [`writer`]: the thread: takes what waits into one transaction. [`file`]: the file: opened,
-//!   checked, opened anew. [`beside`]: what SQLite keeps beside it. [`desk`]: rows and records within one transaction, written at its end.
+//!   checked, opened anew. [`beside`]: what SQLite keeps beside it. [`transaction`]: rows and records within one transaction, written at its end.
 //!   [`rows`]: rows as SQL. [`credentials`]: tokens, stamps and API keys. [`schema`]: the
 //!   tables. [`takeover`]: what a file of an earlier version needs beside them.
 
 mod beside;
 mod credentials;
-mod desk;
 mod file;
 mod queue;
 mod rows;
 mod schema;
 mod takeover;
+mod transaction;
 mod writer;
 
 use std::{
@@ -28,7 +28,7 @@ use std::{
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
-use super::{Answered, Book, Engine, Failure, Unavailable};
+use super::{Answered, Engine, Failure, LedgerTx, Unavailable};
 use crate::{
     domain::{
         budget::Durability,
@@ -80,7 +80,7 @@ impl Sqlite {
     fn enqueue<T: Send + 'static>(
         &self,
         kind: StepKind,
-        step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
+        step: impl FnOnce(&mut dyn LedgerTx, i64) -> Step<T, Failure> + Send + 'static,
     ) -> Answered<T> {
         let (to, answer) = oneshot::channel();
         self.shared.send(Box::new(Pending { kind, step: Some(step), outcome: None, to }));
@@ -97,21 +97,21 @@ impl fmt::Debug for Sqlite {
 impl Engine for Sqlite {
     fn run<T: Send + 'static>(
         &self,
-        step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
+        step: impl FnOnce(&mut dyn LedgerTx, i64) -> Step<T, Failure> + Send + 'static,
     ) -> Answered<T> {
         self.enqueue(StepKind::Urgent, step)
     }
 
     fn run_soon<T: Send + 'static>(
         &self,
-        step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
+        step: impl FnOnce(&mut dyn LedgerTx, i64) -> Step<T, Failure> + Send + 'static,
     ) -> Answered<T> {
         self.enqueue(StepKind::Leisurely, step)
     }
 
     fn look<T: Send + 'static>(
         &self,
-        step: impl FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send + 'static,
+        step: impl FnOnce(&mut dyn LedgerTx, i64) -> Step<T, Failure> + Send + 'static,
     ) -> Answered<T> {
         self.enqueue(StepKind::Look, step)
     }
@@ -163,7 +163,7 @@ struct Pending<T, F> {
 impl<T, F> Job for Pending<T, F>
 where
     T: Send,
-    F: FnOnce(&mut dyn Book, i64) -> Step<T, Failure> + Send,
+    F: FnOnce(&mut dyn LedgerTx, i64) -> Step<T, Failure> + Send,
 {
     fn looks(&self) -> bool {
         self.kind == StepKind::Look
@@ -173,7 +173,7 @@ where
         self.kind != StepKind::Leisurely
     }
 
-    fn take(&mut self, book: &mut dyn Book, now: i64) -> Result<(), Broken<Failure>> {
+    fn take(&mut self, book: &mut dyn LedgerTx, now: i64) -> Result<(), Broken<Failure>> {
         if let Some(step) = self.step.take() {
             self.outcome = Some(step(book, now)?);
         }

@@ -9,14 +9,14 @@ use std::{
 
 use super::{
     Place, Unavailable,
-    desk::Desk,
     file::{File, InPlace},
     queue::Queue,
+    transaction::Transaction,
 };
 use crate::{
     domain::ledger::Broken,
     host::clock::Clock,
-    ledger::{Book, Failure},
+    ledger::{Failure, LedgerTx},
 };
 
 /// So many steps are taken into one transaction at most: more gain nothing, and would keep other
@@ -37,7 +37,7 @@ pub(super) trait Job: Send {
     fn is_urgent(&self) -> bool;
 
     /// Takes the step, and keeps what it answers.
-    fn take(&mut self, book: &mut dyn Book, now: i64) -> Result<(), Broken<Failure>>;
+    fn take(&mut self, book: &mut dyn LedgerTx, now: i64) -> Result<(), Broken<Failure>>;
 
     /// Answers: what the step answered, or how it failed.
     fn answer(self: Box<Self>, failed: Option<Unavailable>);
@@ -121,7 +121,7 @@ impl Writer {
 }
 
 fn take(file: &File, jobs: &mut [Box<dyn Job>], clock: &Clock) -> Result<Failures, Unavailable> {
-    let mut desk = Desk::new(file);
+    let mut desk = Transaction::new(file);
     let mut failures = Vec::with_capacity(jobs.len());
     for job in jobs {
         let now = clock();

@@ -19,7 +19,7 @@ const MOST_WAITING_BYTES: usize = 1024 * 1024;
 
 /// The server's end.
 #[derive(Clone, Debug)]
-pub struct Uplink {
+pub struct ClientChannel {
     shared: Arc<Shared>,
     /// Whether the client takes questions.
     asks: bool,
@@ -27,11 +27,11 @@ pub struct Uplink {
 
 /// The client's end.
 #[derive(Debug)]
-pub struct Downlink(Arc<Shared>);
+pub struct ClientEvents(Arc<Shared>);
 
 /// What a server says in the middle of a call.
 #[derive(Debug)]
-pub enum News {
+pub enum ClientEvent {
     /// The params of a progress notification, as they came.
     Progress(RawJson),
     /// A question to the user.
@@ -52,20 +52,20 @@ struct Shared {
     arrived: Notify,
 }
 
-/// News that the client has not taken yet.
+/// ClientEvent that the client has not taken yet.
 #[derive(Debug, Default)]
 struct Waiting {
-    news: VecDeque<(News, usize)>,
+    news: VecDeque<(ClientEvent, usize)>,
     bytes: usize,
 }
 
 impl Waiting {
     /// Takes news in, unless it is a question and there is no room.
-    fn push(&mut self, news: News) {
+    fn push(&mut self, news: ClientEvent) {
         let bytes = news.size();
         if self.news.len() >= MOST_WAITING || self.bytes >= MOST_WAITING_BYTES {
             match (self.news.back(), &news) {
-                (Some((News::Progress(_), _)), News::Progress(_)) => self.pop_back(),
+                (Some((ClientEvent::Progress(_), _)), ClientEvent::Progress(_)) => self.pop_back(),
                 _ => return,
             }
         }
@@ -73,7 +73,7 @@ impl Waiting {
         self.news.push_back((news, bytes));
     }
 
-    fn pop(&mut self) -> Option<News> {
+    fn pop(&mut self) -> Option<ClientEvent> {
         let (news, bytes) = self.news.pop_front()?;
         self.bytes -= bytes;
         Some(news)
@@ -86,7 +86,7 @@ impl Waiting {
     }
 }
 
-impl News {
+impl ClientEvent {
     /// In bytes of JSON.
     fn size(&self) -> usize {
         match self {
@@ -96,15 +96,15 @@ impl News {
     }
 }
 
-impl Uplink {
+impl ClientChannel {
     /// Both ends, for one call. `asks` says whether the client takes questions.
-    pub fn new(asks: bool) -> (Self, Downlink) {
+    pub fn new(asks: bool) -> (Self, ClientEvents) {
         let shared = Arc::<Shared>::default();
-        (Self { shared: shared.clone(), asks }, Downlink(shared))
+        (Self { shared: shared.clone(), asks }, ClientEvents(shared))
     }
 
-    /// An uplink that nobody listens to.
-    pub fn deaf() -> Self {
+    /// An channel that nobody listens to.
+    pub fn disconnected() -> Self {
         Self::new(false).0
     }
 
@@ -116,7 +116,7 @@ impl Uplink {
     /// Passes progress on; never waits.
     pub(super) fn tell(&self, params: RawJson) {
         if Arc::strong_count(&self.shared) > 1 {
-            self.push(News::Progress(params));
+            self.push(ClientEvent::Progress(params));
         }
     }
 
@@ -126,19 +126,19 @@ impl Uplink {
             return None;
         }
         let (answer, answered) = oneshot::channel();
-        self.push(News::Question(Question { params, answer }));
+        self.push(ClientEvent::Question(Question { params, answer }));
         answered.await.ok()
     }
 
-    fn push(&self, news: News) {
+    fn push(&self, news: ClientEvent) {
         self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(news);
         self.shared.arrived.notify_one();
     }
 }
 
-impl Downlink {
+impl ClientEvents {
     /// The next news, in the order in which the server sent them.
-    pub async fn next(&mut self) -> News {
+    pub async fn next(&mut self) -> ClientEvent {
         loop {
             if let Some(news) = self.ready() {
                 return news;
@@ -148,7 +148,7 @@ impl Downlink {
     }
 
     /// The next news, if there are any by now.
-    pub fn ready(&mut self) -> Option<News> {
+    pub fn ready(&mut self) -> Option<ClientEvent> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 }
@@ -165,7 +165,7 @@ impl Question {
 mod tests {
     use serde_json::json;
 
-    use super::{MOST_WAITING, MOST_WAITING_BYTES, News, RawJson, Uplink};
+    use super::{ClientChannel, ClientEvent, MOST_WAITING, MOST_WAITING_BYTES, RawJson};
 
     fn step(number: usize) -> RawJson {
         json!({ "progress": number }).into()
@@ -173,14 +173,14 @@ mod tests {
 
     #[test]
     fn progress_beyond_what_may_wait_replaces_the_newest_and_keeps_the_order() {
-        let (up, mut down) = Uplink::new(false);
+        let (up, mut down) = ClientChannel::new(false);
         (0..MOST_WAITING + 500).for_each(|number| up.tell(step(number)));
         let told: Vec<u64> = std::iter::from_fn(|| down.ready())
             .map(|news| match news {
-                News::Progress(params) => {
+                ClientEvent::Progress(params) => {
                     params.member("progress").unwrap().as_str().parse().unwrap()
                 }
-                News::Question(_) => panic!("a question"),
+                ClientEvent::Question(_) => panic!("a question"),
             })
             .collect();
         assert_eq!(told.len(), MOST_WAITING);
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_in_bytes() {
-        let (up, mut down) = Uplink::new(false);
+        let (up, mut down) = ClientChannel::new(false);
         let long = |number: usize| {
             let message = "x".repeat(MOST_WAITING_BYTES / 4);
             json!({"progress": number, "message": message}).into()

@@ -140,14 +140,14 @@ pub struct Kept {
 
 /// All tools of one server, in the server's order.
 #[derive(Debug)]
-pub struct Shelf {
+pub struct RenderedCatalog {
     server: ServerName,
     encoding: Encoding,
     catalogue: Arc<Catalogue>,
     entries: Vec<Entry>,
 }
 
-impl Shelf {
+impl RenderedCatalog {
     /// Counts the tools whose counts are not `known`. The tokenizer's tables are loaded only if there
     /// are such.
     pub fn new(

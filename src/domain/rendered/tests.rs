@@ -14,25 +14,26 @@ use crate::domain::fit::{Candidate, Detail, fit};
 
 const ENCODINGS: [Encoding; 2] = [Encoding::O200k, Encoding::Cl100k];
 
-fn shelf(tools: &[Value], encoding: Encoding) -> Shelf {
+fn rendered(tools: &[Value], encoding: Encoding) -> RenderedCatalog {
     let tools = tools.iter().map(|tool| Tool::parse(tool.clone()).unwrap());
-    let counted = Shelf::new(&"db".into(), Arc::new(Catalogue::new(tools)), encoding, |_| None);
+    let counted =
+        RenderedCatalog::new(&"db".into(), Arc::new(Catalogue::new(tools)), encoding, |_| None);
     // What was kept is all that a warm gateway has.
     let known = |tool: &Tool| {
         let mut entries = counted.entries().iter();
         let kept = entries.find(|entry| entry.name() == tool.name())?.kept();
         serde_json::from_value(serde_json::to_value(kept).unwrap()).unwrap()
     };
-    Shelf::new(&"db".into(), counted.catalogue().clone(), encoding, known)
+    RenderedCatalog::new(&"db".into(), counted.catalogue().clone(), encoding, known)
 }
 
 fn placed<'a>(
-    shelf: &'a Shelf,
+    rendered: &'a RenderedCatalog,
     levels: &[Level],
     prices: &'a [Option<Credits>],
 ) -> Vec<Placed<'a>> {
-    let server = shelf.server();
-    let shown = shelf.entries().iter().zip(levels).zip(prices);
+    let server = rendered.server();
+    let shown = rendered.entries().iter().zip(levels).zip(prices);
     shown.map(|((entry, &level), &price)| Placed { entry, server, level, price }).collect()
 }
 
@@ -40,9 +41,9 @@ fn placed<'a>(
 #[track_caller]
 fn check(tool: Value, level: Level, prefixed: bool, expected: &str) {
     for encoding in ENCODINGS {
-        let shelf = shelf(std::slice::from_ref(&tool), encoding);
+        let rendered = rendered(std::slice::from_ref(&tool), encoding);
         let prices = [Credits::new(5)];
-        let (text, tokens) = assemble(&placed(&shelf, &[level], &prices), prefixed);
+        let (text, tokens) = assemble(&placed(&rendered, &[level], &prices), prefixed);
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap()[0].as_str(), Some(expected));
         assert_eq!(tokens, Some(encoding.count(&text)), "{text}");
     }
@@ -74,9 +75,9 @@ fn price_stands_behind_the_description_of_an_object() {
     {
         let tool = json!({"name": "find", "description": description, "inputSchema": schema});
         for (encoding, prefixed) in ENCODINGS.into_iter().flat_map(|e| [(e, false), (e, true)]) {
-            let shelf = shelf(std::slice::from_ref(&tool), encoding);
+            let rendered = rendered(std::slice::from_ref(&tool), encoding);
             let prices = [Credits::new(5)];
-            let (text, tokens) = assemble(&placed(&shelf, &[Level::Full], &prices), prefixed);
+            let (text, tokens) = assemble(&placed(&rendered, &[Level::Full], &prices), prefixed);
             let shown: Value = serde_json::from_str(&text).unwrap();
             let expected = format!("{} — 5 credits", description.trim_end());
             assert_eq!(shown[0]["description"], expected);
@@ -132,10 +133,10 @@ proptest! {
         prefixed: bool,
     ) {
         for encoding in ENCODINGS {
-            let shelf = shelf(&tools, encoding);
-            check_count(&placed(&shelf, &levels, &prices), prefixed, encoding)?;
-            let server = shelf.server();
-            let candidates = shelf.entries().iter().zip(&prices);
+            let rendered = rendered(&tools, encoding);
+            check_count(&placed(&rendered, &levels, &prices), prefixed, encoding)?;
+            let server = rendered.server();
+            let candidates = rendered.entries().iter().zip(&prices);
             let candidates: Vec<Candidate<'_>> = candidates
                 .map(|(entry, &price)| Candidate { entry, server, price })
                 .collect();

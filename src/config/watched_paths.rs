@@ -13,7 +13,7 @@ const MOST_LINKS: usize = 40;
 
 /// The ways to some files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Trail {
+pub(super) struct WatchedPaths {
     /// The directories that are passed. One that was replaced by another of the same name is
     /// another one.
     dirs: BTreeSet<(PathBuf, FileId)>,
@@ -24,7 +24,7 @@ pub(super) struct Trail {
 /// Device and number, where the system has them.
 pub(super) type FileId = (u64, u64);
 
-impl Trail {
+impl WatchedPaths {
     /// The ways to these paths, as far as they lead now.
     pub(super) fn to<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> Self {
         let mut trail = Self::default();
@@ -96,7 +96,7 @@ pub(super) fn id(_: &Path) -> FileId {
 mod tests {
     use std::{fs, os::unix::fs::symlink};
 
-    use super::Trail;
+    use super::WatchedPaths;
 
     #[test]
     fn every_link_on_the_way_counts() {
@@ -106,7 +106,7 @@ mod tests {
         fs::write(dir.join("2026/deep/file"), "").unwrap();
         symlink("2026", dir.join("..data")).unwrap();
         symlink("..data/deep/../deep/file", dir.join("settings")).unwrap();
-        let trail = Trail::to([&dir.join("settings")]);
+        let trail = WatchedPaths::to([&dir.join("settings")]);
         for passed in ["settings", "..data", "2026", "2026/deep", "2026/deep/file"] {
             assert!(trail.passes(&dir.join(passed)), "{passed}: {trail:?}");
         }
@@ -119,10 +119,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().canonicalize().unwrap();
         let path = dir.join("none/yet/file");
-        let trail = Trail::to([&path]);
+        let trail = WatchedPaths::to([&path]);
         assert!(trail.passes(&dir.join("none")) && !trail.passes(&dir.join("none/yet")));
         symlink("loop", dir.join("loop")).unwrap();
-        assert!(Trail::to([&dir.join("loop")]).passes(&dir.join("loop")));
+        assert!(WatchedPaths::to([&dir.join("loop")]).passes(&dir.join("loop")));
     }
 
     #[test]
@@ -130,10 +130,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("settings/file");
         fs::create_dir(dir.path().join("settings")).unwrap();
-        let before = Trail::to([&path]);
-        assert_eq!(before, Trail::to([&path]));
+        let before = WatchedPaths::to([&path]);
+        assert_eq!(before, WatchedPaths::to([&path]));
         fs::rename(dir.path().join("settings"), dir.path().join("old")).unwrap();
         fs::create_dir(dir.path().join("settings")).unwrap();
-        assert_ne!(before, Trail::to([&path]));
+        assert_ne!(before, WatchedPaths::to([&path]));
     }
 }

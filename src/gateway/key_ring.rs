@@ -16,7 +16,7 @@ use crate::{
 
 /// The keys, read when one is first needed.
 #[derive(Debug)]
-pub(super) struct Seals {
+pub(super) struct KeyRing {
     /// Where the installation's key is.
     state: Option<PathBuf>,
     read: OnceLock<Keys>,
@@ -49,7 +49,7 @@ impl Keys {
     }
 }
 
-impl Seals {
+impl KeyRing {
     pub(super) fn new(state: Option<&Path>) -> Self {
         Self { state: state.map(Path::to_owned), read: OnceLock::new() }
     }

@@ -15,7 +15,7 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Writes to one child, one line at a time.
 #[derive(Debug)]
-pub(super) struct Pen {
+pub(super) struct StdinWriter {
     /// None once closed, which the child sees as the end of its stdin.
     stdin: tokio::sync::Mutex<Option<ChildStdin>>,
     sent: Mutex<Sent>,
@@ -44,7 +44,7 @@ struct Sent {
     read: Option<u64>,
 }
 
-impl Pen {
+impl StdinWriter {
     pub(super) fn new(stdin: ChildStdin) -> Arc<Self> {
         Arc::new(Self {
             stdin: tokio::sync::Mutex::new(Some(stdin)),

@@ -13,15 +13,15 @@ use crate::{
         period::timestamp,
         record::{Draft, Head, Sealed},
     },
-    ledger::Book,
+    ledger::LedgerTx,
 };
 
-pub(super) struct Desk<'f> {
+pub(super) struct Transaction<'f> {
     file: &'f File,
     /// What was read, and what the steps before wrote.
-    kept: Sheet,
+    kept: WriteSet,
     /// What the step at hand wrote.
-    step: Sheet,
+    step: WriteSet,
     now: i64,
     /// Whether the step at hand wrote into the file before its end, behind a savepoint.
     spilled: bool,
@@ -30,7 +30,7 @@ pub(super) struct Desk<'f> {
 }
 
 #[derive(Default)]
-struct Sheet {
+struct WriteSet {
     accounts: HashMap<AccountId, Entry<Account>>,
     holds: HashMap<HoldId, Entry<Hold>>,
     transfers: HashMap<TransferId, Entry<[u8; 32]>>,
@@ -56,7 +56,7 @@ impl<T> Entry<T> {
     }
 }
 
-impl Sheet {
+impl WriteSet {
     fn take_over(&mut self, step: &mut Self) {
         self.accounts.extend(step.accounts.drain());
         self.holds.extend(step.holds.drain());
@@ -99,9 +99,9 @@ fn unwritten<K, T>(
     Ok(())
 }
 
-impl<'f> Desk<'f> {
+impl<'f> Transaction<'f> {
     pub(super) fn new(file: &'f File) -> Self {
-        let (kept, step) = (Sheet::default(), Sheet::default());
+        let (kept, step) = (WriteSet::default(), WriteSet::default());
         Self { file, kept, step, now: 0, spilled: false, failed: None }
     }
 
@@ -119,7 +119,7 @@ impl<'f> Desk<'f> {
 
     /// Forgets what the step wrote.
     pub(super) fn forget(&mut self) -> Result<(), Unavailable> {
-        self.step = Sheet::default();
+        self.step = WriteSet::default();
         if self.spilled {
             self.end("ROLLBACK TO step")?;
             self.spilled = true;
@@ -238,7 +238,7 @@ fn known<'a, K: Hash + Eq, T>(
     step.get(id).or_else(|| kept.get(id))
 }
 
-impl Tables for Desk<'_> {
+impl Tables for Transaction<'_> {
     type Error = Failure;
 
     fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Failure> {
@@ -315,7 +315,7 @@ impl Tables for Desk<'_> {
     }
 }
 
-impl Book for Desk<'_> {
+impl LedgerTx for Transaction<'_> {
     fn append(&mut self, draft: Draft) -> Result<(), Failure> {
         let mut head = self.end_of_chain()?;
         let sealed = head.seal(draft, timestamp(self.now));

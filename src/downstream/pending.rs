@@ -17,7 +17,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{backlog::Backlog, findings::Finding, uplink::Uplink};
+use super::{backlog::Backlog, client_channel::ClientChannel, findings::Finding};
 use crate::domain::{json::RawJson, refusal::RpcError};
 
 /// Progress extends a timeout up to this many times its length.
@@ -35,7 +35,7 @@ const MOST_STILL: Duration = Duration::from_secs(3_600);
 
 /// All calls in flight on one connection.
 #[derive(Debug, Default)]
-pub(super) struct Flights {
+pub(super) struct PendingCalls {
     departed: AtomicI64,
     table: Mutex<Table>,
     /// Told when the last one has landed.
@@ -44,8 +44,8 @@ pub(super) struct Flights {
 
 #[derive(Debug, Default)]
 struct Table {
-    by_id: HashMap<RequestId, Arc<Flight>>,
-    by_token: HashMap<ProgressToken, Arc<Flight>>,
+    by_id: HashMap<RequestId, Arc<PendingCall>>,
+    by_token: HashMap<ProgressToken, Arc<PendingCall>>,
     /// Who waits for the answers to calls that do not go through rmcp.
     waiting: HashMap<RequestId, Waiting>,
     /// Nothing is read any more.
@@ -75,14 +75,14 @@ impl Waiting {
 }
 
 /// A call that is on its way, as long as this lives.
-pub(super) struct Departed<'a> {
-    flights: &'a Flights,
-    flight: Arc<Flight>,
+pub(super) struct Registered<'a> {
+    pending_calls: &'a PendingCalls,
+    flight: Arc<PendingCall>,
     id: i64,
     reply: Option<oneshot::Receiver<Reply>>,
 }
 
-impl Departed<'_> {
+impl Registered<'_> {
     /// The id of the request, and its progress token.
     pub(super) fn id(&self) -> i64 {
         self.id
@@ -94,18 +94,18 @@ impl Departed<'_> {
     }
 }
 
-impl Drop for Departed<'_> {
+impl Drop for Registered<'_> {
     fn drop(&mut self) {
         let id = RequestId::Number(self.id);
-        self.flights.land(&self.flight, &id, &ProgressToken(id.clone()));
+        self.pending_calls.complete(&self.flight, &id, &ProgressToken(id.clone()));
     }
 }
 
 /// One call in flight. Through rmcp it travels with the request to the transport, which is the first
 /// to know its id and progress token.
 #[derive(Debug)]
-pub(super) struct Flight {
-    uplink: Uplink,
+pub(super) struct PendingCall {
+    channel: ClientChannel,
     timeout: Duration,
     clock: Mutex<Clock>,
     /// Set when it has ended, which may be before rmcp hands it to the transport.
@@ -130,9 +130,9 @@ struct Clock {
     still: Duration,
 }
 
-impl Flights {
+impl PendingCalls {
     /// A call is about to be written past rmcp; None if nothing is read any more.
-    pub(super) fn depart(&self, flight: &Arc<Flight>) -> Option<Departed<'_>> {
+    pub(super) fn register(&self, flight: &Arc<PendingCall>) -> Option<Registered<'_>> {
         let number = FIRST_ID + self.departed.fetch_add(1, Ordering::Relaxed);
         let (send, receive) = oneshot::channel();
         let mut table = self.lock();
@@ -142,7 +142,12 @@ impl Flights {
         let id = RequestId::Number(number);
         table.waiting.insert(id.clone(), Waiting(send));
         table.insert(&id, Some(ProgressToken(id.clone())), flight);
-        Some(Departed { flights: self, flight: flight.clone(), id: number, reply: Some(receive) })
+        Some(Registered {
+            pending_calls: self,
+            flight: flight.clone(),
+            id: number,
+            reply: Some(receive),
+        })
     }
 
     /// Who waits for the answer with this id. Some servers answer a number with the same number as a
@@ -160,7 +165,12 @@ impl Flights {
     }
 
     /// The call is about to be written, unless it has ended already.
-    pub(super) fn begin(&self, id: &RequestId, token: Option<ProgressToken>, flight: &Arc<Flight>) {
+    pub(super) fn begin(
+        &self,
+        id: &RequestId,
+        token: Option<ProgressToken>,
+        flight: &Arc<PendingCall>,
+    ) {
         let mut table = self.lock();
         if !flight.over.load(Ordering::Acquire) {
             table.insert(id, token, flight);
@@ -168,7 +178,7 @@ impl Flights {
     }
 
     /// The call has ended, one way or the other.
-    pub(super) fn land(&self, flight: &Flight, id: &RequestId, token: &ProgressToken) {
+    pub(super) fn complete(&self, flight: &PendingCall, id: &RequestId, token: &ProgressToken) {
         let mut table = self.lock();
         // Under the lock, as a call that is begun after this would never land.
         flight.over.store(true, Ordering::Release);
@@ -192,15 +202,15 @@ impl Flights {
     }
 
     /// The call with this id.
-    pub(super) fn get(&self, id: &RequestId) -> Option<Arc<Flight>> {
+    pub(super) fn get(&self, id: &RequestId) -> Option<Arc<PendingCall>> {
         self.lock().by_id.get(id).cloned()
     }
 
     /// The one call in flight, if it is only one.
-    pub(super) fn only(&self) -> Option<Arc<Flight>> {
+    pub(super) fn only(&self) -> Option<Arc<PendingCall>> {
         let table = self.lock();
-        let mut flights = table.by_id.values();
-        flights.next().filter(|_| table.by_id.len() == 1).cloned()
+        let mut pending_calls = table.by_id.values();
+        pending_calls.next().filter(|_| table.by_id.len() == 1).cloned()
     }
 
     /// Progress as the server sent it; of a call that has ended it is passed over, and so is what
@@ -213,7 +223,7 @@ impl Flights {
         let Some(flight) = self.lock().by_token.get(&token).cloned() else { return };
         flight.heard();
         if let Some(room) = backlog.room_now(params.length()) {
-            flight.uplink.tell(params.guarded_by(room));
+            flight.channel.tell(params.guarded_by(room));
         }
     }
 
@@ -223,19 +233,19 @@ impl Flights {
 }
 
 impl Table {
-    fn insert(&mut self, id: &RequestId, token: Option<ProgressToken>, flight: &Arc<Flight>) {
+    fn insert(&mut self, id: &RequestId, token: Option<ProgressToken>, flight: &Arc<PendingCall>) {
         self.by_token.extend(token.map(|token| (token, flight.clone())));
         self.by_id.insert(id.clone(), flight.clone());
     }
 }
 
-impl Flight {
-    pub(super) fn new(uplink: Uplink, timeout: Duration) -> Self {
+impl PendingCall {
+    pub(super) fn new(channel: ClientChannel, timeout: Duration) -> Self {
         let now = Instant::now();
         let clock =
             Mutex::new(Clock { begun: now, heard: now, asking: None, still: Duration::ZERO });
         Self {
-            uplink,
+            channel,
             timeout,
             clock,
             over: AtomicBool::new(false),
@@ -284,11 +294,11 @@ impl Flight {
 
     /// Puts a question to the user; None if there is nobody who answers.
     pub(super) async fn ask(&self, params: Value) -> Option<Result<Value, RpcError>> {
-        if !self.uplink.asks() {
+        if !self.channel.asks() {
             return None;
         }
         let _open = OpenQuestion::new(&self.clock);
-        tokio::time::timeout(ANSWER_DEADLINE, self.uplink.ask(params)).await.ok().flatten()
+        tokio::time::timeout(ANSWER_DEADLINE, self.channel.ask(params)).await.ok().flatten()
     }
 }
 
@@ -325,11 +335,11 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Flight, OpenQuestion, Uplink};
+    use super::{ClientChannel, OpenQuestion, PendingCall};
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    async fn lasts(flight: &Flight, alive: impl Fn(u64) -> bool) -> u64 {
+    async fn lasts(flight: &PendingCall, alive: impl Fn(u64) -> bool) -> u64 {
         let begun = Instant::now();
         let life = async {
             for second in 0.. {
@@ -345,7 +355,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn progress_extends_a_timeout_up_to_ten_times() {
-        let flight = || Flight::new(Uplink::deaf(), SECOND * 5);
+        let flight = || PendingCall::new(ClientChannel::disconnected(), SECOND * 5);
         assert_eq!(lasts(&flight(), |_| false).await, 5);
         assert_eq!(lasts(&flight(), |second| second <= 12).await, 17);
         assert_eq!(lasts(&flight(), |_| true).await, 50);
@@ -353,7 +363,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_clock_stands_still_while_a_question_is_open() {
-        let flight = Flight::new(Uplink::deaf(), SECOND * 5);
+        let flight = PendingCall::new(ClientChannel::disconnected(), SECOND * 5);
         let begun = Instant::now();
         let question = OpenQuestion::new(&flight.clock);
         let answered = async {
@@ -368,7 +378,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_asks_without_end_keeps_no_call_for_ever() {
         for overlapping in [false, true] {
-            let flight = Flight::new(Uplink::deaf(), SECOND * 5);
+            let flight = PendingCall::new(ClientChannel::disconnected(), SECOND * 5);
             let begun = Instant::now();
             let asking = async {
                 let mut open = Vec::new();

@@ -18,8 +18,8 @@ use super::{
     Snapshot,
     entry::Entry,
     fence::{Moment, Unsendable},
+    key_ring::KeyRing,
     measured::{Measured, Text, off_worker},
-    seals::Seals,
     settling::{Charges, End},
 };
 use crate::{
@@ -52,10 +52,10 @@ const VOID_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What calls are paid with; the same for all settings.
 #[derive(Clone, Debug)]
-pub(super) struct Till {
+pub(super) struct Billing {
     pub(super) ledger: Arc<dyn Ledger>,
     /// What the gateway signs and digests with.
-    pub(super) seals: Arc<Seals>,
+    pub(super) key_ring: Arc<KeyRing>,
     /// Names this process, and the one client that started it.
     pub(super) session: u128,
     /// Holds that end after their call was answered.
@@ -66,7 +66,7 @@ pub(super) struct Till {
 
 /// What one state of the settings asks of the ledger.
 #[derive(Debug)]
-pub(super) struct Terms {
+pub(super) struct BillingPolicy {
     pub(super) declaration: Declaration,
     /// Set once the ledger has it: the limits that stay as they were.
     declared: OnceCell<Arc<[Undeclarable]>>,
@@ -74,13 +74,16 @@ pub(super) struct Terms {
     pub(super) policy: String,
 }
 
-impl Till {
+impl Billing {
     /// What these settings ask to pay with; `state` is the user's directory for what cannot be made
     /// again.
     pub(super) fn new(settings: &Settings, state: Option<&Path>, background: &TaskTracker) -> Self {
         Self {
             ledger: ledger::open(&settings.budgeting.store, state),
-            seals: Arc::new(Seals::new(ledger::place_of_key(&settings.budgeting.store, state))),
+            key_ring: Arc::new(KeyRing::new(ledger::place_of_key(
+                &settings.budgeting.store,
+                state,
+            ))),
             session: Uuid::now_v7().as_u128(),
             background: background.clone(),
             charges: Arc::default(),
@@ -88,7 +91,7 @@ impl Till {
     }
 }
 
-impl Terms {
+impl BillingPolicy {
     pub(super) fn of(settings: &Settings) -> Self {
         let in_force = format!("{:?}{:?}", settings.rules, settings.budgeting);
         let mut policy = hex(&Sha256::digest(in_force));
@@ -113,14 +116,14 @@ impl Terms {
         self.declaration == other.declaration
     }
 
-    /// Brings the accounts in line, once, and answers the limits that stay as they were. Terms that
+    /// Brings the accounts in line, once, and answers the limits that stay as they were. BillingPolicy that
     /// were once in force are never declared again, so a call that began before a reload does not
     /// undo it.
-    pub(super) async fn declare(&self, till: &Till) -> Result<&[Undeclarable], Unavailable> {
+    pub(super) async fn declare(&self, billing: &Billing) -> Result<&[Undeclarable], Unavailable> {
         let declare = || async {
             let draft = Draft { policy: Some(self.policy.clone()), ..Draft::default() };
             let Adjusted { changed, undeclarable } =
-                till.ledger.declare(self.declaration.clone(), draft).await?;
+                billing.ledger.declare(self.declaration.clone(), draft).await?;
             changed.iter().for_each(|change| tracing::info!("ledger: account {change}"));
             undeclarable.iter().for_each(|limit| tracing::error!("{limit}"));
             Ok(undeclarable.into())
@@ -133,7 +136,7 @@ impl Terms {
 /// as its task panicked or was taken down, counts as lost.
 #[must_use = "a hold ends with its call"]
 pub(super) struct Hold {
-    pub(super) till: Till,
+    pub(super) billing: Billing,
     charge_on: ChargeOn,
     /// None if nothing is held: beyond a shadow budget.
     pub(super) open: Option<HoldId>,
@@ -165,14 +168,14 @@ impl Snapshot {
         entry: &mut Entry,
     ) -> Result<Hold, Refusal> {
         let budgeting = &self.settings.budgeting;
-        self.terms.declare(&self.till).await.map_err(unusable)?;
+        self.terms.declare(&self.billing).await.map_err(unusable)?;
         let id = HoldId(Uuid::now_v7().as_u128());
         let fingerprint =
             self.note_arguments(arguments, &mut entry.draft).await.map_err(unusable)?;
         let account = self.payable(permit.caller()).await.map_err(unusable)?;
         let request = self.request(permit, id, account, fingerprint);
         let mut hold = Hold {
-            till: self.till.clone(),
+            billing: self.billing.clone(),
             charge_on: budgeting.charge_on,
             open: None,
             cost: request.amount,
@@ -243,15 +246,15 @@ impl Snapshot {
         caller: &Caller,
         draft: &Draft,
     ) -> Result<Result<Held, HoldRefused>, Unavailable> {
-        let held = self.till.ledger.hold(request.clone(), draft.clone()).await?;
+        let held = self.billing.ledger.hold(request.clone(), draft.clone()).await?;
         let Err(HoldRefused::NoAccount(account)) = &held else { return Ok(held) };
         if caller.has_account() {
             return Ok(held);
         }
         tracing::warn!("the store has no account `{account}`: its accounts are opened anew");
         let opening = Draft { policy: Some(self.terms.policy.clone()), ..Draft::default() };
-        self.till.ledger.declare(self.terms.declaration.clone(), opening).await?;
-        self.till.ledger.hold(request, draft.clone()).await
+        self.billing.ledger.declare(self.terms.declaration.clone(), opening).await?;
+        self.billing.ledger.hold(request, draft.clone()).await
     }
 
     /// What records say of a call's arguments; answers what tells this call from others.
@@ -262,7 +265,7 @@ impl Snapshot {
     ) -> Result<[u8; 32], Unavailable> {
         let mask = self.settings.budgeting.full_arguments.then(|| self.settings.redactor.clone());
         let noted = off_worker(arguments, move |arguments| Measured::of(arguments, mask)).await;
-        let mac = self.till.seals.keys()?.arguments.mac(&noted.digest);
+        let mac = self.billing.key_ring.keys()?.arguments.mac(&noted.digest);
         entry.args_bytes = Some(noted.bytes);
         entry.args_mac = Some(hex(mac.get(..16).unwrap_or(&mac)));
         entry.args = noted.masked;
@@ -343,14 +346,14 @@ impl Hold {
                     Draft { args_mac: None, args: None, args_bytes: None, rule: None, ..draft };
                 let end = End { id, finish, draft };
                 match charged {
-                    true => self.till.charge(end),
+                    true => self.billing.charge(end),
                     // A sweep may have been there before, and then it is charged all the same.
                     false => charged = self.give_back(end, outcome).await,
                 }
             }
             None => {
-                let recorded = self.till.ledger.record(draft_of_call(draft));
-                self.till.background.spawn(async move {
+                let recorded = self.billing.ledger.record(draft_of_call(draft));
+                self.billing.background.spawn(async move {
                     if let Err(unavailable) = recorded.await {
                         tracing::error!("a call was not recorded: {unavailable}");
                     }
@@ -373,11 +376,11 @@ impl Hold {
     /// Ends a hold that is not charged. Answers whether it was charged before. What a sweep charged
     /// for a call that was never sent is refunded.
     async fn give_back(&self, end: End, outcome: Outcome) -> bool {
-        let (till, id, draft) = (self.till.clone(), end.id, end.draft.clone());
-        let ended = self.till.background.spawn(async move {
-            match till.settle(end).await {
+        let (billing, id, draft) = (self.billing.clone(), end.id, end.draft.clone());
+        let ended = self.billing.background.spawn(async move {
+            match billing.settle(end).await {
                 Some(HoldState::Posted { uncertain: true, .. }) if outcome == Outcome::NotSent => {
-                    till.refund(id, draft).await
+                    billing.refund(id, draft).await
                 }
                 state => state,
             }
@@ -392,8 +395,8 @@ impl Hold {
         if let Some(id) = self.open.take() {
             let draft =
                 Draft { status: Some(Outcome::NotSent.as_str().to_owned()), ..self.entry.clone() };
-            let (till, end) = (self.till.clone(), End { id, finish: Finish::Void, draft });
-            self.till.background.spawn(async move { till.settle(end).await });
+            let (billing, end) = (self.billing.clone(), End { id, finish: Finish::Void, draft });
+            self.billing.background.spawn(async move { billing.settle(end).await });
         }
     }
 }
@@ -408,7 +411,7 @@ impl Drop for Hold {
         if let Some(id) = self.open.take() {
             let status = Some(Outcome::Lost.as_str().to_owned());
             let draft = Draft { status, ..self.entry.clone() };
-            let ended = self.till.ledger.finish(id, Finish::Lost, draft);
+            let ended = self.billing.ledger.finish(id, Finish::Lost, draft);
             // It is on its way; without a runtime nobody is left to hear of it.
             drop(ended);
         }
