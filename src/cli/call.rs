@@ -16,7 +16,7 @@ use crate::{
     app::session,
     domain::{call::AgentId, refusal::RpcError},
     downstream::Client,
-    gateway::{self, Answer, CallRequest, facade},
+    gateway::{self, Answer, CallRequest, Granted, facade},
     host::environment::Environment,
 };
 
@@ -154,7 +154,14 @@ fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Foun
         let gateway = session::gateway_for_one_call(settings, &Environment::of_process());
         let cancel = CancellationToken::new();
         let (tool, client) = (tool.to_owned(), Client::absent());
-        let asked = CallRequest { tool, arguments, meta: Map::new(), credential: None, client };
+        let asked = CallRequest {
+            tool,
+            arguments,
+            meta: Map::new(),
+            credential: None,
+            granted: Granted::ProcessCredential,
+            client,
+        };
         let agent = gateway.agent_of(&asked).await;
         let snapshot = gateway.current();
         let call = gateway.call_tool(asked, cancel);

@@ -112,14 +112,14 @@ impl Assurance {
 pub struct Caller {
     agent: AgentId,
     /// Agents whose rules must allow what the caller does as well.
-    among: Vec<AgentId>,
+    bound_by: Vec<AgentId>,
     /// Whose credits are spent, where no token has its own.
-    payer: AgentId,
+    billed_agent: AgentId,
     assurance: Assurance,
     grant: Option<Arc<Grant>>,
     instance: Option<Arc<str>>,
     /// Whether it could have named any agent.
-    free: bool,
+    unrestricted: bool,
 }
 
 /// What a credential or a handle adds to the rules: what narrows them, and who pays.
@@ -140,24 +140,24 @@ pub struct Grant {
 
 impl Caller {
     pub(super) fn new(agent: AgentId, assurance: Assurance) -> Self {
-        let payer = agent.clone();
+        let billed_agent = agent.clone();
         Self {
             agent,
-            among: Vec::new(),
-            payer,
+            bound_by: Vec::new(),
+            billed_agent,
             assurance,
             grant: None,
             instance: None,
-            free: false,
+            unrestricted: false,
         }
     }
 
-    pub(super) fn among(self, among: Vec<AgentId>) -> Self {
-        Self { among, ..self }
+    pub(super) fn bound_by_agents(self, bound_by: Vec<AgentId>) -> Self {
+        Self { bound_by, ..self }
     }
 
-    pub(super) fn paid_by(self, payer: AgentId) -> Self {
-        Self { payer, ..self }
+    pub(super) fn billed_to(self, billed_agent: AgentId) -> Self {
+        Self { billed_agent, ..self }
     }
 
     pub(super) fn with(self, grant: Option<Arc<Grant>>) -> Self {
@@ -168,8 +168,8 @@ impl Caller {
         Self { instance: instance.map(Into::into), ..self }
     }
 
-    pub(super) fn free(self, free: bool) -> Self {
-        Self { free, ..self }
+    pub(super) fn unrestricted(self, unrestricted: bool) -> Self {
+        Self { unrestricted, ..self }
     }
 
     /// Names the token, or the API key, that it acts by.
@@ -187,7 +187,7 @@ impl Caller {
         let may_act_as = rules.agents.get(&self.agent).map_or(&[][..], |rules| &rules.may_act_as);
         agent == self.agent.as_str()
             || rules.agents.contains_key(agent)
-                && (self.free || may_act_as.iter().any(|other| other.as_str() == agent))
+                && (self.unrestricted || may_act_as.iter().any(|other| other.as_str() == agent))
     }
 
     /// The agent that acts: whose rules apply, and whose context is filled.
@@ -196,13 +196,13 @@ impl Caller {
     }
 
     /// Other agents whose rules must allow what the caller does: those it was delegated by.
-    pub fn others(&self) -> &[AgentId] {
-        &self.among
+    pub fn bound_by(&self) -> &[AgentId] {
+        &self.bound_by
     }
 
     /// The agent whose credits are spent, where no token has its own.
-    pub fn payer(&self) -> &AgentId {
-        &self.payer
+    pub fn billed_agent(&self) -> &AgentId {
+        &self.billed_agent
     }
 
     /// How the identity was established.

@@ -147,14 +147,14 @@ impl Identities {
             Some(stamp) => Some(stamp.agent().as_str()),
             None => claimed.filter(|id| !id.is_empty() && handle.is_none()),
         };
-        let free = stamp.is_none() && handle.is_none() && !self.stamped_only;
+        let unrestricted = stamp.is_none() && handle.is_none() && !self.stamped_only;
         // A key of several agents is, with a handle, that of the agent that made it.
         let several = matches!(&credential, Some(Credential::ApiKey(key)) if key.agents.len() > 1);
         let maker = handle.as_ref().filter(|_| several);
         let maker = maker.and_then(|handle| handle.caveats.agents().next());
         let of_key = picked.or(maker.map(AgentId::as_str));
         let mut agents = self.bound(credential.as_ref(), of_key, rules)?;
-        let free = free && agents.is_empty();
+        let unrestricted = unrestricted && agents.is_empty();
         let proven = matches!(&credential, Some(Credential::ApiKey(_)))
             || caveats_of(credential.as_ref()).agents().next().is_some();
         let unsigned = self.stamped_only && stamp.is_none() && !proven;
@@ -176,15 +176,18 @@ impl Identities {
         }
         // Who narrows a token to another agent does not get that agent's credits; who is not signed
         // gets those of such callers alone.
-        let payer = if unsigned { agents.last() } else { agents.first() }.cloned();
-        let Some((agent, payer)) = agents.pop().zip(payer) else {
+        let billed_agent = if unsigned { agents.last() } else { agents.first() }.cloned();
+        let Some((agent, billed_agent)) = agents.pop().zip(billed_agent) else {
             return Err(Unidentified::Missing);
         };
         agents.retain(|other| *other != agent);
         let instance = stamp.and_then(|stamp| stamp.instance().map(str::to_owned));
         let grant = grant(credential, handle).map(Arc::new);
-        let caller = Caller::new(agent, assurance).among(agents).paid_by(payer).with(grant);
-        Ok(caller.instance_of(instance).free(free))
+        let caller = Caller::new(agent, assurance)
+            .bound_by_agents(agents)
+            .billed_to(billed_agent)
+            .with(grant);
+        Ok(caller.instance_of(instance).unrestricted(unrestricted))
     }
 
     /// The agents that the connection and the credential are bound to.
@@ -398,7 +401,7 @@ mod tests {
         match (found, expected) {
             (Ok(caller), Ok((agent, others, assurance))) => {
                 assert_eq!(caller.agent().as_str(), agent);
-                let names: Vec<&str> = caller.others().iter().map(AgentId::as_str).collect();
+                let names: Vec<&str> = caller.bound_by().iter().map(AgentId::as_str).collect();
                 assert_eq!(names, others);
                 assert_eq!(caller.assurance().as_str(), assurance);
             }

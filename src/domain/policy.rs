@@ -105,7 +105,7 @@ impl Rules {
         server: &ServerName,
         tool: &ToolName,
     ) -> Result<(), Denied> {
-        for other in caller.others() {
+        for other in caller.bound_by() {
             self.leaves_open(other, server, tool).map_err(not_for_others)?;
         }
         self.leaves_open(caller.agent(), server, tool)?;
@@ -140,7 +140,7 @@ impl Rules {
     /// # Errors
     /// The rule that refuses.
     pub fn visit(&self, caller: &Caller, server: &ServerName) -> Result<Visit, Denied> {
-        for other in caller.others() {
+        for other in caller.bound_by() {
             self.grants(other, server).map_err(not_for_others)?;
         }
         let rule = self.grants(caller.agent(), server)?;
@@ -186,7 +186,7 @@ impl Rules {
             let rule = visit.rule.clone();
             return Ok(Permit { visit, tool: tool.clone(), rule });
         }
-        for other in visit.caller.others() {
+        for other in visit.caller.bound_by() {
             let of_server = self.grants(other, &visit.server).map_err(not_for_others)?;
             self.allows(other, &visit.server, &of_server, tool).map_err(not_for_others)?;
         }

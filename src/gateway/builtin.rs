@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Snapshot,
+    Answer, Granted, Snapshot,
     arguments::{Delegate, Nothing, Revoke, read, schema_of},
     billing::ended,
     discovery::Found,
@@ -167,9 +167,10 @@ impl Snapshot {
         tool: &str,
         params: Value,
         credential: Option<SecretString>,
+        granted: Granted,
     ) -> Result<Value, RpcError> {
         let mut entry = self.new_entry();
-        let answer = self.method_value(tool, params, credential, &mut entry).await;
+        let answer = self.method_value(tool, params, credential, granted, &mut entry).await;
         self.note(entry, answer.as_ref().err().filter(|refusal| refusal.is_denial())).await;
         answer.map_err(|refusal: Refusal| self.masked(refusal).to_rpc_error())
     }
@@ -179,6 +180,7 @@ impl Snapshot {
         tool: &str,
         params: Value,
         credential: Option<SecretString>,
+        granted: Granted,
         entry: &mut Entry,
     ) -> Result<Value, Refusal> {
         let mut args = match params {
@@ -188,7 +190,7 @@ impl Snapshot {
         };
         args.shift_remove("_meta");
         let args_as_shown = RawJson::from(Value::Object(args.clone()));
-        let shown = Shown::by(tool, &args_as_shown, credential.as_ref())?;
+        let shown = Shown::by(tool, &args_as_shown, credential.as_ref(), granted)?;
         entry.asks(Some(SERVER), Some(tool), shown.agent_id.as_deref());
         match args.shift_remove("agent_id") {
             None | Some(Value::Null | Value::String(_)) => {}

@@ -220,7 +220,7 @@ impl Snapshot {
             self.cap(caller).await?;
             // A token that was made under another mode has none here; a shadow stops nobody.
             if in_shadow && ledger.read(account.clone()).await?.is_none() {
-                return Ok(account_of(budgeting, rules, caller.payer()));
+                return Ok(account_of(budgeting, rules, caller.billed_agent()));
             }
         }
         Ok(account)

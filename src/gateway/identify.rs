@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
-use super::{CallRequest, Gateway, Snapshot, entry::Entry};
+use super::{CallRequest, Gateway, Granted, Snapshot, entry::Entry};
 use crate::{
     domain::{
         auth::{self, ApiKey, AuthMode},
@@ -24,10 +24,11 @@ use crate::{
 const LONGEST_ID: usize = 4096;
 
 /// What a call shows of who makes it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shown {
     pub(super) agent_id: Option<String>,
     pub(super) credential: Option<SecretString>,
+    pub(super) granted: Granted,
     /// The call as a signature on its `agent_id` binds it, if there may be one.
     pub(super) call: Option<CallDigest>,
 }
@@ -38,6 +39,7 @@ impl Shown {
         tool: &str,
         arguments: &RawJson,
         credential: Option<&SecretString>,
+        granted: Granted,
     ) -> Result<Self, Refusal> {
         let agent_id = arguments.member("agent_id").filter(|id| id.length() <= LONGEST_ID);
         let agent_id = agent_id.and_then(|id| id.string());
@@ -45,7 +47,7 @@ impl Shown {
             true => Some(digest_of(tool, arguments)?),
             false => None,
         };
-        Ok(Self { agent_id, credential: credential.cloned(), call })
+        Ok(Self { agent_id, credential: credential.cloned(), granted, call })
     }
 }
 
@@ -76,7 +78,7 @@ impl Snapshot {
         shown: &Shown,
         entry: &mut Entry,
     ) -> Result<Caller, Refusal> {
-        let credential = self.credential(shown.credential.as_ref()).await?;
+        let credential = self.credential(shown.credential.as_ref(), shown.granted).await?;
         let identities = &self.settings.identities;
         entry.proves(identities.assurance(credential.as_ref(), None), credential.as_ref());
         let claimed = shown.agent_id.as_deref().filter(|id| !id.is_empty());
@@ -116,12 +118,17 @@ impl Snapshot {
     pub(super) async fn credential(
         &self,
         shown: Option<&SecretString>,
+        granted: Granted,
     ) -> Result<Option<Credential>, Refusal> {
         let auth = &self.settings.auth;
         if let AuthMode::None = auth.mode {
             return Ok(None);
         }
-        let shown = shown.or(auth.presented.as_ref());
+        let own = match granted {
+            Granted::ProcessCredential => auth.presented.as_ref(),
+            Granted::Nothing => None,
+        };
+        let shown = shown.or(own);
         let shown = shown.ok_or_else(|| Refusal::unauthenticated(MISSING))?.expose_secret();
         match &auth.mode {
             AuthMode::None => Ok(None),

@@ -144,8 +144,19 @@ pub struct CallRequest {
     pub meta: Map<String, Value>,
     /// What it shows to prove who calls (`_meta.token`).
     pub credential: Option<SecretString>,
+    /// What the listener grants to a call that shows no credential.
+    pub granted: Granted,
     /// The way back to the client.
     pub client: Client,
+}
+
+/// What a listener grants to calls that show no credential of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// The credential of this process (`TOLLGATE_TOKEN`): for the client that started it, on stdio.
+    ProcessCredential,
+    /// Nothing: anyone may be at the other end.
+    Nothing,
 }
 
 /// What a call comes to, as the client gets it.
@@ -162,7 +173,7 @@ pub enum Answer {
 impl CallRequest {
     /// What the call shows of who makes it.
     fn shown(&self) -> Result<Shown, Refusal> {
-        Shown::by(&self.tool, &self.arguments, self.credential.as_ref())
+        Shown::by(&self.tool, &self.arguments, self.credential.as_ref(), self.granted)
     }
 }
 
@@ -345,9 +356,10 @@ impl Gateway {
         tool: &'static str,
         params: Value,
         credential: Option<SecretString>,
+        granted: Granted,
     ) -> Result<Value, RpcError> {
         let snapshot = self.current();
-        let task = async move { snapshot.method(tool, params, credential).await };
+        let task = async move { snapshot.method(tool, params, credential, granted).await };
         self.calls.spawn(task).await.unwrap_or_else(|error| {
             tracing::error!("a method panicked: {error}");
             Err(internal_error())
@@ -373,7 +385,7 @@ impl Gateway {
             }
             facade::GET_GATEWAY_STATUS if snapshot.settings.debug => {
                 // It tells of all agents, so it is nobody's by name: any good credential will do.
-                let admitted = snapshot.credential(asked.credential.as_ref()).await;
+                let admitted = snapshot.credential(asked.credential.as_ref(), asked.granted).await;
                 admitted.and_then(|_| status::status(snapshot, &self.readings(), &asked.arguments))
             }
             _ => {

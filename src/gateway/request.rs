@@ -128,7 +128,7 @@ impl Snapshot {
         entry: &mut Entry,
         cancel: &CancellationToken,
     ) -> Result<Answer, Refusal> {
-        let CallRequest { tool, arguments, meta, client, credential } = asked;
+        let CallRequest { tool, arguments, meta, client, credential, granted } = asked;
         let call = Call {
             server: None,
             tool: ToolName::from(tool.as_str()),
@@ -137,7 +137,7 @@ impl Snapshot {
             begun: Instant::now(),
             patient: self.one_call,
         };
-        let shown = Shown { credential, ..Shown::default() };
+        let shown = Shown { agent_id: None, credential, granted, call: None };
         let caller = self.identify(&shown, entry).await?;
         self.keeps_its_credential(shown.credential.as_ref(), &sent(&call, &meta, &client))?;
         if let Some(tool) = builtin::qualified(&call.tool) {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     domain::{json::RawJson, refusal::RpcError},
-    gateway::{Answer, CallRequest, Gateway, ToolResult, builtin, facade, refused},
+    gateway::{Answer, CallRequest, Gateway, Granted, ToolResult, builtin, facade, refused},
 };
 
 /// How long clients may keep the list of tools, in milliseconds.
@@ -129,6 +129,7 @@ impl ServerHandler for Handler {
             tool: params.name.into_owned(),
             arguments: arguments(params.arguments, &context),
             credential: credential(context.meta.get(TOKEN)),
+            granted: Granted::ProcessCredential,
             meta: for_downstream(&context.meta),
             client,
         };
@@ -154,7 +155,10 @@ impl ServerHandler for Handler {
             let params = request.params.unwrap_or_default();
             let of_params = params.get("_meta").and_then(|meta| meta.get(TOKEN));
             let credential = credential(of_params.or_else(|| context.meta.get(TOKEN)));
-            let answer = self.gateway.call_method(tool, params, credential).await;
+            let answer = self
+                .gateway
+                .call_method(tool, params, credential, Granted::ProcessCredential)
+                .await;
             return answer.map(CustomResult::new).map_err(error_data);
         }
         if SERVED.contains(&request.method.as_str()) {

@@ -14,7 +14,7 @@ use tollgate::{
         tokens::count,
     },
     downstream::{Client, Launcher},
-    gateway::{Answer, CallRequest, Gateway, Places},
+    gateway::{Answer, CallRequest, Gateway, Granted, Places},
     host::environment::Environment,
 };
 
@@ -49,6 +49,7 @@ async fn ask(gateway: &Arc<Gateway>, arguments: Value) -> Value {
         tool: "get_server_tools".into(),
         arguments: arguments.into(),
         credential: None,
+        granted: Granted::Nothing,
         meta: serde_json::Map::new(),
         client: Client::absent(),
     };

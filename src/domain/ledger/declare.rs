@@ -152,7 +152,7 @@ pub fn account_of(budgeting: &Budgeting, rules: &Rules, agent: &AgentId) -> Acco
 /// The account that pays for what a caller does: that of its token, or its agent's.
 pub fn paying(budgeting: &Budgeting, rules: &Rules, caller: &Caller) -> AccountId {
     let Some(Grant { account: Some(account), ceilings, .. }) = caller.grant() else {
-        return account_of(budgeting, rules, caller.payer());
+        return account_of(budgeting, rules, caller.billed_agent());
     };
     let account = in_force(budgeting, account);
     match ceilings.last() {
