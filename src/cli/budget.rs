@@ -30,6 +30,7 @@ use crate::{
         settings::Settings,
     },
     gateway::surely_abandoned,
+    host::random,
     ledger::Ledger,
 };
 
@@ -247,7 +248,7 @@ impl Desk<'_> {
         transfer: Transfer,
         draft: Draft,
     ) -> anyhow::Result<Result<Transferred, TransferRefused>> {
-        let id = TransferId(uuid::Uuid::now_v7().as_u128());
+        let id = TransferId(random::id());
         match self.ledger.transfer(id, transfer.clone(), draft.clone()).await {
             // Under the same id, nothing moves twice.
             Err(unavailable) if unavailable.maybe_applied => {

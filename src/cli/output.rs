@@ -81,9 +81,8 @@ impl Output {
 
     /// The columns of the terminal; None where a result may be as wide as it is.
     fn width(&self) -> Option<usize> {
-        let set = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         let terminal = || if self.terminal { terminal::width() } else { None };
-        set.or_else(terminal).filter(|width| *width > 0)
+        terminal::columns().or_else(terminal).filter(|width| *width > 0)
     }
 
     /// Something that went wrong; to standard error.

@@ -1,15 +1,12 @@
 //! What a command says while it waits for servers to start: one line on a terminal, which is written
 //! over; now and then a line where standard error goes elsewhere.
 
-use std::{
-    pin::pin,
-    time::{Duration, Instant},
-};
+use std::{pin::pin, time::Duration};
 
 use super::output::{note, passing};
 use crate::{
     downstream::{Member, Status},
-    host::terminal::watched,
+    host::{clock, terminal::watched},
 };
 
 /// A start that takes less needs no word.
@@ -26,10 +23,10 @@ const WIDTH: usize = 78;
 
 /// Does the work, and says meanwhile which of the servers are still starting.
 pub(super) async fn shown<T>(members: &[Member], work: impl Future<Output = T>) -> T {
-    let (begun, watched) = (Instant::now(), watched());
+    let (begun, watched) = (clock::instant(), watched());
     let (first, every) = if watched { (FIRST, EVERY) } else { (FIRST_UNWATCHED, EVERY_UNWATCHED) };
     let mut work = pin!(work);
-    let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + first, every);
+    let mut looks = tokio::time::interval_at(clock::tokio_instant() + first, every);
     let mut on_screen = 0;
     let done = loop {
         tokio::select! {

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     domain::settings::{Settings, SettingsFile, Sources},
-    host::environment::Environment,
+    host::{clock, environment::Environment},
 };
 
 /// Files are read when they were left alone for so long,
@@ -104,7 +104,7 @@ impl Watch {
         let (mut files, mut seen) = self.changed().await;
         let mut tries = 0;
         loop {
-            let at = SystemTime::now();
+            let at = clock::system();
             let outcome = self.load(in_use).await;
             tries += 1;
             let disturbed = seen.is_disturbed(&self.look().await);
@@ -155,7 +155,7 @@ impl Watch {
     /// Waits until there may be something to see; answers whether SIGHUP asked.
     async fn rung(&mut self) -> bool {
         let blind = self.armed.as_ref().is_none_or(|armed| armed.blind);
-        let poll = Instant::now() + POLL;
+        let poll = clock::tokio_instant() + POLL;
         tokio::select! {
             () = self.bell.notified() => false,
             () = self.asked.recv() => true,
@@ -165,11 +165,11 @@ impl Watch {
 
     /// Waits until nothing has changed for a while: who writes is done by then.
     async fn quiet(&self) {
-        let latest = Instant::now() + LATEST;
+        let latest = clock::tokio_instant() + LATEST;
         loop {
-            let until = latest.min(Instant::now() + QUIET);
+            let until = latest.min(clock::tokio_instant() + QUIET);
             let rung = timeout_at(until, self.bell.notified()).await;
-            if rung.is_err() || Instant::now() >= latest {
+            if rung.is_err() || clock::tokio_instant() >= latest {
                 return;
             }
         }
@@ -356,7 +356,7 @@ struct Hangup {
 impl Hangup {
     fn new() -> io::Result<Self> {
         let kind = tokio::signal::unix::SignalKind::hangup();
-        Ok(Self { signal: tokio::signal::unix::signal(kind)?, rested: Instant::now() })
+        Ok(Self { signal: tokio::signal::unix::signal(kind)?, rested: clock::tokio_instant() })
     }
 
     /// Waits for one; loses none if it is dropped.
@@ -365,7 +365,7 @@ impl Hangup {
         if self.signal.recv().await.is_none() {
             std::future::pending().await
         }
-        self.rested = Instant::now() + HANGUP_REST;
+        self.rested = clock::tokio_instant() + HANGUP_REST;
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use crate::host::clock;
 use tokio::time::Instant;
 
 /// How often a start is looked at.
@@ -44,12 +45,12 @@ pub(super) struct Processes {
 
 impl Activity {
     pub(super) fn new(processes: Arc<Processes>) -> Self {
-        Self { processes, state: Mutex::new(State { root: None, last: Instant::now() }) }
+        Self { processes, state: Mutex::new(State { root: None, last: clock::tokio_instant() }) }
     }
 
     /// The server runs below this process from now on.
     pub(super) fn runs_below(&self, root: Option<u32>) {
-        *self.lock() = State { root, last: Instant::now() };
+        *self.lock() = State { root, last: clock::tokio_instant() };
     }
 
     /// For how long the server has done nothing.
@@ -68,7 +69,7 @@ impl Activity {
             let now =
                 super::blocking(move || crate::host::tree::work(&processes.table(), root)).await;
             if is_more(before, now) {
-                self.lock().last = Instant::now();
+                self.lock().last = clock::tokio_instant();
             }
             before = now;
         }
@@ -80,7 +81,7 @@ impl Activity {
             tokio::time::sleep(LOOK).await;
             let mut state = self.lock();
             match state.root {
-                Some(_) => state.last = Instant::now(),
+                Some(_) => state.last = clock::tokio_instant(),
                 None if state.last.elapsed() >= limit => return,
                 None => {}
             }
@@ -117,7 +118,7 @@ impl Processes {
             return table.clone();
         }
         let fresh: Arc<[_]> = crate::host::tree::table().into();
-        *table = Some((Instant::now(), fresh.clone()));
+        *table = Some((clock::tokio_instant(), fresh.clone()));
         fresh
     }
 }

@@ -1,7 +1,6 @@
 //! Starting and ending the child process of a server.
 
 use std::{
-    env,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::{
@@ -17,7 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::{activity::Processes, backlog::Backlog, turns::Turns};
 #[cfg(target_os = "linux")]
 use crate::host::leftovers::Roster;
-use crate::{domain::settings::Command, host::MARK_VARIABLE};
+use crate::{
+    domain::settings::Command,
+    host::{MARK_VARIABLE, environment::program_dirs},
+};
 
 /// Tells a gateway that it runs below another one, and how deep.
 pub const DEPTH_VARIABLE: &str = "TOLLGATE_DEPTH";
@@ -289,8 +291,8 @@ pub fn find(program: &str, command: &Command) -> Option<PathBuf> {
         let base = command.cwd.clone().unwrap_or_default();
         return Some(base.join(program)).filter(|path| is_program(path));
     }
-    let path = command.env.get("PATH").cloned().or_else(|| env::var("PATH").ok())?;
-    env::split_paths(&path)
+    program_dirs(command.env.get("PATH").map(String::as_str))
+        .into_iter()
         .flat_map(|dir| {
             [
                 dir.join(program),

@@ -21,11 +21,14 @@ use super::{
     opening::{Era, Line, Opened, outlast},
     wire::Wire,
 };
-use crate::domain::{
-    call::ServerName,
-    catalog::Catalogue,
-    render::first_sentence,
-    settings::{Elicitation, ServerSpec},
+use crate::{
+    domain::{
+        call::ServerName,
+        catalog::Catalogue,
+        render::first_sentence,
+        settings::{Elicitation, ServerSpec},
+    },
+    host::clock,
 };
 
 /// The tools are not listed again within this time: some servers say several times in a row that
@@ -132,7 +135,7 @@ impl Connection {
     pub(super) async fn catalogue(&self) -> Result<Arc<Catalogue>, Unavailable> {
         let mut listed = self.listed.lock().await;
         let change = self.wire.changes.take();
-        let stale = listed.stale_at.is_some_and(|stale_at| stale_at <= Instant::now());
+        let stale = listed.stale_at.is_some_and(|stale_at| stale_at <= clock::tokio_instant());
         if change.is_some() || stale {
             tokio::time::sleep_until(listed.at + DEBOUNCE).await;
             let tells = listed.stale_at.is_none();
@@ -173,7 +176,7 @@ impl Connection {
 
 impl Listed {
     fn new(listing: Listing, tells_of_changes: bool) -> Self {
-        let at = Instant::now();
+        let at = clock::tokio_instant();
         let ttl = listing.ttl.filter(|_| !tells_of_changes);
         Self {
             catalogue: Arc::new(listing.catalogue),

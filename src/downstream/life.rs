@@ -12,9 +12,12 @@ use super::{
     activity::Activity, blocking, connection::Connection, failure::Unavailable, opening::Era,
     server::Server, turns::Wanted, uses::Use,
 };
-use crate::domain::{
-    settings::Endpoint,
-    supervision::{Attempt, Pause, Supervision},
+use crate::{
+    domain::{
+        settings::Endpoint,
+        supervision::{Attempt, Pause, Supervision},
+    },
+    host::clock,
 };
 
 /// A start that does nothing for this long is given up: no processor time, nothing read or written.
@@ -162,7 +165,7 @@ impl Server {
         let attempt = begun.map_err(|pause| state.refusal(&pause))?;
         let (send, outcome) = watch::channel(None);
         let activity = Arc::new(Activity::new(self.launcher.processes.clone()));
-        let start = Start { since: Instant::now(), activity: activity.clone(), outcome };
+        let start = Start { since: clock::tokio_instant(), activity: activity.clone(), outcome };
         state.phase = Phase::Starting(start.clone());
         tokio::spawn(self.clone().start(attempt, state.last.clone(), activity, send));
         Ok(Phase::Starting(start))
@@ -284,7 +287,7 @@ impl Server {
     /// Lists the tools again whenever the server says that they have changed.
     async fn keep_fresh(self: Arc<Self>, connection: Arc<Connection>) {
         while connection.changed().await {
-            let begun = Instant::now();
+            let begun = clock::tokio_instant();
             self.refresh(&connection).await;
             // A server that always has others to offer gets a share of our time, not all of it.
             tokio::time::sleep(begun.elapsed() * REST).await;

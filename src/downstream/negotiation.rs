@@ -16,12 +16,12 @@ use rmcp::{
     service::RxJsonRpcMessage,
     transport::Transport,
 };
-use tokio::time::Instant;
 
 use super::{
     activity::Activity, failure::Unavailable, handler::Handler, opening::Era,
     stdin_writer::StdinWriter, transport::Pipes, wire::same,
 };
+use crate::host::clock;
 
 /// The id of our own `server/discover`. rmcp counts up from 0 and does not get here.
 pub(super) const PROBE: RequestId = RequestId::Number(i32::MAX as i64);
@@ -119,12 +119,12 @@ fn era_in(message: &RxJsonRpcMessage<RoleClient>) -> Option<Era> {
 
 /// Returns when the server has read all that was sent, and has then been silent for long.
 async fn silence(writer: &StdinWriter, activity: &Activity) {
-    let begun = Instant::now();
+    let begun = clock::tokio_instant();
     // Where that cannot be seen, the longest silence tells.
     while !writer.is_read().unwrap_or_else(|| begun.elapsed() >= LONGEST_SILENCE) {
         tokio::time::sleep(LOOK).await;
     }
-    let read = Instant::now();
+    let read = clock::tokio_instant();
     loop {
         tokio::time::sleep(LOOK).await;
         let silent = read.elapsed();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::domain::call::ServerName;
+use crate::{domain::call::ServerName, host::clock};
 
 /// This many may come at once, after a silence.
 const BURST: u32 = 2_000;
@@ -35,14 +35,15 @@ struct State {
 
 impl Pace {
     pub(super) fn new(server: ServerName) -> Self {
-        let state = State { left: BURST.into(), filled: Instant::now(), dropped: 0, logged: None };
+        let state =
+            State { left: BURST.into(), filled: clock::instant(), dropped: 0, logged: None };
         Self { server, state: Mutex::new(state) }
     }
 
     /// Whether one more may pass now; if not, it is dropped.
     pub(super) fn admits(&self) -> bool {
         let mut state = self.lock();
-        let (admitted, to_log) = state.take(Instant::now());
+        let (admitted, to_log) = state.take(clock::instant());
         drop(state);
         if let Some(dropped) = to_log {
             tracing::warn!(
@@ -88,6 +89,8 @@ impl State {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use crate::host::clock;
+
     use super::{BURST, PER_SECOND, Pace, State};
 
     fn state(now: Instant) -> State {
@@ -98,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_a_steady_stream() {
-        let begun = Instant::now();
+        let begun = clock::instant();
         let mut state = state(begun);
         let burst = (0..10_000).filter(|_| state.take(begun).0).count();
         assert_eq!(burst, BURST as usize);
@@ -108,7 +111,7 @@ mod tests {
 
     #[test]
     fn dropped_ones_are_logged_once_in_a_while_and_all_are_counted() {
-        let begun = Instant::now();
+        let begun = clock::instant();
         let mut state = state(begun);
         let times = (0..100_000).map(|step| begun + Duration::from_micros(step * 250));
         let (mut dropped, mut logged, mut lines) = (0, 0, 0);

@@ -18,7 +18,10 @@ use tokio::{
 };
 
 use super::{backlog::Backlog, client_channel::ClientChannel, findings::Finding};
-use crate::domain::{json::RawJson, refusal::RpcError};
+use crate::{
+    domain::{json::RawJson, refusal::RpcError},
+    host::clock,
+};
 
 /// Progress extends a timeout up to this many times its length.
 const MOST_EXTENSION: u32 = 10;
@@ -241,7 +244,7 @@ impl Table {
 
 impl PendingCall {
     pub(super) fn new(channel: ClientChannel, timeout: Duration) -> Self {
-        let now = Instant::now();
+        let now = clock::tokio_instant();
         let clock =
             Mutex::new(Clock { begun: now, heard: now, asking: None, still: Duration::ZERO });
         Self {
@@ -265,7 +268,7 @@ impl PendingCall {
     }
 
     fn heard(&self) {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner).heard = Instant::now();
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).heard = clock::tokio_instant();
     }
 
     /// Returns when the call has taken too long: its timeout after the last sign of life, and ten
@@ -274,7 +277,7 @@ impl PendingCall {
     pub(super) async fn expired(&self) {
         loop {
             let until = self.deadline();
-            if until <= Instant::now() {
+            if until <= clock::tokio_instant() {
                 return;
             }
             tokio::time::sleep_until(until).await;
@@ -286,7 +289,7 @@ impl PendingCall {
         match clock.asking {
             Some((since, _)) => {
                 let left = MOST_STILL.saturating_sub(clock.still);
-                (Instant::now() + self.timeout).min(since + left)
+                (clock::tokio_instant() + self.timeout).min(since + left)
             }
             None => (clock.heard + self.timeout).min(clock.begun + self.timeout * MOST_EXTENSION),
         }
@@ -308,7 +311,7 @@ struct OpenQuestion<'a>(&'a Mutex<Clock>);
 impl<'a> OpenQuestion<'a> {
     fn new(clock: &'a Mutex<Clock>) -> Self {
         let mut now = clock.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, open) = now.asking.unwrap_or((Instant::now(), 0));
+        let (since, open) = now.asking.unwrap_or((clock::tokio_instant(), 0));
         now.asking = Some((since, open + 1));
         drop(now);
         Self(clock)
@@ -321,7 +324,7 @@ impl Drop for OpenQuestion<'_> {
         let Some((since, open)) = clock.asking else { return };
         clock.asking = (open > 1).then_some((since, open - 1));
         if clock.asking.is_none() {
-            clock.heard = Instant::now();
+            clock.heard = clock::tokio_instant();
             let still = since.elapsed();
             clock.still += still;
             clock.begun += still;
@@ -333,14 +336,14 @@ impl Drop for OpenQuestion<'_> {
 mod tests {
     use std::time::Duration;
 
-    use tokio::time::Instant;
+    use crate::host::clock;
 
     use super::{ClientChannel, OpenQuestion, PendingCall};
 
     const SECOND: Duration = Duration::from_secs(1);
 
     async fn lasts(flight: &PendingCall, alive: impl Fn(u64) -> bool) -> u64 {
-        let begun = Instant::now();
+        let begun = clock::tokio_instant();
         let life = async {
             for second in 0.. {
                 if alive(second) {
@@ -364,7 +367,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_clock_stands_still_while_a_question_is_open() {
         let flight = PendingCall::new(ClientChannel::disconnected(), SECOND * 5);
-        let begun = Instant::now();
+        let begun = clock::tokio_instant();
         let question = OpenQuestion::new(&flight.clock);
         let answered = async {
             tokio::time::sleep(SECOND * 300).await;
@@ -379,7 +382,7 @@ mod tests {
     async fn a_server_that_asks_without_end_keeps_no_call_for_ever() {
         for overlapping in [false, true] {
             let flight = PendingCall::new(ClientChannel::disconnected(), SECOND * 5);
-            let begun = Instant::now();
+            let begun = clock::tokio_instant();
             let asking = async {
                 let mut open = Vec::new();
                 loop {

@@ -21,14 +21,17 @@ use super::{
     slots::{Slot, Slots},
     uses::{Use, Uses},
 };
-use crate::domain::{
-    call::ServerName,
-    catalog::{Catalogue, Tool},
-    json::RawJson,
-    refusal::Refusal,
-    rendered::RenderedCatalog,
-    settings::{Endpoint, ServerSpec},
-    tokens::Encoding,
+use crate::{
+    domain::{
+        call::ServerName,
+        catalog::{Catalogue, Tool},
+        json::RawJson,
+        refusal::Refusal,
+        rendered::RenderedCatalog,
+        settings::{Endpoint, ServerSpec},
+        tokens::Encoding,
+    },
+    host::clock,
 };
 
 /// One server of the settings.
@@ -101,7 +104,7 @@ impl Server {
             launcher,
             state: Mutex::default(),
             halt: CancellationToken::new(),
-            made: Instant::now(),
+            made: clock::tokio_instant(),
             cache,
             rendered: tokio::sync::Mutex::default(),
             slow_to_list: AtomicBool::new(false),
@@ -169,12 +172,12 @@ impl Server {
         self: &Arc<Self>,
         wait: Duration,
     ) -> Result<Arc<Catalogue>, Unavailable> {
-        let until = Instant::now() + wait;
+        let until = clock::tokio_instant() + wait;
         let in_use = self.in_use();
         let late = || Unavailable::because("it did not list its tools in time".into());
         let mut again = matches!(self.spec.endpoint, Endpoint::Http(_));
         loop {
-            let wait = until.saturating_duration_since(Instant::now());
+            let wait = until.saturating_duration_since(clock::tokio_instant());
             let connection = self.connection(&in_use, wait).await?;
             match tokio::time::timeout_at(until, connection.catalogue()).await {
                 Err(_) => return Err(late()),
@@ -328,12 +331,12 @@ impl Server {
         before_send: impl Fn(bool) -> F,
     ) -> Result<RawJson, CallFailure> {
         let in_use = self.in_use();
-        let until = Instant::now() + timeout;
+        let until = clock::tokio_instant() + timeout;
         let queued = self.slots.as_ref().is_some_and(Slots::is_busy);
         let _slot = self.slot(call, timeout, cancel).await?;
         let mut again = true;
         loop {
-            let timeout = until.saturating_duration_since(Instant::now());
+            let timeout = until.saturating_duration_since(clock::tokio_instant());
             let connection = tokio::select! {
                 // First, so that a call which is cancelled by now is not sent.
                 biased;

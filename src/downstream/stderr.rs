@@ -10,7 +10,7 @@ use tokio::process::ChildStderr;
 
 use crate::{
     domain::{call::ServerName, frame::Frame, render::plain},
-    host::lines::Lines,
+    host::{clock, lines::Lines},
 };
 
 /// Longer lines are passed over.
@@ -72,7 +72,7 @@ struct Budget {
 
 impl Budget {
     fn new() -> Self {
-        Self { since: Instant::now(), spent: 0 }
+        Self { since: clock::instant(), spent: 0 }
     }
 
     fn spend(&mut self, server: &ServerName) -> bool {

@@ -16,7 +16,7 @@ use super::{
     life::{Phase, State},
     server::Server,
 };
-use crate::domain::rendered::RenderedCatalog;
+use crate::{domain::rendered::RenderedCatalog, host::clock};
 
 /// A start that does nothing for this long gives its turn to the next: it sleeps, or never answers.
 const IDLE_TURN: Duration = Duration::from_secs(2);
@@ -75,7 +75,7 @@ impl Server {
         let since = match &state.phase {
             Phase::Up(connection) if connection.is_alive() => return None,
             Phase::Starting(start) => start.since,
-            Phase::Up(_) | Phase::Down => Instant::now(),
+            Phase::Up(_) | Phase::Down => clock::tokio_instant(),
         };
         let obstacle = state.obstacle(self.now());
         if self.halt.is_cancelled() || obstacle.as_ref().is_some_and(|o| o.retry_after_ms.is_some())

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use crate::host::clock;
 use tokio::{sync::Notify, time::Instant};
 
 /// The uses of one server: calls, listings, starts.
@@ -32,7 +33,7 @@ pub struct Use<'a>(&'a Uses);
 
 impl Uses {
     pub(super) fn new(keep: Option<Duration>) -> Self {
-        let state = State { count: 0, ended: Instant::now(), keep };
+        let state = State { count: 0, ended: clock::tokio_instant(), keep };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -49,7 +50,7 @@ impl Uses {
 
     /// Whether the server is kept no longer.
     pub(super) fn are_over(&self) -> bool {
-        self.lock().over().is_some_and(|over| over <= Instant::now())
+        self.lock().over().is_some_and(|over| over <= clock::tokio_instant())
     }
 
     /// Waits until the server is kept no longer. It may be used again by the time this is known.
@@ -70,7 +71,7 @@ impl Uses {
         let state = self.lock();
         let keep = state.keep.filter(|keep| !keep.is_zero())?;
         // A use that ends now begins the time anew, so calls need not tell of their end.
-        Some(state.over().unwrap_or_else(|| Instant::now() + keep))
+        Some(state.over().unwrap_or_else(|| clock::tokio_instant() + keep))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -90,7 +91,7 @@ impl Drop for Use<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.count = state.count.saturating_sub(1);
-        state.ended = Instant::now();
+        state.ended = clock::tokio_instant();
         if state.count == 0 && state.keep == Some(Duration::ZERO) {
             self.0.changed.notify_one();
         }

@@ -1,11 +1,12 @@
 //! How long the machine slept. Clocks of the wall go on meanwhile, and gateways do not: after a sleep
 //! their holds look abandoned until they have extended them.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use super::{Gateway, billing::EXTEND_EVERY};
+use crate::host::clock;
 
 /// How often expired holds are swept, and how many at a time.
 const FIRST_SWEEP: Duration = Duration::from_secs(1);
@@ -25,18 +26,18 @@ impl Gateway {
     /// Sweeps abandoned holds at intervals; never returns.
     pub async fn sweep(&self) {
         // Not at once: a start has more urgent things to do.
-        let first = Instant::now() + FIRST_SWEEP;
+        let first = clock::tokio_instant() + FIRST_SWEEP;
         let mut ticks = tokio::time::interval_at(first, SWEEP_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Gateways that just woke have to say first which calls go on.
         const PAUSES: u64 = EXTEND_EVERY.as_secs().div_ceil(SWEEP_EVERY.as_secs()) + 1;
         let mut pauses = PAUSES;
         let mut late = surely_abandoned();
-        let mut before = (Instant::now(), SystemTime::now());
+        let mut before = (clock::tokio_instant(), clock::system());
         loop {
             ticks.tick().await;
             self.billing.look_back();
-            let now = (Instant::now(), SystemTime::now());
+            let now = (clock::tokio_instant(), clock::system());
             let awake = now.0 - before.0;
             let passed = now.1.duration_since(before.1).unwrap_or_default();
             before = now;

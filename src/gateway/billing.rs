@@ -12,7 +12,6 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use super::{
     Snapshot,
@@ -38,6 +37,7 @@ use crate::{
         refusal::Refusal,
         settings::Settings,
     },
+    host::{clock, random},
     ledger::{self, Ledger, Unavailable},
 };
 
@@ -84,7 +84,7 @@ impl Billing {
                 &settings.budgeting.store,
                 state,
             ))),
-            session: Uuid::now_v7().as_u128(),
+            session: random::id(),
             background: background.clone(),
             charges: Arc::default(),
         }
@@ -169,7 +169,7 @@ impl Snapshot {
     ) -> Result<Hold, Refusal> {
         let budgeting = &self.settings.budgeting;
         self.terms.declare(&self.billing).await.map_err(unusable)?;
-        let id = HoldId(Uuid::now_v7().as_u128());
+        let id = HoldId(random::id());
         let fingerprint =
             self.note_arguments(arguments, &mut entry.draft).await.map_err(unusable)?;
         let account = self.payable(permit.caller()).await.map_err(unusable)?;
@@ -182,7 +182,7 @@ impl Snapshot {
             remaining: None,
             mode: budgeting.mode,
             over: None,
-            begun: Instant::now(),
+            begun: clock::instant(),
             seen_open: Mutex::new(Moment::now()),
             entry: entry.draft.clone(),
         };
@@ -311,7 +311,7 @@ impl Hold {
     pub(super) async fn during<T>(&self, call: impl Future<Output = T>) -> T {
         let keep_open = async {
             let mut ticks =
-                tokio::time::interval_at(tokio::time::Instant::now() + EXTEND_EVERY, EXTEND_EVERY);
+                tokio::time::interval_at(clock::tokio_instant() + EXTEND_EVERY, EXTEND_EVERY);
             loop {
                 ticks.tick().await;
                 if let Err(Unsendable::Unavailable(unavailable)) = self.check_open().await {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use serde_json::{Number, Value, json};
-use uuid::Uuid;
 
 use super::{Snapshot, arguments, builtin::unreadable, entry::Entry, settling::pauses};
 use crate::{
@@ -26,7 +25,7 @@ use crate::{
         scope::Scope,
         token::{Token, TokenId},
     },
-    host::clock::now,
+    host::{clock::now, random},
     ledger::{self, Unavailable},
 };
 
@@ -142,7 +141,7 @@ impl Snapshot {
     ) -> Result<Named, Refusal> {
         let Some(key) = &args.key else {
             return Ok(Named {
-                token: TokenId(Uuid::now_v7().as_u128()),
+                token: TokenId(random::id()),
                 handle: delegation::handle(ledger::keys::random().map_err(unreadable)?),
                 by_key: false,
             });
@@ -229,7 +228,7 @@ impl Snapshot {
     /// Puts the caps of a caller's token on its account; those that are there stay as they are.
     async fn cap(&self, caller: &Caller) -> Result<(), Unavailable> {
         for (to, from, limit) in caps(&self.settings.budgeting, caller) {
-            let id = TransferId(Uuid::now_v7().as_u128());
+            let id = TransferId(random::id());
             let cap = Transfer::Cap { from, to, limit, expires: None };
             let draft = Draft { token: caller.token().map(str::to_owned), ..Draft::default() };
             if let Err(refused) = self.billing.ledger.transfer(id, cap, draft).await? {

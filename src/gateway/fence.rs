@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     domain::{ledger::Extended, policy::Permit, refusal::Refusal},
+    host::clock,
     ledger::Unavailable,
 };
 
@@ -48,7 +49,7 @@ pub(super) struct Moment {
 
 impl Moment {
     pub(super) fn now() -> Self {
-        Self { awake: Instant::now(), wall: SystemTime::now() }
+        Self { awake: clock::instant(), wall: clock::system() }
     }
 
     fn elapsed(&self) -> Duration {

@@ -3,10 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep_until},
-};
+use tokio::{task::JoinSet, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,6 +18,7 @@ use crate::{
         refusal::Refusal,
     },
     downstream::{Member, NotYet},
+    host::clock,
 };
 
 /// A server has this long to come up and list its tools, or its own timeout if that is shorter,
@@ -83,7 +81,7 @@ impl Snapshot {
             asked.spawn(async move { (index, server.shelf_in_turn(wait).await.err()) });
         }
         let mut answers: Vec<Option<NotYet>> = vec![Some(NotYet::Starting); servers.len()];
-        let grace = Instant::now() + GRACE;
+        let grace = clock::tokio_instant() + GRACE;
         let mut found = builtin::bare(&call.tool).is_some();
         while let Some(joined) = tokio::select! {
             joined = asked.join_next() => joined,

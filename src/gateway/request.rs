@@ -27,6 +27,7 @@ use crate::{
         refusal::{Refusal, RpcError},
     },
     downstream::{Client, LONGEST_START, Member, Outgoing, Server},
+    host::clock,
 };
 
 /// What is done with longer texts takes time that is worth a thread; in bytes.
@@ -134,7 +135,7 @@ impl Snapshot {
             tool: ToolName::from(tool.as_str()),
             args: arguments,
             timeout: None,
-            begun: Instant::now(),
+            begun: clock::tokio_instant(),
             patient: self.one_call,
         };
         let shown = Shown { agent_id: None, credential, granted, call: None };
@@ -183,8 +184,11 @@ impl Snapshot {
         self.usage.called(permit.caller().agent());
         let catalogue = catalogue(server, patience.for_start(), cancel).await?;
         // A start that was waited for takes nothing from the time of the call.
-        let patience =
-            if call.patient { call.patience_from(Instant::now(), member) } else { patience };
+        let patience = if call.patient {
+            call.patience_from(clock::tokio_instant(), member)
+        } else {
+            patience
+        };
         let checking = Checking { server, patience: &patience, cancel };
         let arguments = self.check(&permit, catalogue, call.args, &checking, entry).await?;
         self.affords(&permit)?;
@@ -274,7 +278,7 @@ impl Call {
             tool: ToolName::from(fields.name("tool")?.as_str()),
             args: fields.object("args")?,
             timeout: fields.positive("timeout_ms")?.map(Duration::from_millis),
-            begun: Instant::now(),
+            begun: clock::tokio_instant(),
             patient: false,
         };
         fields.optional_name("agent_id")?;
@@ -291,7 +295,7 @@ impl Call {
     /// What is left of `timeout_ms`, if the call says any.
     pub(super) fn left(&self) -> Option<Duration> {
         let until = self.begun + self.timeout?;
-        Some(until.saturating_duration_since(Instant::now()))
+        Some(until.saturating_duration_since(clock::tokio_instant()))
     }
 
     fn patience_from(&self, begun: Instant, member: &Member) -> Deadline {
@@ -314,7 +318,8 @@ impl Deadline {
     }
 
     pub(super) fn left(&self) -> Duration {
-        self.until.map_or(self.whole, |until| until.saturating_duration_since(Instant::now()))
+        self.until
+            .map_or(self.whole, |until| until.saturating_duration_since(clock::tokio_instant()))
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use uuid::Uuid;
 
 use super::Gateway;
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
         refusal::Refusal,
         token::{Token, TokenId},
     },
-    host::clock::now,
+    host::{clock::now, random},
 };
 
 /// How long a root token lasts that is made at the start. The next start makes another.
@@ -59,7 +58,7 @@ impl Gateway {
             return Ok(None);
         }
         let keys = snapshot.token_keys().map_err(words)?;
-        let id = TokenId(Uuid::now_v7().as_u128());
+        let id = TokenId(random::id());
         let lasts = i64::try_from(LIFETIME.as_millis()).unwrap_or(i64::MAX);
         let caveats = [Caveat::Expires(now().saturating_add(lasts))];
         let book = &snapshot.settings.budgeting.book;

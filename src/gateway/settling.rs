@@ -7,7 +7,6 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use uuid::Uuid;
 
 use super::billing::Billing;
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
         ledger::{Finish, Finished, HoldId, HoldState, Transfer, TransferId},
         record::Draft,
     },
+    host::random,
     ledger::{Answered, Unavailable},
 };
 
@@ -95,7 +95,7 @@ impl Billing {
     /// hold.
     pub(super) async fn refund(&self, id: HoldId, draft: Draft) -> Option<HoldState> {
         let transfer = Transfer::Refund { hold: id.to_string(), amount: None };
-        let transfer_id = TransferId(Uuid::now_v7().as_u128());
+        let transfer_id = TransferId(random::id());
         for pause in pauses() {
             let refunded = self.ledger.transfer(transfer_id, transfer.clone(), draft.clone()).await;
             match refunded {

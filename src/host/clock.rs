@@ -32,3 +32,8 @@ pub fn system() -> SystemTime {
 pub fn instant() -> Instant {
     Instant::now()
 }
+
+/// The clock of the runtime's timers, for deadlines. Tests may pause it.
+pub fn tokio_instant() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}

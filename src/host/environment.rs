@@ -16,6 +16,12 @@ pub struct Environment {
     pub executable: Option<PathBuf>,
 }
 
+/// The directories that programs are looked for in, where no other `PATH` is given.
+pub fn program_dirs(path: Option<&str>) -> Vec<PathBuf> {
+    let path = path.map(Into::into).or_else(|| std::env::var_os("PATH"));
+    path.iter().flat_map(std::env::split_paths).collect()
+}
+
 impl Environment {
     /// The surroundings of this process.
     pub fn of_process() -> Self {

@@ -8,3 +8,8 @@ pub fn bytes<const N: usize>() -> Result<[u8; N], getrandom::Error> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map(|()| bytes)
 }
+
+/// A new id that nothing else has: a UUID of version 7, so later ones are greater.
+pub fn id() -> u128 {
+    uuid::Uuid::now_v7().as_u128()
+}

@@ -12,6 +12,11 @@ pub fn colour() -> bool {
     watched() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// The width that the user asks for.
+pub fn columns() -> Option<usize> {
+    std::env::var("COLUMNS").ok()?.parse().ok()
+}
+
 /// The columns of the terminal on standard output.
 #[cfg(unix)]
 pub fn width() -> Option<usize> {

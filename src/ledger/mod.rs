@@ -44,7 +44,7 @@ use crate::{
         record::{Draft, Head, Sealed},
         token::TokenId,
     },
-    host::clock,
+    host::{clock, random},
 };
 
 /// The store that the settings ask for; `state` is the user's directory for what cannot be made
@@ -80,7 +80,7 @@ pub fn place_of_key<'a>(settings: &'a StoreSettings, state: Option<&'a Path>) ->
 
 /// Every such store has a chain of its own, so that copies of its records tell it from others.
 fn in_memory() -> memory::Memory {
-    let chain = format!("memory-{}", uuid::Uuid::now_v7().simple());
+    let chain = format!("memory-{:032x}", random::id());
     memory::Memory::new(&chain, clock::wall_clock())
 }
 

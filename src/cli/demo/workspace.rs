@@ -4,14 +4,16 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Instant,
 };
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use crate::{
-    app::session, downstream::child::DEPTH_VARIABLE, host::environment::Environment, ledger::keys,
+    app::session,
+    downstream::child::DEPTH_VARIABLE,
+    host::{clock, environment::Environment},
+    ledger::keys,
 };
 
 /// The servers of the demo, at the versions it was written for.
@@ -50,7 +52,7 @@ pub(super) struct Workspace {
 impl Workspace {
     /// Installs the servers if they are not there, and writes settings if there are none.
     pub(super) fn prepare(say: &dyn Fn(&str)) -> anyhow::Result<Self> {
-        let tollgate = std::env::current_exe().context("cannot find this binary")?;
+        let tollgate = Environment::of_process().executable.context("cannot find this binary")?;
         let dir = cache_dir()?.join("tollgate").join("demo");
         let files = dir.join("files");
         fs::create_dir_all(&files).with_context(|| format!("cannot create {}", files.display()))?;
@@ -101,8 +103,8 @@ impl Workspace {
     pub(super) fn command(&self, name: &[&str]) -> Command {
         let mut command = Command::new(&self.tollgate);
         command.args(name).arg("--config-dir").arg(&self.dir);
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("GATEWAY_")) {
+        for name in Environment::of_process().variables.into_keys() {
+            if name.starts_with("GATEWAY_") {
                 command.env_remove(name);
             }
         }
@@ -203,7 +205,7 @@ fn install(dir: &Path, say: &dyn Fn(&str)) -> anyhow::Result<()> {
     {
         return Ok(());
     }
-    let begun = Instant::now();
+    let begun = clock::instant();
     say("Installing two MCP servers with npm, once (about 20 MB)…");
     let status = Command::new("npm")
         .args(["install", "--no-audit", "--no-fund", "--no-update-notifier"])

@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Read as _},
-    time::{SystemTime, UNIX_EPOCH},
+    time::UNIX_EPOCH,
 };
 
 use serde::{Deserialize, de::IgnoredAny};
@@ -23,7 +23,7 @@ use crate::{
         keyed::Key,
         stamp::{CallDigest, Stamp, is_stamp, verify},
     },
-    host::environment::Environment,
+    host::{clock, environment::Environment},
     ledger::keys,
 };
 
@@ -221,7 +221,7 @@ fn key() -> Result<Key, String> {
 }
 
 fn now() -> Result<i64, String> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    let since = clock::system().duration_since(UNIX_EPOCH).ok();
     let now = since.and_then(|since| i64::try_from(since.as_millis()).ok());
     now.ok_or_else(|| "the clock is before 1970".into())
 }

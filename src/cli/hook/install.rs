@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     cli::{Exit, output::Output},
-    host::environment::Environment,
+    host::{clock, environment::Environment},
 };
 
 /// How long the client waits for an answer, in seconds.
@@ -224,7 +224,7 @@ fn writable(path: &Path) -> io::Result<()> {
 
 /// Keeps a copy under a name that nothing has.
 fn keep(path: &Path, text: &str) -> io::Result<PathBuf> {
-    let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
+    let now = chrono::DateTime::<chrono::Utc>::from(clock::system());
     let mut at = now.timestamp();
     loop {
         let copy = named(path, &format!("bak-{at}"));

@@ -11,13 +11,16 @@ use std::{
 
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use self::file::Held;
 use super::source::Source;
-use crate::domain::record::{Hash, Head, Sealed};
+use crate::{
+    domain::record::{Hash, Head, Sealed},
+    host::clock,
+};
 
 /// The store is asked this often while records are made, and less and less often while none are.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
@@ -137,7 +140,7 @@ async fn rest(source: &Source, head: &Head, end: Option<Sealed>) -> Result<Vec<S
 
 async fn lock(path: &Path) -> Result<Held, String> {
     const PAUSE: Duration = Duration::from_millis(10);
-    let begun = Instant::now();
+    let begun = clock::tokio_instant();
     loop {
         let path = path.to_owned();
         let held = spawn_blocking(move || Held::open(&path)).await.map_err(|e| e.to_string())?;

@@ -8,12 +8,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::Unavailable;
+use crate::host::clock;
 
 /// Tells a file from another one of the same name.
 pub(super) type Identity = (u64, u64);
@@ -86,7 +87,7 @@ pub(super) fn divided(path: &Path, moved: Moved) -> Unavailable {
 /// other connection has the database open; answers whether it was. Tries for a while of random
 /// length, so that of several processes one is the last.
 pub(super) fn write_back(db: &Connection) -> bool {
-    let begun = Instant::now();
+    let begun = clock::instant();
     let random = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     let patience = Duration::from_millis(300 + random % 700);
     loop {
@@ -105,7 +106,7 @@ pub(super) fn write_back(db: &Connection) -> bool {
 /// # Errors
 /// It is for longer than `patience`.
 pub(super) fn undivided(path: &Path, patience: Duration) -> Result<(), Unavailable> {
-    let begun = Instant::now();
+    let begun = clock::instant();
     let is_whole = || {
         let Files { wal, shm, .. } = Files::of(path);
         wal.is_some() && shm.is_some()

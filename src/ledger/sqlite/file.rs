@@ -7,7 +7,7 @@ use std::{
     path::Path,
     sync::{Mutex, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, TransactionBehavior};
@@ -24,7 +24,7 @@ use crate::{
         ledger::Broken,
         record::{Head, hex},
     },
-    host::files,
+    host::{clock, files},
     ledger::{Failure, keys},
 };
 
@@ -336,11 +336,11 @@ fn unmade(path: &Path, error: &io::Error) -> Unavailable {
 /// Waits while other processes write: short pauses of random length, so that none is always late.
 /// SQLite's own grow to 100 ms, and let one process starve beside busy ones.
 fn patience() -> impl FnMut(i32) -> bool + Send + 'static {
-    let mut since = Instant::now();
+    let mut since = clock::instant();
     let random = RandomState::new();
     move |tries| {
         if tries == 0 {
-            since = Instant::now();
+            since = clock::instant();
         }
         let pause = 200 + random.hash_one((tries, since)) % 2_800;
         thread::sleep(Duration::from_micros(pause));
@@ -356,7 +356,7 @@ fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::R
         // Too many processes at once found the shared memory changing.
         ErrorCode::FileLockingProtocolFailed,
     ];
-    let since = Instant::now();
+    let since = clock::instant();
     loop {
         match attempt() {
             Err(error)

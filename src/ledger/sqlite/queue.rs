@@ -6,10 +6,11 @@
 use std::{
     collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::writer::Job;
+use crate::host::clock;
 
 /// So long a step that is not urgent may wait.
 const LEISURE: Duration = Duration::from_millis(5);
@@ -57,9 +58,9 @@ impl Queue {
     /// Waits for steps and takes so many at most; none when the queue is closed and empty.
     pub(super) fn take(&self, most: usize) -> Vec<Box<dyn Job>> {
         let mut waiting = self.lock();
-        let mut until = Instant::now() + LEISURE;
+        let mut until = clock::instant() + LEISURE;
         while waiting.urgent == 0 && !waiting.closed {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(clock::instant());
             if !left.is_zero() {
                 let woken = self.bell.wait_timeout(waiting, left);
                 waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
@@ -68,7 +69,7 @@ impl Queue {
                 waiting = self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 waiting.asleep = false;
                 // What woke it may have its moment as well.
-                until = Instant::now() + LEISURE;
+                until = clock::instant() + LEISURE;
             } else {
                 break;
             }

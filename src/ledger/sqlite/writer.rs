@@ -4,7 +4,7 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::ledger::Broken,
-    host::clock::Clock,
+    host::clock::{self, Clock},
     ledger::{Failure, LedgerTx},
 };
 
@@ -60,13 +60,13 @@ impl Writer {
 
     /// Takes steps until nobody can give any more: a lone one at once, together what waits.
     pub(super) fn serve(&mut self, queue: &Queue) {
-        let mut since = Instant::now();
+        let mut since = clock::instant();
         loop {
             if queue.is_quiet() {
-                since = Instant::now();
+                since = clock::instant();
             } else if since.elapsed() > TURN {
                 thread::sleep(REST);
-                since = Instant::now();
+                since = clock::instant();
             }
             let mut jobs = queue.take(MOST_STEPS);
             if jobs.is_empty() {
