@@ -150,7 +150,7 @@ impl Desk<'_> {
         let consumers = Consumers::of(self.settings, self.ledger).await?;
         let mut shown = Vec::new();
         for (id, account) in accounts {
-            if let Some(balance) = answer(self.ledger.read(id.clone())).await? {
+            if let Some(balance) = answer(self.ledger.balance(id.clone())).await? {
                 let delegation = consumers.delegation(&id);
                 shown.push(Shown {
                     name: self.name(&id),
@@ -170,10 +170,10 @@ impl Desk<'_> {
     }
 
     fn is_own(&self, id: &AccountId) -> bool {
-        id.book() == self.settings.budgeting.book
+        id.namespace() == self.settings.budgeting.namespace
     }
 
-    /// The name under which an account is shown: that of another book with it.
+    /// The name under which an account is shown: that of another namespace with it.
     fn name(&self, id: &AccountId) -> String {
         if self.is_own(id) { id.name() } else { id.as_str() }.to_owned()
     }

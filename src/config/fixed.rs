@@ -59,8 +59,8 @@ fn keep_root_token(before: &AuthMode, after: &mut AuthMode, waiting: &mut Vec<St
 fn keep_accounts(before: &Settings, after: &mut Settings, waiting: &mut Vec<String>) {
     let same_rules = before.sources.rules.path == after.sources.rules.path;
     let (old, new) = (&before.budgeting, &mut after.budgeting);
-    let decided = std::mem::replace(&mut new.book, old.book.clone());
-    if decided == new.book {
+    let decided = std::mem::replace(&mut new.namespace, old.namespace.clone());
+    if decided == new.namespace {
         return;
     }
     // A gateway.yaml brings accounts of its own, and its limit is none for those in use, which others

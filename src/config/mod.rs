@@ -184,7 +184,7 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
         rules: rules.rules,
         identities,
         auth,
-        budgeting: Budgeting { book, agents, ..gateway.budgeting },
+        budgeting: Budgeting { namespace: book, agents, ..gateway.budgeting },
         routing: gateway.routing,
         presented_as: gateway.presented_as,
         logging: gateway.logging,

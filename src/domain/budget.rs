@@ -24,8 +24,8 @@ pub struct Budgeting {
     pub discovery: Discovery,
     /// Whose accounts these are: gateways over the same settings file share one set of accounts,
     /// gateways over different ones do not.
-    pub book: String,
-    /// Whose agents' own limits these are, if the rules that set them are not what decides `book`:
+    pub namespace: String,
+    /// Whose agents' own limits these are, if the rules that set them are not what decides `namespace`:
     /// agents of one name in the rules of two projects are two agents.
     pub agents: Option<String>,
 }

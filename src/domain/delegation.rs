@@ -9,7 +9,7 @@ use super::{
     token::TokenId,
 };
 
-/// The name of a token's account within its book.
+/// The name of a token's account within its namespace.
 pub fn account_name(token: TokenId) -> String {
     format!("token/{token}")
 }

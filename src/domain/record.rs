@@ -113,7 +113,7 @@ pub struct Draft {
     /// The hold, as 32 hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<String>,
-    /// The account, with its book.
+    /// The account, with its namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
     /// What the call costs; of a post, what was charged; else what moved.
@@ -176,7 +176,7 @@ pub struct Draft {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AccountTerms {
-    /// The account, with its book.
+    /// The account, with its namespace.
     pub id: String,
     /// The account above it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -212,7 +212,7 @@ impl Snapshot {
     pub(super) async fn balance(&self, caller: &Caller) -> Result<Balance, Refusal> {
         self.terms.declare(&self.billing).await.map_err(unreadable)?;
         let account = self.payable(caller).await.map_err(unreadable)?;
-        let found = self.billing.ledger.read(account).await.map_err(unreadable)?;
+        let found = self.billing.ledger.balance(account).await.map_err(unreadable)?;
         match found {
             Some(balance) => Ok(balance),
             None if caller.has_account() => Err(ended()),

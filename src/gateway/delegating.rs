@@ -215,10 +215,10 @@ impl Snapshot {
             return Ok(account);
         }
         let ledger = &self.billing.ledger;
-        if ledger.read(account.clone()).await?.is_none() {
+        if ledger.balance(account.clone()).await?.is_none() {
             self.cap(caller).await?;
             // A token that was made under another mode has none here; a shadow stops nobody.
-            if in_shadow && ledger.read(account.clone()).await?.is_none() {
+            if in_shadow && ledger.balance(account.clone()).await?.is_none() {
                 return Ok(account_of(budgeting, rules, caller.billed_agent()));
             }
         }
@@ -320,7 +320,7 @@ impl Snapshot {
     fn minted(&self, id: TokenId, caveats: &Caveats) -> Result<Option<String>, Refusal> {
         let AuthMode::Header(_) = self.settings.auth.mode else { return Ok(None) };
         let keys = self.token_keys()?;
-        let token = Token::mint(keys, true, id, &self.settings.budgeting.book, &caveats.0);
+        let token = Token::mint(keys, true, id, &self.settings.budgeting.namespace, &caveats.0);
         let token = token.map_err(Refusal::delegation)?;
         Ok(Some(token.text().expose_secret().to_owned()))
     }

@@ -147,8 +147,8 @@ impl Snapshot {
     }
 
     pub(super) async fn token(&self, shown: &str) -> Result<Credential, Refusal> {
-        let book = &self.settings.budgeting.book;
-        let verified = self.token_keys()?.verify(shown, book, now());
+        let namespace = &self.settings.budgeting.namespace;
+        let verified = self.token_keys()?.verify(shown, namespace, now());
         let verified: Verified = verified.map_err(Refusal::unauthenticated)?;
         let standing = self.billing.ledger.standing(verified.id()).await.map_err(unavailable)?;
         let ended = || Refusal::unauthenticated("the token was revoked, or its time is over");
@@ -223,7 +223,7 @@ impl Snapshot {
         let key = &self.billing.key_ring.keys().map_err(unavailable)?.stamps;
         let stamped =
             stamp::verify(text, key, call, now()).map_err(|bad| refused(bad.to_string()))?;
-        let first = self.billing.ledger.first_time(stamped.digest(), stamped.until()).await;
+        let first = self.billing.ledger.consume_nonce(stamped.digest(), stamped.until()).await;
         match first.map_err(unavailable)? {
             true => Ok(stamped),
             false => Err(refused(REPLAYED.to_owned())),
@@ -244,7 +244,7 @@ impl Snapshot {
         match found {
             Some(Standing { usable: true, delegation: Some(delegation) })
                 if delegation.principal == Some(principal)
-                    && delegation.account.book() == self.settings.budgeting.book =>
+                    && delegation.account.namespace() == self.settings.budgeting.namespace =>
             {
                 Ok(Some(delegation))
             }

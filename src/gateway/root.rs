@@ -61,8 +61,8 @@ impl Gateway {
         let id = TokenId(random::id());
         let lasts = i64::try_from(LIFETIME.as_millis()).unwrap_or(i64::MAX);
         let caveats = [Caveat::Expires(now().saturating_add(lasts))];
-        let book = &snapshot.settings.budgeting.book;
-        let token = Token::mint(keys, false, id, book, &caveats).map_err(|e| e.to_string())?;
+        let namespace = &snapshot.settings.budgeting.namespace;
+        let token = Token::mint(keys, false, id, namespace, &caveats).map_err(|e| e.to_string())?;
         Ok(Some(Root { token: token.text(), id }))
     }
 }

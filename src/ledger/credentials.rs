@@ -13,7 +13,7 @@ use crate::domain::{
     token::{TokenId, denial_of_api_key},
 };
 
-/// What a book keeps beside accounts and records, within one transaction. Every method fails where
+/// What a tx keeps beside accounts and records, within one transaction. Every method fails where
 /// the store cannot be read or written.
 #[expect(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait Credentials {
@@ -81,31 +81,31 @@ pub(super) fn delegate(
     asked: Delegate,
     draft: Draft,
 ) -> Answered<Result<Transferred, TransferRefused>> {
-    engine.run(move |book, now| {
+    engine.run(move |tx, now| {
         let Delegate { from, amount, expires, delegation } = asked;
-        let kept = book.delegation(delegation.token)?;
+        let kept = tx.delegation(delegation.token)?;
         let handle_taken = match (&kept, &delegation.handle) {
-            (None, Some(handle)) => book.delegation_by_handle(handle)?.is_some(),
+            (None, Some(handle)) => tx.delegation_by_handle(handle)?.is_some(),
             _ => false,
         };
         if handle_taken || kept.as_ref().is_some_and(|kept| *kept != delegation) {
             return Ok(Err(TransferRefused::KeyReuse));
         }
         let carve = Transfer::Carve { from, to: delegation.account.clone(), amount, expires };
-        let done = transfer::transfer(book, TransferId(delegation.token.0), &carve, now)?;
+        let done = transfer::transfer(tx, TransferId(delegation.token.0), &carve, now)?;
         match &done {
             // Credits were moved under this id, and not for a token.
             Ok(done) if done.replayed && kept.is_none() => {
                 return Ok(Err(TransferRefused::KeyReuse));
             }
             Ok(done) if !done.replayed => {
-                let row = as_text(book.add_delegation(&delegation)?);
-                let accounts = terms::opened_by(book, &carve)?;
+                let row = as_text(tx.add_delegation(&delegation)?);
+                let accounts = terms::opened_by(tx, &carve)?;
                 let token = Some(delegation.token.to_string());
                 // The note says which account it is, whatever else there is to say.
                 let label = delegation.label.clone();
                 let draft = Draft { token, label, accounts, row, note: None, ..draft };
-                book.append(steps::transferred_record(&carve, done, draft))?;
+                tx.append(steps::transferred_record(&carve, done, draft))?;
             }
             _ => {}
         }
@@ -114,17 +114,17 @@ pub(super) fn delegate(
 }
 
 pub(super) fn standing(engine: &impl Engine, token: TokenId) -> Answered<Standing> {
-    engine.look(move |book, now| {
-        let delegation = book.delegation(token)?;
+    engine.look(move |tx, now| {
+        let delegation = tx.delegation(token)?;
         // A token without an account may be used, and one whose delegation was deleted would be one.
-        if delegation.is_none() && book.transfer(TransferId(token.0))?.is_some() {
+        if delegation.is_none() && tx.transfer(TransferId(token.0))?.is_some() {
             return Err(Broken::Inconsistent(format!(
                 "the delegation of token {token} is missing"
             )));
         }
-        let usable = !book.is_denied(token)?
+        let usable = !tx.is_denied(token)?
             && match &delegation {
-                Some(delegation) => takes_holds(book, delegation, now)?,
+                Some(delegation) => takes_holds(tx, delegation, now)?,
                 None => true,
             };
         Ok(Standing { delegation, usable })
@@ -132,16 +132,16 @@ pub(super) fn standing(engine: &impl Engine, token: TokenId) -> Answered<Standin
 }
 
 pub(super) fn by_handle(engine: &impl Engine, handle: [u8; 32]) -> Answered<Option<Standing>> {
-    engine.look(move |book, now| {
-        let found = book.delegation_by_handle(&handle)?;
-        found.map(|delegation| standing_of(book, delegation, now)).transpose()
+    engine.look(move |tx, now| {
+        let found = tx.delegation_by_handle(&handle)?;
+        found.map(|delegation| standing_of(tx, delegation, now)).transpose()
     })
 }
 
 pub(super) fn delegations(engine: &impl Engine) -> Answered<Vec<Standing>> {
-    engine.look(move |book, now| {
-        let all = book.delegations()?.into_iter();
-        all.map(|delegation| standing_of(book, delegation, now)).collect()
+    engine.look(move |tx, now| {
+        let all = tx.delegations()?.into_iter();
+        all.map(|delegation| standing_of(tx, delegation, now)).collect()
     })
 }
 
@@ -150,14 +150,13 @@ pub(super) fn open_delegations(
     from: AccountId,
     most: usize,
 ) -> Answered<Vec<OpenDelegation>> {
-    engine.look(move |book, now| {
+    engine.look(move |tx, now| {
         let mut found = Vec::new();
-        for id in book.open_below(&from, most)? {
-            let Some(account) = book.account(&id)?.filter(|account| account.takes_holds(now))
-            else {
+        for id in tx.open_below(&from, most)? {
+            let Some(account) = tx.account(&id)?.filter(|account| account.takes_holds(now)) else {
                 continue;
             };
-            let delegation = token_of(&id).map(|token| book.delegation(token)).transpose()?;
+            let delegation = token_of(&id).map(|token| tx.delegation(token)).transpose()?;
             found.extend(
                 delegation.flatten().map(|delegation| OpenDelegation { delegation, account }),
             );
@@ -166,22 +165,18 @@ pub(super) fn open_delegations(
     })
 }
 
-fn standing_of(
-    book: &mut dyn LedgerTx,
-    delegation: Delegation,
-    now: i64,
-) -> Step<Standing, Failure> {
-    let denied = book.is_denied(delegation.token)?;
-    let usable = !denied && takes_holds(book, &delegation, now)?;
+fn standing_of(tx: &mut dyn LedgerTx, delegation: Delegation, now: i64) -> Step<Standing, Failure> {
+    let denied = tx.is_denied(delegation.token)?;
+    let usable = !denied && takes_holds(tx, &delegation, now)?;
     Ok(Standing { delegation: Some(delegation), usable })
 }
 
 /// Whether a token's account and all above it take holds.
-fn takes_holds(book: &mut dyn LedgerTx, delegation: &Delegation, now: i64) -> Step<bool, Failure> {
-    let mut chain = above_of(book, &delegation.account)?;
+fn takes_holds(tx: &mut dyn LedgerTx, delegation: &Delegation, now: i64) -> Step<bool, Failure> {
+    let mut chain = above_of(tx, &delegation.account)?;
     chain.push(delegation.account.clone());
     for id in chain {
-        if !book.account(&id)?.is_some_and(|account| account.takes_holds(now)) {
+        if !tx.account(&id)?.is_some_and(|account| account.takes_holds(now)) {
             return Ok(false);
         }
     }
@@ -189,11 +184,11 @@ fn takes_holds(book: &mut dyn LedgerTx, delegation: &Delegation, now: i64) -> St
 }
 
 /// The accounts above one, the nearest first.
-fn above_of(book: &mut dyn LedgerTx, account: &AccountId) -> Step<Vec<AccountId>, Failure> {
+fn above_of(tx: &mut dyn LedgerTx, account: &AccountId) -> Step<Vec<AccountId>, Failure> {
     let mut above = Vec::new();
     let mut next = account.clone();
     loop {
-        let Some(account) = book.account(&next)? else {
+        let Some(account) = tx.account(&next)? else {
             return Err(Broken::Inconsistent(format!("account {next:?} is missing")));
         };
         match account.parent {
@@ -215,29 +210,29 @@ pub(super) fn revoke(
     token: TokenId,
     draft: Draft,
 ) -> Answered<Result<Vec<Closed>, HoldRefused>> {
-    engine.run(move |book, _| {
+    engine.run(move |tx, _| {
         let draft = Draft { token: Some(token.to_string()), ..draft };
-        if let Some(delegation) = book.delegation(token)? {
-            return steps::close(book, &delegation.account, &draft);
+        if let Some(delegation) = tx.delegation(token)? {
+            return steps::close(tx, &delegation.account, &draft);
         }
-        if !book.is_denied(token)? {
-            book.deny(token)?;
+        if !tx.is_denied(token)? {
+            tx.deny(token)?;
             let note = draft.note.clone().or(Some(format!("token {token}")));
-            book.append(Draft { event: Event::Revoke, note, ..draft.clone() })?;
+            tx.append(Draft { event: Event::Revoke, note, ..draft.clone() })?;
         }
-        Ok(Ok(close_made_with(book, &token.to_string(), &draft)?))
+        Ok(Ok(close_made_with(tx, &token.to_string(), &draft)?))
     })
 }
 
 /// Closes what was delegated with a credential that has no account of its own.
 fn close_made_with(
-    book: &mut dyn LedgerTx,
+    tx: &mut dyn LedgerTx,
     credential: &str,
     draft: &Draft,
 ) -> Step<Vec<Closed>, Failure> {
     let mut all = Vec::new();
-    for account in book.made_with(credential)? {
-        match steps::close(book, &account, draft)? {
+    for account in tx.made_with(credential)? {
+        match steps::close(tx, &account, draft)? {
             Ok(closed) => all.extend(closed),
             Err(refused) => return Err(Broken::Inconsistent(refused.to_string())),
         }
@@ -251,16 +246,16 @@ pub(super) fn lies_below(
     account: AccountId,
     above: AccountId,
 ) -> Answered<bool> {
-    engine.look(move |book, _| Ok(above_of(book, &account)?.contains(&above)))
+    engine.look(move |tx, _| Ok(above_of(tx, &account)?.contains(&above)))
 }
 
-pub(super) fn first_time(engine: &impl Engine, what: [u8; 32], until: i64) -> Answered<bool> {
-    engine.run(move |book, now| {
+pub(super) fn consume_nonce(engine: &impl Engine, what: [u8; 32], until: i64) -> Answered<bool> {
+    engine.run(move |tx, now| {
         if until <= now {
             return Ok(false);
         }
         // What was forgotten while the clock was ahead is not good again when it is right.
-        let before = book.forgotten()?;
+        let before = tx.forgotten()?;
         // Unless it was shown while the clock was ahead as well: then only what is made from now on
         // was surely never shown.
         let wrong = |moment: &i64| *moment > now.saturating_add(CLOCK_TOLERANCE);
@@ -268,24 +263,24 @@ pub(super) fn first_time(engine: &impl Engine, what: [u8; 32], until: i64) -> An
             Some(_) => Some(now.saturating_add(LONGEST_GOOD)),
             None => before,
         };
-        let forgotten = known.max(book.forget_shown(now)?);
+        let forgotten = known.max(tx.forget_shown(now)?);
         if let Some(moment) = forgotten.filter(|_| forgotten != before) {
-            book.put_forgotten(moment)?;
+            tx.put_forgotten(moment)?;
         }
         let remembered = forgotten.is_none_or(|moment| until > moment);
-        Ok(remembered && book.show(&what, until)?)
+        Ok(remembered && tx.show(&what, until)?)
     })
 }
 
 pub(super) fn add_api_key(engine: &impl Engine, key: ApiKey, draft: Draft) -> Answered<bool> {
-    engine.run(move |book, _| {
-        let taken = book.api_key(&key.id)?.or(book.api_key_by_digest(&key.digest)?).is_some();
+    engine.run(move |tx, _| {
+        let taken = tx.api_key(&key.id)?.or(tx.api_key_by_digest(&key.digest)?).is_some();
         if !taken {
-            let row = as_text(book.put_api_key(&key)?);
+            let row = as_text(tx.put_api_key(&key)?);
             let agents: Vec<_> = key.agents.iter().map(|agent| agent.as_str()).collect();
             let note = format!("API key {} ({}) made for {}", key.id, key.name, agents.join(", "));
             let (token, note) = (Some(key.id.clone()), Some(note));
-            book.append(Draft { event: Event::Key, token, row, note, ..draft })?;
+            tx.append(Draft { event: Event::Key, token, row, note, ..draft })?;
         }
         Ok(!taken)
     })
@@ -293,9 +288,9 @@ pub(super) fn add_api_key(engine: &impl Engine, key: ApiKey, draft: Draft) -> An
 
 /// An API key as it may be shown: one that was taken back stays so, whatever its row says.
 pub(super) fn api_key(engine: &impl Engine, digest: [u8; 32]) -> Answered<Option<ApiKey>> {
-    engine.look(move |book, _| {
-        let Some(key) = book.api_key_by_digest(&digest)? else { return Ok(None) };
-        let revoked = key.revoked || book.is_denied(denial_of_api_key(&key.id))?;
+    engine.look(move |tx, _| {
+        let Some(key) = tx.api_key_by_digest(&digest)? else { return Ok(None) };
+        let revoked = key.revoked || tx.is_denied(denial_of_api_key(&key.id))?;
         Ok(Some(ApiKey { revoked, ..key }))
     })
 }
@@ -305,16 +300,16 @@ pub(super) fn revoke_api_key(
     id: String,
     draft: Draft,
 ) -> Answered<Option<Vec<Closed>>> {
-    engine.run(move |book, _| {
-        let Some(key) = book.api_key(&id)?.filter(|key| !key.revoked) else { return Ok(None) };
-        let row = as_text(book.put_api_key(&ApiKey { revoked: true, ..key })?);
+    engine.run(move |tx, _| {
+        let Some(key) = tx.api_key(&id)?.filter(|key| !key.revoked) else { return Ok(None) };
+        let row = as_text(tx.put_api_key(&ApiKey { revoked: true, ..key })?);
         // The row of before, put back, gives no right.
         let denial = denial_of_api_key(&id);
-        if !book.is_denied(denial)? {
-            book.deny(denial)?;
+        if !tx.is_denied(denial)? {
+            tx.deny(denial)?;
         }
         let (token, note) = (Some(id.clone()), Some(format!("API key {id} revoked")));
-        book.append(Draft { event: Event::Key, token, row, note, ..draft.clone() })?;
-        close_made_with(book, &id, &draft).map(Some)
+        tx.append(Draft { event: Event::Key, token, row, note, ..draft.clone() })?;
+        close_made_with(tx, &id, &draft).map(Some)
     })
 }

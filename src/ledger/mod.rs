@@ -175,7 +175,7 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 
     /// Whether this is shown for the first time. It is remembered until a moment, in milliseconds
     /// since 1970; never the first time once that is past. Not recorded.
-    fn first_time(&self, what: [u8; 32], until: i64) -> Answered<bool>;
+    fn consume_nonce(&self, what: [u8; 32], until: i64) -> Answered<bool>;
 
     /// Keeps an API key; false if there is one of that id or digest already.
     fn add_api_key(&self, key: ApiKey, draft: Draft) -> Answered<bool>;
@@ -207,7 +207,7 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     fn sweep_late(&self, late: Duration, most: usize) -> Answered<usize>;
 
     /// An account as its owner sees it; None if there is none of that id.
-    fn read(&self, account: AccountId) -> Answered<Option<Balance>>;
+    fn balance(&self, account: AccountId) -> Answered<Option<Balance>>;
 
     /// The holds whose ids lie between two, both included, in order, at most this many.
     fn holds(&self, from: HoldId, to: HoldId, most: usize) -> Answered<Vec<(HoldId, Hold)>>;

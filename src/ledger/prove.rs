@@ -56,7 +56,7 @@ pub(super) fn prove<E: Engine>(engine: &E) -> Answered<Proof> {
         let Walked { chain, begins_late, mut proof, .. } = walked.await?;
         if begins_late {
             // The records of a store that forgets do not tell of every hold.
-            proof = engine.look(|book, _| recount(book)).await?;
+            proof = engine.look(|tx, _| recount(tx)).await?;
         }
         let broken = chain.broken.map(|(_, why)| why);
         proof.faults.splice(0..0, broken.into_iter().chain(chain.incomplete));
@@ -65,9 +65,9 @@ pub(super) fn prove<E: Engine>(engine: &E) -> Answered<Proof> {
     .boxed()
 }
 
-fn recount(book: &mut dyn LedgerTx) -> Step<Proof, Failure> {
-    let mut recount = Recount::new(book.accounts()?);
-    for (id, hold) in book.holds(HoldId(0), HoldId(u128::MAX), usize::MAX)? {
+fn recount(tx: &mut dyn LedgerTx) -> Step<Proof, Failure> {
+    let mut recount = Recount::new(tx.accounts()?);
+    for (id, hold) in tx.holds(HoldId(0), HoldId(u128::MAX), usize::MAX)? {
         recount.hold(id, &hold);
     }
     Ok(recount.finish())
@@ -104,24 +104,24 @@ struct Slice {
 }
 
 fn slice<E: Engine>(engine: &E, after: u64, stage: Stage) -> Answered<Slice> {
-    engine.look(move |book, _| {
-        let (origin, records) = (book.origin()?, book.records(after, RECORDS)?);
+    engine.look(move |tx, _| {
+        let (origin, records) = (tx.origin()?, tx.records(after, RECORDS)?);
         let rows = match records.len() < RECORDS && origin.seq == 0 {
-            true => rows(book, stage)?,
+            true => rows(tx, stage)?,
             false => Rows::NotYet,
         };
-        Ok(Slice { origin, end: book.head()?, vouched: book.vouched()?, records, rows })
+        Ok(Slice { origin, end: tx.head()?, vouched: tx.vouched()?, records, rows })
     })
 }
 
-fn rows(book: &mut dyn LedgerTx, stage: Stage) -> Result<Rows, Failure> {
+fn rows(tx: &mut dyn LedgerTx, stage: Stage) -> Result<Rows, Failure> {
     Ok(match stage {
-        Stage::Accounts => Rows::Accounts(book.accounts()?, book.rights()?, book.transfers()?),
-        Stage::Holds(from) => Rows::Holds(book.holds(from, HoldId(u128::MAX), HOLDS)?),
+        Stage::Accounts => Rows::Accounts(tx.accounts()?, tx.rights()?, tx.transfers()?),
+        Stage::Holds(from) => Rows::Holds(tx.holds(from, HoldId(u128::MAX), HOLDS)?),
         Stage::Left(ids) => {
             let mut left = Vec::with_capacity(ids.len());
             for id in ids {
-                left.push((id, book.holds(id, id, 1)?.pop().map(|(_, hold)| hold)));
+                left.push((id, tx.holds(id, id, 1)?.pop().map(|(_, hold)| hold)));
             }
             Rows::Left(left)
         }

@@ -113,41 +113,41 @@ pub trait Engine: Clone + fmt::Debug + Send + Sync + 'static {
 
 impl<E: Engine> Ledger for E {
     fn declare(&self, declaration: Declaration, draft: Draft) -> Answered<Adjusted> {
-        self.run(move |book, now| {
-            let before = terms::of_all(book, &declaration)?;
-            let adjusted = declare::declare(book, &declaration, now)?;
+        self.run(move |tx, now| {
+            let before = terms::of_all(tx, &declaration)?;
+            let adjusted = declare::declare(tx, &declaration, now)?;
             if !adjusted.changed.is_empty() {
                 let note = Some(adjusted.changed.join("; "));
-                let mut accounts = terms::of_all(book, &declaration)?;
+                let mut accounts = terms::of_all(tx, &declaration)?;
                 accounts.retain(|terms| !before.contains(terms));
-                book.append(Draft { event: Event::Declare, accounts, note, ..draft })?;
+                tx.append(Draft { event: Event::Declare, accounts, note, ..draft })?;
             }
             Ok(adjusted)
         })
     }
 
     fn hold(&self, request: HoldRequest, draft: Draft) -> Answered<Result<Held, HoldRefused>> {
-        self.run(move |book, now| {
+        self.run(move |tx, now| {
             let (id, account, cost) = (request.id, request.account.clone(), request.amount);
-            let held = hold::hold(book, request, now)?;
+            let held = hold::hold(tx, request, now)?;
             match &held {
                 Ok(held) if held.replayed.is_some() => {}
-                Ok(held) => book.append(held_record(held, id, &account, cost, draft))?,
-                Err(refused) => book.append(refused_record(refused, account, cost, draft))?,
+                Ok(held) => tx.append(held_record(held, id, &account, cost, draft))?,
+                Err(refused) => tx.append(refused_record(refused, account, cost, draft))?,
             }
             Ok(held)
         })
     }
 
     fn extend(&self, id: HoldId, lifetime: i64) -> Answered<Extended> {
-        self.run(move |book, now| hold::extend(book, id, lifetime, now))
+        self.run(move |tx, now| hold::extend(tx, id, lifetime, now))
     }
 
     fn finish(&self, id: HoldId, finish: Finish, draft: Draft) -> Answered<Option<Finished>> {
-        let step = move |book: &mut dyn LedgerTx, _| {
-            let finished = hold::finish(book, id, finish)?;
+        let step = move |tx: &mut dyn LedgerTx, _| {
+            let finished = hold::finish(tx, id, finish)?;
             if let Some(finished) = finished.as_ref().filter(|finished| !finished.replayed) {
-                book.append(finished_record(id, finished, draft))?;
+                tx.append(finished_record(id, finished, draft))?;
             }
             Ok(finished)
         };
@@ -164,12 +164,12 @@ impl<E: Engine> Ledger for E {
         asked: Transfer,
         draft: Draft,
     ) -> Answered<Result<Transferred, TransferRefused>> {
-        self.run(move |book, now| {
-            let done = transfer::transfer(book, id, &asked, now)?;
+        self.run(move |tx, now| {
+            let done = transfer::transfer(tx, id, &asked, now)?;
             if let Some(done) = done.as_ref().ok().filter(|done| !done.replayed) {
-                let accounts = terms::opened_by(book, &asked)?;
+                let accounts = terms::opened_by(tx, &asked)?;
                 let draft = Draft { accounts, ..draft };
-                book.append(transferred_record(&asked, done, draft))?;
+                tx.append(transferred_record(&asked, done, draft))?;
             }
             Ok(done)
         })
@@ -180,7 +180,7 @@ impl<E: Engine> Ledger for E {
         account: AccountId,
         draft: Draft,
     ) -> Answered<Result<Vec<Closed>, HoldRefused>> {
-        self.run(move |book, _| close(book, &account, &draft))
+        self.run(move |tx, _| close(tx, &account, &draft))
     }
 
     fn delegate(
@@ -215,8 +215,8 @@ impl<E: Engine> Ledger for E {
         credentials::revoke(self, token, draft)
     }
 
-    fn first_time(&self, what: [u8; 32], until: i64) -> Answered<bool> {
-        credentials::first_time(self, what, until)
+    fn consume_nonce(&self, what: [u8; 32], until: i64) -> Answered<bool> {
+        credentials::consume_nonce(self, what, until)
     }
 
     fn add_api_key(&self, key: ApiKey, draft: Draft) -> Answered<bool> {
@@ -228,7 +228,7 @@ impl<E: Engine> Ledger for E {
     }
 
     fn api_keys(&self) -> Answered<Vec<ApiKey>> {
-        self.look(|book, _| Ok(book.api_keys()?))
+        self.look(|tx, _| Ok(tx.api_keys()?))
     }
 
     fn revoke_api_key(&self, id: String, draft: Draft) -> Answered<Option<Vec<Closed>>> {
@@ -236,40 +236,40 @@ impl<E: Engine> Ledger for E {
     }
 
     fn record(&self, draft: Draft) -> Answered<()> {
-        self.run(move |book, _| Ok(book.append(draft)?))
+        self.run(move |tx, _| Ok(tx.append(draft)?))
     }
 
     fn record_soon(&self, draft: Draft) -> Answered<()> {
-        self.run_soon(move |book, _| Ok(book.append(draft)?))
+        self.run_soon(move |tx, _| Ok(tx.append(draft)?))
     }
 
     fn sweep_late(&self, late: Duration, most: usize) -> Answered<usize> {
         let late = i64::try_from(late.as_millis()).unwrap_or(i64::MAX);
-        self.run(move |book, now| {
-            let Swept { ended, closed, faults } = transfer::sweep_late(book, now, late, most)?;
+        self.run(move |tx, now| {
+            let Swept { ended, closed, faults } = transfer::sweep_late(tx, now, late, most)?;
             faults.iter().for_each(|fault| tracing::error!("{fault}"));
             for (id, finished) in &ended {
                 let status = Some("lost".to_owned());
-                book.append(finished_record(*id, finished, Draft { status, ..Draft::default() }))?;
+                tx.append(finished_record(*id, finished, Draft { status, ..Draft::default() }))?;
             }
             for closed in &closed {
                 let note = Some("it expired".to_owned());
-                book.append(closed_record(closed, Draft { note, ..Draft::default() }))?;
+                tx.append(closed_record(closed, Draft { note, ..Draft::default() }))?;
             }
             Ok(ended.len() + closed.len())
         })
     }
 
-    fn read(&self, account: AccountId) -> Answered<Option<Balance>> {
-        self.look(move |book, now| balance(book, &account, now))
+    fn balance(&self, account: AccountId) -> Answered<Option<Balance>> {
+        self.look(move |tx, now| balance(tx, &account, now))
     }
 
     fn holds(&self, from: HoldId, to: HoldId, most: usize) -> Answered<Vec<(HoldId, Hold)>> {
-        self.look(move |book, _| Ok(book.holds(from, to, most)?))
+        self.look(move |tx, _| Ok(tx.holds(from, to, most)?))
     }
 
     fn accounts(&self) -> Answered<Vec<(AccountId, Account)>> {
-        self.look(|book, _| Ok(book.accounts()?))
+        self.look(|tx, _| Ok(tx.accounts()?))
     }
 
     fn prove(&self) -> Answered<Proof> {
@@ -281,11 +281,11 @@ impl<E: Engine> Ledger for E {
     }
 
     fn records(&self, after: u64, most: usize) -> Answered<Vec<Sealed>> {
-        self.look(move |book, _| Ok(book.records(after, most)?))
+        self.look(move |tx, _| Ok(tx.records(after, most)?))
     }
 
     fn head(&self) -> Answered<Head> {
-        self.look(|book, _| Ok(book.head()?))
+        self.look(|tx, _| Ok(tx.head()?))
     }
 
     fn flush(&self) -> Answered<()> {
@@ -365,13 +365,13 @@ pub(super) fn transferred_record(asked: &Transfer, done: &Transferred, draft: Dr
 
 /// Closes an account and all below it, with a record each.
 pub(super) fn close(
-    book: &mut dyn LedgerTx,
+    tx: &mut dyn LedgerTx,
     account: &AccountId,
     draft: &Draft,
 ) -> Step<Result<Vec<Closed>, HoldRefused>, Failure> {
-    let closed = transfer::close(book, account)?;
+    let closed = transfer::close(tx, account)?;
     for closed in closed.iter().flatten() {
-        book.append(closed_record(closed, draft.clone()))?;
+        tx.append(closed_record(closed, draft.clone()))?;
     }
     Ok(closed)
 }
@@ -386,12 +386,12 @@ fn closed_record(closed: &Closed, draft: Draft) -> Draft {
 }
 
 /// What an account and those above it have.
-fn balance(book: &mut dyn LedgerTx, id: &AccountId, now: i64) -> Step<Option<Balance>, Failure> {
-    let Some(account) = present(book, id, now)? else { return Ok(None) };
+fn balance(tx: &mut dyn LedgerTx, id: &AccountId, now: i64) -> Step<Option<Balance>, Failure> {
+    let Some(account) = present(tx, id, now)? else { return Ok(None) };
     let mut least = account.headroom(now);
     let mut next = account.clone();
     while let (Kind::Ceiling(_), Some(above)) = (&next.kind, &next.parent) {
-        let Some(above) = present(book, above, now)? else {
+        let Some(above) = present(tx, above, now)? else {
             return Err(Broken::Inconsistent(format!("nothing is above account {id:?}")));
         };
         least = [least, above.headroom(now)].into_iter().flatten().min();

@@ -9,31 +9,31 @@ use crate::domain::{
 
 /// The accounts of a declaration that are there, as they are.
 pub(super) fn of_all(
-    book: &mut dyn LedgerTx,
+    tx: &mut dyn LedgerTx,
     declaration: &Declaration,
 ) -> Result<Vec<AccountTerms>, Failure> {
     let mut all = Vec::new();
     for declared in declaration.accounts() {
-        all.extend(of(book, &declared.id)?);
+        all.extend(of(tx, &declared.id)?);
     }
     Ok(all)
 }
 
 /// The account that a transfer opened, if it did.
 pub(super) fn opened_by(
-    book: &mut dyn LedgerTx,
+    tx: &mut dyn LedgerTx,
     transfer: &Transfer,
 ) -> Result<Vec<AccountTerms>, Failure> {
     match transfer {
         Transfer::Carve { to, .. } | Transfer::Cap { to, .. } => {
-            Ok(of(book, to)?.into_iter().collect())
+            Ok(of(tx, to)?.into_iter().collect())
         }
         Transfer::Mint { .. } | Transfer::Refund { .. } => Ok(Vec::new()),
     }
 }
 
-fn of(book: &mut dyn LedgerTx, id: &AccountId) -> Result<Option<AccountTerms>, Failure> {
-    Ok(book.account(id)?.map(|account| terms(id, &account)))
+fn of(tx: &mut dyn LedgerTx, id: &AccountId) -> Result<Option<AccountTerms>, Failure> {
+    Ok(tx.account(id)?.map(|account| terms(id, &account)))
 }
 
 fn terms(id: &AccountId, account: &Account) -> AccountTerms {

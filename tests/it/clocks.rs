@@ -37,12 +37,12 @@ fn with_each(check: impl Fn(&dyn tollgate::ledger::Ledger, &AtomicI64)) {
 /// A root that may spend a hundred a day.
 fn a_day() -> (AccountId, Declaration) {
     let limit = Some(Limit { credits: credits(100), period: Some(Period::Day) });
-    let budgeting = Budgeting { limit, book: "book".into(), ..Budgeting::default() };
+    let budgeting = Budgeting { limit, namespace: "book".into(), ..Budgeting::default() };
     (AccountId::new("book", "root/day"), Declaration::of(&budgeting, &Rules::default()))
 }
 
 fn left(ledger: &dyn tollgate::ledger::Ledger, account: &AccountId) -> u64 {
-    done(ledger.read(account.clone())).unwrap().remaining.unwrap().amount()
+    done(ledger.balance(account.clone())).unwrap().remaining.unwrap().amount()
 }
 
 fn spend(
@@ -134,18 +134,18 @@ fn a_hold_of_the_far_future_is_swept_when_the_clock_is_right_again() {
 fn a_used_stamp_does_not_return_when_the_clock_goes_back() {
     with_each(|ledger, at| {
         let until = BEGIN + 10 * MINUTE;
-        assert!(done(ledger.first_time([1; 32], until)));
+        assert!(done(ledger.consume_nonce([1; 32], until)));
         at.fetch_add(YEAR, Ordering::SeqCst);
-        assert!(done(ledger.first_time([2; 32], BEGIN + YEAR + 10 * MINUTE)));
+        assert!(done(ledger.consume_nonce([2; 32], BEGIN + YEAR + 10 * MINUTE)));
         at.fetch_add(YEAR, Ordering::SeqCst);
-        assert!(done(ledger.first_time([3; 32], BEGIN + 2 * YEAR + 10 * MINUTE)));
+        assert!(done(ledger.consume_nonce([3; 32], BEGIN + 2 * YEAR + 10 * MINUTE)));
         at.store(BEGIN + 1_000, Ordering::SeqCst);
-        assert!(!done(ledger.first_time([1; 32], until)), "it was used before");
+        assert!(!done(ledger.consume_nonce([1; 32], until)), "it was used before");
         // Those that are made from now on are taken, once clocks that are a minute ahead are past.
         at.fetch_add(MINUTE + 1_000, Ordering::SeqCst);
         let fresh = at.load(Ordering::SeqCst) + 10 * MINUTE;
-        assert!(done(ledger.first_time([4; 32], fresh)));
-        assert!(!done(ledger.first_time([4; 32], fresh)));
-        assert!(!done(ledger.first_time([1; 32], until)));
+        assert!(done(ledger.consume_nonce([4; 32], fresh)));
+        assert!(!done(ledger.consume_nonce([4; 32], fresh)));
+        assert!(!done(ledger.consume_nonce([1; 32], until)));
     });
 }

@@ -94,7 +94,7 @@ impl World {
     }
 
     pub fn left(&self, account: &AccountId) -> u64 {
-        done(self.ledger.read(account.clone())).unwrap().remaining.unwrap().amount()
+        done(self.ledger.balance(account.clone())).unwrap().remaining.unwrap().amount()
     }
 
     fn spend(&self, id: u128, account: &AccountId, amount: u64) {
@@ -380,16 +380,16 @@ fn a_ceiling_caps_what_an_offline_token_draws() {
 fn a_stamp_is_good_once() {
     in_every_store(1, |world| {
         let until = BEGIN + 1_000;
-        assert!(done(world.ledger.first_time([1; 32], until)));
-        assert!(!done(world.ledger.first_time([1; 32], until)));
-        assert!(done(world.ledger.first_time([2; 32], until)));
+        assert!(done(world.ledger.consume_nonce([1; 32], until)));
+        assert!(!done(world.ledger.consume_nonce([1; 32], until)));
+        assert!(done(world.ledger.consume_nonce([2; 32], until)));
         world.pass(999);
-        assert!(!done(world.ledger.first_time([1; 32], until)));
+        assert!(!done(world.ledger.consume_nonce([1; 32], until)));
         // What is past its time is good no more, though it is forgotten.
         world.pass(1);
-        assert!(!done(world.ledger.first_time([1; 32], until)));
-        assert!(!done(world.ledger.first_time([3; 32], until)));
-        assert!(done(world.ledger.first_time([1; 32], until + 1)));
+        assert!(!done(world.ledger.consume_nonce([1; 32], until)));
+        assert!(!done(world.ledger.consume_nonce([3; 32], until)));
+        assert!(done(world.ledger.consume_nonce([1; 32], until + 1)));
     });
 }
 
@@ -438,7 +438,7 @@ fn of_several_handles_on_one_file_one_is_the_first() {
     let (root, declaration) = root(100);
     done(handles[0].declare(declaration, Draft::default()));
     for stamp in 0..20u8 {
-        let asked = handles.iter().map(|handle| handle.first_time([stamp; 32], BEGIN + 1));
+        let asked = handles.iter().map(|handle| handle.consume_nonce([stamp; 32], BEGIN + 1));
         let answers: Vec<_> = asked.collect::<Vec<_>>().into_iter().map(done).collect();
         assert_eq!(answers.iter().filter(|first| **first).count(), 1, "{answers:?}");
     }
@@ -464,10 +464,10 @@ fn a_step_that_fails_leaves_nothing_of_what_it_wrote() {
     });
     let before = ledger.delegate(asked(1, &root, 10, None), Draft::default());
     let delegation = asked(2, &root, 10, None).delegation;
-    let broken = ledger.run(move |book, _| -> Step<(), _> {
-        book.add_delegation(&delegation)?;
-        book.deny(TokenId(3))?;
-        assert!(book.show(&[1; 32], BEGIN + 1)?);
+    let broken = ledger.run(move |tx, _| -> Step<(), _> {
+        tx.add_delegation(&delegation)?;
+        tx.deny(TokenId(3))?;
+        assert!(tx.show(&[1; 32], BEGIN + 1)?);
         Err(Broken::Inconsistent("as was asked for".to_owned()))
     });
     let after = ledger.delegate(asked(4, &root, 10, None), Draft::default());
@@ -477,6 +477,6 @@ fn a_step_that_fails_leaves_nothing_of_what_it_wrote() {
     done(after).unwrap();
     assert_eq!(done(ledger.delegations()).len(), 2);
     assert!(done(ledger.standing(TokenId(3))).usable);
-    assert!(done(ledger.first_time([1; 32], BEGIN + 1)));
+    assert!(done(ledger.consume_nonce([1; 32], BEGIN + 1)));
     assert_eq!(done(ledger.prove()).faults, Vec::<String>::new());
 }

@@ -173,8 +173,11 @@ fn example_with_a_remote_server_routes_to_it() {
 fn settings_of_this_file_that_are_left_out_are_those_of_the_example() {
     let (without, with) = (loaded(&[]), gateway(EXAMPLE));
     assert_eq!(with.warnings().collect::<Vec<_>>(), Vec::<&str>::new());
-    let book = without.budgeting.book.clone();
-    assert_eq!(tollgate::domain::budget::Budgeting { book, ..with.budgeting }, without.budgeting);
+    let namespace = without.budgeting.namespace.clone();
+    assert_eq!(
+        tollgate::domain::budget::Budgeting { namespace, ..with.budgeting },
+        without.budgeting
+    );
     assert_eq!((with.routing, with.presented_as), (without.routing, without.presented_as));
     assert_eq!(with.auth.mode.as_str(), without.auth.mode.as_str());
     let agent = "a".into();

@@ -17,8 +17,8 @@ use tollgate::domain::{
 const NOW: i64 = 1_795_176_000_000;
 const DAY: i64 = 86_400_000;
 
-/// A book whose root has so much.
-struct LedgerTx {
+/// A ledger whose root has so much.
+struct TestAccounts {
     rows: Rows,
     now: i64,
     ids: u128,
@@ -34,15 +34,15 @@ fn account(name: &str) -> AccountId {
 
 fn declaration(amount: u64, period: Option<Period>) -> Declaration {
     let limit = Some(Limit { credits: credits(amount), period });
-    let budgeting = Budgeting { limit, book: "b".to_owned(), ..Budgeting::default() };
+    let budgeting = Budgeting { limit, namespace: "b".to_owned(), ..Budgeting::default() };
     Declaration::of(&budgeting, &Rules::default())
 }
 
-impl LedgerTx {
+impl TestAccounts {
     fn new(amount: u64, period: Option<Period>) -> Self {
-        let mut book = Self { rows: Rows::default(), now: NOW, ids: 0 };
-        declare::declare(&mut book.rows, &declaration(amount, period), NOW).unwrap();
-        book
+        let mut accounts = Self { rows: Rows::default(), now: NOW, ids: 0 };
+        declare::declare(&mut accounts.rows, &declaration(amount, period), NOW).unwrap();
+        accounts
     }
 
     fn hold(&mut self, name: &str, amount: u64, forced: bool) -> Result<Held, HoldRefused> {
@@ -99,157 +99,158 @@ impl LedgerTx {
 
 #[test]
 fn case_70_a_budget_is_spent_to_nothing_and_then_refuses() {
-    let mut book = LedgerTx::new(100, None);
-    assert!(book.spend("root", 30));
-    assert_eq!(book.left("root"), 70);
-    assert!(book.spend("root", 70));
-    let refused = book.hold("root", 1, false).unwrap_err();
+    let mut accounts = TestAccounts::new(100, None);
+    assert!(accounts.spend("root", 30));
+    assert_eq!(accounts.left("root"), 70);
+    assert!(accounts.spend("root", 70));
+    let refused = accounts.hold("root", 1, false).unwrap_err();
     assert_eq!(refused.code(), "budget_exhausted");
-    assert_eq!((book.left("root"), book.rows.holds.len()), (0, 2));
-    assert_eq!(book.prove().spent, 100);
+    assert_eq!((accounts.left("root"), accounts.rows.holds.len()), (0, 2));
+    assert_eq!(accounts.prove().spent, 100);
 }
 
 #[test]
 fn case_72_a_child_spends_its_own_and_the_parent_keeps_the_rest() {
-    let mut book = LedgerTx::new(500, None);
-    book.carve("root", "child", 200).unwrap();
-    assert_eq!((book.left("child"), book.left("root")), (200, 300));
-    let calls = (0..50).take_while(|_| book.spend("child", 5)).count();
+    let mut accounts = TestAccounts::new(500, None);
+    accounts.carve("root", "child", 200).unwrap();
+    assert_eq!((accounts.left("child"), accounts.left("root")), (200, 300));
+    let calls = (0..50).take_while(|_| accounts.spend("child", 5)).count();
     assert_eq!(calls, 40);
-    assert_eq!(book.hold("child", 5, false).unwrap_err().code(), "budget_exhausted");
-    assert_eq!(book.left("root"), 300);
-    assert!(book.spend("root", 5));
-    let child = &book.rows.accounts[&account("child")];
+    assert_eq!(accounts.hold("child", 5, false).unwrap_err().code(), "budget_exhausted");
+    assert_eq!(accounts.left("root"), 300);
+    assert!(accounts.spend("root", 5));
+    let child = &accounts.rows.accounts[&account("child")];
     assert_eq!(child.balance(&account("child"), None, NOW).limit, Some(credits(200)));
-    book.prove();
+    accounts.prove();
 }
 
 #[test]
 fn case_73_delegation_moves_credits() {
-    let mut book = LedgerTx::new(1000, None);
-    let moved = book.carve("root", "child", 300).unwrap();
+    let mut accounts = TestAccounts::new(1000, None);
+    let moved = accounts.carve("root", "child", 300).unwrap();
     assert_eq!(moved.remaining, Some(credits(700)));
-    assert_eq!((book.left("root"), book.left("child")), (700, 300));
+    assert_eq!((accounts.left("root"), accounts.left("child")), (700, 300));
 }
 
 #[test]
 fn case_74_who_has_too_little_delegates_nothing() {
-    let mut book = LedgerTx::new(100, None);
-    assert!(matches!(book.carve("root", "child", 500), Err(TransferRefused::Account(_))));
-    assert_eq!((book.left("root"), book.rows.accounts.len()), (100, 1));
+    let mut accounts = TestAccounts::new(100, None);
+    assert!(matches!(accounts.carve("root", "child", 500), Err(TransferRefused::Account(_))));
+    assert_eq!((accounts.left("root"), accounts.rows.accounts.len()), (100, 1));
     // Nothing is not unlimited either.
-    assert_eq!(book.carve("root", "child", 0), Err(TransferRefused::Nothing));
-    assert_eq!(book.rows.accounts.len(), 1);
+    assert_eq!(accounts.carve("root", "child", 0), Err(TransferRefused::Nothing));
+    assert_eq!(accounts.rows.accounts.len(), 1);
 }
 
 #[test]
 fn case_75_siblings_do_not_touch_each_other() {
-    let mut book = LedgerTx::new(1000, None);
+    let mut accounts = TestAccounts::new(1000, None);
     for child in ["a", "b", "c"] {
-        book.carve("root", child, 200).unwrap();
+        accounts.carve("root", child, 200).unwrap();
     }
-    assert!(book.spend("a", 150));
-    assert_eq!(["root", "a", "b", "c"].map(|name| book.left(name)), [400, 50, 200, 200]);
+    assert!(accounts.spend("a", 150));
+    assert_eq!(["root", "a", "b", "c"].map(|name| accounts.left(name)), [400, 50, 200, 200]);
 }
 
 #[test]
 fn an_account_that_is_not_there_is_never_unlimited() {
-    let mut book = LedgerTx::new(100, None);
+    let mut accounts = TestAccounts::new(100, None);
     for amount in [0, 1] {
         for forced in [false, true] {
-            let refused = book.hold("made-up", amount, forced).unwrap_err();
+            let refused = accounts.hold("made-up", amount, forced).unwrap_err();
             assert_eq!(refused, HoldRefused::NoAccount(account("made-up")));
         }
     }
-    assert!(book.carve("made-up", "child", 1).is_err());
-    assert_eq!(book.rows.accounts.len(), 1);
+    assert!(accounts.carve("made-up", "child", 1).is_err());
+    assert_eq!(accounts.rows.accounts.len(), 1);
 }
 
 #[test]
 fn a_thousand_declarations_of_the_same_refill_nothing() {
-    let mut book = LedgerTx::new(100, None);
-    assert!(book.spend("root", 60));
+    let mut accounts = TestAccounts::new(100, None);
+    assert!(accounts.spend("root", 60));
     for _ in 0..1000 {
-        let same = declare::declare(&mut book.rows, &declaration(100, None), NOW);
+        let same = declare::declare(&mut accounts.rows, &declaration(100, None), NOW);
         assert_eq!(same.unwrap(), Adjusted::default());
     }
-    assert!(!book.spend("root", 41));
-    assert!(book.spend("root", 40));
+    assert!(!accounts.spend("root", 41));
+    assert!(accounts.spend("root", 40));
 }
 
 #[test]
 fn a_window_begins_with_nothing_used_and_never_twice() {
-    let mut book = LedgerTx::new(100, Some(Period::Day));
-    assert!(book.spend("root/day", 100));
-    assert!(!book.spend("root/day", 1));
+    let mut accounts = TestAccounts::new(100, Some(Period::Day));
+    assert!(accounts.spend("root/day", 100));
+    assert!(!accounts.spend("root/day", 1));
     // One hold is under way while the day ends.
-    book.now += DAY;
-    assert!(book.hold("root/day", 30, false).is_ok());
-    book.now += DAY;
-    assert!(book.hold("root/day", 100, false).is_ok());
-    let over = HoldId(book.ids - 1);
-    hold::finish(&mut book.rows, over, Finish::Void).unwrap();
-    assert_eq!(book.left("root/day"), 0, "what is voided late belongs to its own day");
-    book.now -= DAY;
-    assert_eq!(book.left("root/day"), 0, "a clock that goes back resets nothing");
-    book.prove();
+    accounts.now += DAY;
+    assert!(accounts.hold("root/day", 30, false).is_ok());
+    accounts.now += DAY;
+    assert!(accounts.hold("root/day", 100, false).is_ok());
+    let over = HoldId(accounts.ids - 1);
+    hold::finish(&mut accounts.rows, over, Finish::Void).unwrap();
+    assert_eq!(accounts.left("root/day"), 0, "what is voided late belongs to its own day");
+    accounts.now -= DAY;
+    assert_eq!(accounts.left("root/day"), 0, "a clock that goes back resets nothing");
+    accounts.prove();
 }
 
 #[test]
 fn closing_strands_nothing() {
-    let mut book = LedgerTx::new(1000, None);
-    book.carve("root", "child", 300).unwrap();
-    book.carve("child", "grandchild", 100).unwrap();
-    assert!(book.hold("grandchild", 40, false).is_ok());
-    let closed = close::close(&mut book.rows, &account("child")).unwrap().unwrap();
+    let mut accounts = TestAccounts::new(1000, None);
+    accounts.carve("root", "child", 300).unwrap();
+    accounts.carve("child", "grandchild", 100).unwrap();
+    assert!(accounts.hold("grandchild", 40, false).is_ok());
+    let closed = close::close(&mut accounts.rows, &account("child")).unwrap().unwrap();
     let returned: Vec<_> = closed.iter().map(|closed| closed.returned.amount()).collect();
-    assert_eq!((returned, book.left("root")), (vec![60, 260], 960));
-    book.finish(Finish::Post(credits(15)));
-    assert_eq!(book.left("root"), 985);
-    let hold = HoldId(book.ids).to_string();
-    book.transfer(&Transfer::Refund { hold, amount: None }).unwrap();
-    assert_eq!(book.left("root"), 1000);
-    assert!(matches!(book.hold("grandchild", 0, false), Err(HoldRefused::Closed(_))));
-    book.prove();
+    assert_eq!((returned, accounts.left("root")), (vec![60, 260], 960));
+    accounts.finish(Finish::Post(credits(15)));
+    assert_eq!(accounts.left("root"), 985);
+    let hold = HoldId(accounts.ids).to_string();
+    accounts.transfer(&Transfer::Refund { hold, amount: None }).unwrap();
+    assert_eq!(accounts.left("root"), 1000);
+    assert!(matches!(accounts.hold("grandchild", 0, false), Err(HoldRefused::Closed(_))));
+    accounts.prove();
 }
 
 #[test]
 fn a_debt_goes_up_with_the_account_that_has_it() {
-    let mut book = LedgerTx::new(100, None);
-    book.carve("root", "child", 10).unwrap();
-    assert!(book.hold("child", 25, true).unwrap().over.is_some());
-    close::close(&mut book.rows, &account("child")).unwrap().unwrap();
-    assert_eq!(book.left("root"), 75);
-    book.prove();
-    book.finish(Finish::Void);
-    assert_eq!(book.left("root"), 100);
-    book.prove();
+    let mut accounts = TestAccounts::new(100, None);
+    accounts.carve("root", "child", 10).unwrap();
+    assert!(accounts.hold("child", 25, true).unwrap().over.is_some());
+    close::close(&mut accounts.rows, &account("child")).unwrap().unwrap();
+    assert_eq!(accounts.left("root"), 75);
+    accounts.prove();
+    accounts.finish(Finish::Void);
+    assert_eq!(accounts.left("root"), 100);
+    accounts.prove();
 }
 
 #[test]
 fn a_ceiling_gets_back_what_it_let_through_and_no_more() {
-    let mut book = LedgerTx::new(100, Some(Period::Day));
-    book.carve("root/day", "a", 40).unwrap();
-    book.carve("root/day", "b", 40).unwrap();
+    let mut accounts = TestAccounts::new(100, Some(Period::Day));
+    accounts.carve("root/day", "a", 40).unwrap();
+    accounts.carve("root/day", "b", 40).unwrap();
     let grant = Transfer::Mint { account: account("a"), amount: credits(50) };
-    book.transfer(&grant).unwrap();
-    close::close(&mut book.rows, &account("a")).unwrap().unwrap();
-    assert_eq!(book.left("root/day"), 60, "the credits of `b` are still out");
-    book.now += DAY;
-    close::close(&mut book.rows, &account("b")).unwrap().unwrap();
-    assert_eq!(book.left("root/day"), 100, "what was given yesterday does not raise today");
-    book.prove();
+    accounts.transfer(&grant).unwrap();
+    close::close(&mut accounts.rows, &account("a")).unwrap().unwrap();
+    assert_eq!(accounts.left("root/day"), 60, "the credits of `b` are still out");
+    accounts.now += DAY;
+    close::close(&mut accounts.rows, &account("b")).unwrap().unwrap();
+    assert_eq!(accounts.left("root/day"), 100, "what was given yesterday does not raise today");
+    accounts.prove();
 }
 
 #[test]
 fn a_step_that_fails_halfway_leaves_nothing_behind() {
-    let mut book = LedgerTx::new(100, Some(Period::Day));
-    let Kind::Funded(funds) = &mut book.rows.accounts.get_mut(&account("unmetered")).unwrap().kind
+    let mut accounts = TestAccounts::new(100, Some(Period::Day));
+    let Kind::Funded(funds) =
+        &mut accounts.rows.accounts.get_mut(&account("unmetered")).unwrap().kind
     else {
         panic!("the root is funded");
     };
     funds.available = -(1 << 60);
-    let before = book.rows.accounts.clone();
+    let before = accounts.rows.accounts.clone();
     let request = HoldRequest {
         id: HoldId(1),
         account: account("root/day"),
@@ -260,20 +261,20 @@ fn a_step_that_fails_halfway_leaves_nothing_behind() {
         charge_if_lost: true,
         about: About::default(),
     };
-    assert!(hold::hold(&mut book.rows, request, NOW).is_err());
-    assert_eq!((book.rows.accounts, book.rows.holds.len()), (before, 0));
+    assert!(hold::hold(&mut accounts.rows, request, NOW).is_err());
+    assert_eq!((accounts.rows.accounts, accounts.rows.holds.len()), (before, 0));
 }
 
 #[test]
 fn who_gets_credits_from_below_an_expiring_account_expires_with_it() {
-    let mut book = LedgerTx::new(100, None);
+    let mut accounts = TestAccounts::new(100, None);
     let (from, to) = (account("root"), account("token"));
     let expires = Some(NOW + 1000);
-    book.transfer(&Transfer::Carve { from, to, amount: credits(50), expires }).unwrap();
+    accounts.transfer(&Transfer::Carve { from, to, amount: credits(50), expires }).unwrap();
     let mut ceiling =
-        LedgerTx::new(20, Some(Period::Day)).rows.accounts[&account("root/day")].clone();
+        TestAccounts::new(20, Some(Period::Day)).rows.accounts[&account("root/day")].clone();
     ceiling.parent = Some(account("token"));
-    book.rows.accounts.insert(account("token/agent"), ceiling);
-    book.carve("token/agent", "below", 10).unwrap();
-    assert_eq!(book.rows.accounts[&account("below")].expires, expires);
+    accounts.rows.accounts.insert(account("token/agent"), ceiling);
+    accounts.carve("token/agent", "below", 10).unwrap();
+    assert_eq!(accounts.rows.accounts[&account("below")].expires, expires);
 }

@@ -64,7 +64,7 @@ fn refund_takes_each_hold_as_the_log_shows_it() {
         assert_eq!(code, 0, "{hold}: {err}");
         assert!(out.contains("7 credits given back"), "{out}");
     }
-    let left = done(ledger.read(root)).unwrap().remaining;
+    let left = done(ledger.balance(root)).unwrap().remaining;
     assert_eq!(left, Some(credits(100_000 - 297 * 7)));
 }
 

@@ -102,7 +102,7 @@ fn accounts_of_the_user_are_the_same_under_each_name() {
         fs::write(path, "{}").unwrap();
         let dir = home.dir.path().to_str().unwrap().to_owned();
         home.env.variables.insert("HOME".into(), dir);
-        home.load().unwrap().budgeting.book
+        home.load().unwrap().budgeting.namespace
     };
     assert_eq!(book(".config/tollgate/gateway.yml"), "main");
     assert_ne!(book("gateway.yml"), "main");

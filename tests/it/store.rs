@@ -66,7 +66,7 @@ pub fn credits(amount: u64) -> Credits {
 /// One root with so many credits.
 pub fn root(amount: u64) -> (AccountId, Declaration) {
     let limit = Some(Limit { credits: credits(amount), period: None });
-    let budgeting = Budgeting { limit, book: "book".into(), ..Budgeting::default() };
+    let budgeting = Budgeting { limit, namespace: "book".into(), ..Budgeting::default() };
     (AccountId::new("book", "root"), Declaration::of(&budgeting, &Rules::default()))
 }
 
@@ -192,7 +192,7 @@ fn command() -> impl Strategy<Value = Command> {
 
 fn declaration(root: u64, agent: Option<u64>) -> Declaration {
     let limit = Some(Limit { credits: credits(root), period: None });
-    let budgeting = Budgeting { limit, book: "book".into(), ..Budgeting::default() };
+    let budgeting = Budgeting { limit, namespace: "book".into(), ..Budgeting::default() };
     let of = |limit| AgentRules {
         budget: Some(Limit { credits: credits(limit), period: Some(Period::Hour) }),
         ..AgentRules::default()
@@ -369,7 +369,7 @@ fn a_thousand_concurrent_holds_of_one_take_exactly_what_there_is() {
     let held = wait(join_all(holds.collect::<Vec<_>>()));
     let granted = held.iter().filter(|held| held.as_ref().unwrap().is_ok()).count();
     assert_eq!(granted, 100);
-    assert_eq!(done(ledger.read(account)).unwrap().remaining, Some(Credits::ZERO));
+    assert_eq!(done(ledger.balance(account)).unwrap().remaining, Some(Credits::ZERO));
     is_whole(&ledger);
 }
 
@@ -388,12 +388,12 @@ fn a_step_that_fails_leaves_nothing_and_spares_the_others() {
     let first = ledger.hold(request(1, &account, 10), Draft::default());
     let breaks = |how: u8| {
         let account = account.clone();
-        ledger.run(move |book, now| -> Step<(), _> {
-            assert!(hold::hold(book, request(2, &account, 50), now)?.is_ok());
-            book.append(Draft::default())?;
+        ledger.run(move |tx, now| -> Step<(), _> {
+            assert!(hold::hold(tx, request(2, &account, 50), now)?.is_ok());
+            tx.append(Draft::default())?;
             if how > 0 {
                 // What this asks of the file makes it write what is not yet kept.
-                assert_eq!(book.accounts()?[0].1.reserved, credits(60));
+                assert_eq!(tx.accounts()?[0].1.reserved, credits(60));
             }
             assert!(how < 2, "how it ends");
             Err(Broken::Inconsistent("as was asked for".to_owned()))
@@ -423,7 +423,7 @@ fn a_dropped_future_changes_nothing() {
     drop(ledger.hold(request(1, &account, 10), Draft::default()));
     drop(ledger.finish(HoldId(1), Finish::Post(credits(4)), Draft::default()));
     done(ledger.flush());
-    let balance = done(ledger.read(account.clone())).unwrap();
+    let balance = done(ledger.balance(account.clone())).unwrap();
     assert_eq!((balance.remaining, balance.spent), (Some(credits(96)), credits(4)));
     let no_account = AccountId::new("book", "other");
     let refused = done(ledger.hold(request(9, &no_account, 1), Draft::default()));

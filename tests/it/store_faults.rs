@@ -184,7 +184,7 @@ fn a_file_locked_too_long_is_unavailable_until_it_is_free() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     fails(&ledger, &account, 1, &["ledger.db", "locked by another process"]);
     // Reading goes on meanwhile.
-    assert_eq!(done(ledger.read(account.clone())).unwrap().remaining, Some(credits(10)));
+    assert_eq!(done(ledger.balance(account.clone())).unwrap().remaining, Some(credits(10)));
     other.execute_batch("ROLLBACK").unwrap();
     works(&ledger, &account, 1);
 }

@@ -102,7 +102,7 @@ fn four_processes_at_once_take_exactly_what_there_is() {
     assert_eq!(granted.iter().sum::<usize>(), 100, "{granted:?}");
     let ledger = shared(dir.path());
     let (account, _) = root(100);
-    assert_eq!(done(ledger.read(account)).unwrap().remaining, Some(credits(0)));
+    assert_eq!(done(ledger.balance(account)).unwrap().remaining, Some(credits(0)));
     assert_eq!(done(ledger.verify()).records, 1 + 4 * 250);
     assert_eq!(done(ledger.prove()).faults, Vec::<String>::new());
 }
@@ -199,7 +199,7 @@ fn a_disk_that_takes_no_more_fails_whole_steps_and_loses_none() {
     let said = all_said(&mut child);
     let (held, cause) = said.split_once(' ').unwrap();
     assert!(cause.contains("ledger.db") && cause.contains("disk"), "{cause}");
-    let balance = done(ledger.read(account.clone())).unwrap();
+    let balance = done(ledger.balance(account.clone())).unwrap();
     assert_eq!(balance.reserved.amount().to_string(), held);
     works(&ledger, &account, 1);
 }

@@ -36,9 +36,9 @@ fn contradicts(ledger: &impl Engine) {
     let orphan = AccountId::new("a", "orphan");
     let account = Account::new(Some(AccountId::new("book", "root")), Kind::Funded(funds));
     let account = Account { expires: Some(BEGIN), ..account };
-    done(ledger.run(move |book, _| {
-        book.put_hold(HoldId(0), hold)?;
-        Ok(book.put_account(&orphan, account)?)
+    done(ledger.run(move |tx, _| {
+        tx.put_hold(HoldId(0), hold)?;
+        Ok(tx.put_account(&orphan, account)?)
     }));
 }
 

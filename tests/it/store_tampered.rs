@@ -37,7 +37,7 @@ const BEGIN: i64 = 498_670 * HOUR;
 /// A root, and an agent's limit per hour below it.
 fn declaration() -> Declaration {
     let limit = Some(Limit { credits: credits(1_000), period: None });
-    let budgeting = Budgeting { limit, book: "book".into(), ..Budgeting::default() };
+    let budgeting = Budgeting { limit, namespace: "book".into(), ..Budgeting::default() };
     let of = AgentRules {
         budget: Some(Limit { credits: credits(100), period: Some(Period::Hour) }),
         ..AgentRules::default()

@@ -73,13 +73,13 @@ fn a_file_of_version_1_opens_and_goes_on() {
     assert_eq!(done(ledger.head()).seq, 7);
     let (account, _) = root(1_000);
     let child = AccountId::new("book", "child");
-    let left = |id: &AccountId| done(ledger.read(id.clone())).unwrap().remaining;
+    let left = |id: &AccountId| done(ledger.balance(id.clone())).unwrap().remaining;
     assert_eq!((left(&account), left(&child)), (Some(credits(790)), Some(credits(186))));
     // What was begun ends, and what is new can be done.
     done(ledger.finish(HoldId(3), Finish::Void, Draft::default())).unwrap();
     done(ledger.delegate(asked(7, &child, 100, None), Draft::default())).unwrap();
     assert!(done(ledger.standing(TokenId(7))).usable);
-    assert!(done(ledger.first_time([1; 32], BEGIN + 1)));
+    assert!(done(ledger.consume_nonce([1; 32], BEGIN + 1)));
     assert_eq!(done(ledger.revoke(TokenId(7), Draft::default())).unwrap().len(), 1);
     assert_eq!(left(&child), Some(credits(196)));
     is_whole(&ledger);
@@ -95,10 +95,10 @@ fn a_file_of_version_1_is_brought_up_to_date_by_many_at_once() {
         let place = version_1(dir.path());
         let at = Arc::new(AtomicI64::new(BEGIN));
         let handles: Vec<_> = (0..6).map(|_| Sqlite::new(place.clone(), clock(&at))).collect();
-        let firsts = handles.iter().map(|handle| handle.first_time([1; 32], BEGIN + 1));
-        let firsts: Vec<_> = firsts.collect::<Vec<_>>().into_iter().map(wait).collect();
-        let firsts = firsts.into_iter().filter(|first| *first.as_ref().unwrap()).count();
-        assert_eq!(firsts, 1);
+        let consumed = handles.iter().map(|handle| handle.consume_nonce([1; 32], BEGIN + 1));
+        let consumed: Vec<_> = consumed.collect::<Vec<_>>().into_iter().map(wait).collect();
+        let consumed = consumed.into_iter().filter(|first| *first.as_ref().unwrap()).count();
+        assert_eq!(consumed, 1);
         handles.iter().for_each(is_whole);
     }
 }

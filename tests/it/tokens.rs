@@ -341,7 +341,7 @@ fn tokens_have_an_end() {
     let wide = Caveat::Tools(scope(&"x".repeat(70_000)));
     assert!(matches!(mint(&[]).narrow(&wide), Err(Unfit::Caveat(_))));
     let book = "b".repeat(256);
-    assert_eq!(Token::mint(&keys(), true, ID, &book, &[]).err(), Some(Unfit::LedgerTx));
+    assert_eq!(Token::mint(&keys(), true, ID, &book, &[]).err(), Some(Unfit::Namespace));
     for meaningless in [
         Caveat::Agent("two words".into()),
         Caveat::Tenant(String::new()),

@@ -69,11 +69,11 @@ pub(super) fn run(
 }
 
 fn inspect(settings: &Settings, text: &str, token: Token) -> anyhow::Result<Inspected> {
-    let (keys, book) = (keys(settings)?, &settings.budgeting.book);
-    let proven = keys.verify(text, book, now()).map_err(|unverified| unverified.to_string());
+    let (keys, namespace) = (keys(settings)?, &settings.budgeting.namespace);
+    let proven = keys.verify(text, namespace, now()).map_err(|unverified| unverified.to_string());
     let mut inspected = Inspected {
         key_known: keys.know(&token),
-        of_these_settings: token.book() == book,
+        of_these_settings: token.namespace() == namespace,
         caveats: token.caveats().map_err(|unreadable| unreadable.to_string()),
         balance: None,
         label: None,
@@ -87,8 +87,8 @@ fn inspect(settings: &Settings, text: &str, token: Token) -> anyhow::Result<Insp
             let id = verified.id();
             let Standing { delegation, usable } = answer(ledger.standing(id)).await?;
             if verified.has_account() {
-                let account = AccountId::new(book, &account_name(id));
-                inspected.balance = answer(ledger.read(account)).await?;
+                let account = AccountId::new(namespace, &account_name(id));
+                inspected.balance = answer(ledger.balance(account)).await?;
             }
             if !usable {
                 inspected.refused = Some("the token was revoked, or its account is closed".into());
@@ -113,7 +113,7 @@ impl Inspected {
             "tokenId": self.token.id().to_string(),
             "kid": self.token.kid(),
             "keyKnown": self.key_known,
-            "book": self.token.book(),
+            "book": self.token.namespace(),
             "ofTheseSettings": self.of_these_settings,
             "hasAccount": self.token.has_account(),
             "budgetId": self.token.has_account().then(|| account_name(self.token.id())),
@@ -128,11 +128,11 @@ impl Inspected {
     fn lines(&self) -> Vec<String> {
         let Self { token, .. } = self;
         let key = if self.key_known { "of this gateway" } else { "of another gateway" };
-        let book = if self.of_these_settings { "of these settings" } else { "of other settings" };
+        let whose = if self.of_these_settings { "of these settings" } else { "of other settings" };
         let mut lines = vec![
             format!("token     {}", token.id()),
             format!("key       {} ({key})", token.kid()),
-            format!("book      {} ({book})", plain(token.book())),
+            format!("book      {} ({whose})", plain(token.namespace())),
             format!("paid by   {}", self.payer()),
         ];
         lines.extend(self.label.as_ref().map(|label| format!("label     {}", plain(label))));

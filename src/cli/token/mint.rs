@@ -62,8 +62,8 @@ pub(super) fn run(args: &SettingsArgs, asked: MintArgs, output: &Output) -> anyh
         known(&settings, agent)?;
     }
     let id = TokenId(u128::from_be_bytes(random()?));
-    let (book, has_account) = (&settings.budgeting.book, asked.budget.is_some());
-    let token = Token::mint(&keys(&settings)?, has_account, id, book, &caveats.0)?;
+    let (namespace, has_account) = (&settings.budgeting.namespace, asked.budget.is_some());
+    let token = Token::mint(&keys(&settings)?, has_account, id, namespace, &caveats.0)?;
     let expires = caveats.expires();
     let given = asked.budget.map(|amount| {
         let delegation = Delegation {

@@ -138,7 +138,7 @@ async fn wanted(
 /// The id of a token that is this gateway's: the id in any other may be somebody else's.
 fn of_token(settings: &Settings, text: String) -> anyhow::Result<TokenId> {
     let text = given(Some(text))?;
-    let proven = keys(settings)?.verify(text.expose_secret(), &settings.budgeting.book, now());
+    let proven = keys(settings)?.verify(text.expose_secret(), &settings.budgeting.namespace, now());
     match proven {
         Ok(verified) => Ok(verified.id()),
         Err(

@@ -10,14 +10,14 @@ use crate::domain::{
     period::{Period, Window},
 };
 
-/// An account, as `book/name`: gateways over different settings keep different books in one store.
+/// An account, as `namespace/name`: gateways over different settings keep different namespaces in one store.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AccountId(Arc<str>);
 
 impl AccountId {
-    /// The account of that name in a book.
-    pub fn new(book: &str, name: &str) -> Self {
-        Self(format!("{book}/{name}").into())
+    /// The account of that name in a namespace.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self(format!("{namespace}/{name}").into())
     }
 
     /// The whole id.
@@ -25,14 +25,14 @@ impl AccountId {
         &self.0
     }
 
-    /// The name without the book: what users and agents see.
+    /// The name without the namespace: what users and agents see.
     pub fn name(&self) -> &str {
         self.0.split_once('/').map_or(&self.0, |(_, name)| name)
     }
 
-    /// The book.
-    pub fn book(&self) -> &str {
-        self.0.split_once('/').map_or("", |(book, _)| book)
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        self.0.split_once('/').map_or("", |(namespace, _)| namespace)
     }
 }
 

@@ -79,7 +79,7 @@ pub enum Unadjusted {
     Uncountable,
 }
 
-/// The name of the root of an unmetered book.
+/// The name of the root of an unmetered namespace.
 const UNMETERED: &str = "unmetered";
 /// The names of shadow accounts begin with this.
 const SHADOW: &str = "shadow/";
@@ -184,7 +184,7 @@ pub fn caps(budgeting: &Budgeting, caller: &Caller) -> Vec<(AccountId, AccountId
 }
 
 fn cap_of(account: &AccountId, cap: &[u8; 8]) -> AccountId {
-    AccountId::new(account.book(), &format!("{}/cap/{}", account.name(), hex(cap)))
+    AccountId::new(account.namespace(), &format!("{}/cap/{}", account.name(), hex(cap)))
 }
 
 /// The account of a token that is made under these settings.
@@ -195,8 +195,8 @@ pub fn account_of_token(budgeting: &Budgeting, token: TokenId) -> AccountId {
 /// Shadow accounts are others than the real ones, which a shadow never touches.
 fn account_id(budgeting: &Budgeting, name: &str) -> AccountId {
     match budgeting.mode {
-        Mode::Shadow => AccountId::new(&budgeting.book, &format!("{SHADOW}{name}")),
-        Mode::Hard | Mode::Soft => AccountId::new(&budgeting.book, name),
+        Mode::Shadow => AccountId::new(&budgeting.namespace, &format!("{SHADOW}{name}")),
+        Mode::Hard | Mode::Soft => AccountId::new(&budgeting.namespace, name),
     }
 }
 
@@ -207,7 +207,7 @@ fn root_name(budgeting: &Budgeting) -> String {
 /// No agent's name holds an `@`.
 fn agent_name(budgeting: &Budgeting, agent: &AgentId, limit: Limit) -> String {
     let name = match &budgeting.agents {
-        Some(book) => format!("agent/{agent}@{book}"),
+        Some(namespace) => format!("agent/{agent}@{namespace}"),
         None => format!("agent/{agent}"),
     };
     with_period(&name, limit.period)

@@ -17,7 +17,7 @@ use crate::domain::{
 #[derive(Clone)]
 pub struct TokenKeys(Vec<(Kid, Key)>);
 
-/// A token that is what it says: its chain was begun with one of the keys, it is of this book and not
+/// A token that is what it says: its chain was begun with one of the keys, it is of this namespace and not
 /// expired. Made only by [`TokenKeys::verify`]. Whether it was revoked, its account knows.
 ///
 /// ```compile_fail
@@ -115,11 +115,11 @@ impl TokenKeys {
         self.0.iter().find(|(kid, _)| *kid == token.header.kid).map(|(_, key)| key)
     }
 
-    /// What a token proves at a moment, to a gateway that keeps this book.
+    /// What a token proves at a moment, to a gateway that keeps this namespace.
     ///
     /// # Errors
     /// Why it proves nothing. Never quotes the token.
-    pub fn verify(&self, text: &str, book: &str, now: i64) -> Result<Verified, Unverified> {
+    pub fn verify(&self, text: &str, namespace: &str, now: i64) -> Result<Verified, Unverified> {
         let token = Token::parse(text)?;
         let key = self.find(&token).ok_or(Unverified::UnknownKey)?;
         let tags = token.chain(key);
@@ -129,7 +129,7 @@ impl TokenKeys {
             return Err(Unverified::Altered);
         }
         let caveats = Caveats(token.caveats()?);
-        if token.book() != book {
+        if token.namespace() != namespace {
             return Err(Unverified::OtherBook);
         }
         if let Some(at) = caveats.expires().filter(|at| *at <= now) {

@@ -51,7 +51,7 @@ struct Header {
     kid: Kid,
     has_account: bool,
     id: TokenId,
-    book: String,
+    namespace: String,
 }
 
 /// Why a token cannot be made, or narrowed so.
@@ -60,9 +60,9 @@ pub enum Unfit {
     /// The ring is empty.
     #[error("there is no key to sign tokens with")]
     NoKey,
-    /// The name of the book does not fit.
+    /// The name of the namespace does not fit.
     #[error("the name of the settings' accounts is longer than 255 bytes")]
-    LedgerTx,
+    Namespace,
     /// A caveat that cannot be written.
     #[error("a token cannot say this: {0}")]
     Caveat(String),
@@ -88,14 +88,14 @@ impl Token {
         keys: &TokenKeys,
         has_account: bool,
         id: TokenId,
-        book: &str,
+        namespace: &str,
         caveats: &[Caveat],
     ) -> Result<Self, Unfit> {
         let (kid, key) = keys.signing().ok_or(Unfit::NoKey)?;
-        if book.len() > usize::from(u8::MAX) {
-            return Err(Unfit::LedgerTx);
+        if namespace.len() > usize::from(u8::MAX) {
+            return Err(Unfit::Namespace);
         }
-        let header = Header { kid, has_account, id, book: book.to_owned() };
+        let header = Header { kid, has_account, id, namespace: namespace.to_owned() };
         let tag = key.mac(&header.signed());
         let token = Self { header, caveats: Vec::new(), tag };
         caveats.iter().try_fold(token, |token, caveat| token.narrow(caveat))
@@ -150,8 +150,8 @@ impl Token {
     }
 
     /// Whose accounts pay.
-    pub fn book(&self) -> &str {
-        &self.header.book
+    pub fn namespace(&self) -> &str {
+        &self.header.namespace
     }
 
     /// What it claims to be narrowed by.

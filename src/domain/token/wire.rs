@@ -1,4 +1,4 @@
-//! A token as bytes and text: `gwt1.` and base64url of kid ‖ kind ‖ id ‖ book ‖ caveats ‖ tag.
+//! A token as bytes and text: `gwt1.` and base64url of kid ‖ kind ‖ id ‖ namespace ‖ caveats ‖ tag.
 //!
 //! Numbers are big-endian. A caveat is its type (u8), its length (u16) and its bytes. There is one
 //! text for each token, and reading takes no more than the text is long.
@@ -123,8 +123,8 @@ impl Header {
         bytes.push(u8::from(self.has_account));
         bytes.extend(self.id.0.to_be_bytes());
         // A longer one is neither minted nor read.
-        bytes.push(u8::try_from(self.book.len()).unwrap_or(u8::MAX));
-        bytes.extend(self.book.as_bytes());
+        bytes.push(u8::try_from(self.namespace.len()).unwrap_or(u8::MAX));
+        bytes.extend(self.namespace.as_bytes());
         bytes
     }
 }
@@ -257,8 +257,8 @@ impl<'a> Reader<'a> {
         };
         let id = TokenId(u128::from_be_bytes(self.array()?));
         let [length] = self.array()?;
-        let book = str::from_utf8(self.take(length.into())?).ok()?.to_owned();
-        Some(Header { kid, has_account, id, book })
+        let namespace = str::from_utf8(self.take(length.into())?).ok()?.to_owned();
+        Some(Header { kid, has_account, id, namespace })
     }
 
     fn caveat(&mut self) -> Option<Sealed> {

@@ -173,9 +173,9 @@ where
         self.kind != StepKind::Leisurely
     }
 
-    fn take(&mut self, book: &mut dyn LedgerTx, now: i64) -> Result<(), Broken<Failure>> {
+    fn take(&mut self, tx: &mut dyn LedgerTx, now: i64) -> Result<(), Broken<Failure>> {
         if let Some(step) = self.step.take() {
-            self.outcome = Some(step(book, now)?);
+            self.outcome = Some(step(tx, now)?);
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ pub(super) trait Job: Send {
     fn is_urgent(&self) -> bool;
 
     /// Takes the step, and keeps what it answers.
-    fn take(&mut self, book: &mut dyn LedgerTx, now: i64) -> Result<(), Broken<Failure>>;
+    fn take(&mut self, tx: &mut dyn LedgerTx, now: i64) -> Result<(), Broken<Failure>>;
 
     /// Answers: what the step answered, or how it failed.
     fn answer(self: Box<Self>, failed: Option<Unavailable>);

@@ -496,7 +496,7 @@ fn declaration(limit: model::Limit, agents: &[(&str, i128, Option<Span>)]) -> De
         }),
     };
     let limit = limit.map(|(limit, span)| budget(limit, span));
-    let budgeting = Budgeting { limit, book: "b".to_owned(), ..Budgeting::default() };
+    let budgeting = Budgeting { limit, namespace: "b".to_owned(), ..Budgeting::default() };
     let agents = agents.iter().map(|(agent, limit, span)| {
         let budget = Some(budget(*limit, *span));
         (AgentId::from(*agent), AgentRules { budget, ..AgentRules::default() })
