@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt as _, reload};
 
 use crate::{
-    domain::{redact::Redactor, render::visible, settings::Level},
+    domain::{redact::Redactor, render::visible, settings::LogLevel},
     host::{
         environment::Environment,
         terminal::{colour, watched},
@@ -44,7 +44,7 @@ impl Secrets {
 pub struct Log {
     secrets: Secrets,
     /// Puts another level in force; None where `RUST_LOG` decides.
-    set_level: Option<Arc<dyn Fn(Level) + Send + Sync>>,
+    set_level: Option<Arc<dyn Fn(LogLevel) + Send + Sync>>,
 }
 
 impl Log {
@@ -54,7 +54,7 @@ impl Log {
     }
 
     /// From here on this is the level, unless `RUST_LOG` says another.
-    pub fn set_level(&self, level: Level) {
+    pub fn set_level(&self, level: LogLevel) {
         if let Some(set) = &self.set_level {
             set(level);
         }
@@ -62,7 +62,7 @@ impl Log {
 }
 
 /// Starts the log: text, or a JSON object per line. `RUST_LOG` overrides the level.
-pub fn start(level: Level, json: bool, redactor: &Redactor, env: &Environment) -> Log {
+pub fn start(level: LogLevel, json: bool, redactor: &Redactor, env: &Environment) -> Log {
     let secrets = Secrets(Arc::new(ArcSwap::from_pointee(redactor.clone())));
     let asked = env.get("RUST_LOG").filter(|filter| !filter.trim().is_empty());
     let asked = asked.map(EnvFilter::try_new).transpose();
@@ -93,7 +93,7 @@ pub fn start(level: Level, json: bool, redactor: &Redactor, env: &Environment) -
 }
 
 /// rmcp logs whole requests, arguments and tokens included; it stays silent unless `RUST_LOG` asks.
-fn of_level(level: Level) -> EnvFilter {
+fn of_level(level: LogLevel) -> EnvFilter {
     EnvFilter::new(format!("off,tollgate={}", level.as_str()))
 }
 

@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use super::logging;
 use crate::{
     config::{self, Options},
-    domain::settings::{Level, Settings},
+    domain::settings::{LogLevel, Settings},
     downstream::{Launcher, child::DEPTH_VARIABLE},
     gateway::{Gateway, Places},
     host::environment::Environment,
@@ -18,7 +18,7 @@ use crate::{
 pub fn settings(options: &Options) -> anyhow::Result<Settings> {
     let env = Environment::of_process();
     let settings = load(options, &env)?;
-    logging::start(Level::Warn, settings.logging.json, &settings.redactor, &env);
+    logging::start(LogLevel::Warn, settings.logging.json, &settings.redactor, &env);
     Ok(settings)
 }
 

@@ -15,7 +15,7 @@ use crate::{
         budget,
         call::{Assurance, Caller, ServerName, ToolName},
         credits::Credits,
-        identity::{Identities, Mode, Unidentified},
+        identity::{Identities, IdentityMode, Unidentified},
         ledger::{
             AccountId, Declaration, Declared,
             declare::{Terms, account_of},
@@ -189,15 +189,15 @@ impl Identity {
             };
         }
         match &settings.identities.mode {
-            Mode::Pinned(pinned) => Self {
+            IdentityMode::Pinned(pinned) => Self {
                 assurance: Assurance::Pinned.as_str(),
                 words: format!("the gateway serves `{pinned}`, whatever calls say"),
             },
-            Mode::SingleUser => Self {
+            IdentityMode::SingleUser => Self {
                 assurance: Assurance::Asserted.as_str(),
                 words: "there are no rules, so every call is let in".to_owned(),
             },
-            Mode::Asserted => Self {
+            IdentityMode::Asserted => Self {
                 assurance: Assurance::Asserted.as_str(),
                 words: format!(
                     "whoever writes `{agent}` as `agent_id` acts as it; `serve --as` or `auth.mode` asks for more"

@@ -19,7 +19,7 @@ use crate::{
         auth::{ApiKey, AuthMode, KEY_PREFIX, digest, make_key},
         budget::Backend,
         call::AgentId,
-        identity::Mode,
+        identity::IdentityMode,
         near::near,
         period::{moment, timestamp},
         record::Draft,
@@ -147,7 +147,7 @@ impl Desk<'_> {
                     near if !near.is_empty() => {
                         bail!("there is no agent `{name}`; there is `{near}`")
                     }
-                    _ if self.settings.identities.mode == Mode::SingleUser => bail!(
+                    _ if self.settings.identities.mode == IdentityMode::SingleUser => bail!(
                         "there is no agent `{name}`: without rules there is only `{}`",
                         AgentId::fallback()
                     ),
@@ -163,7 +163,7 @@ impl Desk<'_> {
         }
         match agents.is_empty() {
             false => Ok(agents),
-            true if self.settings.identities.mode == Mode::SingleUser => {
+            true if self.settings.identities.mode == IdentityMode::SingleUser => {
                 Ok(vec![AgentId::fallback()])
             }
             true => bail!("--agent is missing: say which agents the key may act as"),

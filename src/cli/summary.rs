@@ -8,8 +8,8 @@ use crate::{
     domain::{
         auth::AuthMode,
         budget::Limit,
-        identity::Mode,
-        settings::{Settings, Source, Sources},
+        identity::IdentityMode,
+        settings::{Settings, SettingsSource, Sources},
     },
     gateway::facade,
 };
@@ -144,8 +144,8 @@ fn agents(settings: &Settings) -> String {
 fn policy(settings: &Settings) -> String {
     let identities = &settings.identities;
     let missing = match (&identities.mode, &identities.default_agent) {
-        (Mode::SingleUser, _) => "every call acts as `default`".to_owned(),
-        (Mode::Pinned(agent), _) => format!("pinned to `{agent}`"),
+        (IdentityMode::SingleUser, _) => "every call acts as `default`".to_owned(),
+        (IdentityMode::Pinned(agent), _) => format!("pinned to `{agent}`"),
         _ if identities.deny_on_missing_agent => "a call without agent_id is refused".to_owned(),
         (_, Some(agent)) => format!("a call without agent_id acts as `{agent}`"),
         _ => "a call without agent_id acts as `default`".to_owned(),
@@ -159,7 +159,7 @@ fn tools(settings: &Settings) -> Vec<&'static str> {
     tools
 }
 
-fn path(source: &Source) -> Option<&PathBuf> {
+fn path(source: &SettingsSource) -> Option<&PathBuf> {
     source.path.as_ref()
 }
 

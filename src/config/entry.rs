@@ -21,8 +21,8 @@ use crate::{
         call::ServerName,
         pattern::Pattern,
         settings::{
-            AllowPrivate, Command, DEFAULT_TIMEOUT, Elicitation, Endpoint, Remote, ServerSpec,
-            Start,
+            AllowPrivate, ChildCommand, DEFAULT_TIMEOUT, Elicitation, Endpoint, Remote, ServerSpec,
+            StartMode,
         },
     },
     downstream::refused_address,
@@ -183,7 +183,7 @@ fn entry(
     let timeout = object.get("timeout").map(|at| timeout(&at, reader));
     let start = object
         .get("init")
-        .map(|at| reader.choice(&at, &[("lazy", Start::Lazy), ("eager", Start::Eager)]));
+        .map(|at| reader.choice(&at, &[("lazy", StartMode::Lazy), ("eager", StartMode::Eager)]));
     let idle = object.get("idle").and_then(|at| reader.duration(&at));
     let most_calls = object.get("maxConcurrency").and_then(|at| reader.positive(&at));
     let endpoint = match (object.get("command"), object.get("url")) {
@@ -217,10 +217,10 @@ fn entry(
     })
 }
 
-fn default_start(env: &Environment) -> Start {
+fn default_start(env: &Environment) -> StartMode {
     match env.get("GATEWAY_INIT_STRATEGY") {
-        Some("eager") => Start::Eager,
-        _ => Start::Lazy,
+        Some("eager") => StartMode::Eager,
+        _ => StartMode::Lazy,
     }
 }
 
@@ -257,7 +257,7 @@ fn stdio(
     let texts = [&program, &place].into_iter().chain(&args).chain(&inherit).chain(passed_on);
     let identity = identity(texts.chain(own.iter().flat_map(|(name, value)| [name, value])));
     variables.extend(own);
-    Some((Endpoint::Stdio(Command { program, args, env: variables, cwd }), identity))
+    Some((Endpoint::Stdio(ChildCommand { program, args, env: variables, cwd }), identity))
 }
 
 /// A timeout. Some clients write seconds where others write milliseconds.

@@ -17,8 +17,8 @@ use crate::{
     domain::{
         budget::{Backend, Budgeting, Discovery, Durability, StoreSettings},
         routing::Routing,
-        rules::Context,
-        settings::{Level, Logging},
+        rules::ContextLimits,
+        settings::{LogLevel, Logging},
         tokens::Encoding,
     },
     host::environment::Environment,
@@ -68,7 +68,7 @@ pub(super) struct Loaded {
     pub(super) presented_as: (Option<String>, Option<String>),
     pub(super) logging: Logging,
     /// For agents whose rules say nothing.
-    pub(super) context: Context,
+    pub(super) context: ContextLimits,
     pub(super) encoding: Option<Encoding>,
 }
 
@@ -217,7 +217,7 @@ fn logging(at: &At<'_>, reader: &mut Reader<'_>) -> Logging {
     let Some(object) = reader.object(at, &["level", "json"], &[]) else {
         return Logging::default();
     };
-    let level = object.get("level").and_then(|at| reader.choice(&at, &Level::WORDS));
+    let level = object.get("level").and_then(|at| reader.choice(&at, &LogLevel::WORDS));
     let json = object.get("json").and_then(|at| reader.flag(&at));
     Logging { level, json: json.unwrap_or(false) }
 }

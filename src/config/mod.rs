@@ -40,9 +40,9 @@ use upstreams::Others;
 use crate::domain::{
     budget::Budgeting,
     call::AgentId,
-    identity::{Identities, Mode},
+    identity::{Identities, IdentityMode},
     redact::Redactor,
-    settings::{Settings, SettingsFile, Source, Sources},
+    settings::{Settings, SettingsFile, SettingsSource, Sources},
 };
 use crate::host::{clock, environment::Environment};
 
@@ -169,7 +169,7 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
     let source = |path: Option<PathBuf>, servers: usize, warnings: &[String]| {
         let masked = |warning: &String| redactor.redact(warning).into_owned();
         let warnings = warnings.iter().map(masked).collect();
-        Source { path, read_at: clock::system(), servers, warnings }
+        SettingsSource { path, read_at: clock::system(), servers, warnings }
     };
     let book = book::book(file.as_deref(), rules_file.as_deref(), env);
     let agents = book::of_agents(file.as_deref(), rules_file.as_deref(), env);
@@ -263,16 +263,16 @@ fn identities(
     }
     let mode = match &options.act_as {
         Some(agent) if rules.rules.agents.contains_key(agent.as_str()) => {
-            Mode::Pinned(AgentId::from(agent.as_str()))
+            IdentityMode::Pinned(AgentId::from(agent.as_str()))
         }
         Some(agent) => {
             let known: Vec<&str> = rules.rules.agents.keys().map(AgentId::as_str).collect();
             faults
                 .general(format!("--as `{agent}`: no such agent; the rules have {}", list(&known)));
-            Mode::Asserted
+            IdentityMode::Asserted
         }
-        None if rules_exist => Mode::Asserted,
-        None => Mode::SingleUser,
+        None if rules_exist => IdentityMode::Asserted,
+        None => IdentityMode::SingleUser,
     };
     Identities {
         mode,

@@ -15,7 +15,7 @@ use crate::{
         fit::Detail,
         pattern::Pattern,
         period::Period,
-        rules::{AgentRules, Context, Entries, Precedence, Rules, ToolsKey},
+        rules::{AgentRules, ContextLimits, Entries, Precedence, Rules, ToolsKey},
         tokens::Encoding,
     },
     host::environment::Environment,
@@ -244,7 +244,10 @@ pub(super) fn period(object: &Object<'_>, reader: &mut Reader<'_>) -> Option<Per
 }
 
 /// The `context` of agents that say nothing themselves.
-pub(super) fn context_of_all(at: &At<'_>, reader: &mut Reader<'_>) -> (Context, Option<Encoding>) {
+pub(super) fn context_of_all(
+    at: &At<'_>,
+    reader: &mut Reader<'_>,
+) -> (ContextLimits, Option<Encoding>) {
     let (members, found) = context(at, &["encoding"], reader);
     let encodings = [Encoding::O200k, Encoding::Cl100k].map(|e| (e.as_str(), e));
     let encoding = members.and_then(|members| members.get("encoding"));
@@ -256,12 +259,14 @@ fn context<'d>(
     at: &At<'d>,
     also: &[&'static str],
     reader: &mut Reader<'_>,
-) -> (Option<Object<'d>>, Context) {
+) -> (Option<Object<'d>>, ContextLimits) {
     let known: Vec<&'static str> =
         ["max_schema_tokens", "detail"].into_iter().chain(also.iter().copied()).collect();
     let later = ["session_schema_tokens", "max_result_tokens", "dedupe"];
-    let Some(object) = reader.object(at, &known, &later) else { return (None, Context::default()) };
+    let Some(object) = reader.object(at, &known, &later) else {
+        return (None, ContextLimits::default());
+    };
     let max_schema_tokens = object.get("max_schema_tokens").and_then(|at| reader.count(&at));
     let detail = object.get("detail").and_then(|at| reader.choice(&at, &Detail::WORDS));
-    (Some(object), Context { max_schema_tokens, detail })
+    (Some(object), ContextLimits { max_schema_tokens, detail })
 }

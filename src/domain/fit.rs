@@ -10,7 +10,7 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 use super::{
     call::ServerName,
     credits::Credits,
-    rendered::{Entry, Form, LARGEST_FRAME, Level, Placed},
+    rendered::{AnswerForm, LARGEST_FRAME, Level, RenderedTool, ShownTool},
 };
 
 /// How much detail is asked for.
@@ -39,7 +39,7 @@ impl Detail {
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     /// The tool.
-    pub entry: &'a Entry,
+    pub entry: &'a RenderedTool,
     /// Its server.
     pub server: &'a ServerName,
     /// The price to tell with it; None where it is the default.
@@ -47,7 +47,7 @@ pub struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    fn bound(&self, level: Level, form: Form) -> Option<usize> {
+    fn bound(&self, level: Level, form: AnswerForm) -> Option<usize> {
         self.entry.bound(level, self.price, form)
     }
 }
@@ -63,7 +63,7 @@ pub fn fit<'a>(
     detail: Detail,
     cap: usize,
     prefixed: bool,
-) -> Vec<Placed<'a>> {
+) -> Vec<ShownTool<'a>> {
     if cap == 0 {
         return Vec::new();
     }
@@ -75,7 +75,7 @@ pub fn fit<'a>(
     if whole && let Some(placed) = all_whole(candidates, cap, prefixed) {
         return placed;
     }
-    let form = Form { prefixed, objects: most == Level::Full };
+    let form = AnswerForm { prefixed, objects: most == Level::Full };
     let mut budget = cap.saturating_sub(LARGEST_FRAME);
     let levels = match floor(candidates, budget, form) {
         Some(left) => {
@@ -100,7 +100,7 @@ pub fn fit_one<'a>(
     detail: Detail,
     cap: usize,
     prefixed: bool,
-) -> Vec<Placed<'a>> {
+) -> Vec<ShownTool<'a>> {
     let fitted = fit(std::slice::from_ref(candidate), detail, cap, prefixed);
     match fitted.is_empty() && cap > 0 {
         true => vec![place(candidate, Level::Names)],
@@ -108,9 +108,9 @@ pub fn fit_one<'a>(
     }
 }
 
-fn place<'a>(candidate: &Candidate<'a>, level: Level) -> Placed<'a> {
+fn place<'a>(candidate: &Candidate<'a>, level: Level) -> ShownTool<'a> {
     let &Candidate { entry, server, price } = candidate;
-    Placed { entry, server, level, price }
+    ShownTool { entry, server, level, price }
 }
 
 /// All tools as objects, if that fits; counted exactly, as nothing else can be in the answer.
@@ -118,7 +118,7 @@ fn all_whole<'a>(
     candidates: &[Candidate<'a>],
     cap: usize,
     prefixed: bool,
-) -> Option<Vec<Placed<'a>>> {
+) -> Option<Vec<ShownTool<'a>>> {
     let mut left = cap.checked_sub(LARGEST_FRAME)?;
     for (index, candidate) in candidates.iter().enumerate() {
         let next = (index + 1 < candidates.len()).then_some(Level::Full);
@@ -133,14 +133,14 @@ fn all_whole<'a>(
 }
 
 /// What is left of the budget when every tool has a line with its name; None if it is not enough.
-fn floor(candidates: &[Candidate<'_>], budget: usize, form: Form) -> Option<usize> {
+fn floor(candidates: &[Candidate<'_>], budget: usize, form: AnswerForm) -> Option<usize> {
     let costs = candidates.iter().map(|one| one.bound(Level::Names, form));
     costs.into_iter().try_fold(budget, |left, cost| left.checked_sub(cost?))
 }
 
 /// As many tools as possible, by name in one line: the shortest names. A name that cannot stand in a
 /// line with others has one of its own.
-fn mentions(candidates: &[Candidate<'_>], budget: usize, form: Form) -> Vec<Option<Level>> {
+fn mentions(candidates: &[Candidate<'_>], budget: usize, form: AnswerForm) -> Vec<Option<Level>> {
     /// The end of the line, and the comma before it.
     const LINE: usize = 2;
     let mut left = budget.saturating_sub(LINE);
@@ -165,7 +165,7 @@ fn mentions(candidates: &[Candidate<'_>], budget: usize, form: Form) -> Vec<Opti
 }
 
 /// One way to show one tool in more detail.
-struct Step {
+struct Upgrade {
     gain: f64,
     index: usize,
     level: Level,
@@ -178,14 +178,14 @@ fn refine(
     levels: &mut [Option<Level>],
     most: Level,
     mut budget: usize,
-    form: Form,
+    form: AnswerForm,
 ) {
     let steps = |index: usize, from: Level| {
         let candidate = candidates.get(index).into_iter();
         candidate.flat_map(move |candidate| steps_from(candidate, index, from, most, form))
     };
     let shown = levels.iter().enumerate();
-    let mut heap: BinaryHeap<Step> = shown
+    let mut heap: BinaryHeap<Upgrade> = shown
         .filter_map(|(index, level)| Some((index, (*level)?)))
         .flat_map(|(i, l)| steps(i, l))
         .collect();
@@ -208,8 +208,8 @@ fn steps_from(
     index: usize,
     from: Level,
     most: Level,
-    form: Form,
-) -> impl Iterator<Item = Step> {
+    form: AnswerForm,
+) -> impl Iterator<Item = Upgrade> {
     let paid = candidate.bound(from, form);
     let worth = |level: Level| WORTH.iter().find(|(l, _)| *l == level).map_or(0.0, |(_, w)| *w);
     let have = worth(from);
@@ -219,12 +219,12 @@ fn steps_from(
             let more = cost.saturating_sub(paid?).max(1);
             // A fraction of two small numbers; exactness does not matter for an order.
             let gain = (worth(level) - have) / f64::from(u32::try_from(more).unwrap_or(u32::MAX));
-            Some(Step { gain, index, level, cost })
+            Some(Upgrade { gain, index, level, cost })
         },
     )
 }
 
-impl Ord for Step {
+impl Ord for Upgrade {
     fn cmp(&self, other: &Self) -> Ordering {
         self.gain
             .total_cmp(&other.gain)
@@ -233,16 +233,16 @@ impl Ord for Step {
     }
 }
 
-impl PartialOrd for Step {
+impl PartialOrd for Upgrade {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Step {
+impl PartialEq for Upgrade {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Step {}
+impl Eq for Upgrade {}

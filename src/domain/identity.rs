@@ -16,7 +16,7 @@ use super::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identities {
     /// How the gateway learns who calls.
-    pub mode: Mode,
+    pub mode: IdentityMode,
     /// Whether a call without an id is refused (`defaults.deny_on_missing_agent`).
     pub deny_on_missing_agent: bool,
     /// The agent for calls without an id (`GATEWAY_DEFAULT_AGENT`); unset and empty are the same.
@@ -31,7 +31,7 @@ pub struct Identities {
 
 /// How the gateway learns who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum IdentityMode {
     /// No rules file at all: one user, one agent named `default`.
     SingleUser,
     /// The call's `agent_id` argument is believed.
@@ -198,14 +198,14 @@ impl Identities {
         rules: &Rules,
     ) -> Result<Vec<AgentId>, Unidentified> {
         let mut agents = Vec::new();
-        if let Mode::Pinned(agent) = &self.mode {
+        if let IdentityMode::Pinned(agent) = &self.mode {
             agents.push(agent.clone());
         }
         agents.extend(caveats_of(credential).agents().cloned());
         if let Some(Credential::ApiKey(key)) = credential {
             agents.push(agent_of_key(key, of_key, rules)?);
         }
-        if agents.is_empty() && self.mode == Mode::SingleUser {
+        if agents.is_empty() && self.mode == IdentityMode::SingleUser {
             agents.push(AgentId::fallback());
         }
         Ok(agents)
@@ -216,8 +216,8 @@ impl Identities {
         match (stamp, credential, &self.mode) {
             (Some(_), ..) => Assurance::Stamped,
             (None, Some(_), _) => Assurance::Token,
-            (None, None, Mode::Pinned(_)) => Assurance::Pinned,
-            (None, None, Mode::SingleUser | Mode::Asserted) => Assurance::Asserted,
+            (None, None, IdentityMode::Pinned(_)) => Assurance::Pinned,
+            (None, None, IdentityMode::SingleUser | IdentityMode::Asserted) => Assurance::Asserted,
         }
     }
 
@@ -347,7 +347,7 @@ mod tests {
         Rules { agents, ..Rules::default() }
     }
 
-    fn identities(mode: Mode) -> Identities {
+    fn identities(mode: IdentityMode) -> Identities {
         Identities {
             mode,
             deny_on_missing_agent: true,
@@ -416,7 +416,7 @@ mod tests {
 
     #[test]
     fn api_keys_act_as_their_agents_and_no_others() {
-        let open = identities(Mode::Asserted);
+        let open = identities(IdentityMode::Asserted);
         let with = |claimed, agents: &[&str]| Evidence {
             claimed,
             credential: Some(key(agents)),
@@ -428,13 +428,13 @@ mod tests {
         check(&open, with(None, &["lead", "odd"]), Err("Missing"));
         check(&open, with(Some("odd"), &["lead", "odd"]), Ok(("odd", &[], "token")));
         check(&open, with(Some("nobody"), &["lead", "odd"]), Err("NotGranted"));
-        let pinned = identities(Mode::Pinned("odd".into()));
+        let pinned = identities(IdentityMode::Pinned("odd".into()));
         check(&pinned, with(None, &["lead"]), Ok(("lead", &["odd"], "token")));
     }
 
     #[test]
     fn whoever_is_named_narrows() {
-        let open = identities(Mode::Asserted);
+        let open = identities(IdentityMode::Asserted);
         let by = |handle, stamp| Evidence {
             claimed: Some("sub_x"),
             handle: Some(handle),
@@ -445,14 +445,14 @@ mod tests {
         let stamp = Some(stamped("odd", Some("sub_x")));
         check(&open, by(handle(&["lead"]), stamp), Ok(("odd", &["lead"], "stamped")));
         check(&open, by(handle(&["lead", "gone"]), None), Err("Unknown"));
-        let pinned = identities(Mode::Pinned("odd".into()));
+        let pinned = identities(IdentityMode::Pinned("odd".into()));
         check(&pinned, by(handle(&["lead"]), None), Ok(("lead", &["odd"], "pinned")));
     }
 
     #[test]
     fn only_signed_names_are_believed_where_the_rules_say_so() {
         let signed = |agent| Evidence { stamp: Some(stamped(agent, None)), ..Evidence::default() };
-        let open = identities(Mode::Asserted);
+        let open = identities(IdentityMode::Asserted);
         check(&open, signed("lead"), Ok(("lead", &[], "stamped")));
         check(&open, claims("lead"), Ok(("lead", &[], "asserted")));
         check(&open, signed("nobody"), Err("Unknown"));
@@ -468,7 +468,7 @@ mod tests {
         let key = Evidence { credential: Some(key(&["lead"])), ..Evidence::default() };
         check(&strict, key, Ok(("lead", &[], "token")));
         // A signed name chooses no further than the connection lets any name.
-        let pinned = Identities { mode: Mode::Pinned("lead".into()), ..strict };
+        let pinned = Identities { mode: IdentityMode::Pinned("lead".into()), ..strict };
         check(&pinned, signed("worker"), Ok(("worker", &[], "stamped")));
         check(&pinned, signed("odd"), Err("NotPinned"));
         check(&pinned, claims("worker"), Ok(("odd", &["lead"], "pinned")));

@@ -20,7 +20,7 @@ use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::{Value, value::RawValue};
 
 pub use edit::Change;
-pub use scan::{Member, Members};
+pub use scan::{Members, RawMember};
 
 /// Values may be nested this deep; what is nested deeper is not read at all. A tree of values is
 /// built by recursion.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::settings::{SettingsFile, Source, Sources};
+use super::settings::{SettingsFile, SettingsSource, Sources};
 
 /// What stands at a file that is whole while another one is not.
 const HELD_BACK: &str = "not in force, because another settings file has faults";
@@ -95,7 +95,7 @@ impl Readings {
 }
 
 impl Reading {
-    fn begun(source: &Source) -> Self {
+    fn begun(source: &SettingsSource) -> Self {
         let Some(_) = source.path else {
             return Self { last_warnings: source.warnings.clone(), ..Self::default() };
         };
@@ -121,14 +121,14 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::{HELD_BACK, Readings};
-    use crate::domain::settings::{SettingsFile::*, Source, Sources};
+    use crate::domain::settings::{SettingsFile::*, SettingsSource, Sources};
 
     fn at(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
     fn sources() -> Sources {
-        let source = |path: &str| Source {
+        let source = |path: &str| SettingsSource {
             path: Some(path.into()),
             read_at: at(1),
             servers: 0,

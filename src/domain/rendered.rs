@@ -109,17 +109,17 @@ const NOT_OFFERED: u32 = u32::MAX;
 
 /// One tool, rendered and counted.
 #[derive(Debug)]
-pub struct Entry {
+pub struct RenderedTool {
     tool: Arc<Tool>,
     /// The items as they stand in the array, from the tool's name to the end of the item; rendered
     /// when they are first needed.
     items: [OnceLock<String>; 4],
-    costs: Kept,
+    costs: TokenCosts,
 }
 
 /// The counts of one tool, as they are kept on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct TokenCosts {
     /// In an answer about one server.
     pub plain: Costs,
     /// In an answer about several, where names begin with the server's.
@@ -144,7 +144,7 @@ pub struct RenderedCatalog {
     server: ServerName,
     encoding: Encoding,
     catalogue: Arc<Catalogue>,
-    entries: Vec<Entry>,
+    entries: Vec<RenderedTool>,
 }
 
 impl RenderedCatalog {
@@ -154,11 +154,11 @@ impl RenderedCatalog {
         server: &ServerName,
         catalogue: Arc<Catalogue>,
         encoding: Encoding,
-        known: impl Fn(&Tool) -> Option<Kept>,
+        known: impl Fn(&Tool) -> Option<TokenCosts>,
     ) -> Self {
         let entries = catalogue.tools().iter().map(|tool| {
             let costs = known(tool).unwrap_or_else(|| count(server, tool, encoding));
-            Entry { tool: tool.clone(), items: Default::default(), costs }
+            RenderedTool { tool: tool.clone(), items: Default::default(), costs }
         });
         Self { server: server.clone(), encoding, entries: entries.collect(), catalogue }
     }
@@ -179,12 +179,12 @@ impl RenderedCatalog {
     }
 
     /// The tools, rendered.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[RenderedTool] {
         &self.entries
     }
 }
 
-impl Entry {
+impl RenderedTool {
     /// The tool's name.
     pub fn name(&self) -> &ToolName {
         self.tool.name()
@@ -196,13 +196,18 @@ impl Entry {
     }
 
     /// The counts, to be kept.
-    pub fn kept(&self) -> &Kept {
+    pub fn kept(&self) -> &TokenCosts {
         &self.costs
     }
 
     /// An upper bound of the item's tokens in an answer of that form; None if the level is not
     /// offered.
-    pub(super) fn bound(&self, level: Level, price: Option<Credits>, form: Form) -> Option<usize> {
+    pub(super) fn bound(
+        &self,
+        level: Level,
+        price: Option<Credits>,
+        form: AnswerForm,
+    ) -> Option<usize> {
         let shapes = Shape::ALL.into_iter().filter(|next| form.objects || *next != Shape::Object);
         let mut costs = shapes.map(|next| self.cost(level, price, next, form.prefixed));
         costs.try_fold(0, |most, cost| Some(most.max(cost?)))
@@ -265,7 +270,7 @@ impl Entry {
 
 /// What the items of an answer look like.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
+pub(super) struct AnswerForm {
     /// Names begin with the server's.
     pub(super) prefixed: bool,
     /// Some items may be objects.
@@ -274,9 +279,9 @@ pub(super) struct Form {
 
 /// One tool in an answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Placed<'a> {
+pub struct ShownTool<'a> {
     /// The tool.
-    pub entry: &'a Entry,
+    pub entry: &'a RenderedTool,
     /// Its server.
     pub server: &'a ServerName,
     /// How much of it is shown.
@@ -287,8 +292,8 @@ pub struct Placed<'a> {
 
 /// The `tools` array as sent, and its tokens, or None if they must be counted. With `prefixed`,
 /// names begin with the server's. Tools that are only mentioned share the last line.
-pub fn assemble(placed: &[Placed<'_>], prefixed: bool) -> (String, Option<usize>) {
-    let (mentioned, items): (Vec<&Placed<'_>>, Vec<&Placed<'_>>) =
+pub fn assemble(placed: &[ShownTool<'_>], prefixed: bool) -> (String, Option<usize>) {
+    let (mentioned, items): (Vec<&ShownTool<'_>>, Vec<&ShownTool<'_>>) =
         placed.iter().partition(|placed| placed.level == Level::Mention);
     let behind = (!mentioned.is_empty()).then_some(Level::Mention);
     let mut text = String::from("[");
@@ -321,7 +326,7 @@ fn push_server(text: &mut String, server: &ServerName, prefixed: bool) {
     }
 }
 
-fn push_item(text: &mut String, tool: &Placed<'_>) {
+fn push_item(text: &mut String, tool: &ShownTool<'_>) {
     let item = tool.entry.item(tool.level);
     let Some(price) = tool.price else { return text.push_str(item) };
     let (head, tail) = described(item, tool.level);
@@ -350,7 +355,7 @@ fn unclosed(item: &str, level: Level) -> &str {
 }
 
 /// A line of names; answers its tokens, its end and the bracket behind it included.
-fn push_mentioned(text: &mut String, mentioned: &[&Placed<'_>], prefixed: bool) -> usize {
+fn push_mentioned(text: &mut String, mentioned: &[&ShownTool<'_>], prefixed: bool) -> usize {
     let mut tokens = 1;
     for (index, tool) in mentioned.iter().enumerate() {
         let [first, next] = tool.entry.mention_costs(prefixed);
@@ -406,7 +411,7 @@ fn item_of(tool: &Tool, level: Level) -> String {
     }
 }
 
-fn count(server: &ServerName, tool: &Tool, encoding: Encoding) -> Kept {
+fn count(server: &ServerName, tool: &Tool, encoding: Encoding) -> TokenCosts {
     let number = |text: &str| u32::try_from(encoding.count(text)).unwrap_or(NOT_OFFERED - 1);
     let prefix = format!("{}/", escaped(server.as_str()));
     let mut plain = [[NOT_OFFERED; 3]; 4];
@@ -463,7 +468,7 @@ fn count(server: &ServerName, tool: &Tool, encoding: Encoding) -> Kept {
         true => [number(name), number(&format!(" {name}"))],
         false => [NOT_OFFERED; 2],
     };
-    Kept {
+    TokenCosts {
         plain,
         prefixed,
         unpriced,

@@ -20,7 +20,7 @@ pub struct Rules {
     /// Whether a refusal names the rule, or looks like a name that does not exist.
     pub explain_denials: bool,
     /// For every agent whose own rules say nothing.
-    pub context: Context,
+    pub context: ContextLimits,
     /// How tokens are counted.
     pub encoding: Encoding,
 }
@@ -37,21 +37,21 @@ pub struct AgentRules {
     /// Agents that a client pinned to this one may name instead.
     pub may_act_as: Vec<AgentId>,
     /// What the agent's context may be filled with.
-    pub context: Context,
+    pub context: ContextLimits,
     /// What the agent may spend, within what all may spend.
     pub budget: Option<Limit>,
 }
 
 /// How much an agent is told, where a call does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Context {
+pub struct ContextLimits {
     /// The most tokens of one `get_server_tools` answer's tools.
     pub max_schema_tokens: Option<usize>,
     /// The most detail of a tool.
     pub detail: Option<Detail>,
 }
 
-impl Context {
+impl ContextLimits {
     /// This, and the other where it says nothing.
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -129,7 +129,7 @@ impl Rules {
     /// How many tokens of tools, and how much detail, an agent is sent where its call does not say.
     pub fn context_of(&self, agent: &AgentId) -> (usize, Detail) {
         let own = self.agents.get(agent).map(|rules| rules.context).unwrap_or_default();
-        let Context { max_schema_tokens, detail } = own.or(self.context);
+        let ContextLimits { max_schema_tokens, detail } = own.or(self.context);
         (max_schema_tokens.unwrap_or(DEFAULT_MAX_SCHEMA_TOKENS), detail.unwrap_or_default())
     }
 

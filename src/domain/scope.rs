@@ -12,10 +12,10 @@ use super::{
 /// A list of patterns, of which one must match. Never empty.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Scope(Vec<Entry>);
+pub struct Scope(Vec<ScopePattern>);
 
 #[derive(Clone, Debug, PartialEq)]
-struct Entry {
+struct ScopePattern {
     server: Option<Pattern>,
     tool: Pattern,
 }
@@ -44,7 +44,7 @@ impl Scope {
     /// # Errors
     /// An empty list, or a pattern that is none, in words.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let entries: Result<Vec<Entry>, String> = text
+        let entries: Result<Vec<ScopePattern>, String> = text
             .split(',')
             .map(str::trim)
             .filter(|entry| !entry.is_empty())
@@ -54,7 +54,7 @@ impl Scope {
                     Some((server, tool)) => (Some(Pattern::parse(server)?), tool),
                     None => (None, entry),
                 };
-                Ok(Entry { server, tool: Pattern::parse(tool)? })
+                Ok(ScopePattern { server, tool: Pattern::parse(tool)? })
             })
             .collect();
         match entries? {
@@ -76,7 +76,7 @@ impl Scope {
     }
 }
 
-impl Entry {
+impl ScopePattern {
     fn speaks_of(&self, server: &ServerName) -> bool {
         self.server.as_ref().is_none_or(|pattern| pattern.matches(server.as_str()))
     }
@@ -98,7 +98,7 @@ impl From<Scope> for String {
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Entry { server, tool }) in self.0.iter().enumerate() {
+        for (index, ScopePattern { server, tool }) in self.0.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             match server {
                 Some(server) => write!(f, "{comma}{}/{}", server.as_str(), tool.as_str())?,

@@ -51,8 +51,8 @@ pub struct Settings {
 
 impl Settings {
     /// What is worth a line of the log of a gateway that serves.
-    pub fn log_level(&self) -> Level {
-        if self.debug { Level::Debug } else { self.logging.level.unwrap_or(Level::Info) }
+    pub fn log_level(&self) -> LogLevel {
+        if self.debug { LogLevel::Debug } else { self.logging.level.unwrap_or(LogLevel::Info) }
     }
 }
 
@@ -60,14 +60,14 @@ impl Settings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Logging {
     /// What is worth a line; None leaves it to the command.
-    pub level: Option<Level>,
+    pub level: Option<LogLevel>,
     /// Whether each line is an object of JSON.
     pub json: bool,
 }
 
 /// What is worth a line of the log: this, and what matters more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub enum LogLevel {
     /// What went wrong.
     Error,
     /// What is odd.
@@ -80,7 +80,7 @@ pub enum Level {
     Trace,
 }
 
-impl Level {
+impl LogLevel {
     /// All of them, by the words of settings.
     pub const WORDS: [(&str, Self); 5] = [
         ("error", Self::Error),
@@ -140,16 +140,16 @@ impl SettingsFile {
 #[derive(Clone, Debug)]
 pub struct Sources {
     /// `.mcp.json`.
-    pub mcp_config: Source,
+    pub mcp_config: SettingsSource,
     /// `.mcp-gateway-rules.json`.
-    pub rules: Source,
+    pub rules: SettingsSource,
     /// `gateway.yaml`.
-    pub gateway: Source,
+    pub gateway: SettingsSource,
 }
 
 /// One settings file.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct SettingsSource {
     /// Where it is; None where there is none.
     pub path: Option<PathBuf>,
     /// When it was read.
@@ -172,7 +172,7 @@ pub struct ServerSpec {
     /// How long a call may take.
     pub timeout: Duration,
     /// Whether it is started with the gateway, or at first use.
-    pub start: Start,
+    pub start: StartMode,
     /// Whether it may ask the user through the client.
     pub elicitation: Elicitation,
     /// Stopped when nobody has used it for this long; never if None.
@@ -186,7 +186,7 @@ pub struct ServerSpec {
 
 /// When a server is started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
+pub enum StartMode {
     /// At first use.
     #[default]
     Lazy,
@@ -198,7 +198,7 @@ pub enum Start {
 #[derive(Clone, PartialEq)]
 pub enum Endpoint {
     /// A child process that speaks MCP on its standard streams.
-    Stdio(Command),
+    Stdio(ChildCommand),
     /// A remote server (Streamable HTTP).
     Http(Remote),
 }
@@ -238,7 +238,7 @@ pub enum Elicitation {
 
 /// A command line, run without a shell.
 #[derive(Clone, PartialEq)]
-pub struct Command {
+pub struct ChildCommand {
     /// The program: a path, or a name to find in `PATH`.
     pub program: String,
     /// Its arguments; may hold secrets.
@@ -294,7 +294,7 @@ mod tests {
 
     use url::Url;
 
-    use super::{AllowPrivate, Elicitation, Endpoint, Remote, ServerSpec, Start, public_url};
+    use super::{AllowPrivate, Elicitation, Endpoint, Remote, ServerSpec, StartMode, public_url};
 
     #[test]
     fn only_what_decides_how_a_server_runs_makes_it_another() {
@@ -310,13 +310,13 @@ mod tests {
             idle: None,
             most_calls: None,
             timeout: Duration::from_secs(1),
-            start: Start::Lazy,
+            start: StartMode::Lazy,
             identity: url.to_owned(),
         };
         let told = ServerSpec {
             description: "new".into(),
             timeout: Duration::from_secs(2),
-            start: Start::Eager,
+            start: StartMode::Eager,
             ..spec("http://a/")
         };
         assert!(told.runs_as(&spec("http://a/")));

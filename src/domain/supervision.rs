@@ -28,7 +28,7 @@ const LONGEST_OPEN: Duration = Duration::from_secs(5 * 60);
 /// started more often than it is of use.
 #[derive(Debug, Default)]
 pub struct Supervision {
-    phase: Phase,
+    phase: RunState,
     /// In a row; decides how long the next pause is.
     setbacks: usize,
     failed_starts: usize,
@@ -39,7 +39,7 @@ pub struct Supervision {
 }
 
 #[derive(Debug, Default)]
-enum Phase {
+enum RunState {
     #[default]
     Down,
     Starting,
@@ -69,13 +69,13 @@ impl Supervision {
     /// # Errors
     /// Why it is not started now.
     pub fn begin(&mut self, now: Duration) -> Result<Attempt, Pause> {
-        if !matches!(self.phase, Phase::Down) {
+        if !matches!(self.phase, RunState::Down) {
             return Err(self.pause_for(Duration::ZERO));
         }
         match self.pause(now) {
             Some(pause) => Err(pause),
             None => {
-                self.phase = Phase::Starting;
+                self.phase = RunState::Starting;
                 Ok(Attempt(()))
             }
         }
@@ -84,12 +84,12 @@ impl Supervision {
     /// The pause that lasts now, if one does.
     pub fn pause(&self, now: Duration) -> Option<Pause> {
         let left = self.not_before.saturating_sub(now);
-        (matches!(self.phase, Phase::Down) && !left.is_zero()).then(|| self.pause_for(left))
+        (matches!(self.phase, RunState::Down) && !left.is_zero()).then(|| self.pause_for(left))
     }
 
     /// The start has succeeded.
     pub fn came_up(&mut self, _attempt: Attempt, now: Duration) {
-        self.phase = Phase::Up { since: now };
+        self.phase = RunState::Up { since: now };
     }
 
     /// The start has failed.
@@ -112,7 +112,7 @@ impl Supervision {
     /// The server has answered a call. Its death may have been noticed before its last answer was.
     pub fn answered(&mut self) {
         self.clear();
-        if !matches!(self.phase, Phase::Up { .. }) {
+        if !matches!(self.phase, RunState::Up { .. }) {
             self.setbacks = 1;
             self.not_before = Duration::ZERO;
         }
@@ -123,7 +123,7 @@ impl Supervision {
         if self.is_steady(now) {
             self.clear();
         }
-        self.phase = Phase::Down;
+        self.phase = RunState::Down;
     }
 
     /// How often the server has ended by itself.
@@ -132,7 +132,7 @@ impl Supervision {
     }
 
     fn is_steady(&self, now: Duration) -> bool {
-        matches!(self.phase, Phase::Up { since } if now.saturating_sub(since) >= STEADY)
+        matches!(self.phase, RunState::Up { since } if now.saturating_sub(since) >= STEADY)
     }
 
     fn clear(&mut self) {
@@ -140,7 +140,7 @@ impl Supervision {
     }
 
     fn set_back(&mut self, now: Duration) {
-        self.phase = Phase::Down;
+        self.phase = RunState::Down;
         self.not_before = now + pause_after(self.setbacks);
         self.setbacks += 1;
     }

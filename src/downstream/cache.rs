@@ -22,7 +22,7 @@ use crate::{
         call::{ServerName, ToolName},
         catalog::{Catalogue, Tool},
         render::{self, first_sentence},
-        rendered::{Kept, RenderedCatalog},
+        rendered::{RenderedCatalog, TokenCosts},
         settings::ServerSpec,
         tokens::Encoding,
     },
@@ -74,11 +74,11 @@ struct StoredAbout {
 #[derive(Serialize, Deserialize)]
 struct StoredTool {
     definition: Value,
-    costs: Kept,
+    costs: TokenCosts,
 }
 
 /// Counts by definition.
-pub(super) struct Known(HashMap<ToolName, (Map<String, Value>, Kept)>);
+pub(super) struct Known(HashMap<ToolName, (Map<String, Value>, TokenCosts)>);
 
 impl Known {
     /// The counts of a rendered.
@@ -89,7 +89,7 @@ impl Known {
         Self(counted.collect())
     }
 
-    pub(super) fn counts_of(&self, tool: &Tool) -> Option<Kept> {
+    pub(super) fn counts_of(&self, tool: &Tool) -> Option<TokenCosts> {
         let (definition, kept) = self.0.get(tool.name())?;
         (definition == tool.definition()).then(|| kept.clone())
     }

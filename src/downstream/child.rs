@@ -17,7 +17,7 @@ use super::{activity::Processes, backlog::Backlog, turns::Turns};
 #[cfg(target_os = "linux")]
 use crate::host::leftovers::Roster;
 use crate::{
-    domain::settings::Command,
+    domain::settings::ChildCommand,
     host::{MARK_VARIABLE, environment::program_dirs},
 };
 
@@ -108,7 +108,7 @@ impl Launcher {
     ///
     /// # Errors
     /// Why it cannot be started, without naming a path of the host.
-    pub(super) fn spawn(&self, command: &Command) -> Result<Spawned, String> {
+    pub(super) fn spawn(&self, command: &ChildCommand) -> Result<Spawned, String> {
         check(command)?;
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{}{number}", self.mark);
@@ -139,7 +139,7 @@ impl Launcher {
     }
 
     #[cfg(target_os = "linux")]
-    fn command_line(&self, command: &Command) -> tokio::process::Command {
+    fn command_line(&self, command: &ChildCommand) -> tokio::process::Command {
         let mut line = tokio::process::Command::new(&self.supervisor);
         line.arg0(crate::host::supervisor::PROCESS_NAME)
             .args(["supervise", "--parent", &std::process::id().to_string(), "--"])
@@ -150,7 +150,7 @@ impl Launcher {
 
     /// Without a supervisor the child leads its own process group, and the group is killed.
     #[cfg(not(target_os = "linux"))]
-    fn command_line(&self, command: &Command) -> tokio::process::Command {
+    fn command_line(&self, command: &ChildCommand) -> tokio::process::Command {
         let mut line = tokio::process::Command::new(&command.program);
         line.args(&command.args);
         #[cfg(unix)]
@@ -273,7 +273,7 @@ fn terminate(child: &Child) {
 fn terminate(_child: &Child) {}
 
 /// Faults that the supervisor could only report as an exit status.
-fn check(command: &Command) -> Result<(), String> {
+fn check(command: &ChildCommand) -> Result<(), String> {
     if let Some(cwd) = &command.cwd
         && !cwd.is_dir()
     {
@@ -286,7 +286,7 @@ fn check(command: &Command) -> Result<(), String> {
 }
 
 /// Where the program is, as the child would find it.
-pub fn find(program: &str, command: &Command) -> Option<PathBuf> {
+pub fn find(program: &str, command: &ChildCommand) -> Option<PathBuf> {
     if program.contains(std::path::MAIN_SEPARATOR) || program.contains('/') {
         let base = command.cwd.clone().unwrap_or_default();
         return Some(base.join(program)).filter(|path| is_program(path));

@@ -65,7 +65,7 @@ pub use wire::ELICITATION;
 
 use crate::domain::{
     call::ServerName,
-    settings::{Remote, ServerSpec, Start},
+    settings::{Remote, ServerSpec, StartMode},
     tokens::Encoding,
 };
 
@@ -161,7 +161,8 @@ impl Fleet {
                 Some(kept) => kept.server.clone(),
                 None => Arc::new(Server::new(spec.clone(), launcher.clone(), cache.clone())),
             };
-            if spec.start == Start::Eager && kept.is_none_or(|kept| kept.spec.start == Start::Lazy)
+            if spec.start == StartMode::Eager
+                && kept.is_none_or(|kept| kept.spec.start == StartMode::Lazy)
             {
                 succession.eager.push(server.clone());
             }
@@ -197,7 +198,7 @@ impl Fleet {
 
     /// The servers that are to be started with the gateway.
     pub fn eager(&self) -> Vec<Arc<Server>> {
-        let eager = self.members.iter().filter(|member| member.spec.start == Start::Eager);
+        let eager = self.members.iter().filter(|member| member.spec.start == StartMode::Eager);
         eager.map(|member| member.server.clone()).collect()
     }
 }

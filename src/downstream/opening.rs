@@ -27,7 +27,7 @@ use super::{
 };
 use crate::domain::{
     call::ServerName,
-    settings::{Command, Endpoint, Remote, ServerSpec},
+    settings::{ChildCommand, Endpoint, Remote, ServerSpec},
 };
 
 /// Whether a server speaks a version with a handshake. Remembered, in this process and on disk, so that
@@ -145,7 +145,7 @@ impl Opened {
 
     async fn process(
         server: &ServerName,
-        command: &Command,
+        command: &ChildCommand,
         launcher: &Arc<Launcher>,
         handler: Handler,
         era: Option<Era>,

@@ -9,7 +9,7 @@ use tollgate::domain::{
     credits::Credits,
     fit::{Candidate, Detail, fit},
     render,
-    rendered::{Level, Placed, RenderedCatalog, assemble},
+    rendered::{Level, RenderedCatalog, ShownTool, assemble},
     tokens::{Encoding, count},
 };
 
@@ -74,8 +74,8 @@ fn older_rule(tools: &[Value], cap: usize) -> usize {
 }
 
 /// Every placed tool is named: in an item of its own, or in the one last line of names.
-fn check_names(placed: &[Placed<'_>], array: &[Value], prefixed: bool) {
-    let name = |placed: &Placed<'_>| match prefixed {
+fn check_names(placed: &[ShownTool<'_>], array: &[Value], prefixed: bool) {
+    let name = |placed: &ShownTool<'_>| match prefixed {
         true => format!("{}/{}", placed.server, placed.entry.name()),
         false => placed.entry.name().to_string(),
     };
@@ -92,7 +92,7 @@ fn check_names(placed: &[Placed<'_>], array: &[Value], prefixed: bool) {
     }
 }
 
-fn is_callable(placed: &Placed<'_>) -> bool {
+fn is_callable(placed: &ShownTool<'_>) -> bool {
     placed.level >= Level::Signature
 }
 
@@ -169,7 +169,7 @@ fn signatures_with_prices_add_up_as_well() {
 
 /// Every tool with a price tells it, in its line or its description, and no other does; answers how
 /// many did.
-fn check_prices(placed: &[Placed<'_>], text: &str) -> usize {
+fn check_prices(placed: &[ShownTool<'_>], text: &str) -> usize {
     let array: Vec<Value> = serde_json::from_str(text).unwrap();
     let own = placed.iter().filter(|placed| placed.level != Level::Mention);
     let mut told = 0;

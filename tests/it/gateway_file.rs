@@ -13,7 +13,7 @@ use tollgate::{
         budget::{Backend, Durability, Limit, Mode},
         credits::Credits,
         period::Period,
-        settings::{AllowPrivate, Endpoint, Level, Settings},
+        settings::{AllowPrivate, Endpoint, LogLevel, Settings},
     },
     host::environment::Environment,
 };
@@ -122,14 +122,14 @@ fn full_example_of_the_older_system_means_what_it_says() {
     check_prices(&settings, "db-server", &prices);
     let name = ("satgate-mcp-proxy".to_owned(), "0.1.0".to_owned());
     assert_eq!(settings.presented_as, (Some(name.0), Some(name.1)));
-    assert_eq!((settings.logging.level, settings.logging.json), (Some(Level::Info), false));
+    assert_eq!((settings.logging.level, settings.logging.json), (Some(LogLevel::Info), false));
 }
 
 #[test]
 fn smaller_examples_of_the_older_system_mean_what_they_say() {
     for (name, amount, mode, backend, only, level) in [
         ("minimal", 1000, Mode::Shadow, Backend::Memory, "filesystem", None),
-        ("local", 10_000, Mode::Shadow, Backend::Memory, "dev", Some(Level::Debug)),
+        ("local", 10_000, Mode::Shadow, Backend::Memory, "dev", Some(LogLevel::Debug)),
         ("quickstart", 1000, Mode::Hard, Backend::Sqlite, "my-tools", None),
     ] {
         let settings = example(name);

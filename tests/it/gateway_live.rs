@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use serde_json::{Value, json};
 use tollgate::{
     config::{self, Faults, Options, Watch},
-    domain::settings::{Level, Settings},
+    domain::settings::{LogLevel, Settings},
 };
 
 use crate::{
@@ -51,7 +51,7 @@ async fn prices_and_limits_are_live_and_the_store_is_not() {
     }
     assert_eq!(mixed.budgeting.store, after.budgeting.store);
     assert_eq!((&mixed.presented_as, mixed.logging.json), (&after.presented_as, false));
-    assert_eq!((mixed.logging.level, mixed.budgeting.limit), (Some(Level::Warn), None));
+    assert_eq!((mixed.logging.level, mixed.budgeting.limit), (Some(LogLevel::Warn), None));
     let text = "store: {path: a.db}\ntools: {costs: {x: -5}}\n";
     let faults = reloaded(&home, &after, &mut watch, text).await.unwrap_err().to_string();
     assert!(faults.contains("`tools.costs.x` must be"), "{faults}");

@@ -12,7 +12,7 @@ use proptest::{
 use serde_json::{Map, Value, json};
 use tollgate::domain::{
     call::{AgentId, Caller, ServerName},
-    identity::{Identities, Mode, Unidentified},
+    identity::{Identities, IdentityMode, Unidentified},
     pattern::Pattern,
     rules::{AgentRules, Entries, Precedence, Rules, ToolsKey},
 };
@@ -91,7 +91,7 @@ fn check(rules: &Value, checked: &Rules, [agent, server, tool]: [&str; 3]) -> Te
 /// A caller for each agent of the rules; everybody else is refused, always.
 fn caller(rules: &Value, checked: &Rules, agent: &str) -> Result<Option<Caller>, TestCaseError> {
     let identities = Identities {
-        mode: Mode::Asserted,
+        mode: IdentityMode::Asserted,
         deny_on_missing_agent: false,
         default_agent: None,
         stamped_only: false,

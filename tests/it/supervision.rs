@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tollgate::{
     domain::{
         call::{ServerName, ToolName},
-        settings::{Command, Elicitation, Endpoint, ServerSpec, Start},
+        settings::{ChildCommand, Elicitation, Endpoint, ServerSpec, StartMode},
         tokens::Encoding,
     },
     downstream::{CallFailure, Launcher, Outgoing, SchemaCache, Server, Status},
@@ -245,9 +245,9 @@ fn server(dir: &Path, tools: &[&str]) -> (Arc<Server>, String) {
     let spec = ServerSpec {
         name: ServerName::from("s"),
         description: String::new(),
-        endpoint: Endpoint::Stdio(Command { program: "python3".into(), args, env, cwd: None }),
+        endpoint: Endpoint::Stdio(ChildCommand { program: "python3".into(), args, env, cwd: None }),
         timeout: PATIENCE,
-        start: Start::Lazy,
+        start: StartMode::Lazy,
         elicitation: Elicitation::Deny,
         idle: None,
         most_calls: None,

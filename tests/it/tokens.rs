@@ -7,7 +7,9 @@ use tollgate::domain::{
     credits::Credits,
     keyed::Key,
     scope::Scope,
-    token::{MOST_BYTES, MOST_CAVEATS, Token, TokenId, TokenKeys, Unfit, Unreadable, Unverified},
+    token::{
+        MOST_BYTES, MOST_CAVEATS, Token, TokenId, TokenKeys, Unfit, UnreadableToken, Unverified,
+    },
 };
 
 const NOW: i64 = 1_790_000_000_000;
@@ -267,7 +269,7 @@ fn what_a_token_says_is_looked_at_after_what_it_proves() {
     let expired = text(&mint(&[Caveat::Expires(NOW + 1), Caveat::Expires(NOW)]));
     assert_eq!(refused(&expired).to_string(), "the token expired at 2026-09-21T14:13:20.000Z");
     assert!(keys().verify(&expired, "b1", NOW - 1).is_ok());
-    assert_eq!(keys().verify(&bare, "b2", NOW).unwrap_err(), Unverified::OtherBook);
+    assert_eq!(keys().verify(&bare, "b2", NOW).unwrap_err(), Unverified::OtherNamespace);
     let tenants = text(&mint(&[Caveat::Tenant("a".into()), Caveat::Tenant("b".into())]));
     assert_eq!(refused(&tenants), Unverified::Tenants(TwoTenants));
     let same = text(&mint(&[Caveat::Tenant("a".into()), Caveat::Tenant("a".into())]));
@@ -283,21 +285,21 @@ fn what_a_token_says_is_looked_at_after_what_it_proves() {
 #[test]
 fn text_that_is_no_token_is_told_what_it_is() {
     for (text, expected) in [
-        ("", Unreadable::NoToken),
-        ("Bearer ", Unreadable::NoToken),
-        ("Basic gwt1.AAAA", Unreadable::NoToken),
-        ("gwt2.AAAA", Unreadable::NoToken),
-        ("GWT1.AAAA", Unreadable::NoToken),
-        ("eyJhbGciOiJIUzI1NiJ9.e30.x", Unreadable::NoToken),
-        ("eyJ2IjoxLCJpZCI6IngiLCJjIjpbXX0=", Unreadable::OtherSystem),
-        ("Bearer eyJ2IjoxLCJpZCI6IngiLCJjIjpbXX0=", Unreadable::OtherSystem),
-        ("gwt1.", Unreadable::Truncated),
-        ("gwt1.AAAA", Unreadable::Truncated),
-        ("gwt1.A", Unreadable::Malformed),
-        ("gwt1.AB", Unreadable::Malformed),
-        ("gwt1.AA==", Unreadable::Malformed),
-        ("gwt1.A A\n", Unreadable::Malformed),
-        ("gwt1.é", Unreadable::Malformed),
+        ("", UnreadableToken::NoToken),
+        ("Bearer ", UnreadableToken::NoToken),
+        ("Basic gwt1.AAAA", UnreadableToken::NoToken),
+        ("gwt2.AAAA", UnreadableToken::NoToken),
+        ("GWT1.AAAA", UnreadableToken::NoToken),
+        ("eyJhbGciOiJIUzI1NiJ9.e30.x", UnreadableToken::NoToken),
+        ("eyJ2IjoxLCJpZCI6IngiLCJjIjpbXX0=", UnreadableToken::OtherSystem),
+        ("Bearer eyJ2IjoxLCJpZCI6IngiLCJjIjpbXX0=", UnreadableToken::OtherSystem),
+        ("gwt1.", UnreadableToken::Truncated),
+        ("gwt1.AAAA", UnreadableToken::Truncated),
+        ("gwt1.A", UnreadableToken::Malformed),
+        ("gwt1.AB", UnreadableToken::Malformed),
+        ("gwt1.AA==", UnreadableToken::Malformed),
+        ("gwt1.A A\n", UnreadableToken::Malformed),
+        ("gwt1.é", UnreadableToken::Malformed),
     ] {
         assert_eq!(refused(text), Unverified::Unreadable(expected), "{text}");
     }
@@ -311,10 +313,12 @@ fn tokens_have_an_end() {
     assert!(keys().verify(&text(&fits), "b1", NOW).is_ok());
     assert_eq!(fits.clone().narrow(&no_op).err(), Some(Unfit::TooManyCaveats));
     let too_many = appended(&text(&fits), &parts_of(&no_op));
-    assert_eq!(refused(&too_many), Unverified::Unreadable(Unreadable::TooManyCaveats));
+    assert_eq!(refused(&too_many), Unverified::Unreadable(UnreadableToken::TooManyCaveats));
     // A thousand, and a hundred thousand, each properly signed; the end of each is read in no time,
     // and without a stack frame each.
-    for (count, expected) in [(900, Unreadable::TooManyCaveats), (100_000, Unreadable::TooLong)] {
+    for (count, expected) in
+        [(900, UnreadableToken::TooManyCaveats), (100_000, UnreadableToken::TooLong)]
+    {
         let whole = bytes(&text(&mint(&[])));
         let (body, tag) = whole.split_last_chunk::<32>().unwrap();
         let (caveat, mut tag) = (signed(7, b""), *tag);
@@ -335,9 +339,9 @@ fn tokens_have_an_end() {
     assert!((MOST_BYTES - 1..=MOST_BYTES).contains(&longest.len()), "{}", longest.len());
     assert!(keys().verify(&longest, "b1", NOW).is_ok());
     let over = format!("gwt1.{}", "A".repeat(MOST_BYTES + 1 - 5));
-    assert_eq!(refused(&over), Unverified::Unreadable(Unreadable::TooLong));
+    assert_eq!(refused(&over), Unverified::Unreadable(UnreadableToken::TooLong));
     let under = format!("gwt1.{}", "A".repeat(MOST_BYTES - 5));
-    assert_ne!(refused(&under), Unverified::Unreadable(Unreadable::TooLong));
+    assert_ne!(refused(&under), Unverified::Unreadable(UnreadableToken::TooLong));
     let wide = Caveat::Tools(scope(&"x".repeat(70_000)));
     assert!(matches!(mint(&[]).narrow(&wide), Err(Unfit::Caveat(_))));
     let book = "b".repeat(256);

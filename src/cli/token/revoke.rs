@@ -145,7 +145,7 @@ fn of_token(settings: &Settings, text: String) -> anyhow::Result<TokenId> {
             wrong @ (Unverified::Unreadable(_)
             | Unverified::UnknownKey
             | Unverified::Altered
-            | Unverified::OtherBook),
+            | Unverified::OtherNamespace),
         ) => bail!("{wrong}; nothing is revoked"),
         // It proves nothing any more, and is still a token of this gateway.
         Err(_) => Ok(Token::parse(text.expose_secret())?.id()),

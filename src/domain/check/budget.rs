@@ -48,7 +48,8 @@ pub(super) fn of(schema: &Value) -> Result<Budget, String> {
     if total > MOST_STATES || census.patterns.len() > MOST_PATTERNS {
         return Err("its patterns are too many or too large".into());
     }
-    let mut shape = Shape { root: schema, known: HashMap::new(), spelled_out: HashMap::new() };
+    let mut shape =
+        SchemaShape { root: schema, known: HashMap::new(), spelled_out: HashMap::new() };
     if shape.depth(schema, 0).is_none() {
         return Err(format!("its parts apply each other more than {DEEPEST} deep"));
     }
@@ -146,7 +147,7 @@ impl<'s> Census<'s> {
 }
 
 /// How the parts of a schema apply each other.
-struct Shape<'s> {
+struct SchemaShape<'s> {
     root: &'s Value,
     /// How deep each part goes; None while that is looked for.
     known: HashMap<*const Value, Option<usize>>,
@@ -154,7 +155,7 @@ struct Shape<'s> {
     spelled_out: HashMap<*const Value, Option<u64>>,
 }
 
-impl<'s> Shape<'s> {
+impl<'s> SchemaShape<'s> {
     /// How many parts apply each other in a row, or None if those are too many. A part that applies
     /// itself within what it is applied to is counted once.
     fn depth(&mut self, schema: &'s Value, above: usize) -> Option<usize> {

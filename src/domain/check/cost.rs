@@ -20,11 +20,11 @@ const DEEPEST: usize = 400;
 /// An upper bound of the steps that a check takes; None if it takes more than `most`, or might not
 /// end. A step is about a keyword.
 pub(super) fn of(schema: &Value, value: &Value, most: u64) -> Option<u64> {
-    let mut walk = Walk { root: schema, most, looked_at: 0, known: HashMap::new() };
+    let mut walk = StepCount { root: schema, most, looked_at: 0, known: HashMap::new() };
     walk.steps(schema, value, 0)
 }
 
-struct Walk<'s> {
+struct StepCount<'s> {
     root: &'s Value,
     most: u64,
     /// What this itself has cost so far.
@@ -33,7 +33,7 @@ struct Walk<'s> {
     known: HashMap<(*const Value, *const Value), Option<u64>>,
 }
 
-impl<'s> Walk<'s> {
+impl<'s> StepCount<'s> {
     fn steps(&mut self, schema: &'s Value, value: &'s Value, depth: usize) -> Option<u64> {
         let Value::Object(object) = schema else { return Some(1) };
         let pair = (std::ptr::from_ref(schema), std::ptr::from_ref(value));

@@ -12,7 +12,7 @@ const RESERVED: &str = "$serde_json::private::";
 
 /// One member of an object.
 #[derive(Debug)]
-pub struct Member<'a> {
+pub struct RawMember<'a> {
     /// Its name.
     pub name: Cow<'a, str>,
     /// Its value.
@@ -39,9 +39,9 @@ impl<'a> Members<'a> {
 }
 
 impl<'a> Iterator for Members<'a> {
-    type Item = Member<'a>;
+    type Item = RawMember<'a>;
 
-    fn next(&mut self) -> Option<Member<'a>> {
+    fn next(&mut self) -> Option<RawMember<'a>> {
         let text: &'a [u8] = self.object.bytes();
         let start = self.at + text.get(self.at..)?.iter().position(|&b| b == b'"')?;
         let end_of_name = string_end(text, start);
@@ -50,7 +50,7 @@ impl<'a> Iterator for Members<'a> {
         let begin = skip_space(text, end_of_name + colon + 1);
         let end = value_end(text, begin);
         self.at = end;
-        Some(Member { name, value: self.object.part(begin, end), start, end })
+        Some(RawMember { name, value: self.object.part(begin, end), start, end })
     }
 }
 

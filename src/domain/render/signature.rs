@@ -29,7 +29,7 @@ const LONGEST_TEXT: usize = 4 * 1024;
 
 /// `name(parameters)`, with `where T = …` behind if there are definitions.
 pub(super) fn of(name: &str, schema: &Value) -> String {
-    let mut writer = Writer::new(schema);
+    let mut writer = SignatureWriter::new(schema);
     let parameters = writer.top(schema);
     let mut line = format!("{name}({parameters})");
     let mut separator = " where";
@@ -40,7 +40,7 @@ pub(super) fn of(name: &str, schema: &Value) -> String {
     line
 }
 
-struct Writer<'s> {
+struct SignatureWriter<'s> {
     root: &'s Value,
     /// How often each `$ref` occurs.
     uses: HashMap<&'s str, usize>,
@@ -54,7 +54,7 @@ struct Writer<'s> {
     alternatives: usize,
 }
 
-impl<'s> Writer<'s> {
+impl<'s> SignatureWriter<'s> {
     fn new(root: &'s Value) -> Self {
         let mut uses = HashMap::new();
         count_refs(root, &mut uses, 0);

@@ -31,10 +31,10 @@ fn placed<'a>(
     rendered: &'a RenderedCatalog,
     levels: &[Level],
     prices: &'a [Option<Credits>],
-) -> Vec<Placed<'a>> {
+) -> Vec<ShownTool<'a>> {
     let server = rendered.server();
     let shown = rendered.entries().iter().zip(levels).zip(prices);
-    shown.map(|((entry, &level), &price)| Placed { entry, server, level, price }).collect()
+    shown.map(|((entry, &level), &price)| ShownTool { entry, server, level, price }).collect()
 }
 
 /// One tool, priced, as it is shown.
@@ -151,7 +151,7 @@ const LEVELS: [Level; 5] =
     [Level::Mention, Level::Names, Level::Summary, Level::Signature, Level::Full];
 
 fn check_count(
-    placed: &[Placed<'_>],
+    placed: &[ShownTool<'_>],
     prefixed: bool,
     encoding: Encoding,
 ) -> Result<usize, TestCaseError> {

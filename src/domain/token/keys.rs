@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
-use super::{Token, TokenId, Unreadable, wire::Kid};
+use super::{Token, TokenId, UnreadableToken, wire::Kid};
 use crate::domain::{
     caveat::{Caveat, Caveats, TwoTenants},
     credits::Credits,
@@ -42,7 +42,7 @@ pub struct Verified {
 pub enum Unverified {
     /// No token.
     #[error(transparent)]
-    Unreadable(#[from] Unreadable),
+    Unreadable(#[from] UnreadableToken),
     /// None of the keys made it.
     #[error("the token was made with another key than those of this gateway (`auth.rootKey`)")]
     UnknownKey,
@@ -75,7 +75,7 @@ pub enum Unverified {
     },
     /// Its accounts are others.
     #[error("the token was made for other settings than these")]
-    OtherBook,
+    OtherNamespace,
     /// Two tenants.
     #[error(transparent)]
     Tenants(#[from] TwoTenants),
@@ -130,7 +130,7 @@ impl TokenKeys {
         }
         let caveats = Caveats(token.caveats()?);
         if token.namespace() != namespace {
-            return Err(Unverified::OtherBook);
+            return Err(Unverified::OtherNamespace);
         }
         if let Some(at) = caveats.expires().filter(|at| *at <= now) {
             return Err(Unverified::Expired { at });

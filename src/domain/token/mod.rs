@@ -14,8 +14,8 @@ use std::fmt;
 pub use keys::{TokenKeys, Unverified, Verified};
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
-pub use wire::Unreadable;
-use wire::{Kid, Sealed};
+pub use wire::UnreadableToken;
+use wire::{Kid, SignedCaveat};
 
 use super::{caveat::Caveat, id::id, keyed::Key};
 
@@ -40,7 +40,7 @@ pub fn denial_of_api_key(id: &str) -> TokenId {
 #[derive(Clone)]
 pub struct Token {
     header: Header,
-    caveats: Vec<Sealed>,
+    caveats: Vec<SignedCaveat>,
     /// The last digest of the chain, which makes the token a secret.
     tag: [u8; 32],
 }
@@ -105,7 +105,7 @@ impl Token {
     ///
     /// # Errors
     /// Text that is no token.
-    pub fn parse(text: &str) -> Result<Self, Unreadable> {
+    pub fn parse(text: &str) -> Result<Self, UnreadableToken> {
         wire::parse(text)
     }
 
@@ -120,7 +120,7 @@ impl Token {
         if matches!(caveat, Caveat::Ceiling(_)) && !self.header.has_account {
             return Err(Unfit::NoAccount);
         }
-        let sealed = Sealed::of(caveat).map_err(Unfit::Caveat)?;
+        let sealed = SignedCaveat::of(caveat).map_err(Unfit::Caveat)?;
         self.tag = sealed.next(self.tag);
         self.caveats.push(sealed);
         match wire::text_length(&self) {
@@ -159,7 +159,7 @@ impl Token {
     /// # Errors
     /// The first caveat that this version cannot read.
     pub fn caveats(&self) -> Result<Vec<Caveat>, Unverified> {
-        let read = |(index, sealed): (usize, &Sealed)| sealed.read(index);
+        let read = |(index, sealed): (usize, &SignedCaveat)| sealed.read(index);
         self.caveats.iter().enumerate().map(read).collect()
     }
 

@@ -23,7 +23,7 @@ const LONGEST_TENANT: usize = 128;
 
 /// Why a text is no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
+pub enum UnreadableToken {
     /// Of satgate.
     #[error("the token is one of another system; mint one with `tollgate token mint`")]
     OtherSystem,
@@ -48,7 +48,7 @@ pub enum Unreadable {
 
 /// One caveat as signed.
 #[derive(Clone)]
-pub(super) struct Sealed {
+pub(super) struct SignedCaveat {
     kind: u8,
     bytes: Vec<u8>,
 }
@@ -67,26 +67,26 @@ mod kind {
     pub(super) const TENANT: u8 = 10;
 }
 
-pub(super) fn parse(text: &str) -> Result<Token, Unreadable> {
+pub(super) fn parse(text: &str) -> Result<Token, UnreadableToken> {
     let text = without_scheme(text.trim_ascii());
     if text.starts_with(OTHER_SYSTEM) {
-        return Err(Unreadable::OtherSystem);
+        return Err(UnreadableToken::OtherSystem);
     }
-    let encoded = text.strip_prefix(PREFIX).ok_or(Unreadable::NoToken)?;
+    let encoded = text.strip_prefix(PREFIX).ok_or(UnreadableToken::NoToken)?;
     if text.len() > MOST_BYTES {
-        return Err(Unreadable::TooLong);
+        return Err(UnreadableToken::TooLong);
     }
     // Refuses all but the one encoding that these bytes have.
-    let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| Unreadable::Malformed)?;
-    let (body, tag) = bytes.split_last_chunk::<32>().ok_or(Unreadable::Truncated)?;
-    let mut reader = Reader(body);
-    let header = reader.header().ok_or(Unreadable::Truncated)?;
+    let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| UnreadableToken::Malformed)?;
+    let (body, tag) = bytes.split_last_chunk::<32>().ok_or(UnreadableToken::Truncated)?;
+    let mut reader = ByteReader(body);
+    let header = reader.header().ok_or(UnreadableToken::Truncated)?;
     let mut caveats = Vec::new();
     while !reader.0.is_empty() {
         if caveats.len() == MOST_CAVEATS {
-            return Err(Unreadable::TooManyCaveats);
+            return Err(UnreadableToken::TooManyCaveats);
         }
-        caveats.push(reader.caveat().ok_or(Unreadable::Truncated)?);
+        caveats.push(reader.caveat().ok_or(UnreadableToken::Truncated)?);
     }
     Ok(Token { header, caveats, tag: *tag })
 }
@@ -129,7 +129,7 @@ impl Header {
     }
 }
 
-impl Sealed {
+impl SignedCaveat {
     /// A caveat as it is signed.
     pub(super) fn of(caveat: &Caveat) -> Result<Self, String> {
         let (kind, bytes) = match caveat {
@@ -245,9 +245,9 @@ impl Sealed {
 }
 
 /// What is left to read. Answers None where too little is left.
-struct Reader<'a>(&'a [u8]);
+struct ByteReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> ByteReader<'a> {
     fn header(&mut self) -> Option<Header> {
         let kid = self.array()?;
         let has_account = match self.array()? {
@@ -261,10 +261,10 @@ impl<'a> Reader<'a> {
         Some(Header { kid, has_account, id, namespace })
     }
 
-    fn caveat(&mut self) -> Option<Sealed> {
+    fn caveat(&mut self) -> Option<SignedCaveat> {
         let [kind] = self.array()?;
         let length = u16::from_be_bytes(self.array()?);
-        Some(Sealed { kind, bytes: self.take(length.into())?.to_vec() })
+        Some(SignedCaveat { kind, bytes: self.take(length.into())?.to_vec() })
     }
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
