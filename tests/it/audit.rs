@@ -3,29 +3,18 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    PATIENCE, Setup,
     credits::paid,
-    support::{PATIENCE, Setup, refusal, scripted, within},
+    journal::{contents, records, state},
+    refusal, scripted, within,
 };
-
-/// The user's state directory of a gateway.
-pub fn state(setup: &Setup) -> PathBuf {
-    setup.path().join(".local/state/tollgate")
-}
-
-/// All records of a store, as `audit log` tells them.
-pub fn records(setup: &Setup, filter: &[&str]) -> Vec<Value> {
-    let args = [&["audit", "log", "--json", "--limit", "100000"], filter].concat();
-    let (status, stdout, stderr) = setup.run(&args);
-    assert_eq!(status, 0, "{stderr}");
-    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
 
 fn rules() -> Value {
     let agent = |deny: Value| json!({"allow": {"servers": ["*"]}, "deny": deny});
@@ -224,18 +213,6 @@ fn equal_arguments_have_equal_digests_and_others_have_not() {
     let other = with_faults(&json!({}));
     other.connect().execute("s", "echo", json!({"n": 1}));
     assert!(records(&other, &["--event", "hold"])[0]["args_mac"] != macs[0]);
-}
-
-/// A store, all of it in its one file, as bytes.
-pub fn contents(path: &Path) -> Vec<u8> {
-    const SCRIPT: &str = "
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1])
-db.execute('PRAGMA wal_checkpoint(TRUNCATE)')
-db.close()";
-    let mut python = Command::new("python3");
-    assert!(python.args(["-c", SCRIPT, path.to_str().unwrap()]).status().unwrap().success());
-    fs::read(path).unwrap()
 }
 
 /// Changes a store as someone does who has the file.

@@ -10,11 +10,10 @@ use tollgate::{
     },
 };
 
-use crate::{
-    gateway_faults::check_each,
-    gateway_file::{GATEWAY, Home},
-    settings_faults::faults,
-    support::Setup,
+use crate::support::{
+    Setup,
+    faults::{check_each, faults},
+    settings::{GATEWAY, Home},
 };
 
 const MCP: &str = ".mcp.json";

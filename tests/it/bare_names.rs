@@ -5,10 +5,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::{
-    gateway_file::GATEWAY,
-    support::{Client, Setup, json_in, refusal, scripted, text},
-};
+use crate::support::{Client, Setup, json_in, refusal, scripted, settings::GATEWAY, text};
 
 /// A scripted server that notes its starts and calls in files named after it.
 fn server(dir: &Path, name: &str, tools: &[&str], more: &[&str]) -> Value {

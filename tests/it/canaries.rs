@@ -5,9 +5,9 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    Client, Setup,
     http_server::{Era, Form, HttpServer},
-    support::{Client, Setup},
 };
 
 /// A server that keeps its environment and every line it receives, and one over HTTP.

@@ -11,9 +11,10 @@ use std::{
 use serde_json::{Value, json};
 use tollgate::domain::tokens::count;
 
-use crate::{
-    catalogue::{Answered, ask, offering},
-    support::{Client, Setup, text, within},
+use crate::support::{
+    Client, Setup,
+    discovery::{Answered, ask, offering},
+    text, within,
 };
 
 /// The scripted server with tools that a Python expression makes; a command line cannot hold them.

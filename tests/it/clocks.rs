@@ -16,8 +16,8 @@ use tollgate::{
     ledger::memory::Memory,
 };
 
-use crate::{
-    delegation_store::BEGIN,
+use crate::support::{
+    delegated::BEGIN,
     store::{clock, credits, done, request, sqlite},
 };
 

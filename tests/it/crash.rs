@@ -1,41 +1,18 @@
 //! Gateways that are killed with -9 while calls are in flight. `crash.py` kills them and checks the
 //! store from outside; `scripts/soak-crash` does the same thousands of times.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use serde_json::Value;
 use tollgate::ledger::{Ledger, Verdict};
 
-use crate::{
+use crate::support::{
+    crash::{LIFETIME, driver_of},
     store::{done, sqlite, wait},
-    support::tollgate,
 };
-
-/// How long a hold stays open whose gateway is gone, in milliseconds.
-pub const LIFETIME: i64 = 60_000;
 
 fn driver(what: &str, dir: &Path, args: &[&str]) -> Value {
     driver_of("crash.py", what, dir, args)
-}
-
-/// What a driver told, in which nothing may be amiss.
-pub fn driver_of(name: &str, what: &str, dir: &Path, args: &[&str]) -> Value {
-    let script = format!("{}/tests/it/{name}", env!("CARGO_MANIFEST_DIR"));
-    let out = Command::new("python3")
-        .args([&script, what, dir.to_str().unwrap(), "--binary", tollgate()])
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&out.stderr);
-    let told: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{stderr}"));
-    eprintln!("{told}");
-    assert_eq!(told["faults"].as_array().map(Vec::len), Some(0), "{stderr}{told:#}");
-    told
 }
 
 /// Kills gateways on one store, then ends what they left open, once its time is over.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::{
+use crate::support::{
     crash::{LIFETIME, driver_of},
     store::{done, sqlite},
 };

@@ -4,23 +4,11 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, PATIENCE, Setup, json_in, refusal, scripted, text, within};
-
-/// A gateway over one scripted server `s` whose calls are written to the file `calls`.
-pub fn paid(tools: &[&str], gateway: &Value, rules: Option<&Value>) -> Setup {
-    let setup = Setup::new(json!({}), rules).gateway(gateway);
-    let calls = setup.path().join("calls");
-    let tools = json!(tools).to_string();
-    let server = scripted(&["--tools", &tools, "--calls", calls.to_str().unwrap()]);
-    let servers = json!({"mcpServers": {"s": server}});
-    fs::write(setup.path().join(".mcp.json"), servers.to_string()).unwrap();
-    setup
-}
-
-/// How many calls reached the server.
-pub fn reached(setup: &Setup) -> usize {
-    fs::read_to_string(setup.path().join("calls")).unwrap_or_default().lines().count()
-}
+use crate::support::{
+    Client, PATIENCE,
+    credits::{paid, reached},
+    json_in, refusal, text, within,
+};
 
 /// What `budget` answers: remaining, reserved, spent.
 #[track_caller]

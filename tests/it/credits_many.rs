@@ -7,9 +7,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    Client, Setup,
     credits::{paid, reached},
-    support::{Client, Setup},
 };
 
 /// Begins so many calls at once, and tells how each ended: its cost if it was made, else what its

@@ -6,9 +6,10 @@ use std::{fs, path::PathBuf, process::Command, time::Duration};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    Client, PATIENCE, Setup,
     credits::{paid, reached},
-    support::{Client, PATIENCE, Setup, json_in, refusal, within},
+    json_in, refusal, within,
 };
 
 fn ledger(setup: &Setup) -> PathBuf {

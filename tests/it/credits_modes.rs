@@ -2,11 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    audit::records,
-    credits::paid,
-    support::{Client, PATIENCE, Setup, within},
-};
+use crate::support::{Client, PATIENCE, Setup, credits::paid, journal::records, within};
 
 const TOOLS: [&str; 5] = ["echo", "dear", "free", "raw", "rpc_error"];
 

@@ -4,9 +4,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    Client, PATIENCE, Setup,
     credits::{paid, reached},
-    support::{Client, PATIENCE, Setup, json_in, refusal, within},
+    json_in, refusal, within,
 };
 
 /// A gateway with two tools at 5 and 1 credits, that asks for Tollgate tokens, and a root token.

@@ -4,9 +4,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    Client, PATIENCE, Setup,
     credits::{paid, reached},
-    support::{Client, PATIENCE, Setup, json_in, within},
+    json_in, within,
 };
 
 const MOST: u64 = (1 << 53) - 1;

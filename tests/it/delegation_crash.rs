@@ -14,11 +14,10 @@ use tollgate::{
     ledger::{Ledger, Verdict, sqlite::Sqlite},
 };
 
-use crate::{
-    delegation_store::{account, asked},
-    store::{credits, done, request, root},
-    store_faults::declared,
-    store_processes::{another_process, as_a_child, own_ids, said, say, shared},
+use crate::support::{
+    delegated::{account, asked},
+    second_process::{another_process, as_a_child, own_ids, said, say, shared},
+    store::{credits, declared, done, request, root},
 };
 
 /// What the child does over and over, and is answered each time.

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    Client, Setup,
     credits::{paid, reached},
-    support::{Client, Setup, json_in},
+    json_in,
 };
 
 fn method(client: &mut Client, name: &str, agent: Option<&str>, mut params: Value) -> Value {

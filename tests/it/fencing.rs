@@ -5,9 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    Client, PATIENCE, Setup,
     credits::{paid, reached},
-    support::{Client, PATIENCE, Setup, json_in, within},
+    json_in, within,
 };
 
 /// A gateway over one server that takes one call at a time, and writes down which ones it got.

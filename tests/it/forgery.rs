@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    Setup,
     http::{beside_ok, echoes},
     http_server::{ERAS, Era, Form, HttpServer, Reply},
-    support::{Setup, refusal, scripted_with},
+    refusal, scripted_with,
 };
 
 /// What a server may write to pass for the gateway: an error of a code that once was private, behind

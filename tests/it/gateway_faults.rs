@@ -1,26 +1,9 @@
 //! Bad values of `gateway.yaml`, and of limits in the rules: each is a fault with its place.
 
-use crate::{
-    settings::position,
-    settings_faults::{check, faults},
-};
+use crate::support::faults::{check, check_each, faults};
 
 const GATEWAY: &str = "gateway.yaml";
 const RULES: &str = ".mcp-gateway-rules.json";
-
-/// `@` stands before what the fault is about.
-#[track_caller]
-pub fn check_each(cases: &[(&str, &str)]) {
-    for (marked, says) in cases {
-        let (before, after) = marked.split_once('@').unwrap();
-        let text = format!("{before}{after}");
-        let lines = faults(&[(GATEWAY, &text)]);
-        let [line] = lines.as_slice() else { panic!("{text}: {lines:#?}") };
-        let place = format!("/{GATEWAY}:{}: ", position(marked, "@"));
-        assert!(line.contains(&place), "{place}: {line}");
-        assert!(line.contains(says), "{says}: {line}");
-    }
-}
 
 #[test]
 fn what_is_no_amount_of_credits_is_refused_wherever_credits_stand() {

@@ -1,53 +1,24 @@
 //! `gateway.yaml` where it loads: the documented examples of older systems mean here what they say
 //! there. Bad values are in `gateway_faults`, what a running gateway does is in `gateway_live`.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tollgate::{
-    config::{self, Faults, Options},
-    domain::{
-        auth::AuthMode,
-        budget::{Backend, Durability, Limit, Mode},
-        credits::Credits,
-        period::Period,
-        settings::{AllowPrivate, Endpoint, LogLevel, Settings},
-    },
-    host::environment::Environment,
+use tollgate::domain::{
+    auth::AuthMode,
+    budget::{Backend, Durability, Limit, Mode},
+    credits::Credits,
+    period::Period,
+    settings::{AllowPrivate, Endpoint, LogLevel, Settings},
 };
 
-use crate::support::Setup;
+use crate::support::{
+    Setup,
+    settings::{GATEWAY, Home, ROOT_KEY, check_prices, limit},
+};
 
-pub const GATEWAY: &str = "gateway.yaml";
-const ROOT_KEY: &str = "8d0b6c0e5f6a4b57";
 const EXAMPLE: &str = include_str!("../../config/gateway.yaml");
-
-/// A directory with these settings, loaded in this process.
-pub struct Home {
-    pub dir: Arc<TempDir>,
-    pub env: Environment,
-}
-
-impl Home {
-    pub fn of(files: &[(&str, &str)]) -> Self {
-        let dir = Arc::new(tempfile::tempdir().unwrap());
-        files.iter().for_each(|(name, text)| fs::write(dir.path().join(name), text).unwrap());
-        let variables = [
-            ("MY_API_KEY", "key-3b19"),
-            ("SATGATE_ROOT_KEY", ROOT_KEY),
-            ("DATABASE_URL", "postgres://h/d"),
-        ];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let env = Environment { variables, working_dir: dir.path().into(), executable: None };
-        Self { dir, env }
-    }
-
-    pub fn load(&self) -> Result<Settings, Faults> {
-        config::load(&Options::default(), &self.env)
-    }
-}
 
 #[track_caller]
 fn loaded(files: &[(&str, &str)]) -> Settings {
@@ -81,18 +52,6 @@ fn servers(settings: &Settings) -> Vec<(&str, String)> {
 
 fn credits(amount: u64) -> Credits {
     Credits::new(amount).unwrap()
-}
-
-pub fn limit(amount: u64) -> Option<Limit> {
-    Some(Limit { credits: credits(amount), period: None })
-}
-
-#[track_caller]
-pub fn check_prices(settings: &Settings, server: &str, prices: &[(&str, u64)]) {
-    for (tool, cost) in prices {
-        let price = settings.budgeting.tariff.price(&server.into(), &(*tool).into());
-        assert_eq!(price.cost.amount(), *cost, "{server}/{tool}");
-    }
 }
 
 #[test]

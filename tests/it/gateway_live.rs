@@ -8,10 +8,12 @@ use tollgate::{
     domain::settings::{LogLevel, Settings},
 };
 
-use crate::{
-    gateway_file::{GATEWAY, Home, check_prices, limit},
+use crate::support::{
+    Setup, json_in, refusal,
     reload::{reading, status},
-    support::{Setup, json_in, refusal, scripted_with, text, within},
+    scripted_with,
+    settings::{GATEWAY, Home, check_prices, limit},
+    text, within,
 };
 
 /// What the watch of this process reads once the file has changed.

@@ -9,9 +9,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
     hook::{Home, Outcome, event_of, outcome},
-    support::tollgate,
+    tollgate,
 };
 
 fn settings(home: &Home) -> PathBuf {

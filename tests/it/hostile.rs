@@ -11,12 +11,9 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    Client, PATIENCE, Setup, children, descendants, kill, lives, refusal, resident_mib, scripted,
-    scripted_with, text, tollgate, within,
+    Client, PATIENCE, Setup, children, descendants, kill, lives, processes::MODEST_MIB, refusal,
+    resident_mib, scripted, scripted_with, text, tollgate, within,
 };
-
-/// More than a gateway needs, less than one that hoards.
-pub const MODEST_MIB: u64 = 300;
 
 #[track_caller]
 fn ends_in_time(client: Client) {

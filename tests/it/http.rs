@@ -10,34 +10,15 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
-    clients::{Sdk, everything_script, gateway_over, node},
-    downstream::{RESULTS, passes},
+use crate::support::{
+    PATIENCE, Setup,
+    http::{AT_ONCE, beside_ok, echoes, recovers},
     http_server::{ERAS, Era, FORMS, Form, HttpServer, Reply, Request},
-    support::{Client, PATIENCE, Setup, json_in, refusal, scripted, text, within},
+    json_in, refusal,
+    results::{RESULTS, passes},
+    sdks::{Sdk, everything_script, gateway_over, node},
+    text, within,
 };
-
-/// Well before any timeout, also on a loaded machine.
-pub const AT_ONCE: Duration = Duration::from_secs(20);
-
-/// A gateway over this server, and an ordinary one beside it.
-pub fn beside_ok(entry: Value) -> Setup {
-    Setup::new(json!({"s": entry, "ok": scripted(&[])}), None)
-}
-
-#[track_caller]
-pub fn echoes(client: &mut Client, server: &str) {
-    let result = client.execute(server, "echo", json!({"n": 1}));
-    assert_ne!(result["isError"], true, "{server}: {result}");
-    assert_eq!(text(&result).replace(' ', ""), r#"{"n":1}"#, "{server}");
-}
-
-/// After failures the next trial may have to wait a while.
-#[track_caller]
-pub fn recovers(client: &mut Client, server: &str) {
-    let mut echoed = || client.execute(server, "echo", json!({}))["isError"] != true;
-    assert!(within(AT_ONCE, &mut echoed), "{server} is not called again");
-}
 
 /// How often a server was asked for a new session.
 fn handshakes(server: &HttpServer) -> usize {

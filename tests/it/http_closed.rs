@@ -8,11 +8,11 @@ use std::{
 
 use serde_json::json;
 
-use crate::{
-    http::{AT_ONCE, echoes},
-    http_faults::ANSWER,
+use crate::support::{
+    PATIENCE, Setup,
+    http::{ANSWER, AT_ONCE, echoes},
     http_server::{ERAS, Era, Form, HttpServer, Reply},
-    support::{PATIENCE, Setup, text, within},
+    text, within,
 };
 
 #[test]

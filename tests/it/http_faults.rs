@@ -7,49 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::{
-    http::{AT_ONCE, beside_ok, echoes, recovers},
+use crate::support::{
+    Setup,
+    http::{
+        ANSWER, AT_ONCE, FOREIGN, LATER, NOTE, QUESTION, beside_ok, echoes, recovers,
+        refused_at_once,
+    },
     http_server::{ERAS, Era, Form, HttpServer, Reply},
-    support::{Client, Setup, json_in, refusal, text},
+    json_in, text,
 };
-
-/// A message for an agent: one line, with no Rust in it and none of the server's markup.
-#[track_caller]
-pub fn well_said(error: &Value) {
-    let message = error["message"].as_str().unwrap();
-    for word in ["reqwest", "rmcp", "hyper", "std::", "Some(", "{", "<h", "\n", "secret"] {
-        assert!(!message.contains(word), "`{word}` in {message}");
-    }
-    // A type of Rust, not the words of a status.
-    let parts: Vec<&str> = message.split("Error").collect();
-    let type_name = parts.split_last().unwrap().1.iter().any(|b| b.ends_with(char::is_alphabetic));
-    assert!(!type_name, "{message}");
-    assert!(message.len() < 400, "{message}");
-}
-
-/// The refusal of a call that was answered well before its timeout.
-#[track_caller]
-pub fn refused_at_once(client: &mut Client, tool: &str) -> Value {
-    let begun = Instant::now();
-    let result = client.execute("s", tool, json!({}));
-    // Before it is shown: what was not refused may be as long as anything.
-    assert!(result.to_string().len() < 100_000, "not refused");
-    assert!(begun.elapsed() < AT_ONCE, "not at the timeout: {result}");
-    let error = refusal(&result);
-    well_said(&error);
-    error
-}
-
-pub const ANSWER: &str =
-    r#"{"jsonrpc":"2.0","id":$id,"result":{"content":[{"type":"text","text":"mine"}]}}"#;
-const LATER: &str =
-    r#"{"jsonrpc":"2.0","id":$id,"result":{"content":[{"type":"text","text":"late"}]}}"#;
-const FOREIGN: &str =
-    r#"{"jsonrpc":"2.0","id":987654,"result":{"content":[{"type":"text","text":"foreign"}]}}"#;
-const QUESTION: &str = r#"{"jsonrpc":"2.0","id":"q","method":"ping"}"#;
-pub const NOTE: &str = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}}"#;
 
 /// Answers to a call that are none, with a part of what is said of them.
 fn no_answers() -> Vec<(&'static str, Reply, &'static str)> {

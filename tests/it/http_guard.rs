@@ -7,11 +7,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
-    http::{AT_ONCE, beside_ok, echoes},
-    http_faults::well_said,
+use crate::support::{
+    Setup,
+    http::{AT_ONCE, beside_ok, echoes, well_said},
     http_server::{ERAS, Era, Form, HttpServer, Reply, Request},
-    support::{Setup, json_in, refusal, within},
+    json_in, refusal, within,
 };
 
 /// The server's entry with headers that are secrets.

@@ -8,12 +8,12 @@ use std::{
 
 use serde_json::json;
 
-use crate::{
-    hostile::MODEST_MIB,
-    http::{AT_ONCE, beside_ok, echoes},
-    http_faults::{ANSWER, NOTE, refused_at_once},
+use crate::support::{
+    Setup,
+    http::{ANSWER, AT_ONCE, NOTE, beside_ok, echoes, refused_at_once},
     http_server::{ERAS, Era, FORMS, Form, HttpServer, Reply},
-    support::{Setup, refusal, resident_mib, text, within},
+    processes::MODEST_MIB,
+    refusal, resident_mib, text, within,
 };
 
 #[test]

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::{
-    http::{AT_ONCE, beside_ok, echoes, recovers},
-    http_faults::ANSWER,
+use crate::support::{
+    Client, PATIENCE, Setup,
+    calls::{begin, until},
+    http::{ANSWER, AT_ONCE, beside_ok, echoes, recovers},
     http_server::{ERAS, Era, Form, HttpServer, Reply},
-    meanwhile::{begin, until},
-    support::{Client, PATIENCE, Setup, text, within},
+    text, within,
 };
 
 /// A client that takes questions, over this server.

@@ -10,10 +10,11 @@ use std::{
 
 use serde_json::json;
 
-use crate::{
-    audit::{contents, records, state},
+use crate::support::{
+    Client, PATIENCE, Setup,
     credits::{paid, reached},
-    support::{Client, PATIENCE, Setup, json_in, refusal, text, tollgate, within},
+    journal::{contents, records, state},
+    json_in, refusal, text, tollgate, within,
 };
 
 /// What agents are told has no path of the host in it.

@@ -10,9 +10,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
-    downstream::all_gone,
-    support::{Client, PATIENCE, Setup, children, descendants, kill, lives, scripted, within},
+use crate::support::{
+    Client, PATIENCE, Setup, children, descendants, kill, lives, processes::all_gone, scripted,
+    within,
 };
 
 /// A server that ends for nothing but SIGKILL, and has a child in a session of its own.

@@ -60,7 +60,6 @@ mod http_faults;
 mod http_guard;
 mod http_limits;
 mod http_meanwhile;
-mod http_server;
 mod identity;
 mod in_flight;
 mod journal;
@@ -68,7 +67,6 @@ mod journal_cli;
 mod keys_cli;
 mod ledger;
 mod ledger_histories;
-mod ledger_model;
 mod ledger_unavailable;
 #[cfg(target_os = "linux")]
 mod leftovers;

@@ -5,7 +5,11 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Setup, json_in, refusal, scripted, text, within};
+use crate::support::{
+    Client, Setup,
+    calls::{begin, until},
+    json_in, refusal, scripted, text, within,
+};
 
 const ERAS: [&str; 2] = ["legacy", "modern"];
 
@@ -33,26 +37,6 @@ fn pair_with(
         ours.handshake("2025-11-25");
     }
     ours
-}
-
-/// Begins a tool call on server `s` with that progress token.
-pub fn begin(client: &mut Client, tool: &str, args: Value, token: &str) -> u64 {
-    let arguments = json!({"server": "s", "tool": tool, "args": args});
-    let params =
-        json!({"name": "execute_tool", "arguments": arguments, "_meta": {"progressToken": token}});
-    client.ask("tools/call", params)
-}
-
-/// Everything that arrives up to the answer to `id`, and the answer.
-pub fn until(client: &mut Client, id: u64) -> (Vec<Value>, Value) {
-    let mut before = Vec::new();
-    loop {
-        let message = client.next(Duration::from_secs(60)).expect("an answer");
-        if message["id"] == id && message.get("method").is_none() {
-            return (before, message);
-        }
-        before.push(message);
-    }
 }
 
 #[test]

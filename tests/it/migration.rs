@@ -5,11 +5,12 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::{
-    gateway_faults::check_each,
-    gateway_file::{GATEWAY, Home},
-    settings_faults::{check, faults},
-    support::{PATIENCE, Setup, refusal, scripted_with, text, within},
+use crate::support::{
+    PATIENCE, Setup,
+    faults::{check, check_each, faults},
+    refusal, scripted_with,
+    settings::{GATEWAY, Home},
+    text, within,
 };
 
 const MCP: &str = ".mcp.json";

@@ -17,10 +17,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    policy_model::rule_at,
-    support::{Client, Setup, json_in, refusal, scripted_with, text},
-};
+use crate::support::{Client, Setup, json_in, policy::rule_at, refusal, scripted_with, text};
 
 /// Gateways that run at one time.
 const PARALLEL: usize = 3;

@@ -1,30 +1,15 @@
 //! Questions of servers: each under an id of its own, and no more at a time than may be open.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{
-    hostile::MODEST_MIB,
-    http::echoes,
+use crate::support::{
+    Client, PATIENCE, Setup,
+    http::{echoes, stays_modest},
     http_server::{Era, Form, HttpServer, Reply},
-    support::{Client, PATIENCE, Setup, json_in, resident_mib, scripted, scripted_with},
+    json_in, scripted, scripted_with,
 };
-
-/// Other calls are answered and memory stays modest for this long.
-pub const WATCHED: Duration = Duration::from_secs(4);
-
-pub fn stays_modest(client: &mut Client, other: &str) {
-    let begun = Instant::now();
-    while begun.elapsed() < WATCHED {
-        echoes(client, other);
-        assert!(resident_mib(client.pid()) < MODEST_MIB, "{} MiB", resident_mib(client.pid()));
-        thread::sleep(Duration::from_millis(50));
-    }
-}
 
 /// A client that takes questions and answers none, of a server that may ask.
 fn asked(mut entry: Value) -> Client {

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::{
-    http::echoes,
-    meanwhile::{begin, until},
-    questions::stays_modest,
-    support::{Client, Setup, scripted, scripted_with, text},
+use crate::support::{
+    Client, Setup,
+    calls::{begin, until},
+    http::{echoes, stays_modest},
+    scripted, scripted_with, text,
 };
 
 /// How many notices of progress a client gets of this many.

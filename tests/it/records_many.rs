@@ -22,9 +22,9 @@ use tollgate::{
     },
 };
 
-use crate::{
+use crate::support::{
+    Setup,
     store::{credits, done, request},
-    support::Setup,
 };
 
 /// A gateway's directory whose store has a root with this limit.

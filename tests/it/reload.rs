@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Write,
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -12,7 +12,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, PATIENCE, Setup, json_in, scripted, scripted_with, within};
+use crate::support::{
+    Client, PATIENCE, Setup, json_in,
+    reload::{point, put, reading, status},
+    scripted, scripted_with, within,
+};
 
 /// A change is in force within a second; the margin is for a machine that does other things.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -26,29 +30,6 @@ pub fn denying(tools: &[&str]) -> Value {
         "agents": {"default": {"allow": {"servers": ["*"]}, "deny": {"tools": {"*": tools}}}},
         "defaults": {"deny_on_missing_agent": false},
     })
-}
-
-/// Writes beside and renames.
-pub fn put(path: &Path, text: &str) {
-    let beside = path.with_extension("new");
-    fs::write(&beside, text).unwrap();
-    fs::rename(&beside, path).unwrap();
-}
-
-/// Makes a link stand for something else, in one step.
-pub fn point(link: &Path, target: &str) {
-    let beside = link.with_file_name("beside");
-    symlink(target, &beside).unwrap();
-    fs::rename(&beside, link).unwrap();
-}
-
-pub fn status(client: &mut Client) -> Value {
-    json_in(&client.call("get_gateway_status", json!({})))
-}
-
-/// How one of the files was read: `mcp_config`, `gateway_rules`, `gateway`.
-pub fn reading(client: &mut Client, file: &str) -> Value {
-    status(client)["reload_status"][file].clone()
 }
 
 fn counts(client: &mut Client, file: &str) -> (u64, u64) {

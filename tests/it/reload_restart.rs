@@ -4,10 +4,8 @@ use std::{fs, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::{
-    gateway_file::GATEWAY,
-    reload::reading,
-    support::{Client, PATIENCE, Setup, scripted_with, text, within},
+use crate::support::{
+    Client, PATIENCE, Setup, reload::reading, scripted_with, settings::GATEWAY, text, within,
 };
 
 fn setup(gateway: &str) -> Setup {

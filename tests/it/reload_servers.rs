@@ -10,9 +10,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    Client, Setup, json_in, lives, refusal,
     reload::{point, put, reading, status},
-    support::{Client, Setup, json_in, lives, refusal, scripted, scripted_with, text, within},
+    scripted, scripted_with, text, within,
 };
 
 const MARGIN: Duration = Duration::from_secs(10);

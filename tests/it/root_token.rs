@@ -4,10 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::{
-    credits::paid,
-    support::{Client, Setup, refusal},
-};
+use crate::support::{Client, Setup, credits::paid, refusal};
 
 const KEY: &str = "the first root key of this test";
 
@@ -130,7 +127,7 @@ fn without_a_good_token_nothing_is_open_but_the_list_of_tools() {
             assert_eq!(refused["error"]["code"], -32001, "{method} {meta}: {refused}");
         }
     }
-    assert_eq!(crate::credits::reached(&setup), 0);
+    assert_eq!(crate::support::credits::reached(&setup), 0);
     let setup = Setup { args: Vec::new(), ..setup };
     let (_, out, _) = setup.run(&["audit", "log", "--json", "--limit", "1000"]);
     assert!(out.lines().all(|line| line.contains("AUTH_REQUIRED") || line.contains("declare")));

@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    http::echoes,
-    http_faults::ANSWER,
+use crate::support::{
+    Client, Setup,
+    http::{ANSWER, echoes},
     http_server::{Era, Form, HttpServer, Reply},
-    support::{Client, Setup, peak_kib, scripted, text},
+    peak_kib, scripted, text,
 };
 
 /// What one message may cost, with a margin for what the machine keeps back.

@@ -11,7 +11,7 @@ use tollgate::{
     host::environment::Environment,
 };
 
-use crate::support::{Client, Setup, json_in, refusal, scripted, text, tollgate};
+use crate::support::{Client, Setup, faults::position, json_in, refusal, scripted, text, tollgate};
 
 /// An `.mcp.json` like those in the wild: references to the environment, a remote server.
 const MCP: &str = r#"{
@@ -78,13 +78,6 @@ fn outcome(command: &mut Command, without: &[&str]) -> (i32, String, String) {
     let out = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
-}
-
-/// Line and column of the first `needle`, as faults give them.
-pub fn position(text: &str, needle: &str) -> String {
-    let (before, _) = text.split_once(needle).unwrap_or_else(|| panic!("no {needle} in {text}"));
-    let line = before.rsplit('\n').next().unwrap();
-    format!("{}:{}", before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
 /// `check --json` of settings that load.

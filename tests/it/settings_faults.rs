@@ -5,35 +5,13 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::{settings::position, support::Setup};
+use crate::support::{
+    Setup,
+    faults::{check, faults, position},
+};
 
 const MCP: &str = ".mcp.json";
 const RULES: &str = ".mcp-gateway-rules.json";
-
-/// What `check` prints of settings that do not load, one line per fault.
-pub fn faults(files: &[(&str, &str)]) -> Vec<String> {
-    let setup = Setup::new(json!({}), None);
-    for (file, text) in files {
-        fs::write(setup.path().join(file), text).unwrap();
-    }
-    let (status, stdout, stderr) = setup.run(&["check"]);
-    assert_eq!((status, stderr.as_str()), (2, ""), "{files:?}: {stdout}");
-    let lines = stdout.lines().filter(|line| !line.starts_with("  sound "));
-    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
-    let count = lines.len() - 1;
-    let plural = if count == 1 { "" } else { "s" };
-    assert_eq!(lines.pop(), Some(format!("{count} fault{plural} found")));
-    lines
-}
-
-/// One fault, and no other, where `at` stands in the file.
-pub fn check(file: &str, text: &str, at: &str, says: &str) {
-    let lines = faults(&[(file, text)]);
-    let [line] = lines.as_slice() else { panic!("{text}: {lines:#?}") };
-    let place = format!("/{file}:{}: ", position(text, at));
-    assert!(line.contains(&place), "{place}: {line}");
-    assert!(line.contains(says), "{says}: {line}");
-}
 
 /// A fault of the entry of server `s`, at `at` within it.
 fn check_server(entry: &str, at: &str, says: &str) {

@@ -3,10 +3,10 @@
 use serde_json::json;
 use tollgate::domain::settings::Endpoint;
 
-use crate::{
-    gateway_file::{GATEWAY, Home},
-    settings_faults::{check, faults},
-    support::Setup,
+use crate::support::{
+    Setup,
+    faults::{check, faults},
+    settings::{GATEWAY, Home},
 };
 
 const MCP: &str = ".mcp.json";

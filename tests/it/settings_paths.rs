@@ -6,9 +6,10 @@ use std::{fs, path::PathBuf};
 use serde_json::{Value, json};
 use tollgate::domain::settings::Endpoint;
 
-use crate::{
-    gateway_file::{GATEWAY, Home, limit},
-    support::{PATIENCE, Setup, scripted_with, text, within},
+use crate::support::{
+    PATIENCE, Setup, scripted_with,
+    settings::{GATEWAY, Home, limit},
+    text, within,
 };
 
 const MCP: &str = ".mcp.json";

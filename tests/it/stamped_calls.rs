@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, io::Write as _, process::Stdio};
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    Client, Setup,
     hook::{events, outcome, updated},
-    support::{Client, Setup, json_in, refusal, scripted},
+    json_in, refusal, scripted,
 };
 
 /// A gateway whose rules know every agent of the recorded events, each with a server of its own.

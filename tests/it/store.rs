@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -17,71 +16,25 @@ use proptest::{
 };
 use tollgate::{
     domain::{
-        budget::{Budgeting, Durability, Limit},
+        budget::{Budgeting, Limit},
         call::AgentId,
         credits::Credits,
         ledger::{
-            About, Account, AccountId, Broken, Declaration, Finish, HoldId, HoldRefused,
-            HoldRequest, Rows, Step, Transfer, TransferId, declare, hold, proof::Recount, transfer,
+            Account, AccountId, Broken, Declaration, Finish, HoldId, HoldRefused, HoldRequest,
+            Rows, Step, Transfer, TransferId, declare, hold, proof::Recount, transfer,
         },
         period::Period,
         record::Draft,
         rules::{AgentRules, Rules},
     },
-    host::clock::Clock,
-    ledger::{
-        Answered, Engine, Ledger, Verdict,
-        memory::Memory,
-        sqlite::{Place, Sqlite},
-    },
+    ledger::{Answered, Engine, Ledger, Verdict, memory::Memory, sqlite::Sqlite},
 };
+
+use crate::support::store::{clock, credits, done, request, root, sqlite, wait};
 
 const HOUR: i64 = 3_600_000;
 /// A minute before a full hour, so that windows end within histories.
 const BEGIN: i64 = 1_000_000 * HOUR - 60_000;
-
-pub fn sqlite(dir: &Path, clock: Clock) -> Sqlite {
-    let path = dir.join("ledger.db");
-    let keys = Some(dir.to_owned());
-    Sqlite::new(Place { path, keys, durability: Durability::Process }, clock)
-}
-
-pub fn clock(at: &Arc<AtomicI64>) -> Clock {
-    let at = at.clone();
-    Arc::new(move || at.load(Ordering::SeqCst))
-}
-
-pub fn done<T>(answered: Answered<T>) -> T {
-    wait(answered).unwrap()
-}
-
-pub fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
-}
-
-pub fn credits(amount: u64) -> Credits {
-    Credits::new(amount).unwrap()
-}
-
-/// One root with so many credits.
-pub fn root(amount: u64) -> (AccountId, Declaration) {
-    let limit = Some(Limit { credits: credits(amount), period: None });
-    let budgeting = Budgeting { limit, namespace: "book".into(), ..Budgeting::default() };
-    (AccountId::new("book", "root"), Declaration::of(&budgeting, &Rules::default()))
-}
-
-pub fn request(id: u128, account: &AccountId, amount: u64) -> HoldRequest {
-    HoldRequest {
-        id: HoldId(id),
-        account: account.clone(),
-        amount: credits(amount),
-        fingerprint: [7; 32],
-        lifetime: 60_000,
-        forced: false,
-        charge_if_lost: true,
-        about: About { agent: "a".into(), server: "s".into(), tool: "t".into() },
-    }
-}
 
 fn is_whole(ledger: &impl Ledger) {
     let proof = done(ledger.prove());

@@ -10,10 +10,11 @@ use std::{
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::{
-    audit::state,
+use crate::support::{
+    Client, Setup,
     credits::{paid, reached},
-    support::{Client, Setup, refusal, within},
+    journal::state,
+    refusal, within,
 };
 
 const LIMIT: usize = 12;

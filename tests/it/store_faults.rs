@@ -4,7 +4,6 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicI64},
     thread,
     time::Duration,
 };
@@ -18,19 +17,7 @@ use tollgate::{
     ledger::{Ledger, Verdict, keys, sqlite::Sqlite},
 };
 
-use crate::store::{clock, credits, done, request, root, sqlite, wait};
-
-fn fresh(dir: &Path) -> Sqlite {
-    sqlite(dir, clock(&Arc::new(AtomicI64::new(1_000))))
-}
-
-/// A ledger of so many credits.
-pub fn declared(dir: &Path, amount: u64) -> (Sqlite, AccountId) {
-    let ledger = fresh(dir);
-    let (account, declaration) = root(amount);
-    done(ledger.declare(declaration, Draft::default()));
-    (ledger, account)
-}
+use crate::support::store::{credits, declared, done, fresh, request, root, wait, works};
 
 /// A chain of so many records.
 fn chain(dir: &Path, records: u64) -> Sqlite {
@@ -167,13 +154,6 @@ fn fails(ledger: &Sqlite, account: &AccountId, id: u128, words: &[&str]) {
         assert!(unavailable.cause.contains(word), "`{word}`: {unavailable}");
     }
     assert!(!unavailable.maybe_applied, "{unavailable}");
-}
-
-pub fn works(ledger: &Sqlite, account: &AccountId, id: u128) {
-    done(ledger.hold(request(id, account, 1), Draft::default())).unwrap();
-    assert_eq!(done(ledger.prove()).faults, Vec::<String>::new());
-    let Verdict { broken, incomplete, .. } = done(ledger.verify());
-    assert_eq!((broken, incomplete), (None, None));
 }
 
 #[test]

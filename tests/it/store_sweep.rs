@@ -13,8 +13,8 @@ use tollgate::{
     ledger::{Engine, memory::Memory},
 };
 
-use crate::{
-    delegation_store::{BEGIN, World, account},
+use crate::support::{
+    delegated::{BEGIN, World, account},
     store::{clock, credits, done, request, sqlite},
 };
 

@@ -14,7 +14,6 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tollgate::{
     domain::{
-        auth::ApiKey,
         budget::{Budgeting, Limit},
         call::AgentId,
         ledger::{AccountId, Declaration, Finish, HoldId, Transfer, TransferId},
@@ -26,9 +25,9 @@ use tollgate::{
     ledger::{Ledger, Verdict, sqlite::Sqlite},
 };
 
-use crate::{
-    delegation_store::{account, asked},
-    store::{clock, credits, done, request, sqlite, wait},
+use crate::support::{
+    delegated::{account, asked},
+    store::{api_key, clock, credits, done, request, sqlite, wait},
 };
 
 const HOUR: i64 = 3_600_000;
@@ -44,19 +43,6 @@ fn declaration() -> Declaration {
     };
     let agents = [(AgentId::from("a"), of)].into_iter().collect();
     Declaration::of(&budgeting, &Rules { agents, ..Rules::default() })
-}
-
-pub fn api_key(id: &str, digest: u8) -> ApiKey {
-    ApiKey {
-        id: id.to_owned(),
-        name: "tests".to_owned(),
-        digest: [digest; 32],
-        agents: vec![AgentId::from("a")],
-        roles: vec![],
-        created: 1,
-        expires: None,
-        revoked: false,
-    }
 }
 
 fn pays(ledger: &Sqlite, id: u128, account: &AccountId, finish: Finish) {

@@ -18,10 +18,9 @@ use tollgate::{
     },
 };
 
-use crate::{
-    delegation_store::{account as delegated, asked},
-    store::{clock, credits, done, request, root, sqlite, wait},
-    store_tampered::api_key,
+use crate::support::{
+    delegated::{account as delegated, asked},
+    store::{api_key, clock, credits, done, request, root, sqlite, wait},
 };
 
 const BEGIN: i64 = 1_795_212_000_000;

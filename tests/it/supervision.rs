@@ -20,12 +20,9 @@ use tollgate::{
     downstream::{CallFailure, Launcher, Outgoing, SchemaCache, Server, Status},
 };
 
-use crate::{
-    downstream::all_gone,
-    support::{
-        Client, PATIENCE, Setup, descendants, json_in, kill, refusal, scripted, scripted_with,
-        text, tollgate, within,
-    },
+use crate::support::{
+    Client, PATIENCE, Setup, descendants, json_in, kill, processes::all_gone, refusal, scripted,
+    scripted_with, text, tollgate, within,
 };
 
 /// A file in a directory that lives as long as the test.

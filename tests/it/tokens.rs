@@ -4,13 +4,14 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 use tollgate::domain::{
     caveat::{Caveat, TwoTenants},
-    credits::Credits,
     keyed::Key,
     scope::Scope,
     token::{
         MOST_BYTES, MOST_CAVEATS, Token, TokenId, TokenKeys, Unfit, UnreadableToken, Unverified,
     },
 };
+
+use crate::support::tokens::{credits, keys};
 
 const NOW: i64 = 1_790_000_000_000;
 const ID: TokenId = TokenId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
@@ -21,18 +22,6 @@ const BARE: &str =
 const FULL: &str = "gwt1.52E2DWcXQVYBASNFZ4mrze8BI0VniavN7wJiMQEACAAAAaMYXFAAAgAIZGIsYXBpXyoDAA5nZXRfKixkYi9xdWVyeQQABSpfYWxsBQAKcmVzZWFyY2hlcgYACAAAAAAAAAAyBwABAwgACAAAAAAAAADICQAIAAAAAAAAA-gKAARhY21lJmYZ5-xNpZmEUbrLYa96L3BNCl6V-tph4nkKVN77DI4";
 const OF_TEXT: &str =
     "gwt1.mlkx-Z2ZTiEAAAAAAAAAAAAAAAAAAAAABwJiMQcAAQA5FeVLIxM1hFidfmjrCC0QEaW8QKVLzq7reJTI2-MJAQ";
-
-pub fn key() -> Key {
-    Key::new(std::array::from_fn(|n| n as u8))
-}
-
-pub fn keys() -> TokenKeys {
-    TokenKeys::of_keys([&key()])
-}
-
-pub fn credits(amount: u64) -> Credits {
-    Credits::new(amount).unwrap()
-}
 
 fn scope(text: &str) -> Scope {
     Scope::parse(text).unwrap()

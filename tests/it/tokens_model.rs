@@ -13,7 +13,7 @@ use tollgate::domain::{
     token::{Token, TokenId, TokenKeys, Unverified, Verified},
 };
 
-use crate::tokens::{credits, keys};
+use crate::support::tokens::{credits, keys};
 
 const SERVERS: [&str; 3] = ["db", "db2", "api"];
 const TOOLS: [&str; 3] = ["get_x", "drop_x", "x"];

@@ -5,12 +5,12 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    Setup,
     credits::paid,
-    gateway_faults::check_each,
-    gateway_file::GATEWAY,
-    settings_faults::faults,
-    support::{Setup, scripted_with},
+    faults::{check_each, faults},
+    scripted_with,
+    settings::GATEWAY,
 };
 
 /// A server `s` with `echo`, and a gateway with these settings.

@@ -7,7 +7,7 @@ use tollgate::domain::ledger::{
 };
 
 use super::words;
-use crate::ledger_model::Model;
+use crate::support::ledger_model::Model;
 
 #[derive(Default)]
 pub struct Watched {

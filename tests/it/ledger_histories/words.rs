@@ -8,7 +8,7 @@ use tollgate::domain::{
     },
 };
 
-use crate::ledger_model::{self as model, Seen, State};
+use crate::support::ledger_model::{self as model, Seen, State};
 
 pub fn credits(amount: i128) -> Credits {
     Credits::new(amount.try_into().unwrap()).unwrap()

@@ -16,7 +16,7 @@ use super::{
     watched::Watched,
     words::{self, credits, step, whole},
 };
-use crate::ledger_model::{self as model, Model, Span, State};
+use crate::support::ledger_model::{self as model, Model, Span, State};
 
 const AGENTS: [&str; 3] = ["a", "b", "c"];
 const SPANS: [Option<Span>; 5] =
