@@ -9,9 +9,9 @@ use super::logging;
 use crate::{
     config::{self, Options},
     domain::settings::{LogLevel, Settings},
-    downstream::{Launcher, child::DEPTH_VARIABLE},
+    downstream::Launcher,
     gateway::{Gateway, Places},
-    host::environment::Environment,
+    host::{children::DEPTH_VARIABLE, environment::Environment},
 };
 
 /// Loads the settings for a command other than `serve`, and starts a quiet log.

@@ -8,7 +8,7 @@ use super::{Exit, args::SettingsArgs, output::Output, records, summary};
 use crate::{
     config::{self, Faults},
     domain::settings::{AllowPrivate, Endpoint, Remote, ServerSpec, Settings},
-    downstream::child::find,
+    host::children::find,
     host::environment::Environment,
 };
 

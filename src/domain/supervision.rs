@@ -119,7 +119,7 @@ impl Supervision {
     }
 
     /// The server was stopped because nobody used it: no setback, the next start waits for nothing.
-    pub fn put_down(&mut self, now: Duration) {
+    pub fn stopped_idle(&mut self, now: Duration) {
         if self.is_steady(now) {
             self.clear();
         }

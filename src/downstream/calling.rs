@@ -23,16 +23,19 @@ use tokio_util::sync::CancellationToken;
 use super::{
     connection::Connection,
     failure::{CallFailure, Unavailable},
-    findings::{Finding, Reached, Unusable},
+    findings::{Finding, Unusable},
     opening::{Era, Line},
     outgoing::Outgoing,
     pending::{PendingCall, Reply},
     stdin_writer::{Seen, StdinWriter},
 };
-use crate::domain::{
-    json::{MOST_VALUES, RawJson},
-    refusal::RpcError,
-    settings::Elicitation,
+use crate::{
+    domain::{
+        json::{MOST_VALUES, RawJson},
+        refusal::RpcError,
+        settings::Elicitation,
+    },
+    host::http::Reached,
 };
 
 /// How long after the end of a server's stdout its process may still be seen to live.

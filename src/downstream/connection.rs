@@ -11,10 +11,9 @@ use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    activity::Activity,
+    Launcher,
     cache::LONGEST_ABOUT,
     calling::END_GRACE,
-    child::Launcher,
     failure::Unavailable,
     handler::Handler,
     listing::{Listing, list},
@@ -28,7 +27,7 @@ use crate::{
         render::first_sentence,
         settings::{Elicitation, ServerSpec},
     },
-    host::clock,
+    host::{activity::Activity, clock},
 };
 
 /// The tools are not listed again within this time: some servers say several times in a row that

@@ -12,6 +12,7 @@ use std::{
 use rmcp::model::{ClientRequest, ErrorCode, RequestId};
 
 use super::failure::Unavailable;
+use crate::host::http::Reached;
 
 /// The code of the error that rmcp gets in the place of a finding. Nothing looks at it.
 pub(super) const PLACEHOLDER: ErrorCode = ErrorCode(i32::MIN);
@@ -31,17 +32,6 @@ pub(super) struct Failed {
     pub(super) unavailable: Unavailable,
     /// Whether the server may have acted on the request.
     pub(super) reached: Reached,
-}
-
-/// How far a request came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reached {
-    /// It was not sent.
-    No,
-    /// The server was reached and did not act on it.
-    Refused,
-    /// The server may have acted on it.
-    Maybe,
 }
 
 /// Why an answer cannot be handed up.

@@ -1,7 +1,7 @@
 //! The life of a server: started at first need and again after a death, with pauses if that comes to
 //! nothing; put down when nobody uses it; stopped for good.
 //!
-//! Each connection is watched by a task of its own, [`Server::tend`], from its handshake to the end
+//! Each connection is watched by a task of its own, [`Server::watch`], from its handshake to the end
 //! of its process. So a death is noticed when it happens, whether anybody calls or not.
 
 use std::{sync::Arc, time::Duration};
@@ -9,15 +9,15 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    activity::Activity, blocking, connection::Connection, failure::Unavailable, opening::Era,
-    server::Server, turns::Wanted, uses::Use,
+    connection::Connection, failure::Unavailable, opening::Era, server::Server, turns::Wanted,
+    uses::Use,
 };
 use crate::{
     domain::{
         settings::Endpoint,
         supervision::{Attempt, Pause, Supervision},
     },
-    host::clock,
+    host::{activity::Activity, blocking, clock},
 };
 
 /// A start that does nothing for this long is given up: no processor time, nothing read or written.
@@ -262,7 +262,7 @@ impl Server {
             connection.close().await;
             return;
         }
-        tokio::spawn(self.clone().tend(connection.clone()));
+        tokio::spawn(self.clone().watch(connection.clone()));
         tokio::spawn(self.clone().keep_fresh(connection.clone()));
         done.send_replace(Some(Ok(connection.clone())));
         if learned || self.cache.has(&self.spec) {
@@ -304,23 +304,23 @@ impl Server {
     }
 
     /// Watches over a connection until it ends, or nobody needs it any more; then ends its process.
-    async fn tend(self: Arc<Self>, connection: Arc<Connection>) {
+    async fn watch(self: Arc<Self>, connection: Arc<Connection>) {
         tokio::select! {
             () = connection.gone() => self.note_death(&mut self.lock(), &connection),
-            () = self.put_down(&connection) => {}
+            () = self.stop_idle(&connection) => {}
         }
         connection.close().await;
     }
 
     /// Waits until the server is kept no longer, and takes the connection out of use.
-    async fn put_down(&self, connection: &Arc<Connection>) {
+    async fn stop_idle(&self, connection: &Arc<Connection>) {
         loop {
             self.uses.over().await;
             let mut state = self.lock();
             // A use that begins from now on finds the server down.
             if self.uses.are_over() {
                 if state.take_down(connection) {
-                    state.supervision.put_down(self.now());
+                    state.supervision.stopped_idle(self.now());
                     tracing::debug!(server = %self.name(), "stopped: nobody uses it");
                 }
                 return;

@@ -19,12 +19,10 @@
 //!
 //! A broken server delays nobody else: every server has its own state and its own deadlines.
 
-mod activity;
 mod backlog;
 mod cache;
 mod calling;
 mod changes;
-pub mod child;
 mod client_channel;
 mod connection;
 mod failure;
@@ -48,12 +46,16 @@ mod turns;
 mod uses;
 mod wire;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::task::JoinSet;
 
 pub use cache::SchemaCache;
-pub use child::Launcher;
 pub use client_channel::{ClientChannel, ClientEvent, ClientEvents, Question};
 pub use failure::{CallFailure, Unavailable};
 pub use life::LONGEST_START;
@@ -63,14 +65,47 @@ pub use turns::NotYet;
 pub use uses::Use;
 pub use wire::ELICITATION;
 
-use crate::domain::{
-    call::ServerName,
-    settings::{Remote, ServerSpec, StartMode},
-    tokens::Encoding,
+use crate::{
+    domain::{
+        call::ServerName,
+        settings::{Remote, ServerSpec, StartMode},
+        tokens::Encoding,
+    },
+    host::{activity::ProcessTable, children::Children},
 };
 
 /// How long stopping everything may take, in all.
 const STOP_DEADLINE: Duration = Duration::from_millis(2_200);
+
+/// What all servers share.
+#[derive(Debug)]
+pub struct Launcher {
+    children: Children,
+    processes: Arc<ProcessTable>,
+    /// For starts ahead of need.
+    turns: turns::Turns,
+    backlog: backlog::Backlog,
+}
+
+impl Launcher {
+    /// Starts servers through the `tollgate` binary at `supervisor`, for a gateway that runs below
+    /// `depth` others.
+    pub fn new(supervisor: PathBuf, depth: u32) -> Self {
+        Self {
+            children: Children::new(supervisor, depth),
+            processes: Arc::default(),
+            turns: turns::Turns::default(),
+            backlog: backlog::Backlog::default(),
+        }
+    }
+
+    /// Ends what killed gateways have left behind, as far as they have recorded it in `dir`, and
+    /// records there what this one starts.
+    pub fn recording(mut self, dir: Option<&Path>) -> Self {
+        self.children = self.children.recording(dir);
+        self
+    }
+}
 
 /// All servers of one state of the settings.
 #[derive(Debug)]
@@ -224,15 +259,5 @@ pub async fn stop(servers: Vec<Arc<Server>>) {
     let all = async { while stops.join_next().await.is_some() {} };
     if tokio::time::timeout(STOP_DEADLINE, all).await.is_err() {
         tracing::warn!("some servers did not stop in time");
-    }
-}
-
-/// Runs what blocks on a thread for that; a panic goes on here.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // Only a runtime that is being torn down cancels such work, and it drops this task as well.
-        Err(_) => std::future::pending().await,
     }
 }

@@ -18,10 +18,10 @@ use rmcp::{
 };
 
 use super::{
-    activity::Activity, failure::Unavailable, handler::Handler, opening::Era,
-    stdin_writer::StdinWriter, transport::Pipes, wire::same,
+    failure::Unavailable, handler::Handler, opening::Era, stdin_writer::StdinWriter,
+    transport::Pipes, wire::same,
 };
-use crate::host::clock;
+use crate::host::{activity::Activity, clock};
 
 /// The id of our own `server/discover`. rmcp counts up from 0 and does not get here.
 pub(super) const PROBE: RequestId = RequestId::Number(i32::MAX as i64);

@@ -12,8 +12,7 @@ use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    activity::Activity,
-    child::Launcher,
+    Launcher,
     failure::Unavailable,
     findings,
     handler::Handler,
@@ -25,9 +24,12 @@ use super::{
     transport::Pipes,
     wire::Wire,
 };
-use crate::domain::{
-    call::ServerName,
-    settings::{ChildCommand, Endpoint, Remote, ServerSpec},
+use crate::{
+    domain::{
+        call::ServerName,
+        settings::{ChildCommand, Endpoint, Remote, ServerSpec},
+    },
+    host::activity::Activity,
 };
 
 /// Whether a server speaks a version with a handshake. Remembered, in this process and on disk, so that
@@ -151,7 +153,7 @@ impl Opened {
         era: Option<Era>,
         activity: &Activity,
     ) -> Result<Self, NotOpened> {
-        let child = launcher.spawn(command).map_err(Unavailable::because)?;
+        let child = launcher.children.spawn(command).map_err(Unavailable::because)?;
         activity.runs_below(child.process.id());
         let tail = stderr::Tail::default();
         tokio::spawn(stderr::log(server.clone(), child.stderr, tail.clone()));
@@ -233,7 +235,7 @@ fn attend(
     let (server, launcher) = (server.clone(), launcher.clone());
     let tokens = (stop.clone(), ended.clone());
     tokio::spawn(async move {
-        let status = launcher.attend(process, mark, stop.clone()).await;
+        let status = launcher.children.wait_for_exit(process, mark, stop.clone()).await;
         ended.cancel();
         if !stop.is_cancelled() {
             tracing::warn!(%server, "its process ended: {status}");

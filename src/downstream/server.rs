@@ -12,9 +12,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    blocking,
+    Launcher,
     cache::{Known, SchemaCache},
-    child::Launcher,
     failure::{CallFailure, Unavailable},
     life::{Phase, State},
     outgoing::Outgoing,
@@ -31,7 +30,7 @@ use crate::{
         settings::{Endpoint, ServerSpec},
         tokens::Encoding,
     },
-    host::clock,
+    host::{blocking, clock},
 };
 
 /// One server of the settings.

@@ -16,7 +16,10 @@ use super::{
     life::{Phase, State},
     server::Server,
 };
-use crate::{domain::rendered::RenderedCatalog, host::clock};
+use crate::{
+    domain::rendered::RenderedCatalog,
+    host::{activity::Activity, clock},
+};
 
 /// A start that does nothing for this long gives its turn to the next: it sleeps, or never answers.
 const IDLE_TURN: Duration = Duration::from_secs(2);
@@ -166,7 +169,7 @@ impl Server {
 }
 
 /// Keeps a turn until the start that has it does nothing for a while.
-async fn hold(turn: OwnedSemaphorePermit, activity: &super::activity::Activity) {
+async fn hold(turn: OwnedSemaphorePermit, activity: &Activity) {
     while activity.idle() < IDLE_TURN {
         tokio::time::sleep(IDLE_TURN / 4).await;
     }

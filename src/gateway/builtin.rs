@@ -28,7 +28,7 @@ use crate::{
         refusal::{Refusal, RpcError},
         rendered::RenderedCatalog,
     },
-    downstream::blocking,
+    host::blocking,
 };
 
 /// The name of the built-in server. No other server can have it.

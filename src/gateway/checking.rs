@@ -17,7 +17,8 @@ use crate::{
         policy::Permit,
         refusal::Refusal,
     },
-    downstream::{Server, Unavailable, blocking},
+    downstream::{Server, Unavailable},
+    host::blocking,
 };
 
 impl Snapshot {

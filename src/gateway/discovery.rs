@@ -22,7 +22,8 @@ use crate::{
         rendered::{Level, RenderedCatalog, assemble},
         settings::{Endpoint, public_url},
     },
-    downstream::{Member, Status, blocking},
+    downstream::{Member, Status},
+    host::blocking,
 };
 
 impl Snapshot {

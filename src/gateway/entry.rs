@@ -19,7 +19,7 @@ use crate::{
         record::{Decision, Draft, Event},
         refusal::Refusal,
     },
-    downstream::blocking,
+    host::blocking,
 };
 
 /// Longer names are cut in records: whatever a caller writes, records stay short.

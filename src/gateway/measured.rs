@@ -10,7 +10,7 @@ use crate::{
         json::{MOST_VALUES, RawJson},
         redact::Redactor,
     },
-    downstream::blocking,
+    host::blocking,
 };
 
 /// What records say of arguments.

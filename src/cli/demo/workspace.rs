@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::session,
-    downstream::child::DEPTH_VARIABLE,
-    host::{clock, environment::Environment},
+    host::{children::DEPTH_VARIABLE, clock, environment::Environment},
     ledger::keys,
 };
 

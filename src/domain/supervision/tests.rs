@@ -49,7 +49,7 @@ fn suffer(server: &mut Supervision, attempt: Attempt, fate: Fate, now: &mut Dura
         PutDown(after) => {
             server.came_up(attempt, *now);
             *now += Duration::from_millis(after);
-            server.put_down(*now);
+            server.stopped_idle(*now);
         }
     }
 }
@@ -95,7 +95,7 @@ fn a_server_that_stays_up_or_answers_has_worked_and_nothing_is_counted_any_more(
 }
 
 #[test]
-fn a_server_that_was_put_down_is_started_again_without_a_pause() {
+fn a_server_that_was_stopped_idle_is_started_again_without_a_pause() {
     check(&[PutDown(1), PutDown(1), Dies(0), PutDown(1), Dies(0)], &[0, 0, 0, 0, 2]);
     check(&[Fails, Fails, PutDown(5_000), Fails], &[2, 4, 0, 2]);
 }

@@ -6,9 +6,8 @@
 
 use std::{collections::HashMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
+use ::http::{HeaderName, HeaderValue, StatusCode, header};
 use futures_util::{Stream, StreamExt, stream::BoxStream};
-use http::{HeaderName, HeaderValue, StatusCode, header};
-use reqwest::{RequestBuilder, Response};
 use rmcp::{
     model::{
         ClientJsonRpcMessage, ClientRequest, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
@@ -22,24 +21,23 @@ use serde_json::Value;
 use sse_stream::Sse;
 
 use super::{
-    Kept, body,
-    connections::{Connections, NoAnswer},
-    events::{Event, events},
-    guard::Guard,
+    Kept,
+    events::{Event, READ_AHEAD, events},
     mirrored::header_tools,
 };
 use crate::{
     domain::{
-        frame::id_of,
+        frame::{MAX_MESSAGE_BYTES, id_of},
         json::{MOST_VALUES, RawJson},
         settings::Remote,
     },
     downstream::{
-        backlog::Room,
+        backlog::{Backlog, Room},
         failure::Unavailable,
-        findings::{Failed, Finding, Reached, Unusable},
+        findings::{Failed, Finding, Unusable},
         wire::{self, Answers, Wire},
     },
+    host::http::{self, Guard, GuardedClient, NoAnswer, Reached, RequestBuilder, Response},
 };
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -68,7 +66,7 @@ pub(in crate::downstream) struct Fault(String);
 /// Sends requests to one server.
 #[derive(Clone)]
 pub(super) struct Client {
-    http: Connections,
+    http: GuardedClient,
     wire: Arc<Wire>,
     kept: Arc<Kept>,
 }
@@ -84,7 +82,7 @@ impl Client {
     pub(super) fn new(remote: &Remote, wire: Arc<Wire>, kept: Arc<Kept>) -> Result<Self, String> {
         let guard = Guard(remote.allow_private.clone());
         guard.check(&remote.url)?;
-        Ok(Self { http: Connections::new(guard)?, wire, kept })
+        Ok(Self { http: GuardedClient::new(guard)?, wire, kept })
     }
 
     async fn exchange(
@@ -95,7 +93,7 @@ impl Client {
         headers: Headers,
     ) -> Result<Posted, Trouble> {
         let body = wire::written(message).map_err(|_| maybe("the request cannot be written"))?;
-        let request = |http: &reqwest::Client| {
+        let request = |http: &http::Client| {
             let request = http.post(url).header(header::CONTENT_TYPE, JSON).body(body.clone());
             prepared(request, session, headers.clone())
         };
@@ -134,7 +132,7 @@ impl Client {
                 ),
             }));
         }
-        let Some((body, room)) = body::long(response, &self.wire.backlog).await.map_err(maybe)?
+        let Some((body, room)) = long_body(response, &self.wire.backlog).await.map_err(maybe)?
         else {
             return Ok(Posted::Json(self.lost(&waits, Unusable::TooLong), session));
         };
@@ -158,7 +156,7 @@ impl Client {
     ) -> Result<Posted, Trouble> {
         let status = response.status();
         let mut failed = failed_by(status, text_of(&response, &header::RETRY_AFTER));
-        let body = body::short(response, MOST_ERROR_BYTES).await.ok().flatten().unwrap_or_default();
+        let body = http::body(response, MOST_ERROR_BYTES).await.unwrap_or_default();
         let raw = RawJson::parse(body).unwrap_or_else(|_| Value::Null.into());
         let message = raw.tree(MOST_VALUES).unwrap_or_default();
         let no_session = is_expired(status, &message, waits.as_ref());
@@ -340,7 +338,7 @@ impl StreamableHttpClient for Client {
     ) -> Outcome<()> {
         // A session that cannot be ended ends by itself.
         let request =
-            |http: &reqwest::Client| prepared(http.delete(&*url), Some(&session), headers.clone());
+            |http: &http::Client| prepared(http.delete(&*url), Some(&session), headers.clone());
         let _ = self.http.send(request, true).await;
         Ok(())
     }
@@ -358,7 +356,7 @@ impl StreamableHttpClient for Client {
             headers.insert(LAST_EVENT, id);
         }
         let request =
-            |http: &reqwest::Client| prepared(http.get(&*url), session.as_deref(), headers.clone());
+            |http: &http::Client| prepared(http.get(&*url), session.as_deref(), headers.clone());
         // rmcp gives up on a stream whose first request fails.
         let mut pause = FIRST_PAUSE;
         let response = loop {
@@ -373,6 +371,28 @@ impl StreamableHttpClient for Client {
             false => Err(StreamableHttpError::ServerDoesNotSupportSse),
         }
     }
+}
+
+/// An answer of at most [`MAX_MESSAGE_BYTES`], and its room; None if it is longer. A long one waits
+/// for room for all that may come: several that each have some and wait for more would wait for ever.
+async fn long_body(
+    mut response: Response,
+    backlog: &Backlog,
+) -> Result<Option<(Vec<u8>, Option<Room>)>, &'static str> {
+    const BROKEN: &str = "the connection broke in the middle of its answer";
+    let (mut body, mut room) = (Vec::new(), None);
+    while let Some(chunk) = response.chunk().await.map_err(|_| BROKEN)? {
+        let length = body.len() + chunk.len();
+        if length > MAX_MESSAGE_BYTES {
+            return Ok(None);
+        }
+        if room.is_none() && length > READ_AHEAD {
+            room = backlog.room(MAX_MESSAGE_BYTES).await;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let room = room.and_then(|room| Backlog::part(room, body.len()));
+    Ok(Some((body, room)))
 }
 
 /// Whether a server that answers so may answer otherwise later.

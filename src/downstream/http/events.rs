@@ -9,10 +9,10 @@ use std::mem;
 use futures_util::{Stream, StreamExt, stream};
 use sse_stream::Sse;
 
-use super::body::READ_AHEAD;
 use crate::{
     domain::frame::MAX_MESSAGE_BYTES,
     downstream::backlog::{Backlog, Room},
+    host::http::Response,
 };
 
 /// What a stream of events brings.
@@ -29,13 +29,13 @@ pub(super) enum Event {
 /// Longer values of `event`, `id` and `retry` are ignored.
 const LONGEST_FIELD: usize = 1_024;
 
+/// Of an answer this much is read before there is room for the whole.
+pub(super) const READ_AHEAD: usize = 64 * 1024;
+
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The events in a body, up to the first that is too long.
-pub(super) fn events(
-    body: reqwest::Response,
-    backlog: Backlog,
-) -> impl Stream<Item = Event> + Send {
+pub(super) fn events(body: Response, backlog: Backlog) -> impl Stream<Item = Event> + Send {
     let bytes = body.bytes_stream().map(|chunk| chunk.map_err(|_| ()));
     let parser = Parser::new(MAX_MESSAGE_BYTES);
     let ready = Vec::<Sse>::new().into_iter();

@@ -5,16 +5,11 @@
 //! results themselves in [`Kept`], from where [`Remoted`] gives them back raw.
 //!
 //! - [`client`]: one HTTP request each, and what its answer means.
-//! - [`connections`]: what requests are sent over.
-//! - [`body`]: bodies of bounded length. [`events`]: server-sent events of bounded size.
-//! - [`guard`]: which addresses may be reached.
+//! - [`events`]: server-sent events of bounded size.
 //! - [`mirrored`]: tools that want arguments as HTTP headers.
 
-mod body;
 mod client;
-mod connections;
 mod events;
-mod guard;
 mod mirrored;
 
 use std::{
@@ -43,7 +38,10 @@ use super::{
     questions::{Heard, Questions, Said, repeated},
     wire::{self, Wire},
 };
-use crate::domain::{frame::MAX_MESSAGE_BYTES, settings::Remote};
+use crate::{
+    domain::{frame::MAX_MESSAGE_BYTES, settings::Remote},
+    host::http::Guard,
+};
 use client::{Client, Fault, LONGEST_PAUSE};
 
 /// This many requests of one server may wait for the beginning of their answers.
@@ -77,7 +75,7 @@ pub(super) struct Remoted {
 
 /// Refuses a remote server whose URL names an address that may not be reached.
 pub(super) fn check(remote: &Remote) -> Result<(), String> {
-    guard::Guard(remote.allow_private.clone()).check(&remote.url)
+    Guard(remote.allow_private.clone()).check(&remote.url)
 }
 
 /// A transport to `remote`; connects at the first message.

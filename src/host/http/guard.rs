@@ -60,7 +60,7 @@ const SPECIAL_V6: [(Ipv6Addr, u8); 14] = [
 
 /// Resolves names, and drops the addresses that may not be reached.
 #[derive(Clone, Debug)]
-pub(super) struct Guard(pub(super) AllowPrivate);
+pub struct Guard(pub AllowPrivate);
 
 impl Guard {
     /// Whether the address may be reached.
@@ -75,7 +75,7 @@ impl Guard {
 
     /// Refuses a URL whose host is an address that may not be reached, or this machine by name; other
     /// names are checked when they are resolved.
-    pub(super) fn check(&self, url: &Url) -> Result<(), String> {
+    pub fn check(&self, url: &Url) -> Result<(), String> {
         let admitted = match url.host() {
             Some(Host::Ipv4(address)) => self.admits(address.into()),
             Some(Host::Ipv6(address)) => self.admits(address.into()),

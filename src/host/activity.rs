@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::host::clock;
+use super::clock;
 use tokio::time::Instant;
 
 /// How often a start is looked at.
@@ -22,9 +22,9 @@ const LEAST_BYTES: u64 = 1024;
 
 /// What is known of one start.
 #[derive(Debug)]
-pub(super) struct Activity {
+pub struct Activity {
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nothing is seen elsewhere"))]
-    processes: Arc<Processes>,
+    processes: Arc<ProcessTable>,
     state: Mutex<State>,
 }
 
@@ -38,36 +38,35 @@ struct State {
 
 /// The processes of the machine, as they were a moment ago: several starts look at one table.
 #[derive(Debug, Default)]
-pub(super) struct Processes {
+pub struct ProcessTable {
     #[cfg(target_os = "linux")]
-    table: Mutex<Option<(Instant, Arc<[crate::host::tree::Process]>)>>,
+    table: Mutex<Option<(Instant, Arc<[super::tree::Process]>)>>,
 }
 
 impl Activity {
-    pub(super) fn new(processes: Arc<Processes>) -> Self {
+    pub fn new(processes: Arc<ProcessTable>) -> Self {
         Self { processes, state: Mutex::new(State { root: None, last: clock::tokio_instant() }) }
     }
 
     /// The server runs below this process from now on.
-    pub(super) fn runs_below(&self, root: Option<u32>) {
+    pub fn runs_below(&self, root: Option<u32>) {
         *self.lock() = State { root, last: clock::tokio_instant() };
     }
 
     /// For how long the server has done nothing.
-    pub(super) fn idle(&self) -> Duration {
+    pub fn idle(&self) -> Duration {
         self.lock().last.elapsed()
     }
 
     /// Looks at the server now and again, until it has done nothing for this long.
     #[cfg(target_os = "linux")]
-    pub(super) async fn until_idle_for(self: &Arc<Self>, limit: Duration) {
-        let mut before = crate::host::tree::Work::default();
+    pub async fn until_idle_for(self: &Arc<Self>, limit: Duration) {
+        let mut before = super::tree::Work::default();
         while self.idle() < limit {
             tokio::time::sleep(LOOK).await;
             let Some(root) = self.root() else { continue };
             let processes = self.processes.clone();
-            let now =
-                super::blocking(move || crate::host::tree::work(&processes.table(), root)).await;
+            let now = super::blocking(move || super::tree::work(&processes.table(), root)).await;
             if is_more(before, now) {
                 self.lock().last = clock::tokio_instant();
             }
@@ -76,7 +75,7 @@ impl Activity {
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(super) async fn until_idle_for(self: &Arc<Self>, limit: Duration) {
+    pub async fn until_idle_for(self: &Arc<Self>, limit: Duration) {
         loop {
             tokio::time::sleep(LOOK).await;
             let mut state = self.lock();
@@ -101,23 +100,23 @@ impl Activity {
 /// Whether the second is so much more than the first that something was done. What a process has
 /// done is no longer counted once it has ended, so less is a change as well.
 #[cfg(target_os = "linux")]
-fn is_more(before: crate::host::tree::Work, now: crate::host::tree::Work) -> bool {
+fn is_more(before: super::tree::Work, now: super::tree::Work) -> bool {
     now.ticks.abs_diff(before.ticks) >= LEAST_TICKS
         || now.bytes.abs_diff(before.bytes) >= LEAST_BYTES
         || now.processes != before.processes
 }
 
 #[cfg(target_os = "linux")]
-impl Processes {
+impl ProcessTable {
     /// Blocks on `/proc`.
-    fn table(&self) -> Arc<[crate::host::tree::Process]> {
+    fn table(&self) -> Arc<[super::tree::Process]> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((read, table)) = &*table
             && read.elapsed() < LOOK / 2
         {
             return table.clone();
         }
-        let fresh: Arc<[_]> = crate::host::tree::table().into();
+        let fresh: Arc<[_]> = super::tree::table().into();
         *table = Some((clock::tokio_instant(), fresh.clone()));
         fresh
     }
@@ -129,11 +128,11 @@ mod tests {
 
     use tokio::time::timeout;
 
-    use super::{Activity, Processes};
+    use super::{Activity, ProcessTable};
 
     async fn is_idle_within(script: &str, wait: Duration) -> Result<bool, std::io::Error> {
         let mut child = Command::new("sh").args(["-c", script]).spawn()?;
-        let activity = Arc::new(Activity::new(Arc::<Processes>::default()));
+        let activity = Arc::new(Activity::new(Arc::<ProcessTable>::default()));
         activity.runs_below(Some(child.id()));
         let idle = activity.until_idle_for(Duration::from_secs(3));
         let idle = timeout(wait, idle).await.is_ok();

@@ -1,4 +1,4 @@
-//! Starting and ending the child process of a server.
+//! Child processes: how they are found, started and ended.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,15 +13,12 @@ use std::{
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio_util::sync::CancellationToken;
 
-use super::{activity::Processes, backlog::Backlog, turns::Turns};
+use super::{MARK_VARIABLE, environment::program_dirs};
 #[cfg(target_os = "linux")]
-use crate::host::leftovers::Roster;
-use crate::{
-    domain::settings::ChildCommand,
-    host::{MARK_VARIABLE, environment::program_dirs},
-};
+use super::{blocking, leftovers::Roster};
+use crate::domain::settings::ChildCommand;
 
-/// Tells a gateway that it runs below another one, and how deep.
+/// Tells a gateway how many other gateways it runs below.
 pub const DEPTH_VARIABLE: &str = "TOLLGATE_DEPTH";
 
 /// How long a server has to end after its stdin was closed.
@@ -32,7 +29,7 @@ const TERM_GRACE: Duration = Duration::from_millis(1_200);
 
 /// Starts children, through the supervisor where there is one.
 #[derive(Debug)]
-pub struct Launcher {
+pub struct Children {
     /// The `tollgate` binary.
     supervisor: PathBuf,
     depth: u32,
@@ -43,12 +40,6 @@ pub struct Launcher {
     /// Tells the next gateway what this one has started.
     #[cfg(target_os = "linux")]
     roster: Option<Arc<Roster>>,
-    /// Shared by those who look at what starts do.
-    pub(super) processes: Arc<Processes>,
-    /// For starts ahead of need.
-    pub(super) turns: Turns,
-    /// Of all servers together.
-    pub(super) backlog: Backlog,
 }
 
 /// How long after each other a child's processes are recorded; those that it starts later are known
@@ -58,17 +49,17 @@ const RECORDED_AGAIN: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
 
 /// A child just started, and its streams.
-pub(super) struct Spawned {
-    pub(super) process: Child,
+pub struct Spawned {
+    pub process: Child,
     /// Tells this child's descendants from all other processes.
-    pub(super) mark: String,
-    pub(super) stdin: ChildStdin,
-    pub(super) stdout: ChildStdout,
-    pub(super) stderr: ChildStderr,
+    pub mark: String,
+    pub stdin: ChildStdin,
+    pub stdout: ChildStdout,
+    pub stderr: ChildStderr,
 }
 
-impl Launcher {
-    /// A launcher that uses the `tollgate` binary at `supervisor`, for a gateway that runs below
+impl Children {
+    /// Children that the `tollgate` binary at `supervisor` supervises, of a gateway that runs below
     /// `depth` others. On Linux this process adopts what a dead supervisor leaves behind.
     pub fn new(supervisor: PathBuf, depth: u32) -> Self {
         #[cfg(target_os = "linux")]
@@ -79,15 +70,12 @@ impl Launcher {
             supervisor,
             depth,
             #[cfg(target_os = "linux")]
-            mark: crate::host::leftovers::mark_prefix(),
+            mark: super::leftovers::mark_prefix(),
             #[cfg(not(target_os = "linux"))]
             mark: format!("{}-", std::process::id()),
             started: AtomicU64::new(0),
             #[cfg(target_os = "linux")]
             roster: None,
-            processes: Arc::default(),
-            turns: Turns::default(),
-            backlog: Backlog::default(),
         }
     }
 
@@ -108,7 +96,7 @@ impl Launcher {
     ///
     /// # Errors
     /// Why it cannot be started, without naming a path of the host.
-    pub(super) fn spawn(&self, command: &ChildCommand) -> Result<Spawned, String> {
+    pub fn spawn(&self, command: &ChildCommand) -> Result<Spawned, String> {
         check(command)?;
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{}{number}", self.mark);
@@ -141,7 +129,7 @@ impl Launcher {
     #[cfg(target_os = "linux")]
     fn command_line(&self, command: &ChildCommand) -> tokio::process::Command {
         let mut line = tokio::process::Command::new(&self.supervisor);
-        line.arg0(crate::host::supervisor::PROCESS_NAME)
+        line.arg0(super::supervisor::PROCESS_NAME)
             .args(["supervise", "--parent", &std::process::id().to_string(), "--"])
             .arg(&command.program)
             .args(&command.args);
@@ -161,7 +149,7 @@ impl Launcher {
 
     /// Waits until the child has ended by itself, or ends it when `stop` is cancelled: its stdin is
     /// closed by then; after a grace its tree is terminated, then killed.
-    pub(super) async fn attend(
+    pub async fn wait_for_exit(
         &self,
         mut child: Child,
         mark: String,
@@ -188,8 +176,7 @@ impl Launcher {
         if let (Some(roster), Some(pid)) = (&self.roster, pid) {
             for pause in RECORDED_AGAIN {
                 let (roster, mark) = (roster.clone(), mark.to_owned());
-                // Fails only with the runtime, and then the process ends.
-                let _ = tokio::task::spawn_blocking(move || roster.record(&mark, pid)).await;
+                blocking(move || roster.record(&mark, pid)).await;
                 tokio::time::sleep(pause).await;
             }
         }
@@ -204,7 +191,7 @@ impl Launcher {
     #[cfg(target_os = "linux")]
     async fn forget(&self, mark: String) {
         if let Some(roster) = self.roster.clone() {
-            let _ = tokio::task::spawn_blocking(move || roster.forget(&mark)).await;
+            blocking(move || roster.forget(&mark)).await;
         }
     }
 
@@ -217,9 +204,8 @@ impl Launcher {
         use std::os::unix::process::ExitStatusExt;
         let killed = status.as_ref().is_ok_and(|status| status.signal().is_some());
         if killed {
-            let sweep = move || crate::host::tree::kill_marked(&format!("{MARK_VARIABLE}={mark}"));
-            // Fails only with the runtime, and then the process ends.
-            let _ = tokio::task::spawn_blocking(sweep).await;
+            let sweep = move || super::tree::kill_marked(&format!("{MARK_VARIABLE}={mark}"));
+            blocking(sweep).await;
         }
     }
 
@@ -248,7 +234,7 @@ async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
 #[cfg(target_os = "linux")]
 fn is_stopped(child: &Child) -> bool {
     let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
-    pid.and_then(crate::host::tree::process).is_some_and(crate::host::tree::Process::is_stopped)
+    pid.and_then(super::tree::process).is_some_and(super::tree::Process::is_stopped)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,9 +1,12 @@
-//! Connections to one server, some of which it may have closed by the time they are used again.
+//! The guarded HTTP client: it reaches only the addresses that it may, follows redirects only within
+//! an origin, and asks no proxy.
 //!
 //! A server may close an idle connection at any time, so a request can cross its closing on the way.
 //! Then nobody knows whether the server has read it. This is made rare: connections are kept idle
 //! for less time than servers keep them, and a server that breaks one gets a new connection for each
 //! request from then on.
+
+mod guard;
 
 use std::{
     error::Error,
@@ -16,10 +19,11 @@ use std::{
 };
 
 use http::StatusCode;
-use reqwest::{Client, RequestBuilder, Response, redirect};
+use reqwest::redirect;
+pub use reqwest::{Client, RequestBuilder, Response};
 
-use super::guard::{Guard, REFUSED};
-use crate::downstream::findings::Reached;
+pub use guard::Guard;
+use guard::REFUSED;
 
 /// How long a connection may take to be made.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -31,9 +35,9 @@ const LONGEST_IDLE: Duration = Duration::from_secs(1);
 /// This many redirects within a server's own origin are followed.
 const MOST_REDIRECTS: usize = 3;
 
-/// The connections to one server.
+/// A client for one server.
 #[derive(Clone)]
-pub(super) struct Connections {
+pub struct GuardedClient {
     kept: Client,
     /// Makes a connection for each request.
     fresh: Client,
@@ -41,15 +45,26 @@ pub(super) struct Connections {
     breaks: Arc<AtomicBool>,
 }
 
-/// Why a request got no answer at all.
-#[derive(Debug)]
-pub(super) struct NoAnswer {
-    pub(super) cause: &'static str,
-    pub(super) reached: Reached,
+/// Whether the server may have acted on a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// The request was not sent.
+    No,
+    /// The server was reached and did not act on it.
+    Refused,
+    /// The server may have acted on it.
+    Maybe,
 }
 
-impl Connections {
-    pub(super) fn new(guard: Guard) -> Result<Self, String> {
+/// Why a request got no answer at all.
+#[derive(Debug)]
+pub struct NoAnswer {
+    pub cause: &'static str,
+    pub reached: Reached,
+}
+
+impl GuardedClient {
+    pub fn new(guard: Guard) -> Result<Self, String> {
         let guard = Arc::new(guard);
         Ok(Self {
             kept: client(guard.clone(), usize::MAX)?,
@@ -60,7 +75,7 @@ impl Connections {
 
     /// Sends a request. If the connection breaks before the answer comes, sends it once more over a
     /// new one, if that does no harm or if the server cannot have read the request.
-    pub(super) async fn send(
+    pub async fn send(
         &self,
         request: impl Fn(&Client) -> RequestBuilder,
         may_repeat: bool,
@@ -141,4 +156,16 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)
         next = error.source();
         Some(error)
     })
+}
+
+/// A body of at most `limit` bytes; None if it is longer, or breaks off.
+pub async fn body(mut response: Response, limit: usize) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len() + chunk.len() > limit {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Some(body)
 }
