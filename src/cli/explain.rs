@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn the_accounts_that_pay_are_named_from_the_callers_up() {
+    fn paying_accounts_are_named_from_the_caller_up() {
         let monthly = Limit { credits: credits(1_000), period: Some(Period::Month) };
         let metered = settings(Some(monthly), Mode::Soft);
         let clerk = json!({"account": "agent/clerk/day", "limit": 10, "period": "day"});
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_takes_to_act_as_an_agent_is_told() {
+    fn requirements_for_acting_as_an_agent_are_explained() {
         let mut settings = settings(None, Mode::Hard);
         let mut check = |mode: AuthMode, assurance: &str, words: &str| {
             settings.auth.mode = mode;
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mode_says_what_happens_when_the_budget_is_used_up() {
+    fn mode_explains_what_an_exhausted_budget_does() {
         for (word, mode) in Mode::WORDS {
             let settings = settings(None, mode);
             let explain = asked("boss", "ping");

@@ -77,7 +77,7 @@ mod tests {
     use super::{Environment, book, of_agents};
 
     #[test]
-    fn projects_have_accounts_of_their_own_and_a_user_has_one_set() {
+    fn each_project_and_each_user_has_separate_accounts() {
         let env = Environment {
             variables: [("HOME".to_owned(), "/home/u".to_owned())].into(),
             working_dir: "/work/p".into(),

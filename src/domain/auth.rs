@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_usable_before_it_ends_and_while_it_is_not_taken_back() {
+    fn key_is_usable_until_it_expires_or_is_revoked() {
         let open = key("a", "k");
         assert!(open.usable(i64::MAX));
         let ends = ApiKey { expires: Some(1_000), ..open.clone() };
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_several_agents_acts_as_none_of_them_by_itself() {
+    fn key_with_several_agents_has_no_default_agent() {
         let one = key("a", "k");
         assert_eq!(one.agent(), Some(&"clerk".into()));
         assert!(one.may_act_as(&"clerk".into()) && !one.may_act_as(&"boss".into()));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn modes_take_the_same_if_their_secrets_are_the_same() {
+    fn modes_are_equal_if_their_secrets_are_equal() {
         let config = |text: &str| AuthMode::Config(text.into());
         let header = |keys: &[&str]| {
             let root_keys = keys.iter().map(|key| (*key).into()).collect();

@@ -66,7 +66,7 @@ mod tests {
     use super::{ChargeOn, Credits, Finish, Outcome};
 
     #[test]
-    fn what_ran_or_may_have_run_is_charged_unless_the_settings_say_otherwise() {
+    fn calls_that_may_have_run_are_charged_by_default() {
         let five = Credits::new(5).unwrap();
         let never = ChargeOn {
             tool_error: false,

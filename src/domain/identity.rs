@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn only_signed_names_are_believed_where_the_rules_say_so() {
+    fn only_signed_names_count_where_rules_require_it() {
         let signed = |agent| Evidence { stamp: Some(stamped(agent, None)), ..Evidence::default() };
         let open = identities(IdentityMode::Asserted);
         check(&open, signed("lead"), Ok(("lead", &[], "stamped")));

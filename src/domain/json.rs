@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_read_as_a_replacement_character() {
+    fn half_a_surrogate_pair_becomes_the_replacement_character() {
         for (text, expected) in [
             (r#""\ud83d""#, "\u{fffd}"),
             (r#""\uDE00x""#, "\u{fffd}x"),

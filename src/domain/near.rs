@@ -85,7 +85,7 @@ mod tests {
     use super::{near, near_word};
 
     #[test]
-    fn a_word_is_compared_with_each_part_of_a_name() {
+    fn word_is_compared_with_each_part_of_names() {
         let known = ["read_file", "write-file", "list_directory"];
         assert_eq!(near_word("fiel", known), Vec::<&str>::new());
         assert_eq!(near_word("files", known), ["read_file", "write-file"]);

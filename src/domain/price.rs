@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_is_told_where_it_is_not_the_default() {
+    fn price_is_shown_when_it_differs_from_default() {
         let tariff = tariff(&[("free", 0), ("dear", 5), ("same", 1)]);
         let told = |tool: &str| tariff.own_price(&"db".into(), &tool.into()).map(Credits::amount);
         assert_eq!([told("free"), told("dear")], [Some(0), Some(5)]);

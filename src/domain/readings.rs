@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_file_waits_for_the_faulty_one_and_succeeds_with_it() {
+    fn sound_file_waits_until_the_faulty_one_is_mended() {
         let mut readings = Readings::begun(&sources());
         readings.failed(&[Rules], at(2), [(Some(Rules), "bad")].into_iter());
         readings.failed(&[McpConfig], at(3), [(Some(Rules), "bad")].into_iter());

@@ -136,7 +136,7 @@ mod tests {
     use super::Redactor;
 
     #[test]
-    fn what_looks_like_a_credential_is_masked_wherever_it_stands() {
+    fn credential_like_text_is_masked_anywhere() {
         let redactor = Redactor::default();
         let token = format!("gwt1.{}", "aZ09-_".repeat(20));
         let key = format!("tgk_0a1b2c3d_{}", "x".repeat(43));

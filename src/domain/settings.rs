@@ -297,7 +297,7 @@ mod tests {
     use super::{AllowPrivate, Elicitation, Endpoint, Remote, ServerSpec, StartMode, public_url};
 
     #[test]
-    fn only_what_decides_how_a_server_runs_makes_it_another() {
+    fn only_launch_settings_make_a_server_a_new_one() {
         let spec = |url: &str| ServerSpec {
             name: "a".into(),
             description: String::new(),

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_beyond_what_may_wait_replaces_the_newest_and_keeps_the_order() {
+    fn excess_progress_replaces_the_newest_and_keeps_order() {
         let (up, mut down) = ClientChannel::new(false);
         (0..MOST_WAITING + 500).for_each(|number| up.tell(step(number)));
         let told: Vec<u64> = std::iter::from_fn(|| down.ready())

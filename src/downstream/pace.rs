@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn dropped_ones_are_logged_once_in_a_while_and_all_are_counted() {
+    fn drops_are_all_counted_and_sometimes_logged() {
         let begun = clock::instant();
         let mut state = state(begun);
         let times = (0..100_000).map(|step| begun + Duration::from_micros(step * 250));

@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_asks_without_end_keeps_no_call_for_ever() {
+    async fn endless_questions_do_not_extend_a_call_forever() {
         for overlapping in [false, true] {
             let flight = PendingCall::new(ClientChannel::disconnected(), SECOND * 5);
             let begun = clock::tokio_instant();

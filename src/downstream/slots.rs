@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slot_of_one_who_gave_up_goes_to_the_next() {
+    async fn abandoned_slot_goes_to_the_next_waiter() {
         let slots = Slots::new(1);
         let held = slots.take(0).await;
         let mut gives_up = Box::pin(slots.take(1));

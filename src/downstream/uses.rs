@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_is_kept_for_as_long_as_is_said_after_its_last_use() {
+    async fn idle_time_counts_from_the_last_use() {
         let uses = Uses::new(Some(PATIENCE));
         drop(uses.begin());
         assert!(stays(&uses).await);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_retired_server_is_kept_until_its_last_use_ends() {
+    async fn retired_server_lives_until_its_last_use_ends() {
         for keep in [None, Some(10 * PATIENCE)] {
             let uses = Uses::new(keep);
             let used = uses.begin();

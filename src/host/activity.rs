@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sleeping_start_is_idle_and_a_working_one_is_not() -> Result<(), std::io::Error> {
+    async fn sleeping_start_is_idle_and_working_one_is_not() -> Result<(), std::io::Error> {
         let (long, short) = (Duration::from_secs(30), Duration::from_secs(7));
         assert!(is_idle_within("sleep 1000", long).await?);
         let reads = "while :; do head -c 9000 /dev/zero >/dev/null; sleep 0.2; done";

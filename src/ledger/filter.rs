@@ -117,7 +117,7 @@ mod tests {
     use super::{Event, event, since};
 
     #[test]
-    fn a_beginning_is_a_time_a_day_or_a_while_ago() {
+    fn since_accepts_a_time_a_day_or_duration() {
         let now = 1_795_219_200_000; // 2026-11-21T00:00:00Z
         let check = |text: &str, expected: &str| {
             assert_eq!(since(text, now).unwrap().0, expected, "{text}");
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_none_is_answered_with_those_there_are() {
+    fn unknown_filter_word_lists_the_known_ones() {
         assert_eq!(event("post"), Ok(Event::Post));
         assert!(event("pots").unwrap_err().contains("hold, refusal, post, void"));
     }

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_was_altered_beyond_reading_is_one_line_all_the_same() {
+    fn unreadable_record_still_prints_one_line() {
         for text in ["", "}", "{\"v\":1}\n{\"v\":1}", "{\"v\":1,\"chain\":\"c\",\"seq\":8}"] {
             let sealed = Sealed { seq: 7, line: text.to_owned(), hash: [1; 32] };
             let line = write("c", &sealed);

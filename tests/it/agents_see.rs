@@ -66,7 +66,7 @@ fn empty_answer_says_what_to_ask_instead() {
 }
 
 #[test]
-fn wrong_name_among_names_is_answered_with_one_like_it() {
+fn wrong_name_is_answered_with_a_similar_one() {
     let mut client = Setup::new(json!({"files": files()}), None).connect();
     let found = tools(
         &mut client,
@@ -194,7 +194,7 @@ fn own_tools_take_nothing_that_is_unchecked() {
 }
 
 #[test]
-fn slips_that_can_mean_one_thing_only_are_taken_for_it() {
+fn unambiguous_slips_are_corrected() {
     let rules = json!({"agents": {"default": {"allow": {"servers": ["Files", "two", "Two"]}}},
         "defaults": {"deny_on_missing_agent": false, "explain_denials": false}});
     let servers = json!({"Files": files(), "two": files(), "Two": files(), "FILES": files()});

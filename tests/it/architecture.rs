@@ -125,7 +125,7 @@ fn domain_has_no_clock_no_io_and_no_async() {
 }
 
 #[test]
-fn rmcp_is_named_only_where_mcp_goes_in_and_out() {
+fn rmcp_is_named_only_at_the_edges() {
     for (path, text) in sources() {
         let allowed = ["serve", "downstream"].contains(&module(&path).as_str());
         assert!(allowed || !code(&text).contains("rmcp::"), "{} names rmcp", path.display());

@@ -44,7 +44,7 @@ fn with_faults(gateway: &Value) -> Setup {
 }
 
 #[test]
-fn every_kind_of_refusal_is_recorded_with_its_code_and_its_rule() {
+fn every_refusal_is_recorded_with_code_and_rule() {
     let setup = with_faults(&json!({"tools": {"costs": {"strict": 2}}}));
     let mut client = setup.connect();
     let some = "agents.default.allow.servers[0]";
@@ -105,7 +105,7 @@ fn every_kind_of_refusal_is_recorded_with_its_code_and_its_rule() {
 
 #[cfg(unix)]
 #[test]
-fn reloads_are_recorded_and_so_are_those_that_were_refused() {
+fn accepted_and_refused_reloads_are_recorded() {
     let setup = with_faults(&json!({"budget": {"limit": 100}}));
     let client = setup.connect();
     // Commands want settings that are right.
@@ -173,7 +173,7 @@ fn indiscreet(full: bool) -> (Setup, String) {
 }
 
 #[test]
-fn secrets_that_a_caller_repeats_are_in_no_record_and_no_log() {
+fn repeated_secrets_reach_no_record_and_no_log() {
     for full in [false, true] {
         let (setup, all) = indiscreet(full);
         // Not even the beginning, of those that are cut.
@@ -233,7 +233,7 @@ fn verified(setup: &Setup) -> (i32, Value) {
 }
 
 #[test]
-fn whoever_alters_a_record_is_told_on_and_so_is_who_cuts_the_tail() {
+fn altered_and_truncated_records_are_detected() {
     let setup = paid(&["echo"], &json!({"budget": {"limit": 100}}), None);
     let mut client = setup.connect();
     for n in 0..4 {
@@ -311,7 +311,7 @@ fn whoever_alters_a_record_is_told_on_and_so_is_who_cuts_the_tail() {
 }
 
 #[test]
-fn of_two_gateways_with_one_audit_log_one_is_killed_and_every_record_is_there_once() {
+fn killed_gateway_leaves_every_record_once_in_shared_log() {
     let setup = paid(&["echo"], &json!({"budget": {"limit": 100_000}}), None);
     let log = setup.path().join("audit.jsonl");
     let setup = setup.env("GATEWAY_AUDIT_LOG", log.to_str().unwrap());

@@ -60,7 +60,7 @@ fn the_mode_has_two_names() {
 }
 
 #[test]
-fn a_mode_that_cannot_be_enforced_keeps_the_gateway_from_starting() {
+fn unenforceable_mode_prevents_the_start() {
     const MEANT: &str = "must be \"none\" or \"config\" or \"header\" or \"api-key\"";
     check_each(&[
         ("auth: {type: @jwt, jwt: {}}", "`auth.type` is `jwt`, which this version cannot enforce"),
@@ -183,7 +183,7 @@ fn keys_are_kept_by_their_digest() {
 }
 
 #[test]
-fn a_key_that_names_no_agent_acts_as_its_consumer_or_not_at_all() {
+fn key_without_agents_acts_only_as_its_consumer() {
     let entry = |rest: &str| format!("auth: {{mode: api-key, keys: [{{key: {KEY}{rest}}}]}}");
     for rest in ["", ", consumerId: agent-prod"] {
         let text = entry(rest);
@@ -260,7 +260,7 @@ fn secrets_that_stand_in_the_file_are_masked() {
 }
 
 #[test]
-fn what_the_process_shows_is_kept_and_never_passed_on() {
+fn process_credential_is_used_and_never_forwarded() {
     let home = |mcp: &str, auth: &str| {
         let mut home = Home::of(&[(MCP, mcp), (GATEWAY, auth)]);
         home.env.variables.insert("TOLLGATE_TOKEN".into(), "canary-presented".into());
@@ -317,7 +317,7 @@ fn another_mode_waits_for_no_restart() {
 }
 
 #[test]
-fn the_start_and_the_check_say_what_calls_must_show() {
+fn start_and_check_say_which_credential_is_needed() {
     for (auth, line) in [
         ("auth: {mode: header}", "auth     header: calls must show a Tollgate token"),
         ("auth: {type: api-key}", "auth     api-key: calls must show an API key"),

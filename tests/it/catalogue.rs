@@ -99,7 +99,7 @@ fn each_detail_shows_what_it_promises() {
 }
 
 #[test]
-fn auto_answers_lines_where_not_every_object_fits_and_full_spends_what_is_left() {
+fn auto_falls_back_to_lines_when_objects_overflow() {
     let setup = Setup::new(json!({"s": offering(&wordy(30))}), None);
     let mut client = setup.connect();
     let whole = ask(&mut client, json!({"server": "s", "max_schema_tokens": 100_000}));
@@ -115,7 +115,7 @@ fn auto_answers_lines_where_not_every_object_fits_and_full_spends_what_is_left()
 }
 
 #[test]
-fn tools_asked_for_by_name_are_answered_whole_and_one_always() {
+fn tools_named_in_the_request_are_shown_whole() {
     let setup = Setup::new(json!({"s": offering(&wordy(9))}), None);
     let mut client = setup.connect();
     // Names, cap, returned, whether objects.
@@ -138,7 +138,7 @@ fn tools_asked_for_by_name_are_answered_whole_and_one_always() {
 }
 
 #[test]
-fn a_query_keeps_tools_whose_name_or_description_holds_one_of_its_words() {
+fn query_matches_words_in_names_and_descriptions() {
     let of = |name: &str, text: &str| json!({"name": name, "description": text});
     let tools = [of("send_mail", "Posts a letter."), of("read", "Opens an E-Mail."), of("zap", "")];
     let setup = Setup::new(json!({"s": offering(&tools)}), None);
@@ -171,7 +171,7 @@ fn most_detail(found: &Answered) -> usize {
 }
 
 #[test]
-fn the_budget_and_the_detail_come_from_the_call_the_agent_or_the_defaults() {
+fn detail_and_budget_follow_call_agent_then_defaults() {
     let agents = json!({
         "own": {"context": {"max_schema_tokens": 400, "detail": "summary"}},
         "other": {},
@@ -242,7 +242,7 @@ fn fenced(hidden: bool) -> Setup {
 }
 
 #[test]
-fn no_answer_tells_an_agent_of_tools_or_servers_that_it_may_not_use() {
+fn discovery_never_shows_what_the_agent_may_not_use() {
     let mut asked = vec![
         ("list_servers", json!({})),
         ("execute_tool", json!({"server": "s", "tool": "get_secret_1"})),
@@ -286,7 +286,7 @@ fn no_answer_tells_an_agent_of_tools_or_servers_that_it_may_not_use() {
 }
 
 #[test]
-fn two_agents_over_one_connection_get_answers_of_their_own() {
+fn two_agents_on_one_connection_see_different_tools() {
     let mut client = fenced(true).connect();
     for _ in 0..2 {
         let a = ask(&mut client, json!({"server": "s", "agent_id": "a"}));
@@ -301,7 +301,7 @@ fn two_agents_over_one_connection_get_answers_of_their_own() {
 }
 
 #[test]
-fn a_search_covers_every_server_and_names_carry_the_server() {
+fn search_covers_all_servers_and_qualifies_names() {
     let tools = |names: &[&str]| names.iter().map(|n| wordy_tool(n)).collect::<Vec<_>>();
     let servers = json!({"one": offering(&tools(&["get_a", "set_a"])), "two": offering(&tools(&["get_a", "del"]))});
     let mut client = Setup::new(servers, None).connect();
@@ -330,7 +330,7 @@ fn a_search_covers_every_server_and_names_carry_the_server() {
 }
 
 #[test]
-fn a_server_that_never_answers_is_named_after_five_seconds_and_hidden_ones_never() {
+fn silent_server_is_named_after_five_seconds_unless_hidden() {
     let quiet = || scripted(&["--silent"]);
     let servers = json!({"quiet": quiet(), "s": offering(&wordy(2)), "unseen": quiet()});
     let mut rules = rules(json!({"a": {}}), json!({}));

@@ -62,7 +62,7 @@ fn one(client: &mut Client) -> Answered {
 }
 
 #[test]
-fn a_second_gateway_answers_from_disk_without_waiting_for_the_server() {
+fn second_gateway_answers_discovery_from_the_disk_cache() {
     let setup = remembered(&json!([{"name": "a", "description": "First."}, {"name": "b"}]));
     let mut client = setup.connect();
     let first = one(&mut client).text;
@@ -86,7 +86,7 @@ fn a_second_gateway_answers_from_disk_without_waiting_for_the_server() {
 }
 
 #[test]
-fn a_changed_server_is_corrected_at_its_next_connection_here_and_on_disk() {
+fn next_connection_refreshes_memory_and_disk_cache() {
     let setup = remembered(&json!([{"name": "a", "description": "First."}, {"name": "b"}]));
     let before = one(&mut setup.connect()).text;
     let changed = json!([{"name": "a", "description": "Second and last."}, {"name": "c"}]);
@@ -105,7 +105,7 @@ fn a_changed_server_is_corrected_at_its_next_connection_here_and_on_disk() {
 }
 
 #[test]
-fn a_cache_file_that_cannot_be_used_is_as_good_as_none() {
+fn unusable_cache_file_counts_as_absent() {
     let setup = remembered(&json!([{"name": "a", "description": "First."}, {"name": "b"}]));
     let expected = one(&mut setup.connect()).text;
     let file = cache_files(&setup).pop().unwrap();
@@ -165,7 +165,7 @@ fn check_hostile(case: &str, expression: &str, check: impl Fn(&Answered)) {
 }
 
 #[test]
-fn hostile_definitions_are_answered_in_time_and_disturb_no_other_server() {
+fn hostile_definitions_delay_no_other_server() {
     let tool = |schema: &str| format!("[{{'name': 'bad', 'inputSchema': {schema}}}]");
     let object =
         |member: &str| tool(&format!("{{'type': 'object', 'properties': {{'a': {member}}}}}"));
@@ -215,7 +215,7 @@ fn hostile_definitions_are_answered_in_time_and_disturb_no_other_server() {
 }
 
 #[test]
-fn hidden_characters_nameless_and_repeated_tools_never_reach_an_agent() {
+fn hidden_characters_and_bad_names_never_reach_agents() {
     let hidden = "\\u202e\\u200b\\x07\\x1b[31m\\U000e0041";
     let expression = format!(
         "[{{'name': 'a', 'description': 'Reads{hidden} files. Then{hidden} more.', 'inputSchema': {{'properties': {{'p': {{'description': 'x{hidden}y'}}}}}}}}, \
@@ -247,7 +247,7 @@ fn raw(tools: &[Value]) -> usize {
 }
 
 #[test]
-fn discovery_is_accounted_for_per_agent_and_adds_up_over_processes() {
+fn discovery_statistics_add_up_across_processes() {
     let tool = |name: &str| json!({"name": name, "description": "Does it.", "inputSchema": {"type": "object"}});
     let [s, t] = [["one", "two"].map(tool), ["three", "shut"].map(tool)];
     let allow = json!({"servers": ["*"], "tools": {"*": ["*"]}});

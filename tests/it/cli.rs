@@ -44,7 +44,7 @@ fn calls_from_the_shell_take_the_same_path() {
 }
 
 #[test]
-fn servers_and_tools_are_listed_as_the_agent_sees_them() {
+fn listings_show_what_the_agent_sees() {
     let setup = with_rules();
     let (code, out, err) = setup.run(&["servers", "--agent", "reader"]);
     assert_eq!(code, 0);
@@ -138,7 +138,7 @@ fn agent_templates_name_the_three_tools_and_known_agents() {
 }
 
 #[test]
-fn plain_tollgate_serves_and_says_on_stderr_what_it_found() {
+fn plain_tollgate_serves_and_reports_to_stderr() {
     let setup = with_rules();
     for args in [&[][..], &["--debug"][..], &["serve"][..]] {
         let mut client = Client::start(setup.command(args));

@@ -25,7 +25,7 @@ const ERAS: [(Sdk, &str, &str); 7] = [
 ];
 
 #[test]
-fn every_sdk_lists_the_three_tools_and_calls_each_in_every_era() {
+fn every_sdk_calls_all_three_tools_everywhere() {
     let calls = json!([
         {"name": "list_servers", "arguments": {"agent_id": "researcher"}},
         {"name": "get_server_tools", "arguments": {"server": "everything", "names": "echo", "agent_id": "researcher"}},

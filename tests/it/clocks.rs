@@ -63,7 +63,7 @@ fn whole(ledger: &dyn tollgate::ledger::Ledger) {
 }
 
 #[test]
-fn a_window_of_the_far_future_ends_when_the_clock_is_right_again() {
+fn future_window_ends_when_the_clock_is_corrected() {
     with_each(|ledger, at| {
         let (root, declaration) = a_day();
         done(ledger.declare(declaration, Draft::default()));
@@ -89,7 +89,7 @@ fn a_window_of_the_far_future_ends_when_the_clock_is_right_again() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_a_little_opens_no_window_again() {
+fn small_clock_step_back_reopens_no_window() {
     with_each(|ledger, at| {
         let (root, declaration) = a_day();
         done(ledger.declare(declaration, Draft::default()));
@@ -108,7 +108,7 @@ fn a_clock_that_is_set_back_a_little_opens_no_window_again() {
 }
 
 #[test]
-fn a_hold_of_the_far_future_is_swept_when_the_clock_is_right_again() {
+fn future_hold_is_swept_when_the_clock_is_corrected() {
     with_each(|ledger, at| {
         let (root, declaration) = a_day();
         done(ledger.declare(declaration, Draft::default()));
@@ -131,7 +131,7 @@ fn a_hold_of_the_far_future_is_swept_when_the_clock_is_right_again() {
 }
 
 #[test]
-fn a_used_stamp_does_not_return_when_the_clock_goes_back() {
+fn used_stamp_stays_used_when_the_clock_goes_back() {
     with_each(|ledger, at| {
         let until = BEGIN + 10 * MINUTE;
         assert!(done(ledger.consume_nonce([1; 32], until)));

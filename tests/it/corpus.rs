@@ -97,7 +97,7 @@ fn is_callable(placed: &ShownTool<'_>) -> bool {
 }
 
 #[test]
-fn tokens_used_is_the_true_count_and_never_exceeds_the_cap() {
+fn tokens_used_is_exact_and_within_the_cap() {
     let mut tools = 0;
     let (mut visible, mut callable, mut older) = (0, 0, 0);
     for (server, definitions) in corpus() {
@@ -205,7 +205,7 @@ fn auto_answers_whole_objects_whenever_all_fit() {
 }
 
 #[test]
-fn signatures_keep_every_parameter_mark_enum_and_default_in_a_fifth_of_the_tokens() {
+fn signatures_keep_every_fact_in_few_tokens() {
     let (mut signatures, mut full, mut json) = (0, 0, 0);
     let mut facts = 0;
     for (server, definitions) in corpus() {

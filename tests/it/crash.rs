@@ -39,7 +39,7 @@ fn check(gateways: &str, kills: &str) {
 }
 
 #[test]
-fn a_gateway_that_is_killed_again_and_again_loses_no_credit_and_no_record() {
+fn repeatedly_killed_gateway_loses_no_credit_or_record() {
     check("1", "16");
 }
 
@@ -49,7 +49,7 @@ fn gateways_that_share_a_store_survive_each_other() {
 }
 
 #[test]
-fn a_store_that_many_make_at_once_is_made_once() {
+fn store_created_by_many_at_once_is_one() {
     for round in 0..40 {
         let home = tempfile::tempdir().unwrap();
         let begun: Vec<_> = (0..8)

@@ -37,7 +37,7 @@ fn call(client: &mut Client, tool: &str, args: Value) -> Value {
 }
 
 #[test]
-fn a_budget_is_spent_to_the_last_credit_and_refusals_say_what_is_left() {
+fn budget_is_spent_to_the_last_credit() {
     let costs = json!({"budget": {"limit": 12}, "tools": {"defaultCost": 5, "costs": {"free": 0}}});
     let setup = paid(&["echo", "free"], &costs, None);
     let mut client = setup.connect();
@@ -101,7 +101,7 @@ fn each_outcome_is_charged_as_documented() {
 }
 
 #[test]
-fn a_timeout_and_a_cancelled_call_are_charged_unless_the_settings_say_otherwise() {
+fn timed_out_and_cancelled_calls_are_charged_by_default() {
     for (charge, charged) in [(json!({}), 2), (json!({"timeout": false, "cancelled": false}), 0)] {
         let settings = json!({"budget": {"limit": 10, "chargeOn": charge}});
         let setup = paid(&["hang", "echo"], &settings, None);
@@ -158,7 +158,7 @@ fn a_call_that_is_never_sent_is_not_charged() {
 }
 
 #[test]
-fn a_client_that_hangs_up_still_pays_for_what_it_began() {
+fn client_that_hangs_up_still_pays() {
     let setup = paid(&["slow"], &json!({"budget": {"limit": 10}}), None);
     let mut client = setup.connect();
     client.begin("execute_tool", json!({"server": "s", "tool": "slow", "args": {"ms": 700}}));
@@ -199,7 +199,7 @@ fn soft_allows_and_warns_and_shadow_only_counts() {
 }
 
 #[test]
-fn agents_have_limits_of_their_own_within_what_all_may_spend() {
+fn agents_have_own_limits_within_the_common_budget() {
     let agent = |limit: u64| json!({"allow": {"servers": ["*"]}, "budget": {"limit": limit, "period": "day"}});
     let rules = json!({"agents": {
         "small": agent(2), "large": agent(100), "free": {"allow": {"servers": ["*"]}}
@@ -225,7 +225,7 @@ fn agents_have_limits_of_their_own_within_what_all_may_spend() {
 }
 
 #[test]
-fn limits_and_prices_are_live_and_a_limit_below_what_is_spent_stays() {
+fn prices_and_limits_reload_but_never_below_spending() {
     let settings =
         |limit: u64, cost: u64| json!({"budget": {"limit": limit}, "tools": {"defaultCost": cost}});
     let setup = paid(&["echo"], &settings(4, 2), None);
@@ -252,7 +252,7 @@ fn limits_and_prices_are_live_and_a_limit_below_what_is_spent_stays() {
 }
 
 #[test]
-fn the_built_in_server_is_open_to_all_and_can_be_denied_by_name() {
+fn built_in_server_is_open_unless_denied_by_name() {
     let rules = json!({"agents": {
         "one": {"allow": {"servers": ["nothing"]}},
         "two": {"allow": {"servers": ["*"]}, "deny": {"tools": {"gateway": ["budget"]}}},
@@ -276,7 +276,7 @@ fn the_built_in_server_is_open_to_all_and_can_be_denied_by_name() {
 }
 
 #[test]
-fn a_store_that_is_put_in_place_of_another_gets_its_accounts() {
+fn replaced_store_gets_its_accounts_declared() {
     let setup = paid(&["echo"], &json!({"budget": {"limit": 10}}), None);
     let mut client = setup.connect();
     assert_eq!(call(&mut client, "echo", json!({}))["result"]["_meta"]["tollgate/remaining"], 9);

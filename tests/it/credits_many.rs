@@ -50,7 +50,7 @@ fn exactly_a_hundred(setup: &Setup, gateways: usize) {
 }
 
 #[test]
-fn of_a_thousand_calls_at_once_on_a_budget_of_a_hundred_a_hundred_are_made() {
+fn concurrent_calls_never_exceed_the_budget() {
     exactly_a_hundred(&paid(&["echo"], &json!({"budget": {"limit": 100}}), None), 1);
 }
 
@@ -60,7 +60,7 @@ fn four_gateways_share_one_budget() {
 }
 
 #[test]
-fn with_prices_drawn_at_random_what_is_left_is_less_than_the_cheapest_refused() {
+fn random_prices_leave_less_than_the_cheapest_refused_call() {
     let prices = [3, 7, 11, 2, 5, 13];
     let tools = ["t0", "t1", "t2", "t3", "t4", "t5"];
     let costs: Value = tools.iter().zip(prices).map(|(tool, cost)| (*tool, cost)).collect();

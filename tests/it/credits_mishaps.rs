@@ -34,7 +34,7 @@ fn as_dev(client: &mut Client) -> Value {
 }
 
 #[test]
-fn agents_of_one_name_in_two_projects_have_limits_of_their_own() {
+fn same_agent_name_has_separate_limits_per_project() {
     let home = tempfile::tempdir().unwrap();
     let settings = home.path().join(".config/tollgate");
     fs::create_dir_all(&settings).unwrap();
@@ -62,7 +62,7 @@ fn agents_of_one_name_in_two_projects_have_limits_of_their_own() {
 }
 
 #[test]
-fn rules_do_not_wait_for_a_store_that_is_locked() {
+fn locked_store_does_not_delay_rules() {
     let setup = paid(&["echo"], &json!({}), Some(&dev(&json!({"limit": 9}), &json!({}))));
     let mut client = setup.connect();
     assert!(as_dev(&mut client).get("result").is_some());
@@ -76,7 +76,7 @@ fn rules_do_not_wait_for_a_store_that_is_locked() {
 }
 
 #[test]
-fn a_store_that_hangs_does_not_keep_the_gateway_from_serving() {
+fn hanging_store_does_not_stop_the_gateway() {
     let setup = paid(&["echo"], &json!({"budget": {"limit": 5}}), None);
     let state = setup.path().join(".local/state/tollgate");
     fs::create_dir_all(&state).unwrap();
@@ -87,7 +87,7 @@ fn a_store_that_hangs_does_not_keep_the_gateway_from_serving() {
 }
 
 #[test]
-fn a_call_whose_time_is_over_before_it_is_paid_is_not_sent() {
+fn call_that_times_out_before_payment_is_not_sent() {
     let setup = paid(&["echo"], &json!({"budget": {"limit": 5}}), None);
     let mut client = setup.connect();
     client.execute("s", "echo", json!({}));
@@ -104,7 +104,7 @@ fn a_call_whose_time_is_over_before_it_is_paid_is_not_sent() {
 }
 
 #[test]
-fn a_call_over_budget_that_is_not_charged_leaves_what_there_was() {
+fn uncharged_call_over_budget_changes_no_balance() {
     for mode in ["soft", "shadow"] {
         let settings = json!({
             "budget": {"limit": 3, "chargeOn": {"toolError": false}},
@@ -142,7 +142,7 @@ fn no_server_speaks_of_money_for_the_gateway() {
 }
 
 #[test]
-fn a_call_that_outlives_its_hold_or_its_store_is_told_in_the_log() {
+fn call_outliving_its_hold_or_store_is_logged() {
     let setup = paid(&["slow"], &json!({"budget": {"limit": 5}}), None);
     let mut client = setup.connect();
     let slow = json!({"server": "s", "tool": "slow", "args": {"ms": 4000}});
@@ -179,7 +179,7 @@ fn a_budget_without_its_value_is_a_slip() {
 }
 
 #[test]
-fn who_may_not_call_budget_is_not_answered_by_the_method_either() {
+fn denied_budget_tool_also_denies_the_budget_method() {
     let rules = dev(&json!({"limit": 5}), &json!({"gateway": ["budget"]}));
     let setup = paid(&["echo"], &json!({}), Some(&rules));
     let mut client = setup.connect();

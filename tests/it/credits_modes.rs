@@ -148,7 +148,7 @@ fn usage(setup: &Setup, mode: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_shadow_of_a_load_has_the_decisions_and_the_numbers_that_it_has_in_earnest() {
+fn shadow_mode_decides_and_counts_like_hard_mode() {
     let (hard, shadow) = (run("hard"), run("shadow"));
     assert_eq!(hard.decisions.len(), load().len());
     for (n, (hard, shadow)) in hard.decisions.iter().zip(&shadow.decisions).enumerate() {

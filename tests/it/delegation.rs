@@ -71,7 +71,7 @@ fn token(answer: &Value) -> String {
 }
 
 #[test]
-fn a_child_spends_what_it_was_given_and_not_more() {
+fn child_account_spends_no_more_than_it_got() {
     let (setup, root) = with_tokens(500);
     let mut client = setup.connect();
     let child = delegate(&mut client, &root, json!({"budget": 200, "label": "research-agent"}));
@@ -125,7 +125,7 @@ fn what_was_not_spent_comes_back() {
 }
 
 #[test]
-fn what_a_grandchild_leaves_climbs_to_who_is_still_there() {
+fn unspent_credits_return_to_the_nearest_open_ancestor() {
     let (setup, root) = with_tokens(1_000);
     let mut client = setup.connect();
     let child = delegate(&mut client, &root, json!({"budget": 500}));
@@ -152,7 +152,7 @@ fn what_a_grandchild_leaves_climbs_to_who_is_still_there() {
 }
 
 #[test]
-fn a_child_reaches_its_scope_only_and_lasts_as_long_as_it_says() {
+fn child_is_limited_to_its_scope_and_expiry() {
     let (setup, root) = with_tokens(1_000);
     let mut client = setup.connect();
     let child =
@@ -233,7 +233,7 @@ fn rules() -> Value {
 }
 
 #[test]
-fn an_agent_that_knows_its_agent_id_only_delegates_and_is_delegated_to() {
+fn bare_agent_id_can_delegate_and_be_delegated_to() {
     let setup = paid(&["search", "other"], &settings(1_000, "none"), Some(&rules()));
     let mut client = setup.connect();
     let listed = client.call("get_server_tools", json!({"server": "gateway", "agent_id": "lead"}));

@@ -48,7 +48,7 @@ fn proved(setup: &Setup) {
 }
 
 #[test]
-fn a_token_that_is_narrowed_to_another_agent_spends_no_credits_of_that_agent() {
+fn narrowed_token_spends_nothing_of_the_named_agent() {
     let all = json!({"servers": ["*"]});
     let rules = json!({"agents": {
         "poor": {"allow": all, "budget": {"limit": 5}},
@@ -70,7 +70,7 @@ fn a_token_that_is_narrowed_to_another_agent_spends_no_credits_of_that_agent() {
 }
 
 #[test]
-fn calls_go_on_when_all_is_delegated_that_an_account_without_a_limit_gives() {
+fn unlimited_account_still_calls_after_delegating() {
     let setup = paid(&["search"], &json!({"tools": {"defaultCost": 5}}), None);
     let mut client = setup.connect();
     for budget in [MOST, MOST / 2 + 1] {
@@ -155,7 +155,7 @@ fn the_first_call_under_a_ceiling_is_no_refusal() {
 }
 
 #[test]
-fn what_narrows_a_child_is_not_passed_over_however_it_is_written() {
+fn child_scope_cannot_be_bypassed_by_spelling() {
     let settings = json!({"auth": {"mode": "header"}, "budget": {"limit": 100}});
     let setup = paid(&["search"], &settings, None);
     let token = mint(&setup, &[]);
@@ -183,7 +183,7 @@ fn what_narrows_a_child_is_not_passed_over_however_it_is_written() {
 }
 
 #[test]
-fn a_refusal_of_discovery_is_recorded_with_who_was_refused() {
+fn refused_discovery_is_recorded_with_its_caller() {
     let rules = json!({"agents": {"a": {"allow": {"servers": ["other"]}}}});
     let settings = json!({"auth": {"mode": "header"}});
     let setup = paid(&["search"], &settings, Some(&rules));
@@ -237,7 +237,7 @@ fn a_handle_of_other_settings_is_none() {
 }
 
 #[test]
-fn a_built_in_tool_that_is_denied_is_not_proposed() {
+fn denied_built_in_tool_is_not_suggested() {
     let rules = json!({
         "agents": {"default": {"deny": {"tools": {"gateway": ["delegate"]}}}},
         "defaults": {"deny_on_missing_agent": false, "explain_denials": false},
@@ -253,7 +253,7 @@ fn a_built_in_tool_that_is_denied_is_not_proposed() {
 }
 
 #[test]
-fn whom_a_delegation_was_given_to_does_not_end_it_by_name() {
+fn delegate_cannot_end_a_delegation_by_name() {
     let all = json!({"servers": ["*"]});
     let rules = json!({"agents": {
         "lead": {"allow": all, "may_act_as": ["worker"]},

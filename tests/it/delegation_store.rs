@@ -36,7 +36,7 @@ fn in_every_store(amount: u64, check: fn(&World)) {
 }
 
 #[test]
-fn what_a_token_is_given_its_parent_has_no_more() {
+fn delegated_credits_leave_the_parent() {
     in_every_store(500, |world| {
         let made = world.delegate(1, &world.root, 200).unwrap();
         let expected = Transferred {
@@ -60,7 +60,7 @@ fn what_a_token_is_given_its_parent_has_no_more() {
 }
 
 #[test]
-fn what_is_kept_of_a_token_is_had_back_and_told_once() {
+fn token_record_is_read_back_and_journalled_once() {
     in_every_store(500, |world| {
         world.delegate(1, &world.root, 200).unwrap();
         let kept = done(world.ledger.standing(TokenId(1)));
@@ -120,7 +120,7 @@ fn a_revoked_token_returns_what_it_did_not_spend() {
 }
 
 #[test]
-fn a_token_whose_time_is_over_returns_what_it_did_not_spend() {
+fn expired_token_returns_what_it_did_not_spend() {
     in_every_store(500, |world| {
         world.delegate_until(1, &world.root, 200, Some(BEGIN + 1_000)).unwrap();
         world.spend(1, &account(1), 60);
@@ -217,7 +217,7 @@ fn a_handle_is_found_by_its_digest_alone() {
 }
 
 #[test]
-fn a_token_without_an_account_is_denied_by_its_id() {
+fn token_without_account_can_be_revoked_by_id() {
     in_every_store(100, |world| {
         assert!(world.usable(1));
         assert_eq!(world.revoke(1), []);
@@ -288,7 +288,7 @@ fn a_stamp_is_good_once() {
 }
 
 #[test]
-fn an_api_key_is_kept_until_it_is_taken_back() {
+fn api_key_is_stored_until_it_is_revoked() {
     in_every_store(1, |world| {
         let key = |id: &str, digest| ApiKey {
             id: id.to_owned(),
@@ -326,7 +326,7 @@ fn handles(dir: &Path) -> Vec<impl Ledger + use<>> {
 }
 
 #[test]
-fn of_several_handles_on_one_file_one_is_the_first() {
+fn first_of_several_handles_on_one_file_wins() {
     let dir = tempfile::tempdir().unwrap();
     let handles = handles(dir.path());
     let (root, declaration) = root(100);
@@ -346,7 +346,7 @@ fn of_several_handles_on_one_file_one_is_the_first() {
 }
 
 #[test]
-fn a_step_that_fails_leaves_nothing_of_what_it_wrote() {
+fn failed_step_leaves_nothing_written() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = sqlite(dir.path(), clock(&Arc::new(AtomicI64::new(BEGIN))));
     let (root, declaration) = root(100);

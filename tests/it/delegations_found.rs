@@ -36,7 +36,7 @@ fn proved(setup: &Setup) {
 }
 
 #[test]
-fn a_key_of_several_agents_delegates_handles_that_can_be_used() {
+fn key_with_several_agents_delegates_usable_handles() {
     let keys = json!([{"key": "a-key-for-two-agents", "agents": ["odd", "lead"]}]);
     let settings = json!({"auth": {"mode": "api-key", "keys": keys}, "budget": {"limit": 50}});
     let setup = paid(&["echo"], &settings, Some(&two_agents()));
@@ -126,7 +126,7 @@ fn whose_answer_was_lost_is_found_and_ended() {
 }
 
 #[test]
-fn revoking_a_token_says_what_came_back_of_what_was_made_with_it() {
+fn revoking_a_token_reports_credits_returned_by_descendants() {
     let settings = json!({"auth": {"mode": "header"}, "budget": {"limit": 100}});
     let setup = paid(&["echo"], &settings, None);
     let token = setup.run(&["token", "mint"]).1.trim().to_owned();
@@ -165,7 +165,7 @@ fn revoking_an_api_key_says_what_came_back() {
 }
 
 #[test]
-fn keys_without_an_id_keep_their_name_when_others_are_removed() {
+fn keys_without_id_keep_names_when_others_go() {
     let all = json!([{"key": "the-first-of-two-keys", "agents": ["odd"]},
         {"key": "the-second-of-two-keys", "agents": ["lead"]}]);
     let ids = |keys: &Value| {

@@ -78,7 +78,7 @@ fn settings_say_which_look_ups_are_recorded() {
 }
 
 #[test]
-fn refused_look_ups_and_calls_tell_agent_server_and_tool() {
+fn refused_discovery_and_calls_record_agent_server_tool() {
     let setup = setup(&json!({}));
     let mut client = setup.connect();
     let long = "x".repeat(5_000);

@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 #[test]
-fn results_pass_through_as_they_came_in_both_eras_on_both_sides() {
+fn results_pass_through_unchanged_in_both_eras() {
     for era in ["legacy", "modern", "both"] {
         let server = scripted(&["--era", era, "--tools", r#"["raw","raw_last"]"#]);
         let setup = Setup::new(json!({ "s": server }), None);
@@ -31,7 +31,7 @@ fn results_pass_through_as_they_came_in_both_eras_on_both_sides() {
 }
 
 #[test]
-fn a_result_that_is_no_object_is_kept_as_text() {
+fn non_object_result_is_kept_as_text() {
     let setup = Setup::new(json!({"s": scripted_with(&["raw"])}), None);
     let mut client = setup.connect();
     assert_eq!(text(&client.execute("s", "raw", json!({"json": "[1, 2]"}))), "[1,2]");
@@ -102,7 +102,7 @@ fn junk_and_foreign_messages_are_passed_over() {
 }
 
 #[test]
-fn lists_of_tools_are_followed_page_by_page_and_bounded() {
+fn tool_list_pages_are_followed_and_bounded() {
     let names: Vec<String> = (0..10).map(|i| format!("t{i}")).collect();
     let tools = json!(names).to_string();
     let setup = Setup::new(
@@ -135,7 +135,7 @@ fn lists_of_tools_are_followed_page_by_page_and_bounded() {
 }
 
 #[test]
-fn a_call_that_takes_too_long_is_answered_and_the_server_is_told() {
+fn timed_out_call_is_answered_and_cancelled_downstream() {
     let mut server = scripted_with(&["hang", "heard", "slow"]);
     server["timeout"] = json!("20s");
     let setup = Setup::new(json!({ "s": server }), None);
@@ -158,7 +158,7 @@ fn a_call_that_takes_too_long_is_answered_and_the_server_is_told() {
 }
 
 #[test]
-fn a_call_that_the_client_cancels_is_cancelled_at_the_server() {
+fn client_cancellation_reaches_the_server() {
     let setup = Setup::new(json!({"s": scripted_with(&["hang", "heard"])}), None);
     let mut client = setup.connect();
     client.execute("s", "heard", json!({}));
@@ -182,7 +182,7 @@ fn is_withdrawn(heard: &str) -> bool {
 }
 
 #[test]
-fn a_server_that_does_not_answer_the_handshake_is_named_and_its_start_goes_on() {
+fn silent_handshake_is_reported_while_the_start_continues() {
     let dir = tempfile::tempdir().unwrap();
     let silent = dir.path().join("silent");
     fs::write(&silent, "").unwrap();
@@ -214,7 +214,7 @@ fn a_server_that_does_not_answer_the_handshake_is_named_and_its_start_goes_on() 
 }
 
 #[test]
-fn a_death_during_a_call_is_told_at_once_and_the_next_call_starts_the_server_again() {
+fn death_during_a_call_fails_it_and_next_restarts() {
     let setup = Setup::new(json!({"s": scripted_with(&["die", "echo", "pid", "hang"])}), None);
     let mut client = setup.connect();
     let begun = Instant::now();
@@ -244,7 +244,7 @@ fn a_death_during_a_call_is_told_at_once_and_the_next_call_starts_the_server_aga
 }
 
 #[test]
-fn a_server_that_stops_reading_delays_only_its_own_calls() {
+fn server_that_stops_reading_delays_only_itself() {
     let mut stuck = scripted_with(&["stop_reading", "echo"]);
     stuck["timeout"] = json!("2s");
     let setup = Setup::new(json!({"stuck": stuck, "ok": scripted(&[])}), None);
@@ -353,7 +353,7 @@ fn no_descendant_outlives_a_killed_gateway() {
 }
 
 #[test]
-fn a_killed_supervisor_leaves_no_orphan_and_the_next_call_succeeds() {
+fn killed_supervisor_leaves_no_orphan() {
     let setup = Setup::new(json!({"s": scripted_with(&["echo", "spawn"])}), None);
     let mut client = setup.connect();
     let pids = setup.path().join("pids");
@@ -366,7 +366,7 @@ fn a_killed_supervisor_leaves_no_orphan_and_the_next_call_succeeds() {
 }
 
 #[test]
-fn zombies_of_what_a_server_abandons_do_not_pile_up() {
+fn abandoned_grandchildren_leave_no_zombies() {
     let setup = Setup::new(json!({"s": scripted_with(&["orphan", "echo"])}), None);
     let mut client = setup.connect();
     let pids = setup.path().join("pids");
@@ -396,7 +396,7 @@ fn answers_in_flight_are_written_before_the_gateway_ends() {
 }
 
 #[test]
-fn a_server_that_is_slow_to_start_answers_in_the_end() {
+fn slow_starting_server_answers_in_the_end() {
     // Longer than rmcp waits for the answer to its question for the newest version.
     let server = scripted(&["--era", "legacy", "--drowsy", "10.5"]);
     let setup = Setup::new(json!({ "s": server }), None);

@@ -11,7 +11,7 @@ fn mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn start_and_check_warn_of_files_that_others_can_write() {
+fn start_and_check_warn_about_writable_files() {
     let setup = Setup::new(json!({}), None).gateway(&json!({"budget": {"limit": 5}}));
     assert_eq!(setup.run(&["budget", "show"]).0, 0);
     let state = setup.path().join(".local/state/tollgate");

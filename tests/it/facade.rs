@@ -14,7 +14,7 @@ fn echo() -> Setup {
 }
 
 #[test]
-fn the_tools_array_is_the_same_bytes_in_every_era() {
+fn tools_array_is_identical_in_every_era() {
     for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
         let mut client = echo().start();
         let initialized = client.handshake(version);
@@ -33,7 +33,7 @@ fn the_tools_array_is_the_same_bytes_in_every_era() {
 }
 
 #[test]
-fn server_discover_names_every_version_and_leaves_both_eras_open() {
+fn server_discover_names_all_versions_and_fixes_none() {
     let setup = echo();
     let mut client = setup.connect_stateless();
     let discovered = client.request("server/discover", json!({}))["result"].clone();
@@ -70,7 +70,7 @@ fn what_is_not_offered_is_an_unknown_method() {
 }
 
 #[test]
-fn seventy_servers_are_not_started_by_the_handshake_and_a_hanging_one_delays_nobody() {
+fn handshake_starts_none_of_seventy_servers() {
     let dir = tempfile::tempdir().unwrap();
     let starts = dir.path().join("starts");
     let starts = starts.to_str().unwrap();
@@ -116,7 +116,7 @@ fn check_bad(client: &mut Client, bytes: &[u8], code: i64, id: Value) {
 }
 
 #[test]
-fn input_that_is_no_message_is_answered_and_disturbs_no_other_call() {
+fn invalid_input_is_answered_and_disturbs_no_call() {
     let mut client = echo().connect();
     let slow = json!({"server": "s", "tool": "slow", "args": {"ms": 1500}});
     let slow = client.begin("execute_tool", slow);
@@ -130,7 +130,7 @@ fn input_that_is_no_message_is_answered_and_disturbs_no_other_call() {
 }
 
 #[test]
-fn input_that_is_no_message_is_answered_before_the_handshake_too() {
+fn invalid_input_is_answered_before_the_handshake() {
     let mut client = echo().start();
     // Neither a notification nor a response may begin a session; both are passed over.
     client.notify("notifications/cancelled");
@@ -182,7 +182,7 @@ fn malformed_params_of_a_known_method_are_bad_params() {
 }
 
 #[test]
-fn wrong_arguments_are_tool_errors_that_say_what_to_write() {
+fn wrong_arguments_are_tool_errors_with_a_hint() {
     let mut client = echo().connect();
     let cases = [
         ("list_servers", json!({"agent": "x"}), "did you mean `agent_id`"),
@@ -243,7 +243,7 @@ fn wrong_arguments_are_tool_errors_that_say_what_to_write() {
 }
 
 #[test]
-fn arguments_that_break_the_schema_never_reach_the_tool_and_show_its_signature() {
+fn schema_violations_show_the_signature_and_send_nothing() {
     let tool = json!({"name": "add", "inputSchema": {"type": "object", "required": ["a"],
         "properties": {"a": {"type": "integer"}, "b": {"type": "integer", "default": 0}}}});
     let tools = json!([tool, "heard"]).to_string();
@@ -272,7 +272,7 @@ fn unknown_servers_and_tools_offer_names_like_them() {
 }
 
 #[test]
-fn get_server_tools_narrows_by_names_and_pattern_in_the_servers_order() {
+fn get_server_tools_filters_and_keeps_server_order() {
     let names = ["get_user", "delete_user", "get_item", "create_user", "list_items"];
     let setup = Setup::new(json!({"s": scripted_with(&names)}), None);
     let mut client = setup.connect();

@@ -86,7 +86,7 @@ fn a_call_whose_hold_was_swept_is_not_sent() {
 }
 
 #[test]
-fn a_call_that_waits_is_not_sent_once_its_delegation_has_ended() {
+fn waiting_call_is_dropped_when_its_delegation_ends() {
     let setup = one_at_a_time(&json!({"budget": {"limit": 20}}), None);
     let mut client = setup.connect();
     client.execute("s", "echo", json!({}));
@@ -109,7 +109,7 @@ fn a_call_that_waits_is_not_sent_once_its_delegation_has_ended() {
 }
 
 #[test]
-fn a_call_that_waits_is_not_sent_once_its_credential_is_revoked() {
+fn waiting_call_is_dropped_when_its_credential_is_revoked() {
     let setup = one_at_a_time(&json!({"auth": {"mode": "header"}, "budget": {"limit": 20}}), None);
     let mint = || setup.run(&["token", "mint"]).1.trim().to_owned();
     let (mine, theirs) = (json!({"token": mint()}), json!({"token": mint()}));
@@ -129,7 +129,7 @@ fn a_call_that_waits_is_not_sent_once_its_credential_is_revoked() {
 }
 
 #[test]
-fn a_command_leaves_holds_to_gateways_that_may_have_just_woken() {
+fn command_leaves_holds_of_possibly_suspended_gateways() {
     let setup = one_at_a_time(&json!({"budget": {"limit": 9}}), None);
     let mut client = setup.connect();
     client.execute("s", "echo", json!({}));

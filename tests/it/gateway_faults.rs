@@ -6,7 +6,7 @@ const GATEWAY: &str = "gateway.yaml";
 const RULES: &str = ".mcp-gateway-rules.json";
 
 #[test]
-fn what_is_no_amount_of_credits_is_refused_wherever_credits_stand() {
+fn invalid_credit_amounts_are_refused_everywhere() {
     const UNSET: &str = "needs the environment variable";
     for (value, says) in [
         ("-1", "(it is below zero)"),
@@ -71,7 +71,7 @@ fn bad_budgets_are_refused() {
 }
 
 #[test]
-fn what_is_asked_for_and_not_enforced_keeps_the_gateway_from_starting() {
+fn unenforced_settings_prevent_the_start() {
     check_each(&[
         ("@policies: [{}]", "`policies` is not enforced by this version yet"),
         ("@rateLimit: {}", "`rateLimit` is not enforced"),
@@ -178,7 +178,7 @@ fn bad_limits_of_agents_are_refused() {
 }
 
 #[test]
-fn example_of_the_third_system_is_refused_for_what_is_not_enforced() {
+fn third_systems_example_is_refused_for_unenforced_settings() {
     let text = include_str!("data/mcp-gateway.yaml");
     let lines = faults(&[(GATEWAY, text)]).join("\n");
     for name in ["`policies`", "`rateLimit`"] {
@@ -189,7 +189,7 @@ fn example_of_the_third_system_is_refused_for_what_is_not_enforced() {
 }
 
 #[test]
-fn faults_of_all_three_files_are_told_in_one_run() {
+fn faults_of_all_files_are_reported_together() {
     let lines = faults(&[
         (".mcp.json", r#"{"mcpServers": {"s": {}}}"#),
         (GATEWAY, "tools: {defaultCost: -1}\ndefaultUpstream: s\nbudget: {limit: 0}\n"),

@@ -55,7 +55,7 @@ fn credits(amount: u64) -> Credits {
 }
 
 #[test]
-fn full_example_of_the_older_system_means_what_it_says() {
+fn older_systems_full_example_loads_as_documented() {
     let settings = example("full");
     let expected = [("my-server", "node server.js"), ("db-server", "python -m db_mcp_server")];
     assert_eq!(servers(&settings), expected.map(|(name, place)| (name, place.to_owned())));
@@ -85,7 +85,7 @@ fn full_example_of_the_older_system_means_what_it_says() {
 }
 
 #[test]
-fn smaller_examples_of_the_older_system_mean_what_they_say() {
+fn older_systems_small_examples_load_as_documented() {
     for (name, amount, mode, backend, only, level) in [
         ("minimal", 1000, Mode::Shadow, Backend::Memory, "filesystem", None),
         ("local", 10_000, Mode::Shadow, Backend::Memory, "dev", Some(LogLevel::Debug)),
@@ -129,7 +129,7 @@ fn example_with_a_remote_server_routes_to_it() {
 }
 
 #[test]
-fn settings_of_this_file_that_are_left_out_are_those_of_the_example() {
+fn omitted_settings_equal_the_example_files_defaults() {
     let (without, with) = (loaded(&[]), gateway(EXAMPLE));
     assert_eq!(with.warnings().collect::<Vec<_>>(), Vec::<&str>::new());
     let namespace = without.budgeting.namespace.clone();
@@ -163,7 +163,7 @@ fn settings_of_this_file_that_are_left_out_are_those_of_the_example() {
 }
 
 #[test]
-fn list_of_servers_is_read_as_the_other_system_writes_it() {
+fn server_list_of_the_other_system_is_read() {
     let settings = gateway(
         "servers:
 - {id: fred, name: Economic Data, command: node, args: [./a.js], enabled: true, timeout: 5000}

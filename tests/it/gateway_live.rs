@@ -29,7 +29,7 @@ async fn reloaded(
 }
 
 #[tokio::test]
-async fn prices_and_limits_are_live_and_the_store_is_not() {
+async fn prices_and_limits_reload_but_the_store_stays() {
     let home = Home::of(&[(GATEWAY, "tools: {costs: {x: 3}}\nstore: {path: a.db}\n")]);
     let mut watch = Watch::new(Options::default(), home.env.clone()).unwrap();
     let before = home.load().unwrap();
@@ -77,7 +77,7 @@ fn two_servers(gateway: &str) -> Setup {
 }
 
 #[test]
-fn call_without_a_server_goes_where_routes_and_the_default_say() {
+fn call_without_server_follows_routes_and_default() {
     let who = |result: &Value| json_in(result)["WHO"].as_str().unwrap().to_owned();
     let both = "routing:\n- {tools: [no*, e?v], upstream: b}\n- {tools: [env], upstream: a}\ndefaultUpstream: a\n";
     for (gateway, expected) in
@@ -111,7 +111,7 @@ fn route_is_no_way_around_the_rules() {
 }
 
 #[test]
-fn running_gateway_tells_of_the_file_and_of_its_changes() {
+fn gateway_status_reports_the_file_and_its_changes() {
     let setup = two_servers("server: {name: toll, version: 9.9.9}").arg("--debug");
     let mut client = setup.start();
     let us = client.handshake("2025-11-25")["serverInfo"].clone();
@@ -145,7 +145,7 @@ fn running_gateway_tells_of_the_file_and_of_its_changes() {
 }
 
 #[test]
-fn log_as_json_is_on_standard_error_and_hides_secrets() {
+fn json_log_goes_to_stderr_and_hides_secrets() {
     let secret = r#"pa"ss\word-17"#;
     let setup = two_servers(&format!(
         "logging: {{json: true, level: debug}}

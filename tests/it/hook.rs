@@ -41,7 +41,7 @@ fn naming(mut event: Value, agent_id: &str) -> Value {
 }
 
 #[test]
-fn each_of_many_calls_at_once_is_of_whoever_makes_it() {
+fn concurrent_calls_are_attributed_to_their_callers() {
     let home = Home::new();
     let begun: Vec<_> = events()
         .into_iter()
@@ -64,7 +64,7 @@ fn each_of_many_calls_at_once_is_of_whoever_makes_it() {
 }
 
 #[test]
-fn main_thread_is_the_agent_that_it_is_set_to_be() {
+fn main_thread_acts_as_the_configured_agent() {
     let home = Home::new();
     let started_as_agent = with(event_of("main"), &json!({"agent_type": "reviewer"}));
     for event in [event_of("main"), started_as_agent] {
@@ -77,7 +77,7 @@ fn main_thread_is_the_agent_that_it_is_set_to_be() {
 }
 
 #[test]
-fn subagent_type_of_the_main_threads_name_is_not_stamped() {
+fn subagent_named_like_the_main_thread_is_not_stamped() {
     let home = Home::new();
     for main in ["main", "lead"] {
         let subagent = with(event_of("reviewer"), &json!({"agent_type": main}));
@@ -96,7 +96,7 @@ fn handle_that_the_model_names_is_claimed() {
 }
 
 #[test]
-fn calls_without_an_id_and_equal_calls_get_stamps_of_their_own() {
+fn equal_calls_get_different_stamps() {
     let home = Home::new();
     let mut event = event_of("explorer");
     event["tool_input"].as_object_mut().unwrap().shift_remove("agent_id");
@@ -105,7 +105,7 @@ fn calls_without_an_id_and_equal_calls_get_stamps_of_their_own() {
 }
 
 #[test]
-fn every_tool_of_the_facade_is_stamped_and_nothing_else() {
+fn only_facade_tools_are_stamped() {
     let home = Home::new();
     for name in [
         "mcp__tollgate__execute_tool",
@@ -133,7 +133,7 @@ fn every_tool_of_the_facade_is_stamped_and_nothing_else() {
 }
 
 #[test]
-fn caller_who_cannot_be_told_is_never_the_main_thread() {
+fn unidentified_caller_is_never_the_main_thread() {
     let home = Home::new();
     let old = ["prompt_id", "effort", "mcp_server"];
     for (event, says) in [
@@ -174,7 +174,7 @@ fn stamp_that_a_caller_found_goes_no_further() {
 }
 
 #[test]
-fn wrong_id_is_refused_with_the_right_one_where_that_is_asked_for() {
+fn wrong_id_is_refused_naming_the_right_one() {
     let home = Home::new();
     let deny = ["--deny-wrong-id"];
     let claimed = handle([6; 16]);
@@ -200,7 +200,7 @@ fn wrong_id_is_refused_with_the_right_one_where_that_is_asked_for() {
 
 #[cfg(unix)]
 #[test]
-fn call_stays_unsigned_without_a_good_key_and_the_key_is_never_told() {
+fn call_without_a_good_key_stays_unsigned() {
     use std::os::unix::fs::PermissionsExt as _;
     let home = Home::new();
     fs::create_dir_all(home.state()).unwrap();
@@ -217,7 +217,7 @@ fn call_stays_unsigned_without_a_good_key_and_the_key_is_never_told() {
 }
 
 #[test]
-fn what_is_no_event_is_told_and_answered_with_nothing() {
+fn invalid_event_is_reported_and_gets_no_answer() {
     let home = Home::new();
     let huge = vec![b' '; (16 << 20) + 1];
     let surrogate = event_of("main").to_string().replace("somebody-else", "\\ud800");

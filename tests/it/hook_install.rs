@@ -165,7 +165,7 @@ fn place_with_blanks_and_quotes_can_be_run() {
 }
 
 #[test]
-fn hooks_of_a_renamed_program_are_changed_and_not_doubled() {
+fn renamed_program_replaces_its_hooks() {
     let home = Home::new();
     let renamed = home.0.path().join("gw");
     fs::copy(env!("CARGO_BIN_EXE_tollgate"), &renamed).unwrap();

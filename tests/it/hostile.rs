@@ -41,7 +41,7 @@ fn a_stderr_that_nobody_reads_holds_nothing_up() {
 }
 
 #[test]
-fn a_schema_of_sixty_thousand_parameters_costs_only_its_own_calls() {
+fn huge_schema_slows_only_its_own_calls() {
     let setup =
         Setup::new(json!({"wide": scripted(&["--wide", "60000"]), "ok": scripted(&[])}), None);
     let mut client = setup.connect();
@@ -57,7 +57,7 @@ fn a_schema_of_sixty_thousand_parameters_costs_only_its_own_calls() {
 }
 
 #[test]
-fn a_server_that_asks_without_end_is_not_listened_to() {
+fn endless_questions_of_a_server_are_dropped() {
     let setup =
         Setup::new(json!({"asks": scripted_with(&["interrogate"]), "ok": scripted(&[])}), None);
     let mut client = setup.connect();
@@ -99,7 +99,7 @@ fn every_bad_line_is_answered_however_many_there_are() {
 }
 
 #[test]
-fn a_client_that_takes_no_answers_is_not_read_from_for_ever() {
+fn client_that_reads_nothing_is_not_read_forever() {
     let setup = Setup::new(json!({}), None);
     let mut command = setup.command(&["serve"]);
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
@@ -124,7 +124,7 @@ fn a_client_that_takes_no_answers_is_not_read_from_for_ever() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_read_is_told_at_once() {
+fn unreadable_answer_fails_the_call_at_once() {
     let setup = Setup::new(json!({"s": scripted_with(&["raw", "echo"])}), None);
     let mut client = setup.connect();
     let deep = format!("{{\"content\":{}{}}}", "[".repeat(140), "]".repeat(140));
@@ -170,7 +170,7 @@ fn a_call_that_may_have_run_is_not_repeated() {
 }
 
 #[test]
-fn processes_that_the_gateway_did_not_start_are_left_alone() {
+fn foreign_processes_are_left_alone() {
     let setup = Setup::new(json!({"s": scripted_with(&["echo", "spawn", "die"])}), None);
     let mut command = Command::new("sh");
     let script = format!("sleep 777 & exec {} serve", tollgate());
@@ -213,7 +213,7 @@ fn a_hundred_calls_at_once_are_all_answered() {
 }
 
 #[test]
-fn a_signal_during_a_start_ends_the_gateway_and_the_start() {
+fn signal_during_a_start_ends_both() {
     let setup = Setup::new(json!({"mute": scripted(&["--silent"])}), None);
     let mut client = setup.connect();
     client.begin("execute_tool", json!({"server": "mute", "tool": "echo"}));

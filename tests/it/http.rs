@@ -39,7 +39,7 @@ fn results_pass_through_over_http_as_they_came() {
 }
 
 #[test]
-fn a_result_over_http_that_is_no_object_is_kept_as_text() {
+fn non_object_http_result_is_kept_as_text() {
     let server = HttpServer::start(Era::Legacy, Form::Sse);
     let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
     assert_eq!(text(&client.execute("s", "raw", json!({"json": "[1, 2]"}))), "[1,2]");
@@ -47,7 +47,7 @@ fn a_result_over_http_that_is_no_object_is_kept_as_text() {
 }
 
 #[test]
-fn arguments_reach_a_tool_over_http_with_their_numbers_as_written() {
+fn http_arguments_keep_their_numbers_as_written() {
     for era in ERAS {
         let server = HttpServer::start(era, Form::Json);
         let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
@@ -72,7 +72,7 @@ fn last_call(seen: &[Request]) -> &Request {
 }
 
 #[test]
-fn a_server_over_http_is_asked_in_its_own_era() {
+fn http_server_is_addressed_in_its_own_era() {
     for (era, version) in [(Era::Legacy, "2025-11-25"), (Era::Modern, "2026-07-28")] {
         let server = HttpServer::start(era, Form::Json);
         let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
@@ -93,7 +93,7 @@ fn a_server_over_http_is_asked_in_its_own_era() {
 }
 
 #[test]
-fn a_session_that_ended_is_opened_again_once_and_the_call_succeeds() {
+fn ended_session_is_reopened_once_for_the_call() {
     for form in FORMS {
         let server = HttpServer::start(Era::Legacy, form);
         let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
@@ -116,7 +116,7 @@ fn a_session_that_ended_is_opened_again_once_and_the_call_succeeds() {
 }
 
 #[test]
-fn ten_calls_that_meet_the_end_of_a_session_all_succeed() {
+fn ten_calls_survive_the_end_of_a_session() {
     let server = HttpServer::start(Era::Legacy, Form::Json);
     let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
     echoes(&mut client, "s");
@@ -133,7 +133,7 @@ fn ten_calls_that_meet_the_end_of_a_session_all_succeed() {
 }
 
 #[test]
-fn a_server_that_ends_every_session_at_once_is_given_up() {
+fn server_that_ends_every_session_is_given_up() {
     let server = HttpServer::start(Era::Legacy, Form::Json);
     let setup = beside_ok(server.entry());
     let mut client = setup.connect();
@@ -170,7 +170,7 @@ fn a_server_that_restarts_between_calls_is_called_again() {
 }
 
 #[test]
-fn a_server_that_is_down_is_named_and_found_again_when_it_is_back() {
+fn unreachable_server_is_named_and_found_again_later() {
     for era in ERAS {
         let server = HttpServer::start(era, Form::Json);
         let mut client = beside_ok(server.entry()).connect();
@@ -188,7 +188,7 @@ fn a_server_that_is_down_is_named_and_found_again_when_it_is_back() {
 }
 
 #[test]
-fn a_server_that_speaks_another_era_after_its_restart_is_called_again() {
+fn server_may_change_its_era_across_a_restart() {
     for (before, after) in [(Era::Legacy, Era::Modern), (Era::Modern, Era::Legacy)] {
         let server = HttpServer::start(before, Form::Json);
         let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
@@ -272,7 +272,7 @@ fn every_sdk_reaches_server_everything_over_http() {
 }
 
 #[test]
-fn server_everything_killed_and_restarted_between_calls_answers_the_next_one() {
+fn restarted_server_everything_answers_the_next_call() {
     let mut server = Everything::start(free_port());
     let setup = Setup::new(json!({"everything": everything_entry(server.port)}), None);
     let mut client = setup.connect();

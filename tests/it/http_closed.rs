@@ -72,7 +72,7 @@ fn lines_that_the_standard_ignores_end_no_stream() {
 }
 
 #[test]
-fn a_handshake_and_a_list_survive_a_connection_that_was_closed() {
+fn handshake_and_list_survive_a_closed_connection() {
     for era in ERAS {
         let server = HttpServer::start(era, Form::Json);
         // No connection serves a second request.
@@ -85,7 +85,7 @@ fn a_handshake_and_a_list_survive_a_connection_that_was_closed() {
 }
 
 #[test]
-fn a_connection_that_was_idle_is_not_used_for_a_call() {
+fn idle_connection_is_not_reused_for_a_call() {
     for era in ERAS {
         let server = HttpServer::start(era, Form::Json);
         let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
@@ -100,7 +100,7 @@ fn a_connection_that_was_idle_is_not_used_for_a_call() {
 }
 
 #[test]
-fn a_server_that_closes_early_costs_one_call_at_most() {
+fn early_close_costs_one_call_at_most() {
     let server = HttpServer::start(Era::Modern, Form::Json);
     let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
     echoes(&mut client, "s");
@@ -111,7 +111,7 @@ fn a_server_that_closes_early_costs_one_call_at_most() {
 }
 
 #[test]
-fn a_first_stream_that_is_answered_5xx_is_tried_again() {
+fn first_stream_answered_5xx_is_retried() {
     let server = HttpServer::start(Era::Legacy, Form::Json);
     server.on("GET", Reply::status(503));
     let mut client = Setup::new(json!({"s": server.entry()}), None).connect();

@@ -87,12 +87,12 @@ fn no_answer_is_told(era: Era) {
 }
 
 #[test]
-fn what_is_no_answer_is_told_at_once_by_servers_with_sessions() {
+fn invalid_answers_fail_at_once_with_sessions() {
     no_answer_is_told(Era::Legacy);
 }
 
 #[test]
-fn what_is_no_answer_is_told_at_once_by_servers_without_sessions() {
+fn invalid_answers_fail_at_once_without_sessions() {
     no_answer_is_told(Era::Modern);
 }
 
@@ -155,7 +155,7 @@ fn an_answer_is_found_whatever_surrounds_it() {
 }
 
 #[test]
-fn a_servers_own_error_keeps_code_message_and_data_whatever_the_status() {
+fn server_error_passes_unchanged_under_any_status() {
     let error = json!({"code": -32050, "message": "no", "data": {"a": [1.50, 2]}});
     let body = format!(r#"{{"jsonrpc":"2.0","id":$id,"error":{error}}}"#);
     let replies = [
@@ -178,7 +178,7 @@ fn a_servers_own_error_keeps_code_message_and_data_whatever_the_status() {
 }
 
 #[test]
-fn an_error_without_an_id_ends_the_call_that_it_answers() {
+fn error_without_id_ends_the_call_it_answers() {
     let error = r#""error":{"code":-32600,"message":"no good"}"#;
     for era in ERAS {
         let server = HttpServer::start(era, Form::Json);
@@ -249,7 +249,7 @@ fn a_server_that_wants_credentials_says_auth_required() {
 }
 
 #[test]
-fn a_probe_that_is_answered_anyhow_leads_to_the_older_handshake() {
+fn odd_probe_answers_lead_to_the_older_handshake() {
     let probes = [
         Reply::status(400),
         Reply::html(400),
@@ -346,7 +346,7 @@ fn what_is_no_http_server_is_told_in_words() {
 }
 
 #[test]
-fn a_listener_that_says_nothing_is_given_up_at_the_timeout() {
+fn silent_listener_is_given_up_at_the_timeout() {
     for scheme in ["http", "https"] {
         let url = format!("{scheme}://127.0.0.1:{}/mcp", babbler(b""));
         let entry = json!({"url": url, "allowPrivate": true, "timeout": "1s"});

@@ -54,7 +54,7 @@ fn headers_are_sent_with_every_request() {
 }
 
 #[test]
-fn headers_are_sent_when_a_stream_is_taken_up_again() {
+fn headers_are_sent_when_a_stream_resumes() {
     let server = HttpServer::start(Era::Legacy, Form::Json);
     let mut client = Setup::new(json!({"s": with_headers(&server)}), None).connect();
     echoes(&mut client, "s");
@@ -68,7 +68,7 @@ fn headers_are_sent_when_a_stream_is_taken_up_again() {
 }
 
 #[test]
-fn headers_that_belong_to_the_protocol_are_refused_in_words_or_do_no_harm() {
+fn reserved_headers_are_refused_or_harmless() {
     let reserved = [
         "Accept",
         "Content-Type",
@@ -124,7 +124,7 @@ fn redirects_within_the_origin_are_followed_with_all_headers() {
 }
 
 #[test]
-fn redirects_elsewhere_are_refused_and_nothing_reaches_the_other_side() {
+fn redirects_to_other_origins_are_never_followed() {
     for era in ERAS {
         for status in [301, 302, 303, 307, 308] {
             let (server, other) =
@@ -153,7 +153,7 @@ fn redirects_elsewhere_are_refused_and_nothing_reaches_the_other_side() {
 }
 
 #[test]
-fn a_redirect_to_a_secret_scheme_or_without_end_is_refused() {
+fn redirect_loops_and_other_schemes_are_refused() {
     let server = HttpServer::start(Era::Modern, Form::Json);
     let mut client = beside_ok(server.entry()).connect();
     echoes(&mut client, "s");

@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 #[test]
-fn seventeen_megabytes_over_http_are_refused_by_name_and_five_pass() {
+fn http_answers_are_limited_in_size() {
     let (before, after) = ANSWER.split_once("mine").unwrap();
     for era in ERAS {
         let server = HttpServer::start(era, Form::Json);
@@ -52,7 +52,7 @@ fn seventeen_megabytes_over_http_are_refused_by_name_and_five_pass() {
 }
 
 #[test]
-fn a_flood_of_notes_takes_no_memory_and_ends_at_the_timeout() {
+fn flood_of_notifications_takes_no_memory() {
     for era in ERAS {
         let server = HttpServer::start(era, Form::Json);
         let mut entry = server.entry();
@@ -76,7 +76,7 @@ fn a_flood_of_notes_takes_no_memory_and_ends_at_the_timeout() {
 }
 
 #[test]
-fn an_answer_that_drips_is_given_up_at_the_timeout() {
+fn dripping_answer_is_given_up_at_the_timeout() {
     let drop = Duration::from_millis(50);
     let drips = [
         ("comments", (0..2000).fold(Reply::sse(), |reply, _| reply.text(": x\n").wait(drop))),
@@ -168,7 +168,7 @@ fn twenty_hanging_calls_leave_room_for_the_next() {
 }
 
 #[test]
-fn a_call_that_is_withdrawn_is_withdrawn_at_the_server() {
+fn cancelled_http_call_is_cancelled_at_the_server() {
     for era in ERAS {
         let server = HttpServer::start(era, Form::Json);
         let mut client = beside_ok(server.entry()).connect();
@@ -188,7 +188,7 @@ fn a_call_that_is_withdrawn_is_withdrawn_at_the_server() {
 }
 
 #[test]
-fn a_server_that_asks_for_everything_gets_an_answer_to_each_and_the_call_its_own() {
+fn every_kind_of_server_request_is_answered() {
     let asks = [
         ("sampling/createMessage", json!({"messages": [], "maxTokens": 5})),
         ("roots/list", json!({})),
@@ -233,7 +233,7 @@ fn a_server_that_asks_for_everything_gets_an_answer_to_each_and_the_call_its_own
 }
 
 #[test]
-fn a_server_that_asks_without_end_over_http_is_not_listened_to() {
+fn endless_http_questions_are_dropped() {
     let server = HttpServer::start(Era::Legacy, Form::Json);
     let mut entry = server.entry();
     entry["timeout"] = json!("4s");

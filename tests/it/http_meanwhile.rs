@@ -30,7 +30,7 @@ fn question(id: &str, params: &str) -> String {
 }
 
 #[test]
-fn progress_over_http_arrives_whole_in_order_and_before_the_answer() {
+fn http_progress_arrives_in_order_before_the_answer() {
     let step = |n: usize| {
         format!(
             r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":$token,"progress":{n},"vendor":1e400}}}}"#
@@ -61,7 +61,7 @@ fn progress_over_http_arrives_whole_in_order_and_before_the_answer() {
 }
 
 #[test]
-fn a_question_over_http_and_its_answer_pass_as_they_are() {
+fn http_questions_and_answers_pass_unchanged() {
     let server = HttpServer::start(Era::Legacy, Form::Json);
     let mut client = asked(&server);
     let stream = Reply::sse().event(&question("q", QUESTION)).wait(Duration::from_millis(700));
@@ -85,7 +85,7 @@ fn a_question_over_http_and_its_answer_pass_as_they_are() {
 }
 
 #[test]
-fn a_question_over_http_goes_nowhere_unless_it_is_allowed() {
+fn http_questions_need_permission() {
     let server = HttpServer::start(Era::Legacy, Form::Json);
     let mut client = Setup::new(json!({"s": server.entry()}), None).start();
     client.capabilities = json!({"elicitation": {}});
@@ -102,7 +102,7 @@ fn a_question_over_http_goes_nowhere_unless_it_is_allowed() {
 }
 
 #[test]
-fn changed_tools_are_listed_again_when_the_open_stream_says_so() {
+fn list_changed_on_the_stream_refreshes_tools() {
     let server = HttpServer::start(Era::Legacy, Form::Json);
     let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
     let stream = Reply::sse().wait(Duration::from_secs(2)).event(changed);
@@ -121,7 +121,7 @@ fn changed_tools_are_listed_again_when_the_open_stream_says_so() {
 const CHANGED: &str = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
 
 #[test]
-fn a_list_of_tools_that_fails_ends_no_call_in_flight() {
+fn failed_tool_list_ends_no_call_in_flight() {
     let server = HttpServer::start(Era::Legacy, Form::Json);
     let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
     echoes(&mut client, "s");
@@ -136,7 +136,7 @@ fn a_list_of_tools_that_fails_ends_no_call_in_flight() {
 }
 
 #[test]
-fn a_server_over_http_asks_no_more_at_a_time_than_it_may() {
+fn http_server_questions_are_limited_in_number() {
     let server = HttpServer::start(Era::Legacy, Form::Json);
     let mut client = asked(&server);
     let questions = (0..1000).fold(Reply::sse(), |reply, n| {
@@ -151,7 +151,7 @@ fn a_server_over_http_asks_no_more_at_a_time_than_it_may() {
 }
 
 #[test]
-fn a_server_that_does_not_list_its_tools_delays_no_call_that_names_no_server() {
+fn hanging_tool_list_delays_no_unrouted_call() {
     let server = HttpServer::start(Era::Legacy, Form::Json);
     let mut client = beside_ok(server.entry()).connect();
     echoes(&mut client, "s");
@@ -168,7 +168,7 @@ fn a_server_that_does_not_list_its_tools_delays_no_call_that_names_no_server() {
 }
 
 #[test]
-fn a_list_of_tools_that_never_comes_blocks_a_server_for_no_longer_than_its_timeout() {
+fn missing_tool_list_blocks_at_most_one_timeout() {
     let server = HttpServer::start(Era::Legacy, Form::Json);
     let mut entry = server.entry();
     entry["timeout"] = json!("3s");
@@ -184,7 +184,7 @@ fn a_list_of_tools_that_never_comes_blocks_a_server_for_no_longer_than_its_timeo
 }
 
 #[test]
-fn tools_that_change_while_nobody_is_subscribed_are_listed_again() {
+fn tools_changed_while_unsubscribed_are_listed_again() {
     let server = HttpServer::start(Era::Modern, Form::Json);
     let tells = r#"{"jsonrpc":"2.0","id":$id,"result":{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true}},"ttlMs":0,"cacheScope":"private"}}"#;
     server.on("server/discover", Reply::json(200, tells));
@@ -200,7 +200,7 @@ fn tools_that_change_while_nobody_is_subscribed_are_listed_again() {
 }
 
 #[test]
-fn lists_of_tools_that_are_given_up_leave_room_for_other_requests() {
+fn abandoned_tool_lists_free_their_slots() {
     let server = HttpServer::start(Era::Legacy, Form::Json);
     let mut entry = server.entry();
     entry["timeout"] = json!("1s");

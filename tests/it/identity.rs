@@ -98,7 +98,7 @@ fn pinned(agent: &str) -> Setup {
 }
 
 #[test]
-fn pinned_gateway_serves_its_agent_and_whom_it_may_act_as() {
+fn pinned_gateway_serves_its_agent_and_permitted_others() {
     let setup = pinned("dev");
     let mut client = setup.connect();
     for (who, server) in [
@@ -135,7 +135,7 @@ fn environment_does_not_change_a_pinned_agent() {
 }
 
 #[test]
-fn pinning_to_an_agent_without_rules_is_refused_at_start() {
+fn pinning_an_agent_without_rules_is_refused() {
     for (setup, agent, known) in [
         (pinned("nobody"), "nobody", "team.role-1_x"),
         (pinned("retired"), "retired", "dev"),
@@ -149,7 +149,7 @@ fn pinning_to_an_agent_without_rules_is_refused_at_start() {
 }
 
 #[test]
-fn single_user_may_use_everything_as_default_and_nobody_else_may() {
+fn only_default_has_access_in_single_user_mode() {
     let setup = Setup::new(fakes(), None);
     let mut client = setup.connect();
     for who in [json!({}), json!({"agent_id": "default"}), json!({"agent_id": ""})] {

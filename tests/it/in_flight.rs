@@ -37,7 +37,7 @@ fn full(more: usize) -> Client {
 }
 
 #[test]
-fn an_id_in_flight_is_refused_and_its_answer_still_comes() {
+fn reused_request_id_is_refused_and_the_first_answered() {
     let setup = Setup::new(json!({"s": scripted_with(&["slow"])}), None);
     let mut client = setup.connect();
     client.send(&execute("twice", "slow", json!({"ms": 1_500})));
@@ -50,7 +50,7 @@ fn an_id_in_flight_is_refused_and_its_answer_still_comes() {
 }
 
 #[test]
-fn beyond_a_thousand_calls_others_are_refused_and_pings_answered() {
+fn calls_in_flight_are_limited_and_pings_answered() {
     let mut client = full(3);
     for id in MOST_CALLS..MOST_CALLS + 3 {
         let refused = client.response(format!("c{id}"));
@@ -68,7 +68,7 @@ fn beyond_a_thousand_calls_others_are_refused_and_pings_answered() {
 }
 
 #[test]
-fn the_end_of_input_is_noticed_while_answers_are_owed() {
+fn end_of_input_is_noticed_during_calls() {
     let (_, took, _) = full(3).finish();
     assert!(took < SOON, "{took:?}");
 }
@@ -104,7 +104,7 @@ fn ended_within(process: &mut Child, deadline: Duration) -> bool {
 }
 
 #[test]
-fn results_that_a_client_does_not_take_are_bounded_and_none_is_lost() {
+fn unread_results_are_bounded_and_never_lost() {
     let (_setup, mut process, mut stdin, mut stdout) = unread(&["echo", "repeat"]);
     let before = peak_kib(process.id());
     let args = json!({"head": "{\"content\":[],\"x\":\"", "unit": "0123456789", "count": 1_000_000, "tail": "\"}"});
@@ -140,7 +140,7 @@ fn results_that_a_client_does_not_take_are_bounded_and_none_is_lost() {
 }
 
 #[test]
-fn the_end_of_input_ends_a_gateway_whose_answers_nobody_takes() {
+fn end_of_input_ends_a_gateway_with_unread_answers() {
     let (_setup, mut process, mut stdin, stdout) = unread(&["echo"]);
     // More than it answers without being read from; the rest stays in the pipe.
     for id in 2..1_500 {
@@ -154,7 +154,7 @@ fn the_end_of_input_ends_a_gateway_whose_answers_nobody_takes() {
 }
 
 #[test]
-fn a_client_that_closes_its_end_of_the_output_ends_the_session() {
+fn closed_stdout_ends_the_session() {
     let (_setup, mut process, mut stdin, stdout) = unread(&["echo", "hang"]);
     writeln!(stdin, "{}", execute(2, "hang", json!({}))).unwrap();
     drop(stdout);
@@ -217,7 +217,7 @@ fn names_beyond_512_bytes_are_refused_before_anything_else() {
 }
 
 #[test]
-fn a_scope_has_at_most_64_patterns_and_2_kib() {
+fn scope_has_at_most_64_patterns_and_2_kib() {
     let mut client = Setup::new(json!({"s": scripted_with(&["echo"])}), None)
         .gateway(&json!({"budget": {"limit": 100}}))
         .connect();

@@ -160,7 +160,7 @@ fn a_filter_takes_what_has_everything_it_names() {
 }
 
 #[tokio::test]
-async fn records_are_read_from_the_newest_back_to_a_moment() {
+async fn records_are_read_backwards_to_a_time() {
     let times = Arc::new(std::sync::atomic::AtomicI64::new(TODAY - DAY));
     let clock = times.clone();
     let clock = Arc::new(move || clock.fetch_add(10_000, std::sync::atomic::Ordering::SeqCst));
@@ -197,7 +197,7 @@ async fn records_are_read_from_the_newest_back_to_a_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_number_of_mirrors_on_one_file_write_every_record_once() {
+async fn many_mirrors_write_every_record_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let ledger = store("c");
@@ -229,7 +229,7 @@ async fn caught_up(path: &Path, ledger: &Arc<dyn Ledger>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_line_that_a_killed_writer_left_torn_is_written_anew() {
+async fn torn_line_of_a_killed_writer_is_rewritten() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let ledger = store("c");
@@ -272,7 +272,7 @@ async fn chains_of_several_stores_share_a_file() {
 }
 
 #[tokio::test]
-async fn a_store_that_was_set_back_adds_nothing_to_a_file_that_is_ahead() {
+async fn restored_older_store_adds_nothing_to_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let ledger = store("c");

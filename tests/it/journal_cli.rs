@@ -59,7 +59,7 @@ fn database(setup: &Setup) -> Connection {
 }
 
 #[test]
-fn what_a_gateway_did_is_told_after_it_has_ended() {
+fn ended_gateways_actions_can_be_read() {
     let setup = served();
     let usage = json_of(&setup, &["usage"]);
     let reader = &usage["usage"][0];
@@ -93,7 +93,7 @@ fn what_a_gateway_did_is_told_after_it_has_ended() {
 }
 
 #[test]
-fn accounts_are_shown_before_the_first_call_and_credits_given_and_given_back() {
+fn accounts_show_grants_and_refunds_from_the_start() {
     let rules = json!({"agents": {"reader": {"budget": {"limit": 5, "period": "day"}}}});
     let setup = Setup::new(json!({}), Some(&rules));
     fs::write(setup.path().join("gateway.yaml"), "budget:\n  limit: 100\n").unwrap();
@@ -187,7 +187,7 @@ fn new_store_verifies_and_an_emptied_one_does_not() {
 }
 
 #[test]
-fn the_audit_log_follows_the_store_and_verifies_by_itself() {
+fn audit_log_follows_the_store_and_verifies_alone() {
     let setup = served();
     let audit = setup.path().join("audit.jsonl");
     let (_, kept, _) = setup.run(&["audit", "log", "--json", "--limit", "1000"]);
@@ -219,7 +219,7 @@ fn the_audit_log_follows_the_store_and_verifies_by_itself() {
 }
 
 #[test]
-fn a_store_that_cannot_be_seen_or_used_is_told() {
+fn unusable_store_is_reported() {
     let setup = Setup::new(json!({}), None);
     let yaml = |text: &str| fs::write(setup.path().join("gateway.yaml"), text).unwrap();
     let check = |args: &[&str], expected: &str| {
@@ -243,7 +243,7 @@ fn a_store_that_cannot_be_seen_or_used_is_told() {
 }
 
 #[test]
-fn gateways_that_are_killed_leave_one_audit_log_without_gap_or_duplicate() {
+fn killed_gateways_leave_a_complete_audit_log() {
     const CALL: &str = r#"{"server": "s", "tool": "get", "args": {}}"#;
     let setup = Setup::new(json!({"s": scripted_with(&["get"])}), None);
     let audit = setup.path().join("audit.jsonl");

@@ -54,7 +54,7 @@ fn created(setup: &Setup, args: &[&str]) -> (String, String) {
 }
 
 #[test]
-fn a_key_is_shown_when_it_is_made_and_never_again() {
+fn key_is_shown_only_when_it_is_made() {
     let setup = setup();
     let (id, key) = created(&setup, &["--agent", "reader", "--agent", "writer"]);
     let (other, _) = created(&setup, &["--agent", "writer", "--expires", "90d"]);
@@ -115,7 +115,7 @@ fn a_key_is_taken_back_for_good() {
 }
 
 #[test]
-fn keys_of_the_settings_are_listed_and_taken_back_there() {
+fn keys_of_the_settings_are_listed_not_revoked() {
     let setup = setup();
     let keys = listed(&setup);
     assert_eq!(keys.len(), 2);
@@ -188,7 +188,7 @@ fn without_rules_a_key_is_for_the_only_user() {
 }
 
 #[test]
-fn keys_are_not_made_in_a_store_that_forgets_them() {
+fn keys_are_not_made_in_a_memory_store() {
     let memory = json!({"auth": {"mode": "api-key"}, "budget": {"backend": "memory"}});
     let setup = Setup::new(json!({}), None).gateway(&memory);
     for args in [&["list"][..], &["create", "--name", "x"], &["revoke", "x"]] {

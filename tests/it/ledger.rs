@@ -98,7 +98,7 @@ impl TestAccounts {
 }
 
 #[test]
-fn case_70_a_budget_is_spent_to_nothing_and_then_refuses() {
+fn case_70_exhausted_budget_refuses() {
     let mut accounts = TestAccounts::new(100, None);
     assert!(accounts.spend("root", 30));
     assert_eq!(accounts.left("root"), 70);
@@ -110,7 +110,7 @@ fn case_70_a_budget_is_spent_to_nothing_and_then_refuses() {
 }
 
 #[test]
-fn case_72_a_child_spends_its_own_and_the_parent_keeps_the_rest() {
+fn case_72_child_and_parent_spend_separately() {
     let mut accounts = TestAccounts::new(500, None);
     accounts.carve("root", "child", 200).unwrap();
     assert_eq!((accounts.left("child"), accounts.left("root")), (200, 300));
@@ -214,7 +214,7 @@ fn closing_strands_nothing() {
 }
 
 #[test]
-fn a_debt_goes_up_with_the_account_that_has_it() {
+fn debt_moves_up_when_its_account_closes() {
     let mut accounts = TestAccounts::new(100, None);
     accounts.carve("root", "child", 10).unwrap();
     assert!(accounts.hold("child", 25, true).unwrap().over.is_some());
@@ -227,7 +227,7 @@ fn a_debt_goes_up_with_the_account_that_has_it() {
 }
 
 #[test]
-fn a_ceiling_gets_back_what_it_let_through_and_no_more() {
+fn ceiling_regains_only_what_it_let_through() {
     let mut accounts = TestAccounts::new(100, Some(Period::Day));
     accounts.carve("root/day", "a", 40).unwrap();
     accounts.carve("root/day", "b", 40).unwrap();
@@ -266,7 +266,7 @@ fn a_step_that_fails_halfway_leaves_nothing_behind() {
 }
 
 #[test]
-fn who_gets_credits_from_below_an_expiring_account_expires_with_it() {
+fn accounts_below_an_expiring_account_expire_with_it() {
     let mut accounts = TestAccounts::new(100, None);
     let (from, to) = (account("root"), account("token"));
     let expires = Some(NOW + 1000);

@@ -124,7 +124,7 @@ fn restore(file: &Path) {
 }
 
 #[test]
-fn a_directory_where_the_store_should_be_is_told_and_survived() {
+fn directory_in_place_of_the_store_is_survived() {
     let make = |file: &Path| {
         move_away(file);
         fs::create_dir(file).unwrap();
@@ -146,7 +146,7 @@ fn a_file_of_something_else_is_told_and_survived() {
 }
 
 #[test]
-fn a_store_of_a_version_to_come_is_told_and_survived() {
+fn store_of_a_newer_version_is_survived() {
     let make = |file: &Path| {
         let mut bytes = contents(file);
         move_away(file);
@@ -194,7 +194,7 @@ fn private(path: &Path) {
 }
 
 #[test]
-fn a_store_in_a_place_that_is_no_directory_is_told_and_survived() {
+fn store_below_a_file_is_survived() {
     let settings = json!({"budget": {"limit": 1_000}, "store": {"path": "place/ledger.db"}});
     let setup = paid(&["echo"], &settings, None);
     let place = setup.path().join("place");
@@ -234,7 +234,7 @@ impl Drop for Locked {
 }
 
 #[test]
-fn a_store_that_another_process_keeps_locked_is_told_and_survived() {
+fn store_locked_by_another_process_is_survived() {
     let setup = metered();
     let file = state(&setup).join("ledger.db");
     let mut client = setup.connect();

@@ -64,7 +64,7 @@ fn the_next_gateway_ends_what_a_killed_one_left() {
 }
 
 #[test]
-fn the_next_gateway_ends_a_stopped_supervisor_and_its_server() {
+fn next_gateway_ends_a_stopped_supervisors_server() {
     let dir = tempfile::tempdir().unwrap();
     let setup = Setup::new(json!({"s": stubborn(&dir)}), None);
     let (mut client, below) = running(&setup);

@@ -54,7 +54,7 @@ fn proved(setup: &Setup) {
 }
 
 #[test]
-fn delegated_credits_do_not_veto_a_reload_or_a_start() {
+fn delegated_credits_block_no_reload_or_start() {
     let open = rules(&json!({}), &Value::Null);
     let setup = paid(&["echo"], &json!({"budget": {"limit": 20}}), Some(&open));
     let debug = Setup { dir: setup.dir.clone(), args: vec!["--debug".into()], env: Vec::new() };

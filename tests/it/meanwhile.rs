@@ -40,7 +40,7 @@ fn pair_with(
 }
 
 #[test]
-fn five_hundred_fast_steps_arrive_whole_in_order_and_before_the_answer() {
+fn progress_arrives_in_order_before_the_answer() {
     for (client, server) in ERAS.iter().flat_map(|c| ERAS.map(|s| (*c, s))) {
         let mut ours = pair(client, server, &json!({}), &["progress"]);
         let id = begin(&mut ours, "progress", json!({"count": 500}), "mine");
@@ -158,7 +158,7 @@ fn allowed() -> Value {
 }
 
 #[test]
-fn a_question_reaches_the_client_and_its_answer_the_server_with_the_handshake() {
+fn questions_and_answers_pass_with_the_handshake() {
     let asks = json!({"elicitation": {}});
     let mut ours = pair_with("legacy", "legacy", &allowed(), &["ask"], asks);
     let id = begin(&mut ours, "ask", form(), "t");
@@ -217,7 +217,7 @@ fn a_question_that_nobody_can_answer_hangs_nothing() {
 }
 
 #[test]
-fn a_client_that_does_not_open_addresses_is_not_asked_to() {
+fn client_without_url_elicitation_is_not_asked() {
     let mut ours =
         pair_with("legacy", "legacy", &allowed(), &["ask"], json!({"elicitation": {"form": {}}}));
     let result = ours.execute("s", "ask", json!({"mode": "url", "url": "https://example.com"}));
@@ -225,7 +225,7 @@ fn a_client_that_does_not_open_addresses_is_not_asked_to() {
 }
 
 #[test]
-fn a_question_of_one_among_many_calls_is_not_put_to_the_wrong_client() {
+fn questions_reach_only_the_calling_client() {
     let asks = json!({"elicitation": {}});
     let tools = ["ask", "slow", "heard"];
     let mut ours = pair_with("legacy", "legacy", &allowed(), &tools, asks);
@@ -263,7 +263,7 @@ fn a_server_that_asks_for_everything_gets_its_answers() {
 }
 
 #[test]
-fn changed_tools_are_listed_again_however_often_it_is_said() {
+fn repeated_list_changed_lists_tools_again() {
     for server in ERAS {
         let mut ours = pair("legacy", server, &json!({}), &["grow", "heard"]);
         ours.execute("s", "grow", json!({"name": "first", "times": 50}));
@@ -291,7 +291,7 @@ fn withdraw(client: &mut Client, id: u64) {
 }
 
 #[test]
-fn calls_that_are_cancelled_as_soon_as_made_leave_nothing_behind() {
+fn immediately_cancelled_calls_leave_nothing_behind() {
     let asks = json!({"elicitation": {}});
     let mut ours = pair_with("legacy", "legacy", &allowed(), &["hang", "ask", "heard"], asks);
     ours.execute("s", "heard", json!({}));
@@ -314,7 +314,7 @@ fn calls_that_are_cancelled_as_soon_as_made_leave_nothing_behind() {
 }
 
 #[test]
-fn a_server_hears_of_a_call_before_it_hears_that_it_is_cancelled() {
+fn cancellation_is_sent_after_its_call() {
     let mut ours = pair("legacy", "legacy", &json!({}), &["hang", "heard"]);
     ours.execute("s", "heard", json!({}));
     let long = "x".repeat(1_000_000);

@@ -162,7 +162,7 @@ fn members(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> 
 }
 
 #[test]
-fn what_an_older_dialect_means_is_not_lost_with_its_name() {
+fn older_dialects_keep_their_meaning_when_minified() {
     let draft = |n: &str, rest: Value| {
         let mut schema = json!({"$schema": format!("http://json-schema.org/draft-{n}/schema#")});
         schema.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());

@@ -11,7 +11,7 @@ const PRIVATE: [&str; 3] = [
 ];
 
 #[test]
-fn half_a_surrogate_pair_is_read_as_a_replacement_character() {
+fn half_a_surrogate_pair_becomes_the_replacement_character() {
     let tools = r#"[{"name": "cut", "description": "Cut \ud83d here."}, "raw", "echo"]"#;
     let setup = Setup::new(json!({"s": scripted(&["--tools", tools])}), None);
     let mut client = setup.connect();
@@ -27,7 +27,7 @@ fn half_a_surrogate_pair_is_read_as_a_replacement_character() {
 }
 
 #[test]
-fn requests_that_cannot_be_used_are_answered_under_their_id() {
+fn unusable_requests_are_answered_under_their_id() {
     let mut client = Setup::new(json!({}), None).connect();
     let many = format!("[{}0]", "0,".repeat(100_000));
     for (id, request, code) in [
@@ -88,7 +88,7 @@ fn private_names_of_the_json_library_are_never_unpacked() {
 }
 
 #[test]
-fn a_private_name_does_not_lift_the_limit_on_nesting() {
+fn private_name_does_not_lift_the_nesting_limit() {
     let mut client = Setup::new(json!({}), None).connect();
     let mut deep = "[".repeat(100) + &"]".repeat(100);
     for _ in 0..4 {

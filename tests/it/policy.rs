@@ -292,7 +292,7 @@ fn unexplained(servers: &[&str]) -> World {
 }
 
 #[test]
-fn unexplained_denial_of_a_server_is_the_answer_for_one_that_does_not_exist() {
+fn denied_server_looks_like_a_missing_one() {
     let mut world = unexplained(&["open", "dark", "opera"]);
     for tool in ["get_server_tools", "execute_tool"] {
         for (denied, missing) in [("dark", "lark"), ("opera", "opero"), ("opera", "Opera ")] {
@@ -311,7 +311,7 @@ fn unexplained_denial_of_a_server_is_the_answer_for_one_that_does_not_exist() {
 }
 
 #[test]
-fn unexplained_denial_of_a_tool_is_the_answer_for_one_that_does_not_exist() {
+fn denied_tool_looks_like_a_missing_one() {
     let mut world = unexplained(&["open"]);
     for (denied, missing) in [("read_secret", "read_sacret"), ("read_secrets", "read_sacrets")] {
         let mut ask = |tool: &str| {

@@ -60,7 +60,7 @@ async fn ask(gateway: &Arc<Gateway>, arguments: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_level_tells_the_price_where_it_is_not_the_default() {
+async fn every_level_shows_prices_other_than_the_default() {
     let offered = scripted_with(&["free", "dear", "same", "other"]);
     let setup = Setup::new(json!({"a": offered, "b": offered}), None);
     let launcher = Arc::new(Launcher::new(PathBuf::from(tollgate()), 0));

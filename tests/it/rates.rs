@@ -21,7 +21,7 @@ fn told_of(client: &mut Client, count: usize) -> usize {
 }
 
 #[test]
-fn notifications_are_limited_in_rate_and_the_answer_comes_all_the_same() {
+fn notification_rate_is_limited_and_the_answer_arrives() {
     let setup = Setup::new(json!({"s": scripted_with(&["notes"]), "ok": scripted(&[])}), None);
     let mut client = setup.connect();
     echoes(&mut client, "ok");

@@ -155,7 +155,7 @@ fn copied_agents_are_agents_and_nothing_else() {
 }
 
 #[test]
-fn the_commands_about_credits_show_a_budget_a_refusal_and_records() {
+fn credit_commands_of_the_readme_work() {
     let root = repository();
     let expected = [
         (0, ""),

@@ -309,7 +309,7 @@ fn pinned_agent_that_vanishes_is_a_fault() {
 }
 
 #[test]
-fn file_that_brings_accounts_of_its_own_waits_for_a_restart() {
+fn file_with_own_accounts_waits_for_a_restart() {
     let setup = setup();
     let path = setup.path().join("config/gateway.yaml");
     let mut client = setup.connect();
@@ -330,7 +330,7 @@ fn file_that_brings_accounts_of_its_own_waits_for_a_restart() {
 }
 
 #[test]
-fn both_files_are_read_for_themselves_and_in_force_together() {
+fn both_files_apply_together() {
     let setup = setup();
     let mut client = setup.connect();
     let write = || fs::write(setup.path().join(RULES), "{").unwrap();
@@ -378,7 +378,7 @@ fn many_writes_are_one_reload() {
 }
 
 #[test]
-fn file_that_is_written_to_without_end_comes_into_force_at_its_end() {
+fn endlessly_written_file_applies_when_it_settles() {
     let setup = setup();
     let rules = setup.path().join(RULES);
     let text = denying(&["a"]).to_string();
@@ -438,7 +438,7 @@ fn sighup_reads_everything_again() {
 }
 
 #[test]
-fn secrets_of_new_settings_are_masked_at_once_and_old_ones_for_ever() {
+fn new_and_old_secrets_stay_masked() {
     // Tells its secret again and again, as long as it runs.
     let server = |mark: &str, secret: &str| {
         let tell = r#"while sleep 0.05; do echo "says $API_KEY $0" >&2; done </dev/null & exec python3 "$@""#;

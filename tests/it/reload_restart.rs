@@ -53,7 +53,7 @@ fn changed_log_level_is_applied_by_a_reload() {
 }
 
 #[test]
-fn rust_log_decides_the_level_before_and_after_a_reload() {
+fn rust_log_overrides_the_level_across_reloads() {
     let setup = setup("logging: {level: error}").env("RUST_LOG", "tollgate=info");
     let mut client = setup.connect();
     write(&setup, "logging: {level: debug}");
@@ -76,7 +76,7 @@ fn empty_rust_log_is_as_unset() {
 }
 
 #[test]
-fn what_needs_a_restart_is_named_and_the_rest_applies() {
+fn reload_names_what_needs_a_restart() {
     let setup = setup("store: {path: a.db}");
     let mut client = setup.connect();
     assert_eq!(price(&mut client), 1);
@@ -101,7 +101,7 @@ fn what_needs_a_restart_is_named_and_the_rest_applies() {
 }
 
 #[test]
-fn accounts_of_a_file_that_appears_wait_for_a_restart() {
+fn accounts_of_a_new_file_wait_for_restart() {
     let setup = Setup::new(json!({"s": scripted_with(&["echo"])}), None).arg("--debug");
     let mut client = setup.connect();
     assert_eq!(price(&mut client), 1);

@@ -229,7 +229,7 @@ fn check_answer(answer: &Value, kind: &str, mark: usize) {
 }
 
 #[test]
-fn half_of_one_state_and_half_of_another_never_come_into_force() {
+fn reloads_never_mix_two_states() {
     let setup = Setup::new(json!({}), None).arg("--debug").arg("--config-dir=mounted");
     // So large that the files change between the reading of the one and of the other.
     states(&setup, 3_000);
@@ -251,7 +251,7 @@ fn half_of_one_state_and_half_of_another_never_come_into_force() {
 }
 
 #[test]
-fn reloads_by_the_hundred_lose_no_call_and_mix_nothing() {
+fn hundreds_of_reloads_lose_no_call() {
     let setup = Setup::new(json!({}), None).arg("--debug").arg("--config-dir=mounted");
     states(&setup, 0);
     let mut client = setup.connect();

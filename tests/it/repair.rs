@@ -29,7 +29,7 @@ fn execute(client: &mut Client, call: Value) -> Value {
 }
 
 #[test]
-fn arguments_written_as_a_string_of_json_are_taken_as_what_they_say() {
+fn arguments_in_a_json_string_are_parsed() {
     let mut client = knowing();
     for args in ["args", "arguments"] {
         let call = json!({"server": "git", "tool": "log", args: r#"{"n": 1}"#});
@@ -44,7 +44,7 @@ fn arguments_written_as_a_string_of_json_are_taken_as_what_they_say() {
 }
 
 #[test]
-fn a_servers_name_in_front_of_its_tools_is_taken_off() {
+fn server_prefix_of_a_tool_name_is_removed() {
     let mut client = setup().connect();
     for tool in ["log", "git__log", "git/log", "mcp__git__log"] {
         let result =
@@ -61,7 +61,7 @@ fn a_servers_name_in_front_of_its_tools_is_taken_off() {
 }
 
 #[test]
-fn a_server_left_out_is_found_where_only_one_has_the_tool() {
+fn missing_server_is_found_by_its_only_tool() {
     let mut client = knowing();
     for (tool, agent) in
         [("log", "all"), ("read", "all"), ("files/both", "all"), ("both", "default")]
@@ -84,7 +84,7 @@ fn a_server_left_out_is_found_where_only_one_has_the_tool() {
 }
 
 #[test]
-fn a_name_in_front_is_enough_where_nothing_is_known_yet() {
+fn prefix_names_the_server_before_any_catalogue() {
     let mut client = setup().connect();
     let result = execute(&mut client, json!({"tool": "git__log", "args": {"x": 1}}));
     assert_eq!(text(&result), r#"{"x": 1}"#);
@@ -93,7 +93,7 @@ fn a_name_in_front_is_enough_where_nothing_is_known_yet() {
 }
 
 #[test]
-fn a_tool_called_by_its_own_name_takes_the_same_path() {
+fn tool_called_by_bare_name_takes_the_same_path() {
     let mut client = knowing();
     for tool in ["log", "git__log", "mcp__git__log"] {
         assert_eq!(text(&client.call(tool, json!({"x": 1}))), r#"{"x": 1}"#, "{tool}");

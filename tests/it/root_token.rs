@@ -37,7 +37,7 @@ fn budget(client: &mut Client, token: &str) -> Value {
 }
 
 #[test]
-fn a_root_token_is_made_at_the_start_and_opens_the_gateway() {
+fn root_token_is_minted_at_start_and_works() {
     let auth = json!({"mode": "header", "rootKey": KEY, "autoMintRoot": true});
     let setup = paid(&["echo"], &settings(auth), None);
     let (token, id) = told(&setup);
@@ -86,7 +86,7 @@ fn a_root_token_is_made_at_the_start_and_opens_the_gateway() {
 }
 
 #[test]
-fn without_a_good_token_nothing_is_open_but_the_list_of_tools() {
+fn only_the_tool_list_works_without_a_token() {
     let auth = json!({"mode": "header", "rootKey": KEY});
     let setup = paid(&["echo"], &settings(auth), None);
     let foreign = "eyJ2IjoxLCJsIjoiaHR0cHM6Ly9zYXRnYXRlLmlvIn0";
@@ -134,7 +134,7 @@ fn without_a_good_token_nothing_is_open_but_the_list_of_tools() {
 }
 
 #[test]
-fn the_token_of_the_settings_is_asked_of_every_call() {
+fn configured_token_is_required_of_every_call() {
     let setup =
         paid(&["echo"], &settings(json!({"mode": "config", "token": "one-token-for-all"})), None);
     let call = |token: Value| json!({"name": "echo", "arguments": {}, "_meta": {"token": token}});

@@ -64,7 +64,7 @@ fn documented_requests_answer_as_documented() {
 }
 
 #[test]
-fn the_shell_shows_the_same_refusal_as_a_client_gets() {
+fn shell_and_client_get_the_same_refusal() {
     let setup = quickstart(4);
     let mut client = setup.connect();
     let arguments = json!({"server": "my-tools", "tool": "web_search", "args": {}});

@@ -79,7 +79,7 @@ fn commands_show_no_secret() {
 
 /// Masking takes hold of a file's secrets as of others, though the log goes line by line.
 #[test]
-fn each_line_of_a_secret_of_several_lines_is_masked() {
+fn each_line_of_a_multiline_secret_is_masked() {
     let script = scripted(&[])["args"][0].clone();
     let talks = "echo \"$PRIVATE_KEY\" >&2; exec python3 \"$0\"";
     let entry = json!({
@@ -126,7 +126,7 @@ fn check_refusal(secret: &str) {
 }
 
 #[test]
-fn secret_that_a_server_quotes_is_masked_in_a_refusal() {
+fn secret_quoted_by_a_server_is_masked() {
     check_refusal("plain-s3cr3t");
 }
 

@@ -308,7 +308,7 @@ fn file_references_and_typed_values_are_expanded() {
 }
 
 #[test]
-fn entry_that_starts_tollgate_is_left_out_with_a_warning() {
+fn entry_that_starts_tollgate_is_skipped_with_warning() {
     let setup = Setup::new(json!({}), None);
     let link = setup.path().join("renamed");
     std::os::unix::fs::symlink(tollgate(), &link).unwrap();
@@ -341,7 +341,7 @@ fn gateway_below_a_gateway_does_not_start() {
 }
 
 #[test]
-fn references_to_servers_that_are_not_configured_are_warned_about() {
+fn references_to_unknown_servers_cause_warnings() {
     let agent = json!({
         "allow": {"servers": ["db", "nowhere", "no*"], "tools": {"nobody": ["x"], "*": ["y"]}},
         "deny": {"servers": ["never"], "tools": {"db": ["x"]}},
@@ -358,7 +358,7 @@ fn references_to_servers_that_are_not_configured_are_warned_about() {
 }
 
 #[test]
-fn explicit_allow_that_pierces_a_wildcard_deny_is_warned_about() {
+fn allow_that_pierces_a_wildcard_deny_causes_warning() {
     let check = |allow: Value, deny: Value, precedence: &str, pierced: usize| {
         let agent = json!({"allow": {"servers": ["db"], "tools": allow}, "deny": {"tools": deny}});
         let rules = json!({"agents": {"a": agent}, "defaults": {"precedence": precedence}});
@@ -376,7 +376,7 @@ fn explicit_allow_that_pierces_a_wildcard_deny_is_warned_about() {
 }
 
 #[test]
-fn unknown_key_of_a_server_entry_is_only_a_warning() {
+fn unknown_key_of_a_server_only_causes_warning() {
     let entry = json!({"command": "x", "comand": "y", "alwaysAllow": []});
     let setup = Setup::new(json!({ "s": entry }), None);
     let warnings = warnings(&setup);

@@ -54,7 +54,7 @@ fn server_is_reached_in_one_way() {
 }
 
 #[test]
-fn wrong_types_in_a_server_entry_are_told_with_their_place() {
+fn wrong_types_in_server_entries_are_located() {
     for (entry, at, says) in [
         (r#""npx""#, "\"npx\"", "`mcpServers.s` must be an object (it is a string)"),
         ("null", "null", "must be an object"),
@@ -108,7 +108,7 @@ fn command_that_cannot_be_read_is_one_fault() {
 }
 
 #[test]
-fn references_that_cannot_be_expanded_are_told_with_their_place() {
+fn references_that_cannot_be_expanded_are_located() {
     for (value, says) in [
         ("${TOLLGATE_TEST_UNSET}", "`TOLLGATE_TEST_UNSET`, which is not set"),
         ("a ${TOLLGATE_TEST_UNSET} b", "write `${TOLLGATE_TEST_UNSET:-default}`"),
@@ -231,7 +231,7 @@ fn duplicate_keys_are_refused() {
 }
 
 #[test]
-fn all_faults_of_all_files_are_told_in_one_run() {
+fn all_faults_are_reported_in_one_run() {
     let mcp = r#"{"mcpServers": {
       "one": {"command": "x", "url": "https://a.b"},
       "two": {"command": "x", "args": [1, 2], "pin": "warn"},
@@ -313,7 +313,7 @@ fn named_file_that_is_missing_is_refused() {
 
 /// A container that mounts a missing file gets a directory; without rules everything is allowed.
 #[test]
-fn settings_that_are_there_but_cannot_be_read_are_refused() {
+fn unreadable_settings_are_refused() {
     for file in [RULES, MCP, "gateway.yaml"] {
         for place in ["", "config", ".config/tollgate"] {
             for dangling in [false, true] {

@@ -95,7 +95,7 @@ fn several_files_of_one_kind_are_refused() {
 }
 
 #[test]
-fn accounts_of_the_user_are_the_same_under_each_name() {
+fn user_accounts_are_the_same_under_each_name() {
     let book = |place: &str| {
         let mut home = Home::of(&[]);
         let path = home.dir.path().join(place);

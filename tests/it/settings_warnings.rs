@@ -19,7 +19,7 @@ fn warnings(servers: Value) -> Vec<String> {
 }
 
 #[test]
-fn private_addresses_are_warned_of_with_the_line_to_add() {
+fn private_addresses_cause_a_warning_with_the_fix() {
     let hosts = ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "192.168.1.7", "mcp.localhost"];
     for host in hosts {
         let url = format!("http://{host}/mcp");

@@ -82,7 +82,7 @@ fn each_call_is_recorded_as_whose_it_was() {
 }
 
 #[test]
-fn a_signature_is_good_once_and_for_its_own_call() {
+fn signature_is_valid_once_for_its_own_call() {
     let setup = gateway(json!({}));
     let (mut client, mut other) = (setup.connect(), setup.connect());
     let call = listing(&setup);
@@ -117,7 +117,7 @@ fn a_signature_is_good_once_and_for_its_own_call() {
 }
 
 #[test]
-fn nobody_is_believed_without_a_signature_where_no_agent_is_left_for_them() {
+fn unsigned_ids_are_refused_without_an_unstamped_agent() {
     let setup = gateway(json!({"identity": "stamped"}));
     let mut client = setup.connect();
     for arguments in [json!({}), json!({"agent_id": "main"}), json!({"agent_id": "nobody"})] {
@@ -127,7 +127,7 @@ fn nobody_is_believed_without_a_signature_where_no_agent_is_left_for_them() {
 }
 
 #[test]
-fn a_subagent_under_the_hook_spends_what_its_handle_was_given() {
+fn hooked_subagent_spends_its_handles_credits() {
     let defaults = json!({"identity": "stamped", "unstamped_agent": "guest"});
     let setup = gateway(defaults).gateway(&json!({"budget": {"limit": 100}}));
     let mut client = setup.connect();

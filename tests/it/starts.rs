@@ -61,7 +61,7 @@ fn a_server_that_ignores_discover_comes_up() {
 }
 
 #[test]
-fn a_server_that_refuses_initialize_is_started_in_its_era() {
+fn server_that_refuses_initialize_starts_in_its_era() {
     for refusal in [&["--strict"][..], &[]] {
         let setup = noted(&[&["--discover-late", "late"], refusal].concat());
         echoes(&mut setup.connect());
@@ -72,7 +72,7 @@ fn a_server_that_refuses_initialize_is_started_in_its_era() {
 }
 
 #[test]
-fn an_era_that_is_no_longer_right_is_found_anew() {
+fn outdated_era_is_probed_again() {
     let setup = noted(&["--era-file", "era"]);
     for (era, kept) in [("legacy", "handshake"), ("modern", "stateless"), ("legacy", "handshake")] {
         fs::write(setup.path().join("era"), era).unwrap();

@@ -312,7 +312,7 @@ fn compare(rows: &Rows, ledger: &Sqlite) -> TestCaseResult {
 }
 
 #[test]
-fn a_thousand_concurrent_holds_of_one_take_exactly_what_there_is() {
+fn concurrent_holds_take_exactly_the_balance() {
     let dir = tempfile::tempdir().unwrap();
     let at = Arc::new(AtomicI64::new(BEGIN));
     let ledger = sqlite(dir.path(), clock(&at));
@@ -327,7 +327,7 @@ fn a_thousand_concurrent_holds_of_one_take_exactly_what_there_is() {
 }
 
 #[test]
-fn a_step_that_fails_leaves_nothing_and_spares_the_others() {
+fn failed_step_leaves_nothing_and_spares_others() {
     let dir = tempfile::tempdir().unwrap();
     let at = Arc::new(AtomicI64::new(BEGIN));
     let ledger = sqlite(dir.path(), clock(&at));

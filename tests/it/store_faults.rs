@@ -72,7 +72,7 @@ fn every_altered_byte_of_every_record_is_found() {
 }
 
 #[test]
-fn what_is_deleted_swapped_added_or_signed_anew_is_found() {
+fn deleted_swapped_added_and_resigned_records_are_found() {
     #[rustfmt::skip]
     let cases: &[(&str, Option<u64>)] = &[
         ("DELETE FROM record WHERE seq = 1", Some(1)),
@@ -115,7 +115,7 @@ fn what_is_deleted_swapped_added_or_signed_anew_is_found() {
 }
 
 #[test]
-fn a_forged_end_is_not_signed_by_the_next_record() {
+fn next_record_does_not_sign_a_forged_end() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = chain(dir.path(), 40);
     let forge = "DELETE FROM record WHERE seq > 30; UPDATE head SET seq = 30,
@@ -128,7 +128,7 @@ fn a_forged_end_is_not_signed_by_the_next_record() {
 }
 
 #[test]
-fn records_and_ended_holds_are_guarded_by_the_file_itself() {
+fn file_itself_guards_records_and_ended_holds() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, account) = declared(dir.path(), 10);
     done(ledger.hold(request(1, &account, 4), Draft::default())).unwrap();
@@ -157,7 +157,7 @@ fn fails(ledger: &Sqlite, account: &AccountId, id: u128, words: &[&str]) {
 }
 
 #[test]
-fn a_file_locked_too_long_is_unavailable_until_it_is_free() {
+fn locked_file_is_unavailable_until_it_is_free() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, account) = declared(dir.path(), 10);
     let other = Connection::open(dir.path().join("ledger.db")).unwrap();
@@ -170,7 +170,7 @@ fn a_file_locked_too_long_is_unavailable_until_it_is_free() {
 }
 
 #[test]
-fn a_file_that_goes_is_made_anew_and_one_that_comes_is_taken() {
+fn removed_file_is_recreated_and_a_new_one_used() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, account) = declared(dir.path(), 10);
     let kept = tempfile::tempdir().unwrap();
@@ -189,7 +189,7 @@ fn a_file_that_goes_is_made_anew_and_one_that_comes_is_taken() {
 }
 
 #[test]
-fn what_is_no_ledger_is_refused_with_words_and_taken_when_it_is_gone() {
+fn foreign_file_is_refused_until_it_is_removed() {
     type Make = fn(&Path);
     let cases: &[(Make, &str)] = &[
         (|path| fs::write(path, [0x55; 8192]).unwrap(), "is not a database"),
@@ -221,7 +221,7 @@ fn sql(path: &Path, sql: &str) {
 }
 
 #[test]
-fn a_damaged_file_is_told_and_a_restored_one_works() {
+fn damaged_file_is_reported_and_a_restored_one_works() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, account) = declared(dir.path(), 1_000);
     for id in 0..200 {
@@ -286,7 +286,7 @@ fn file_and_key_are_for_their_owner_alone() {
 }
 
 #[test]
-fn a_key_that_is_made_by_many_at_once_is_one() {
+fn key_created_by_many_at_once_is_one() {
     let dir = tempfile::tempdir().unwrap();
     let state = &dir.path().join("state");
     let make = || keys::key(Some(state)).unwrap().mac(b"same");

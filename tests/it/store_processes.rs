@@ -139,7 +139,7 @@ fn as_a_child_fills_what_it_may() {
 }
 
 #[test]
-fn a_disk_that_takes_no_more_fails_whole_steps_and_loses_none() {
+fn full_disk_fails_whole_steps_only() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, account) = declared(dir.path(), 1 << 40);
     // Files of at most 512 KiB, and no signal for trying.
@@ -164,7 +164,7 @@ fn as_a_child_meets_what_is_read_only() {
 }
 
 #[test]
-fn what_cannot_be_written_is_told_with_what_to_do() {
+fn unwritable_store_is_reported_with_advice() {
     for (what, mode, words) in [
         ("ledger.db", 0o400, "cannot be written"),
         ("ledger.db", 0o000, "cannot be opened"),

@@ -76,7 +76,7 @@ fn what_contradicts_itself_keeps_no_other_from_its_end() {
 }
 
 #[test]
-fn what_cannot_be_read_keeps_no_other_from_its_end() {
+fn unreadable_account_does_not_stop_the_sweep() {
     let dir = tempfile::tempdir().unwrap();
     let at = Arc::new(AtomicI64::new(BEGIN));
     let world = World::new(Arc::new(sqlite(dir.path(), clock(&at))), at, 100);

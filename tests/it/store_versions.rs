@@ -88,7 +88,7 @@ fn a_file_of_version_1_opens_and_goes_on() {
 }
 
 #[test]
-fn a_file_of_version_1_is_brought_up_to_date_by_many_at_once() {
+fn version_1_file_is_migrated_once_by_many() {
     for _ in 0..5 {
         let dir = tempfile::tempdir().unwrap();
         let place = version_1(dir.path());
@@ -103,7 +103,7 @@ fn a_file_of_version_1_is_brought_up_to_date_by_many_at_once() {
 }
 
 #[test]
-fn a_file_of_version_1_that_another_process_uses_goes_on_for_both() {
+fn version_1_file_in_use_keeps_working() {
     let dir = tempfile::tempdir().unwrap();
     let place = version_1(dir.path());
     let old = Connection::open(&place.path).unwrap();
@@ -202,7 +202,7 @@ fn rights_of_version_2_are_bound_and_go_on() {
 }
 
 #[test]
-fn process_of_version_2_adds_nothing_that_cannot_be_proven() {
+fn version_2_process_adds_nothing_unprovable() {
     let dir = tempfile::tempdir().unwrap();
     let place = version_2(dir.path());
     let old = Connection::open(&place.path).unwrap();

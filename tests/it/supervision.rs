@@ -48,7 +48,7 @@ fn is_down(client: &mut Client, server: &str) -> bool {
 }
 
 #[test]
-fn a_server_that_always_dies_is_left_alone_for_a_while_and_says_for_how_long() {
+fn crashing_server_is_paused_and_says_how_long() {
     let dir = tempfile::tempdir().unwrap();
     let noted = file(dir.path(), "starts", "");
     let doomed = scripted(&["--doomed", &file(dir.path(), "doomed", "99"), "--starts", &noted]);
@@ -81,7 +81,7 @@ fn a_server_that_always_dies_is_left_alone_for_a_while_and_says_for_how_long() {
 }
 
 #[test]
-fn a_start_that_failed_is_not_tried_again_before_its_pause_is_over() {
+fn failed_start_is_not_retried_during_its_pause() {
     let dir = tempfile::tempdir().unwrap();
     let noted = file(dir.path(), "starts", "");
     let setup = Setup::new(json!({"s": scripted(&["--die", "--starts", &noted])}), None);
@@ -102,7 +102,7 @@ fn a_start_that_failed_is_not_tried_again_before_its_pause_is_over() {
 }
 
 #[test]
-fn a_server_that_dies_once_is_started_again_at_once_for_the_call_that_waits() {
+fn server_that_dies_once_restarts_for_waiting_calls() {
     let dir = tempfile::tempdir().unwrap();
     let noted = file(dir.path(), "starts", "");
     let doomed = scripted(&["--doomed", &file(dir.path(), "doomed", "1"), "--starts", &noted]);
@@ -116,7 +116,7 @@ fn a_server_that_dies_once_is_started_again_at_once_for_the_call_that_waits() {
 }
 
 #[test]
-fn a_call_in_flight_when_its_server_is_killed_is_answered_at_once() {
+fn killing_a_server_answers_its_calls_at_once() {
     let mut server = scripted_with(&["hang", "pid"]);
     server["timeout"] = json!("10m");
     let setup = Setup::new(json!({ "s": server }), None);
@@ -152,7 +152,7 @@ fn tools_are_listed_again_after_a_restart() {
 }
 
 #[test]
-fn a_server_that_nobody_uses_is_stopped_with_its_tree_and_the_next_call_works() {
+fn idle_server_stops_with_its_tree_and_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let pids = file(dir.path(), "pids", "");
     let mut server = scripted(&["--setsid", &pids, "--tools", r#"["pid"]"#]);
@@ -187,7 +187,7 @@ fn a_server_is_never_stopped_while_a_call_runs() {
 }
 
 #[test]
-fn no_more_calls_than_allowed_run_at_a_time_and_all_are_answered() {
+fn concurrency_is_limited_and_all_calls_answered() {
     let mut bounded = scripted_with(&["busy"]);
     bounded["maxConcurrency"] = json!(2);
     let setup = Setup::new(json!({"bounded": bounded, "free": scripted_with(&["busy"])}), None);
@@ -207,7 +207,7 @@ fn no_more_calls_than_allowed_run_at_a_time_and_all_are_answered() {
 }
 
 #[test]
-fn a_call_that_waits_for_its_turn_ends_with_its_timeout_or_when_it_is_cancelled() {
+fn waiting_call_ends_on_timeout_or_cancellation() {
     let mut server = scripted_with(&["hang", "heard", "late", "withdrawn"]);
     server["maxConcurrency"] = json!(1);
     let setup = Setup::new(json!({ "s": server }), None);
@@ -274,7 +274,7 @@ async fn comes_down(server: &Server) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retired_server_is_stopped_when_its_last_call_ends_and_loses_none() {
+async fn retired_server_stops_after_its_last_call() {
     let dir = tempfile::tempdir().unwrap();
     let (server, noted) = server(dir.path(), &["slow", "pid"]);
     let running = {
@@ -296,7 +296,7 @@ async fn a_retired_server_is_stopped_when_its_last_call_ends_and_loses_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retired_server_loses_no_call_of_many_that_come_and_go() {
+async fn retired_server_loses_none_of_many_calls() {
     let dir = tempfile::tempdir().unwrap();
     let (server, _) = server(dir.path(), &["echo"]);
     server.retire();
@@ -311,7 +311,7 @@ async fn a_retired_server_loses_no_call_of_many_that_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_retired_while_nobody_uses_it_is_stopped_at_once() {
+async fn unused_retired_server_stops_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let (server, noted) = server(dir.path(), &["pid"]);
     let pid: u32 = text(&call(&server, "pid", json!({})).await.unwrap()).parse().unwrap();

@@ -55,7 +55,7 @@ fn remaining(setup: &Setup, account: &str) -> Value {
 }
 
 #[test]
-fn a_token_that_nobody_could_read_is_not_made_in_silence() {
+fn token_that_cannot_be_shown_is_not_minted() {
     let setup = asking();
     let full = || Stdio::from(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
     for json in [&[][..], &["--json"]] {
@@ -72,7 +72,7 @@ fn a_token_that_nobody_could_read_is_not_made_in_silence() {
 }
 
 #[test]
-fn without_a_place_for_its_key_no_token_is_made() {
+fn no_token_is_minted_without_a_key_file() {
     let mint = |setup: &Setup| {
         let mut command = setup.command(&["token", "mint"]);
         let out = command.env_remove("HOME").env_remove("XDG_STATE_HOME").output().unwrap();
@@ -86,7 +86,7 @@ fn without_a_place_for_its_key_no_token_is_made() {
 }
 
 #[test]
-fn what_is_mistyped_or_not_covered_has_its_own_status() {
+fn mistyped_and_uncovered_tokens_have_own_exit_codes() {
     let setup = asking();
     let long = "x".repeat(201);
     for (wrong, says) in [
@@ -161,7 +161,7 @@ fn a_token_is_minted_narrowed_seen_and_taken_back() {
 }
 
 #[test]
-fn a_token_with_a_budget_takes_it_and_gives_back_the_rest() {
+fn token_with_a_budget_returns_the_rest() {
     let setup = asking();
     let minted = json_of(
         &setup,
@@ -264,7 +264,7 @@ fn tokens_are_taken_only_where_they_were_made_for() {
 }
 
 #[test]
-fn what_lies_in_a_gateways_memory_is_told_and_not_pretended() {
+fn memory_store_tokens_are_reported_as_such() {
     let gateway = json!({"budget": {"backend": "memory", "limit": 9}});
     let setup = Setup::new(json!({}), None).gateway(&gateway);
     let (code, out, err) = setup.run(&["token", "mint", "--budget", "5"]);

@@ -157,7 +157,7 @@ fn every_cut_is_refused() {
 }
 
 #[test]
-fn caveats_cannot_be_taken_away_moved_or_brought_from_another_token() {
+fn caveats_cannot_be_removed_moved_or_transplanted() {
     let other = Token::mint(&keys(), true, TokenId(9), "b1", &[Caveat::Depth(3)]).unwrap();
     let parts = |token: &Token| {
         let caveats: Vec<Vec<u8>> = token.caveats().unwrap().iter().map(parts_of).collect();
@@ -211,7 +211,7 @@ fn parts_of(caveat: &Caveat) -> Vec<u8> {
 }
 
 #[test]
-fn what_a_token_says_is_looked_at_after_what_it_proves() {
+fn signature_is_checked_before_the_caveats() {
     let bare = text(&mint(&[]));
     let unknown = appended(&bare, &signed(11, b"x"));
     assert_eq!(refused(&unknown), Unverified::UnknownCaveat { place: 1, kind: 11 });
@@ -272,7 +272,7 @@ fn what_a_token_says_is_looked_at_after_what_it_proves() {
 }
 
 #[test]
-fn text_that_is_no_token_is_told_what_it_is() {
+fn text_that_is_no_token_is_explained() {
     for (text, expected) in [
         ("", UnreadableToken::NoToken),
         ("Bearer ", UnreadableToken::NoToken),

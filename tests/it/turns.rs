@@ -40,7 +40,7 @@ fn turns_are_first_come_first_served() {
 }
 
 #[test]
-fn a_call_that_is_cancelled_before_its_turn_is_never_sent() {
+fn cancelled_waiting_call_is_never_sent() {
     let dir = tempfile::tempdir().unwrap();
     let calls = dir.path().join("calls");
     let server = one_at_a_time(calls.to_str().unwrap(), &["hang", "withdrawn", "echo"]);

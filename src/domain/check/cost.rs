@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_applies_itself_is_bounded_by_the_value() {
+    fn self_referencing_part_is_bounded_by_the_value() {
         let tree = json!({"properties": {"next": {"$ref": "#"}}});
         let value = (0..50).fold(json!({}), |value, _| json!({"next": value}));
         check(&tree, &value, 100..1_000);

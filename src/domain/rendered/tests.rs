@@ -88,7 +88,7 @@ fn price_stands_behind_the_description_of_an_object() {
 }
 
 #[test]
-fn a_price_behind_a_signature_that_ends_in_a_space_is_counted_right() {
+fn price_after_a_trailing_space_is_counted_right() {
     let schema = json!({
         "type": "object",
         "properties": {"n": {"$ref": "#/$defs/z"}},
@@ -124,7 +124,7 @@ proptest! {
     })]
 
     #[test]
-    fn the_tokens_of_an_answer_with_prices_are_its_true_count(
+    fn tokens_of_priced_answers_are_counted_exactly(
         tools in prop::collection::vec(tool(), 1..6),
         levels in prop::collection::vec(select(&LEVELS), 6),
         prices in prop::collection::vec(price(), 6),

@@ -71,20 +71,20 @@ fn check(fates: &[Fate], pauses: &[u64]) {
 }
 
 #[test]
-fn the_first_restart_is_immediate_then_deaths_back_off_until_the_circuit_opens() {
+fn restarts_back_off_until_the_circuit_opens() {
     check(&[Dies(0); 13], &[0, 2, 4, 6, 8, 10, 30, 60, 120, 240, 300, 300, 300]);
     check(&[Dies(4_999); 3], &[0, 2, 4]);
 }
 
 #[test]
-fn a_start_that_failed_is_not_tried_again_at_once() {
+fn failed_start_is_not_retried_at_once() {
     check(&[Fails; 11], &[2, 4, 6, 8, 10, 30, 60, 120, 240, 300, 300]);
     check(&[Dies(0), Fails, Dies(0), Fails], &[0, 2, 4, 6]);
     check(&[Dies(60_000), Fails, Fails], &[0, 2, 4]);
 }
 
 #[test]
-fn a_server_that_stays_up_or_answers_has_worked_and_nothing_is_counted_any_more() {
+fn stable_server_resets_the_failure_count() {
     check(&[Dies(0), Dies(0), Dies(5_000), Dies(0), Dies(0)], &[0, 2, 0, 2, 4]);
     check(&[Fails, Fails, Answers, Fails], &[2, 4, 0, 2]);
     check(&[Answers; 20], &[0; 20]);
@@ -101,7 +101,7 @@ fn a_server_that_was_stopped_idle_is_started_again_without_a_pause() {
 }
 
 #[test]
-fn a_pause_lasts_to_its_end_and_then_one_trial_is_let_through() {
+fn after_the_pause_one_trial_is_admitted() {
     let mut server = Supervision::default();
     let attempt = server.begin(seconds(10)).unwrap();
     server.failed(attempt, seconds(70));
@@ -116,7 +116,7 @@ fn a_pause_lasts_to_its_end_and_then_one_trial_is_let_through() {
 }
 
 #[test]
-fn a_pause_says_what_led_to_it_and_when_it_ends() {
+fn pause_reports_its_cause_and_its_end() {
     let says = |failed_starts, early_deaths, ms, words: &str| {
         let left = Duration::from_millis(ms);
         assert_eq!(Pause { left, failed_starts, early_deaths }.to_string(), words);
@@ -161,7 +161,7 @@ proptest! {
 
     /// Against a naive model: what was fated since the server last worked decides everything.
     #[test]
-    fn a_pause_is_decided_by_what_happened_since_the_server_last_worked(
+    fn pause_depends_on_failures_since_the_last_success(
         fates in prop::collection::vec(fate(), 1..40),
         patience in 0_u64..100,
     ) {

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn only_public_addresses_are_admitted_unless_the_settings_allow_more() {
+    fn only_public_addresses_are_admitted_by_default() {
         let refused = [
             "http://127.0.0.1/",
             "http://2130706433/",

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_cut_from_or_added_to_a_file_of_something_else() {
+    fn foreign_file_is_neither_cut_nor_appended_to() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notes");
         for text in ["dear diary", "dear diary\n", "{\"v\":1}\n", "\n", "[1]"] {

@@ -38,7 +38,7 @@ fn required_parameters_with_a_default_may_be_left_out() {
 }
 
 #[test]
-fn strings_that_are_no_free_text_say_what_they_look_like() {
+fn constrained_strings_show_their_format() {
     check(
         json!({"type": "object", "required": ["time", "zone"], "properties": {
             "time": {"type": "string", "description": "Time in 24-hour format (HH:MM)"},
@@ -52,7 +52,7 @@ fn strings_that_are_no_free_text_say_what_they_look_like() {
 }
 
 #[test]
-fn a_schema_that_says_nothing_is_not_shown_as_no_parameters() {
+fn empty_schema_is_not_shown_as_no_parameters() {
     for schema in [json!({}), json!(null), json!([]), json!(true), json!({"type": "string"})] {
         check(schema, "t(…unknown)");
     }
