@@ -4,7 +4,6 @@ use std::io::Read;
 
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Exit,
@@ -152,7 +151,7 @@ fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Foun
     let runtime = session::runtime()?;
     let found = runtime.block_on(async {
         let gateway = session::gateway_for_one_call(settings, &Environment::of_process());
-        let cancel = CancellationToken::new();
+        let cancel = gateway.cancellation();
         let (tool, client) = (tool.to_owned(), Client::absent());
         let asked = CallRequest {
             tool,

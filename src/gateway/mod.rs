@@ -316,8 +316,14 @@ impl Gateway {
         self.current.load_full()
     }
 
-    /// Runs one call to its end, whoever hangs up: it runs in a task of
-    /// its own, and `cancel` is passed on to the server as a request to stop.
+    /// Cancels a call or whatever else is under way: cancelled by whoever holds it, and when the
+    /// gateway stops.
+    pub fn cancellation(&self) -> CancellationToken {
+        self.stopping.child_token()
+    }
+
+    /// Runs one call to its end, whoever hangs up: it runs in a task of its own, and `cancel`, which
+    /// is one of [`Gateway::cancellation`], is passed on to the server as a request to stop.
     pub async fn call_tool(
         self: &Arc<Self>,
         asked: CallRequest,
@@ -328,17 +334,8 @@ impl Gateway {
         }
         let gateway = self.clone();
         let snapshot = self.current();
-        let task = self.calls.spawn(async move {
-            let body = gateway.dispatch(&snapshot, asked, &cancel);
-            // The end of the gateway cancels the client's own token, so that the call sees either at
-            // once and never starts what was cancelled a moment ago.
-            let relay = async {
-                gateway.stopping.cancelled().await;
-                cancel.cancel();
-                std::future::pending().await
-            };
-            tokio::select! { biased; answer = relay => answer, answer = body => answer }
-        });
+        let task =
+            self.calls.spawn(async move { gateway.dispatch(&snapshot, asked, &cancel).await });
         match task.await {
             Ok(answer) => answer,
             Err(error) if error.is_panic() => {

@@ -1,37 +1,60 @@
-//! Lines to the client.
+//! Messages towards the client.
 
 use std::io;
 
 use bytes::Bytes;
-use rmcp::{model::RequestId, transport::io::StdioWriter};
 use serde::Serialize;
-use tokio::{io::AsyncWriteExt, sync::Mutex};
+use serde_json::json;
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    sync::Mutex,
+};
 use tokio_util::sync::CancellationToken;
+
+use super::message::error_json;
+use crate::domain::refusal::RpcError;
 
 /// A line of at most this many bytes is copied to be written at once.
 const ONE_WRITE: usize = 64 * 1024;
 
-/// Writes whole lines, one at a time.
-pub(super) struct Output {
-    stream: Mutex<StdioWriter>,
+/// Writes whole messages, one per line.
+pub(super) struct Outbox {
+    stream: Mutex<Box<dyn AsyncWrite + Send + Unpin>>,
     /// Cancelled when the client has closed its end.
     gone: CancellationToken,
 }
 
-impl Output {
-    pub(super) fn new(stream: StdioWriter, gone: CancellationToken) -> Self {
-        Self { stream: Mutex::new(stream), gone }
+/// The result of a request: JSON in pieces, so that what a server said is not copied.
+pub(super) type ResultText = Vec<Bytes>;
+
+impl Outbox {
+    pub(super) fn new(
+        stream: impl AsyncWrite + Send + Unpin + 'static,
+        gone: CancellationToken,
+    ) -> Self {
+        Self { stream: Mutex::new(Box::new(stream)), gone }
     }
 
-    /// Writes a message.
+    /// Writes a notification or a request of ours.
     pub(super) async fn message(&self, message: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
         self.write(&[line.into()]).await
     }
 
-    /// Writes a result that is text already, in pieces.
-    pub(super) async fn result(&self, id: &RequestId, result: Vec<Bytes>) -> io::Result<()> {
+    /// Answers a request.
+    pub(super) async fn answer(
+        &self,
+        id: &impl Serialize,
+        answer: Result<ResultText, RpcError>,
+    ) -> io::Result<()> {
+        let result = match answer {
+            Ok(result) => result,
+            Err(error) => {
+                let error = json!({"jsonrpc": "2.0", "id": id, "error": error_json(&error)});
+                return self.message(&error).await;
+            }
+        };
         let id = serde_json::to_string(id)?;
         let head = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":");
         let line = [Bytes::from(head)].into_iter().chain(result);

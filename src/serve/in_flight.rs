@@ -1,0 +1,109 @@
+//! The requests of the client that are not answered yet: how many there may be, of how many bytes,
+//! and which the client has withdrawn.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rmcp::model::RequestId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::message::{INVALID_REQUEST, error};
+use crate::domain::{json::RawJson, refusal::RpcError};
+
+/// The most calls in flight. Further ones are refused, and everything else is still answered.
+const MOST_CALLS: usize = 1024;
+
+/// The most bytes that the arguments of calls in flight may take; those of one message always fit.
+const MOST_ARGUMENT_BYTES: usize = 64 * 1024 * 1024;
+
+/// The most answers that are ready or will be at once. When there are as many, nothing is read until
+/// the client has taken some.
+const MOST_ANSWERS: usize = 1024;
+
+/// What a client hears that has too much in flight.
+const LIMITED: i32 = -32004;
+
+/// All requests that are not answered yet.
+pub(super) struct InFlight {
+    open: Mutex<HashMap<RequestId, Open>>,
+    answers: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
+    argument_bytes: Arc<Semaphore>,
+}
+
+/// Room for one answer, until it is written.
+pub(super) type Room = OwnedSemaphorePermit;
+
+struct Open {
+    cancel: CancellationToken,
+    /// Whether the client has withdrawn it: it gets no answer then.
+    withdrawn: bool,
+}
+
+impl InFlight {
+    pub(super) fn new() -> Self {
+        Self {
+            open: Mutex::default(),
+            answers: Arc::new(Semaphore::new(MOST_ANSWERS)),
+            calls: Arc::new(Semaphore::new(MOST_CALLS)),
+            argument_bytes: Arc::new(Semaphore::new(MOST_ARGUMENT_BYTES)),
+        }
+    }
+
+    /// Waits for room for one more answer.
+    pub(super) async fn room(&self) -> Option<Room> {
+        self.answers.clone().acquire_owned().await.ok()
+    }
+
+    /// Registers a request under its id; `cancel` is cancelled when the client withdraws it.
+    pub(super) fn register(
+        &self,
+        id: &RequestId,
+        cancel: CancellationToken,
+    ) -> Result<(), RpcError> {
+        let mut open = self.lock();
+        if open.contains_key(id) {
+            return Err(error(
+                INVALID_REQUEST,
+                "a request with this `id` is in flight, and its answer follows under this `id`; give every request an id of its own",
+            ));
+        }
+        open.insert(id.clone(), Open { cancel, withdrawn: false });
+        Ok(())
+    }
+
+    /// Room for a call in flight, which takes the place of the room for its answer. The room for its
+    /// arguments is held as long as they are.
+    pub(super) fn admit(&self, arguments: &mut RawJson) -> Result<Room, RpcError> {
+        let busy = |what| error(LIMITED, what);
+        let room = self.calls.clone().try_acquire_owned();
+        let room =
+            room.map_err(|_| busy("1024 calls are in flight; wait for answers, or cancel some"))?;
+        let bytes = u32::try_from(arguments.length()).unwrap_or(u32::MAX);
+        let bytes = self.argument_bytes.clone().try_acquire_many_owned(bytes).map_err(|_| {
+            busy("the arguments of calls in flight take more than 64 MiB; wait for answers")
+        })?;
+        *arguments = arguments.clone().guarded_by(bytes);
+        Ok(room)
+    }
+
+    /// A request that is withdrawn gets no answer. Its id is free when its work has ended.
+    pub(super) fn withdraw(&self, id: &RequestId) {
+        if let Some(request) = self.lock().get_mut(id) {
+            request.withdrawn = true;
+            request.cancel.cancel();
+        }
+    }
+
+    /// Frees the id of a request whose work has ended; says whether its answer is to be written.
+    pub(super) fn complete(&self, id: &RequestId) -> bool {
+        self.lock().remove(id).is_some_and(|request| !request.withdrawn)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
