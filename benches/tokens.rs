@@ -21,9 +21,10 @@ use serde_json::{Map, Value, json};
 use tollgate::domain::{
     call::ServerName,
     catalog::{Catalogue, Tool},
-    fit::{Candidate, Detail, fit},
+    detail::{Detail, Level},
+    fit::{Candidate, fit},
     render,
-    rendered::{Level, RenderedCatalog, assemble},
+    rendered::{RenderedCatalog, assemble},
     tokens::{Encoding, count},
 };
 
@@ -136,7 +137,7 @@ fn shelf(server: &str, tools: &[Value]) -> RenderedCatalog {
 
 fn candidates(shelf: &RenderedCatalog) -> Vec<Candidate<'_>> {
     let server = shelf.server();
-    shelf.entries().iter().map(|entry| Candidate { entry, server, price: None }).collect()
+    shelf.tools().iter().map(|tool| Candidate { tool, server, price: None }).collect()
 }
 
 /// Tokens of whole servers: raw, and at each level of ours.
@@ -145,7 +146,7 @@ fn levels(servers: &[Listed], shelves: &[RenderedCatalog]) {
     println!("|---|---:|---:|---:|---:|---:|---:|");
     let mut total = [0; 6];
     for ((name, tools), shelf) in servers.iter().zip(shelves) {
-        let raw: usize = shelf.entries().iter().map(|entry| entry.kept().raw as usize).sum();
+        let raw: usize = shelf.tools().iter().map(|tool| tool.costs().raw as usize).sum();
         let [l1, l2, l3, l4] =
             [Level::Full, Level::Signature, Level::Summary, Level::Names].map(|level| {
                 let all = fit(&candidates(shelf), Detail::AtMost(level), usize::MAX, false);
@@ -245,7 +246,7 @@ fn timings(tools: &[Value]) -> Vec<(&'static str, Duration)> {
     let (cold, shelf) =
         timed(|| RenderedCatalog::new(&name, catalogue.clone(), Encoding::O200k, |_| None));
     let kept: std::collections::HashMap<_, _> =
-        shelf.entries().iter().map(|entry| (entry.name().clone(), entry.kept().clone())).collect();
+        shelf.tools().iter().map(|tool| (tool.name().clone(), tool.costs().clone())).collect();
     let known = |tool: &Tool| kept.get(tool.name()).cloned();
     let warm = || RenderedCatalog::new(&name, catalogue.clone(), Encoding::O200k, known);
     let answer = |cap: usize| {

@@ -9,9 +9,10 @@ use super::{Exit, args::SettingsArgs, output::Output, progress};
 use crate::{
     app::session,
     domain::{
-        fit::{Candidate, Detail, fit},
+        detail::{Detail, Level},
+        fit::{Candidate, fit},
         price::Tariff,
-        rendered::{Level, RenderedCatalog, assemble},
+        rendered::{RenderedCatalog, assemble},
         tokens::Encoding,
     },
     downstream::{Member, NotYet},
@@ -96,10 +97,10 @@ impl Sizes {
     fn of(server: String, rendered: Result<Arc<RenderedCatalog>, String>, tariff: &Tariff) -> Self {
         let sizes = rendered.map(|rendered| {
             let tokens = COLUMNS.map(|(_, level)| match level {
-                None => rendered.entries().iter().map(|entry| entry.kept().raw as usize).sum(),
+                None => rendered.tools().iter().map(|tool| tool.costs().raw as usize).sum(),
                 Some(level) => tokens_at(&rendered, level, tariff),
             });
-            (rendered.entries().len(), tokens)
+            (rendered.tools().len(), tokens)
         });
         Self { server, sizes }
     }
@@ -108,9 +109,9 @@ impl Sizes {
 /// The tokens of all tools at one level, without a budget.
 fn tokens_at(rendered: &RenderedCatalog, level: Level, tariff: &Tariff) -> usize {
     let server = rendered.server();
-    let entries = rendered.entries().iter();
-    let candidates: Vec<Candidate<'_>> = entries
-        .map(|entry| Candidate { entry, server, price: tariff.own_price(server, entry.name()) })
+    let tools = rendered.tools().iter();
+    let candidates: Vec<Candidate<'_>> = tools
+        .map(|tool| Candidate { tool, server, price: tariff.own_price(server, tool.name()) })
         .collect();
     let placed = fit(&candidates, Detail::AtMost(level), usize::MAX, false);
     let (text, tokens) = assemble(&placed, false);

@@ -12,7 +12,7 @@ use crate::{
     domain::{
         budget::Limit,
         call::{AgentId, ServerName},
-        fit::Detail,
+        detail::Detail,
         pattern::Pattern,
         period::Period,
         rules::{AgentRules, ContextLimits, Entries, Precedence, Rules, ToolsKey},

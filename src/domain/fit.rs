@@ -10,36 +10,15 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 use super::{
     call::ServerName,
     credits::Credits,
-    rendered::{AnswerForm, LARGEST_FRAME, Level, RenderedTool, ShownTool},
+    detail::{Detail, Level},
+    rendered::{AnswerForm, LARGEST_FRAME, RenderedTool, ShownTool},
 };
-
-/// How much detail is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Detail {
-    /// Whole objects if all of them fit, else at most signatures: what is left of the budget is
-    /// better kept than spent on one tool's prose.
-    #[default]
-    Auto,
-    /// At most this level.
-    AtMost(Level),
-}
-
-impl Detail {
-    /// Every level as written in calls and settings.
-    pub const WORDS: [(&str, Self); 5] = [
-        ("auto", Self::Auto),
-        ("names", Self::AtMost(Level::Names)),
-        ("summary", Self::AtMost(Level::Summary)),
-        ("signature", Self::AtMost(Level::Signature)),
-        ("full", Self::AtMost(Level::Full)),
-    ];
-}
 
 /// A tool that was selected for an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     /// The tool.
-    pub entry: &'a RenderedTool,
+    pub tool: &'a RenderedTool,
     /// Its server.
     pub server: &'a ServerName,
     /// The price to tell with it; None where it is the default.
@@ -48,7 +27,7 @@ pub struct Candidate<'a> {
 
 impl Candidate<'_> {
     fn bound(&self, level: Level, form: AnswerForm) -> Option<usize> {
-        self.entry.bound(level, self.price, form)
+        self.tool.bound(level, self.price, form)
     }
 }
 
@@ -109,8 +88,8 @@ pub fn fit_one<'a>(
 }
 
 fn place<'a>(candidate: &Candidate<'a>, level: Level) -> ShownTool<'a> {
-    let &Candidate { entry, server, price } = candidate;
-    ShownTool { entry, server, level, price }
+    let &Candidate { tool, server, price } = candidate;
+    ShownTool { tool, server, level, price }
 }
 
 /// All tools as objects, if that fits; counted exactly, as nothing else can be in the answer.
@@ -122,7 +101,7 @@ fn all_whole<'a>(
     let mut left = cap.checked_sub(LARGEST_FRAME)?;
     for (index, candidate) in candidates.iter().enumerate() {
         let next = (index + 1 < candidates.len()).then_some(Level::Full);
-        left = left.checked_sub(candidate.entry.tokens(
+        left = left.checked_sub(candidate.tool.tokens(
             Level::Full,
             candidate.price,
             next,
@@ -147,7 +126,7 @@ fn mentions(candidates: &[Candidate<'_>], budget: usize, form: AnswerForm) -> Ve
     let mut costs: Vec<(usize, usize, Level)> = candidates
         .iter()
         .enumerate()
-        .filter_map(|(index, one)| match one.entry.mention_bound(form.prefixed) {
+        .filter_map(|(index, one)| match one.tool.mention_bound(form.prefixed) {
             Some(cost) => Some((cost, index, Level::Mention)),
             None => Some((one.bound(Level::Names, form)?, index, Level::Names)),
         })

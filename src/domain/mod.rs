@@ -12,6 +12,7 @@ pub mod charge;
 mod check;
 pub mod credits;
 pub mod delegation;
+pub mod detail;
 pub mod digest;
 pub mod envelope;
 pub mod fit;

@@ -1,80 +1,47 @@
 //! The tools of a server as they are sent: rendered at every level, and counted once.
 //!
 //! An answer's `tools` array is a sequence of items between brackets and commas. Tokenizers cut text
-//! into pieces before they look anything up, and a run of punctuation is one piece that ends where a
-//! letter or digit begins. Every item begins with `"` or `{"name":"` and then a name, so a cut
-//! falls right before the name, and the tokens of an array are exactly the sum of its items' tokens
-//! up to the next item's name. Hence nine numbers per tool and form replace the tokenizer: three
-//! item shapes may follow (a line, an object, nothing).
-//! Names that begin otherwise are counted with the finished array.
+//! into pieces before they look anything up. A run of punctuation is one piece that ends where a
+//! letter or digit begins, and a word ends where a mark or a space begins. So a name that begins and
+//! ends with a letter or digit is counted apart from what is before and behind it, and the tokens of
+//! an array are exactly the sum of its parts: each name, and what follows the name up to the next
+//! one. The tokenizer's tables (46 MB) stay on disk while counts are known.
 //!
-//! A price may stand behind a line, and behind the description of an object. It changes with the
-//! settings, so it is no part of what is counted. Tokenizers cut before a space that a word or mark
-//! precedes, so the tokens of an item up to there are one more number, those of the price follow from
-//! its digits, and those of what follows an object's description are counted by themselves.
-
-mod cuts;
+//! Other names are counted with the finished array.
 
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use cuts::{counted_tail, is_mentionable, parts};
-
 use super::{
     call::{ServerName, ToolName},
     catalog::{Catalogue, Tool},
     credits::Credits,
+    detail::Level,
     render,
     tokens::Encoding,
 };
 
-/// How much of a tool is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// The name in a line that it shares with others, where there is no room for a line of its own.
-    Mention,
-    /// The name: the tool exists.
-    Names,
-    /// The name and what it is for: the tool can be chosen.
-    Summary,
-    /// Parameters and types: the tool can be called.
-    Signature,
-    /// The whole description and schema.
-    Full,
-}
-
-impl Level {
-    /// The levels of items of their own, the shortest first.
-    pub const ALL: [Self; 4] = [Self::Names, Self::Summary, Self::Signature, Self::Full];
-
-    fn index(self) -> usize {
-        match self {
-            Self::Mention | Self::Names => 0,
-            Self::Summary => 1,
-            Self::Signature => 2,
-            Self::Full => 3,
-        }
-    }
-
-    fn shape(self) -> Shape {
-        if self == Self::Full { Shape::Object } else { Shape::Line }
-    }
-}
-
-/// What may follow an item.
+/// What may follow an item: its separator, up to the next name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
+enum Next {
     Line,
     Object,
     End,
 }
 
-impl Shape {
+impl Next {
     const ALL: [Self; 3] = [Self::Line, Self::Object, Self::End];
 
-    /// What stands between an item and the name of the next.
+    fn of(level: Option<Level>) -> Self {
+        match level {
+            None => Self::End,
+            Some(Level::Full) => Self::Object,
+            Some(_) => Self::Line,
+        }
+    }
+
     fn separator(self) -> &'static str {
         match self {
             Self::Line => ",\"",
@@ -82,60 +49,42 @@ impl Shape {
             Self::End => "]",
         }
     }
-
-    /// The tokens of a line's closing quote with the separator, the same in all encodings here.
-    fn closing(self) -> usize {
-        if self == Self::Object { 2 } else { 1 }
-    }
-
-    fn index(self) -> usize {
-        match self {
-            Self::Line => 0,
-            Self::Object => 1,
-            Self::End => 2,
-        }
-    }
 }
 
-/// Tokens of one item by level and by what follows.
-pub type Costs = [[u32; 3]; 4];
+/// Tokens of what follows a name up to the next name: without a price and with one (whose tag is not
+/// counted), by what follows.
+type ItemCosts = [[u32; Next::ALL.len()]; 2];
 
 /// An item of more bytes than this is not offered: no sensible budget takes it, and counting it
 /// takes long.
 const LARGEST_ITEM: usize = 256 * 1024;
 
-/// The cost of an item that is not offered.
-const NOT_OFFERED: u32 = u32::MAX;
+/// The most tokens before the first name: `[{"`.
+pub(super) const LARGEST_FRAME: usize = 2;
+
+/// How many tokens more than its parts a name may cost that is not counted apart.
+const ODD_NAME: u32 = 2;
+
+/// The counts of one tool, as the cache has them on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCosts {
+    /// The name, alone and with the server's before it.
+    name: [u32; 2],
+    /// The same behind another name and a space; None where it cannot stand in a line of names.
+    next_name: [Option<u32>; 2],
+    /// What follows the name, by [`Level::ALL`]; None where the level is not offered.
+    items: [Option<ItemCosts>; Level::ALL.len()],
+    /// The definition as its server sent it: name, description and schema as compact JSON.
+    pub raw: u32,
+}
 
 /// One tool, rendered and counted.
 #[derive(Debug)]
 pub struct RenderedTool {
     tool: Arc<Tool>,
-    /// The items as they stand in the array, from the tool's name to the end of the item; rendered
-    /// when they are first needed.
-    items: [OnceLock<String>; 4],
+    /// The items from behind the tool's name to their end; rendered when they are first needed.
+    items: [OnceLock<String>; Level::ALL.len()],
     costs: TokenCosts,
-}
-
-/// The counts of one tool, as they are kept on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenCosts {
-    /// In an answer about one server.
-    pub plain: Costs,
-    /// In an answer about several, where names begin with the server's.
-    pub prefixed: Costs,
-    /// Each level up to where a price may follow, in an answer about one server.
-    pub unpriced: [u32; 4],
-    /// The same in an answer about several.
-    pub prefixed_unpriced: [u32; 4],
-    /// An object from where a price may have ended, by what follows.
-    pub behind_price: [u32; 3],
-    /// In a line of names: as the first, and behind another.
-    pub mention: [u32; 2],
-    /// The same with the server's name before it.
-    pub prefixed_mention: [u32; 2],
-    /// The definition as its server sent it: name, description and schema as compact JSON.
-    pub raw: u32,
 }
 
 /// All tools of one server, in the server's order.
@@ -144,7 +93,7 @@ pub struct RenderedCatalog {
     server: ServerName,
     encoding: Encoding,
     catalogue: Arc<Catalogue>,
-    entries: Vec<RenderedTool>,
+    tools: Vec<RenderedTool>,
 }
 
 impl RenderedCatalog {
@@ -156,14 +105,14 @@ impl RenderedCatalog {
         encoding: Encoding,
         known: impl Fn(&Tool) -> Option<TokenCosts>,
     ) -> Self {
-        let entries = catalogue.tools().iter().map(|tool| {
-            let costs = known(tool).unwrap_or_else(|| count(server, tool, encoding));
+        let tools = catalogue.tools().iter().map(|tool| {
+            let costs = known(tool).unwrap_or_else(|| TokenCosts::of(server, tool, encoding));
             RenderedTool { tool: tool.clone(), items: Default::default(), costs }
         });
-        Self { server: server.clone(), encoding, entries: entries.collect(), catalogue }
+        Self { server: server.clone(), encoding, tools: tools.collect(), catalogue }
     }
 
-    /// The tools themselves.
+    /// The definitions.
     pub fn catalogue(&self) -> &Arc<Catalogue> {
         &self.catalogue
     }
@@ -179,8 +128,8 @@ impl RenderedCatalog {
     }
 
     /// The tools, rendered.
-    pub fn entries(&self) -> &[RenderedTool] {
-        &self.entries
+    pub fn tools(&self) -> &[RenderedTool] {
+        &self.tools
     }
 }
 
@@ -195,8 +144,8 @@ impl RenderedTool {
         &self.tool
     }
 
-    /// The counts, to be kept.
-    pub fn kept(&self) -> &TokenCosts {
+    /// The counts.
+    pub fn costs(&self) -> &TokenCosts {
         &self.costs
     }
 
@@ -208,23 +157,24 @@ impl RenderedTool {
         price: Option<Credits>,
         form: AnswerForm,
     ) -> Option<usize> {
-        let shapes = Shape::ALL.into_iter().filter(|next| form.objects || *next != Shape::Object);
-        let mut costs = shapes.map(|next| self.cost(level, price, next, form.prefixed));
+        let followers = Next::ALL.into_iter().filter(|next| form.objects || *next != Next::Object);
+        let mut costs = followers.map(|next| self.cost(level, price, next, form.prefixed));
         costs.try_fold(0, |most, cost| Some(most.max(cost?)))
     }
 
     /// An upper bound of the name's tokens in a line of names; None if it cannot stand in one.
     pub(super) fn mention_bound(&self, prefixed: bool) -> Option<usize> {
-        let [first, next] = self.mention_costs(prefixed);
-        (first != NOT_OFFERED).then_some(first.max(next) as usize)
+        self.next_name_tokens(prefixed).map(|tokens| tokens.max(self.name_tokens(prefixed)))
     }
 
-    fn mention_costs(&self, prefixed: bool) -> [u32; 2] {
-        if prefixed { self.costs.prefixed_mention } else { self.costs.mention }
+    fn name_tokens(&self, prefixed: bool) -> usize {
+        let [plain, with_server] = self.costs.name;
+        if prefixed { with_server as usize } else { plain as usize }
     }
 
-    fn costs(&self, prefixed: bool) -> &Costs {
-        if prefixed { &self.costs.prefixed } else { &self.costs.plain }
+    fn next_name_tokens(&self, prefixed: bool) -> Option<usize> {
+        let [plain, with_server] = self.costs.next_name;
+        if prefixed { with_server } else { plain }.map(|tokens| tokens as usize)
     }
 
     /// The item's tokens when an item of that level, or the end, follows; None if the level is not
@@ -236,35 +186,28 @@ impl RenderedTool {
         next: Option<Level>,
         prefixed: bool,
     ) -> Option<usize> {
-        self.cost(level, price, next.map_or(Shape::End, Level::shape), prefixed)
+        self.cost(level, price, Next::of(next), prefixed)
     }
 
     fn cost(
         &self,
         level: Level,
         price: Option<Credits>,
-        next: Shape,
+        next: Next,
         prefixed: bool,
     ) -> Option<usize> {
-        let cost = *self.costs(prefixed).get(level.index())?.get(next.index())?;
-        if cost == NOT_OFFERED {
-            return None;
-        }
-        let Some(price) = price else { return Some(cost as usize) };
-        let kept = &self.costs;
-        let unpriced = if prefixed { &kept.prefixed_unpriced } else { &kept.unpriced };
-        let behind = match level {
-            Level::Full => *kept.behind_price.get(next.index())? as usize,
-            _ => next.closing(),
+        let [unpriced, priced] = self.costs.items.get(level.index())?.as_ref()?;
+        let (costs, tag) = match price {
+            None => (unpriced, 0),
+            Some(price) => (priced, render::price_tag_tokens(price)),
         };
-        let unpriced = *unpriced.get(level.index())? as usize;
-        Some(unpriced + render::price_tag_tokens(price) + behind)
+        let behind = *costs.get(next as usize)? as usize;
+        Some(self.name_tokens(prefixed) + behind + tag)
     }
 
     fn item(&self, level: Level) -> &str {
         let item = self.items.get(level.index());
-        item.map(|item| item.get_or_init(|| item_of(&self.tool, level)).as_str())
-            .unwrap_or_default()
+        item.map_or("", |item| item.get_or_init(|| item_of(&self.tool, level)))
     }
 }
 
@@ -280,9 +223,7 @@ pub(super) struct AnswerForm {
 /// One tool in an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct ShownTool<'a> {
-    /// The tool.
-    pub entry: &'a RenderedTool,
-    /// Its server.
+    pub tool: &'a RenderedTool,
     pub server: &'a ServerName,
     /// How much of it is shown.
     pub level: Level,
@@ -292,192 +233,175 @@ pub struct ShownTool<'a> {
 
 /// The `tools` array as sent, and its tokens, or None if they must be counted. With `prefixed`,
 /// names begin with the server's. Tools that are only mentioned share the last line.
-pub fn assemble(placed: &[ShownTool<'_>], prefixed: bool) -> (String, Option<usize>) {
+pub fn assemble(shown: &[ShownTool<'_>], prefixed: bool) -> (String, Option<usize>) {
     let (mentioned, items): (Vec<&ShownTool<'_>>, Vec<&ShownTool<'_>>) =
-        placed.iter().partition(|placed| placed.level == Level::Mention);
-    let behind = (!mentioned.is_empty()).then_some(Level::Mention);
-    let mut text = String::from("[");
-    let mut tokens = 0;
-    let mut additive = true;
-    for (index, tool) in items.iter().enumerate() {
-        text.push_str(if index > 0 { "," } else { "" });
-        text.push_str(opening(tool.level));
-        let begin = text.len();
-        push_server(&mut text, tool.server, prefixed);
-        push_item(&mut text, tool);
-        additive &= begins_plainly(text.get(begin..).unwrap_or_default(), tool.level);
-        let next = items.get(index + 1).map(|next| next.level).or(behind);
-        tokens += tool.entry.tokens(tool.level, tool.price, next, prefixed).unwrap_or_default();
+        shown.iter().partition(|shown| shown.level == Level::Mention);
+    let mention = mentioned.first().map(|shown| shown.level);
+    let mut array = Array { text: String::from("["), tokens: 0, is_exact: true, prefixed };
+    for (index, shown) in items.iter().enumerate() {
+        array.text.push_str(if index > 0 { "," } else { "" });
+        array.push_item(shown, items.get(index + 1).map(|next| next.level).or(mention));
     }
     if !mentioned.is_empty() {
-        text.push_str(if items.is_empty() { "\"" } else { ",\"" });
-        tokens += push_mentioned(&mut text, &mentioned, prefixed);
+        array.text.push_str(if items.is_empty() { "\"" } else { ",\"" });
+        array.push_mentioned(&mentioned);
     }
-    text.push(']');
-    // An answer without tools is said to cost nothing.
-    let first = items.first().map(|first| first.level).or(behind);
-    (text, additive.then_some(tokens + first.map_or(0, frame)))
+    array.text.push(']');
+    // The tokens of `["` and of `[{"`; an answer without tools is said to cost nothing.
+    array.tokens += match items.first().map(|first| first.level).or(mention) {
+        None => 0,
+        Some(Level::Full) => LARGEST_FRAME,
+        Some(_) => 1,
+    };
+    (array.text, array.is_exact.then_some(array.tokens))
 }
 
-fn push_server(text: &mut String, server: &ServerName, prefixed: bool) {
-    if prefixed {
-        text.push_str(&escaped(server.as_str()));
-        text.push('/');
+struct Array {
+    text: String,
+    tokens: usize,
+    is_exact: bool,
+    prefixed: bool,
+}
+
+impl Array {
+    fn push_item(&mut self, shown: &ShownTool<'_>, next: Option<Level>) {
+        let &ShownTool { tool, level, price, .. } = shown;
+        self.text.push_str(opening(level));
+        self.push_name(shown);
+        let item = tool.item(level);
+        match price {
+            None => self.text.push_str(item),
+            Some(price) => {
+                let (head, tail) = split_for_price(item, level);
+                self.text.extend([head, &render::price_tag(price), closing(level), tail]);
+            }
+        }
+        self.tokens += tool.tokens(level, price, next, self.prefixed).unwrap_or_default();
+    }
+
+    /// A line of names up to its end; counts the bracket behind it as well.
+    fn push_mentioned(&mut self, mentioned: &[&ShownTool<'_>]) {
+        for (index, shown) in mentioned.iter().enumerate() {
+            self.text.push_str(if index > 0 { " " } else { "" });
+            self.push_name(shown);
+            self.tokens += match index {
+                0 => shown.tool.name_tokens(self.prefixed),
+                _ => shown.tool.next_name_tokens(self.prefixed).unwrap_or_default(),
+            };
+        }
+        self.text.push('"');
+        self.tokens += 1;
+    }
+
+    fn push_name(&mut self, shown: &ShownTool<'_>) {
+        let begin = self.text.len();
+        if self.prefixed {
+            self.text.push_str(&escaped(shown.server.as_str()));
+            self.text.push('/');
+        }
+        self.text.push_str(&escaped(shown.tool.name().as_str()));
+        self.is_exact &= self.text.get(begin..).is_some_and(is_counted_apart);
     }
 }
 
-fn push_item(text: &mut String, tool: &ShownTool<'_>) {
-    let item = tool.entry.item(tool.level);
-    let Some(price) = tool.price else { return text.push_str(item) };
-    let (head, tail) = described(item, tool.level);
-    text.push_str(unclosed(head, tool.level));
-    text.push_str(&render::price_tag(price));
-    text.push_str(closing_of(tool.level));
-    text.push_str(tail);
-}
-
-/// An item up to the end of its line or description, and what follows that: the schema of an object.
-fn described(item: &str, level: Level) -> (&str, &str) {
-    // Within a description every quote has a backslash before it.
-    let end = item.find("\",\"inputSchema\":").filter(|_| level == Level::Full);
-    end.map_or((item, ""), |end| item.split_at(end + closing_of(level).len()))
+/// What stands before the name.
+fn opening(level: Level) -> &'static str {
+    if level == Level::Full { "{\"name\":\"" } else { "\"" }
 }
 
 /// What ends a line, and a description.
-fn closing_of(level: Level) -> &'static str {
+fn closing(level: Level) -> &'static str {
     if level == Level::Full { "\",\"" } else { "\"" }
 }
 
-/// An item's end without what closes it; the tokens of what follows a space would depend on that
-/// space.
-fn unclosed(item: &str, level: Level) -> &str {
-    item.strip_suffix(closing_of(level)).unwrap_or(item).trim_end()
+/// An item up to where its price stands, and from where that ends.
+fn split_for_price(item: &str, level: Level) -> (&str, &str) {
+    // Within a description every quote has a backslash before it.
+    let end = item.find("\",\"inputSchema\":").filter(|_| level == Level::Full);
+    let (head, tail) = match end {
+        Some(end) => item.split_at(end + closing(level).len()),
+        None => (item, ""),
+    };
+    // The tokens of what follows a space would depend on that space.
+    (head.strip_suffix(closing(level)).unwrap_or(head).trim_end(), tail)
 }
 
-/// A line of names; answers its tokens, its end and the bracket behind it included.
-fn push_mentioned(text: &mut String, mentioned: &[&ShownTool<'_>], prefixed: bool) -> usize {
-    let mut tokens = 1;
-    for (index, tool) in mentioned.iter().enumerate() {
-        let [first, next] = tool.entry.mention_costs(prefixed);
-        if index > 0 {
-            text.push(' ');
-        }
-        tokens += if index > 0 { next } else { first } as usize;
-        push_server(text, tool.server, prefixed);
-        text.push_str(tool.entry.name().as_str());
-    }
-    text.push('"');
-    tokens
+/// Whether tokenizers cut before and behind a name, wherever it stands.
+fn is_counted_apart(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric();
+    name.starts_with(is_plain) && name.ends_with(is_plain)
 }
 
-/// The tokens of `["` and of `[{"`, the same in all encodings here.
-fn frame(first: Level) -> usize {
-    if first.shape() == Shape::Object { LARGEST_FRAME } else { 1 }
+/// Whether a name can stand in a line of names.
+fn is_mentionable(name: &str) -> bool {
+    is_counted_apart(name)
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./:".contains(&byte))
 }
 
-/// The most tokens before the first name.
-pub(super) const LARGEST_FRAME: usize = 2;
-
-/// What stands before the name; for an object, `name":"` belongs to the item.
-fn opening(level: Level) -> &'static str {
-    match level.shape() {
-        Shape::Object => "{\"name\":\"",
-        _ => "\"",
-    }
-}
-
-/// Whether a cut falls right before this item, so that its tokens can be added.
-fn begins_plainly(item: &str, level: Level) -> bool {
-    // An object's countable part begins with the `n` of `name`.
-    level == Level::Full || item.starts_with(|c: char| c.is_ascii_alphanumeric())
-}
-
-/// A tool at one level, from its name to the end of the item.
+/// A tool at one level, from behind its name to the end of the item.
 fn item_of(tool: &Tool, level: Level) -> String {
     let name = tool.name().as_str();
-    let line = |text: &str| render::revealed(&format!("{}\"", escaped(text))).into_owned();
-    match level {
-        Level::Mention | Level::Names => line(name),
-        Level::Summary => line(&render::summary(name, tool.description())),
+    let item = match level {
+        Level::Mention | Level::Names => Value::from(name).to_string(),
+        Level::Summary => Value::from(render::summary(name, tool.description())).to_string(),
         Level::Signature => {
             let schema = tool.input_schema();
-            line(&render::signature(name, tool.effect(), tool.description(), &schema))
+            let line = render::signature(name, tool.effect(), tool.description(), &schema);
+            Value::from(line).to_string()
         }
-        Level::Full => {
-            let full = render::full(name, tool.description(), &tool.input_schema()).to_string();
-            let full = render::revealed(&full);
-            full.strip_prefix(opening(Level::Full)).unwrap_or_default().to_owned()
+        Level::Full => render::full(name, tool.description(), &tool.input_schema()).to_string(),
+    };
+    let behind = item.get(opening(level).len() + escaped(name).len()..).unwrap_or_default();
+    render::revealed(behind).into_owned()
+}
+
+impl TokenCosts {
+    fn of(server: &ServerName, tool: &Tool, encoding: Encoding) -> Self {
+        let count = |text: &str| u32::try_from(encoding.count(text)).unwrap_or(u32::MAX);
+        let names = [String::new(), format!("{server}/")]
+            .map(|prefix| escaped(&format!("{prefix}{}", tool.name())));
+        let odd = |name: &str| if is_counted_apart(name) { 0 } else { ODD_NAME };
+        let raw = tool.full().to_string();
+        Self {
+            name: names.each_ref().map(|name| count(name).saturating_add(odd(name))),
+            next_name: names
+                .each_ref()
+                .map(|name| is_mentionable(name).then(|| count(&format!(" {name}")))),
+            items: Level::ALL.map(|level| {
+                let item = item_of(tool, level);
+                let is_offered = item.len() <= LARGEST_ITEM || level == Level::Names;
+                is_offered.then(|| item_costs(&item, level, &count))
+            }),
+            raw: match raw.len() {
+                // Not worth the time; near enough for a report.
+                size if size > 4 * LARGEST_ITEM => u32::try_from(size / 4).unwrap_or(u32::MAX),
+                _ => count(&raw),
+            },
         }
     }
 }
 
-fn count(server: &ServerName, tool: &Tool, encoding: Encoding) -> TokenCosts {
-    let number = |text: &str| u32::try_from(encoding.count(text)).unwrap_or(NOT_OFFERED - 1);
-    let prefix = format!("{}/", escaped(server.as_str()));
-    let mut plain = [[NOT_OFFERED; 3]; 4];
-    let mut prefixed = plain;
-    let (mut unpriced, mut prefixed_unpriced) = ([NOT_OFFERED; 4], [NOT_OFFERED; 4]);
-    let mut behind_price = [NOT_OFFERED; 3];
-    for level in Level::ALL {
-        let item = item_of(tool, level);
-        if item.len() > LARGEST_ITEM && level > Level::Names {
-            continue;
-        }
-        // The cut before an object falls before `name`, which belongs to its opening.
-        let before = if level == Level::Full { "name\":\"" } else { "" };
-        let (head, tail) = described(&item, level);
-        let tail = (!tail.is_empty()).then(|| counted_tail(tail, &number));
-        let (start, middle, end) = parts(head);
-        let rest = (!end.is_empty()).then(|| number(middle));
-        for (prefix, costs, unpriced) in
-            [("", &mut plain, &mut unpriced), (&*prefix, &mut prefixed, &mut prefixed_unpriced)]
-        {
-            let start = format!("{before}{prefix}{start}");
-            let rest = rest.map(|middle| middle.saturating_add(number(&start)));
-            let (counted, end) = rest.map_or((0, &*start), |rest| (rest, end));
-            let (Some(costs), Some(unpriced)) =
-                (costs.get_mut(level.index()), unpriced.get_mut(level.index()))
-            else {
-                continue;
-            };
-            *unpriced = counted.saturating_add(number(unclosed(end, level)));
-            *costs = match tail {
-                // A cut falls before `inputSchema`.
-                Some(tail) => {
-                    let head = counted.saturating_add(number(end));
-                    tail.map(|tail| head.saturating_add(tail))
-                }
-                None => Shape::ALL.map(|shape| {
-                    counted.saturating_add(number(&format!("{end}{}", shape.separator())))
-                }),
-            };
-        }
-        if let Some(tail) = tail {
-            let closing = number(closing_of(level));
-            behind_price = tail.map(|tail| tail.saturating_add(closing));
-        }
-    }
-    let raw = tool.full().to_string();
-    let raw = match raw.len() {
-        // Not worth the time; near enough for a report.
-        size if size > 4 * LARGEST_ITEM => u32::try_from(size / 4).unwrap_or(NOT_OFFERED - 1),
-        _ => number(&raw),
+fn item_costs(item: &str, level: Level, count: &impl Fn(&str) -> u32) -> ItemCosts {
+    // Each text is counted once up to a certain cut, and from there with all that may follow.
+    let with_followers = |text: &str| {
+        let (counted, end) = text.split_at(last_cut(text));
+        let counted = count(counted);
+        Next::ALL.map(|next| counted.saturating_add(count(&format!("{end}{}", next.separator()))))
     };
-    let name = tool.name().as_str();
-    let mention = |name: &str| match is_mentionable(name) {
-        true => [number(name), number(&format!(" {name}"))],
-        false => [NOT_OFFERED; 2],
-    };
-    TokenCosts {
-        plain,
-        prefixed,
-        unpriced,
-        prefixed_unpriced,
-        behind_price,
-        mention: mention(name),
-        prefixed_mention: mention(&format!("{server}/{name}")),
-        raw,
-    }
+    let before_name = if level == Level::Full { count("name\":\"") } else { 0 };
+    let (head, tail) = split_for_price(item, level);
+    // Tokenizers cut before the space of a price tag, and behind its last word.
+    let (before_tag, after_tag) =
+        (count(head), with_followers(&format!("{}{tail}", closing(level))));
+    [with_followers(item), after_tag.map(|after| before_tag.saturating_add(after))]
+        .map(|costs| costs.map(|cost| cost.saturating_add(before_name)))
+}
+
+/// The last place where every tokenizer here cuts: between a letter or digit and a mark other than
+/// an apostrophe; 0 if there is none.
+fn last_cut(text: &str) -> usize {
+    let is_cut = |pair: &[u8]| matches!(pair, [a, b] if a.is_ascii_alphanumeric() && b.is_ascii_punctuation() && *b != b'\'');
+    text.as_bytes().windows(2).rposition(is_cut).map_or(0, |at| at + 1)
 }
 
 /// Text as it stands between the quotes of a JSON string.

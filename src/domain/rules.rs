@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     budget::Limit,
     call::{AgentId, ServerName},
-    fit::Detail,
+    detail::Detail,
     pattern::Pattern,
     tokens::Encoding,
 };

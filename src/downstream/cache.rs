@@ -83,8 +83,8 @@ pub(super) struct Known(HashMap<ToolName, (Map<String, Value>, TokenCosts)>);
 impl Known {
     /// The counts of a rendered.
     pub(super) fn of(rendered: &RenderedCatalog) -> Self {
-        let counted = rendered.entries().iter().map(|entry| {
-            (entry.name().clone(), (entry.tool().definition().clone(), entry.kept().clone()))
+        let counted = rendered.tools().iter().map(|tool| {
+            (tool.name().clone(), (tool.tool().definition().clone(), tool.costs().clone()))
         });
         Self(counted.collect())
     }
@@ -163,11 +163,11 @@ impl SchemaCache {
             era,
             about: about.map(str::to_owned),
             tools: rendered
-                .entries()
+                .tools()
                 .iter()
-                .map(|entry| StoredTool {
-                    definition: Value::Object(entry.tool().definition().clone()),
-                    costs: entry.kept().clone(),
+                .map(|tool| StoredTool {
+                    definition: Value::Object(tool.tool().definition().clone()),
+                    costs: tool.costs().clone(),
                 })
                 .collect(),
         };

@@ -14,12 +14,13 @@ use crate::{
         call::{Caller, ServerName},
         catalog::{Catalogue, Tool},
         credits::Credits,
-        fit::{Candidate, Detail, fit, fit_one},
+        detail::{Detail, Level},
+        fit::{Candidate, fit, fit_one},
         json::RawJson,
         pattern::Pattern,
         policy::Visit,
         refusal::Refusal,
-        rendered::{Level, RenderedCatalog, assemble},
+        rendered::{RenderedCatalog, assemble},
         settings::{Endpoint, public_url},
     },
     downstream::{Member, Status},
@@ -133,14 +134,12 @@ impl Snapshot {
         for (visit, rendered) in &found.shelves {
             let server = rendered.server();
             let mut raw_tokens = 0;
-            for entry in
-                rendered.entries().iter().filter(|entry| self.may_call(visit, entry.tool()))
-            {
-                known.add(server, entry.name());
-                raw_tokens += u64::from(entry.kept().raw);
-                if query.selects(entry.tool(), visit.server()) {
-                    let price = tariff.own_price(server, entry.name());
-                    candidates.push(Candidate { entry, server, price });
+            for tool in rendered.tools().iter().filter(|tool| self.may_call(visit, tool.tool())) {
+                known.add(server, tool.name());
+                raw_tokens += u64::from(tool.costs().raw);
+                if query.selects(tool.tool(), visit.server()) {
+                    let price = tariff.own_price(server, tool.name());
+                    candidates.push(Candidate { tool, server, price });
                 }
             }
             raw.push((server.clone(), raw_tokens));

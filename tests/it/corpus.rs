@@ -7,9 +7,10 @@ use tollgate::domain::{
     call::ServerName,
     catalog::{Catalogue, Tool},
     credits::Credits,
-    fit::{Candidate, Detail, fit},
+    detail::{Detail, Level},
+    fit::{Candidate, fit},
     render,
-    rendered::{Level, RenderedCatalog, ShownTool, assemble},
+    rendered::{RenderedCatalog, ShownTool, assemble},
     tokens::{Encoding, count},
 };
 
@@ -43,7 +44,7 @@ fn shelf(server: &str, tools: &[Value]) -> RenderedCatalog {
 
 fn candidates(shelf: &RenderedCatalog) -> Vec<Candidate<'_>> {
     let server = shelf.server();
-    shelf.entries().iter().map(|entry| Candidate { entry, server, price: None }).collect()
+    shelf.tools().iter().map(|tool| Candidate { tool, server, price: None }).collect()
 }
 
 /// The same with a price on every third tool: 0, 1, 11, 111, …, of up to sixteen digits.
@@ -76,8 +77,8 @@ fn older_rule(tools: &[Value], cap: usize) -> usize {
 /// Every placed tool is named: in an item of its own, or in the one last line of names.
 fn check_names(placed: &[ShownTool<'_>], array: &[Value], prefixed: bool) {
     let name = |placed: &ShownTool<'_>| match prefixed {
-        true => format!("{}/{}", placed.server, placed.entry.name()),
-        false => placed.entry.name().to_string(),
+        true => format!("{}/{}", placed.server, placed.tool.name()),
+        false => placed.tool.name().to_string(),
     };
     let (mentioned, own): (Vec<_>, Vec<_>) =
         placed.iter().partition(|placed| placed.level == Level::Mention);

@@ -28,8 +28,8 @@ const SIGNATURE_SENTENCE: usize = 160;
 /// Characters of a description in a summary line.
 const SUMMARY_SENTENCE: usize = 80;
 
-/// The version of everything that is rendered here; kept texts and counts of another are void.
-pub const VERSION: u32 = 6;
+/// The version of everything that is rendered here; counts of another version are void.
+pub const VERSION: u32 = 7;
 
 /// The parameters alone: `name(a: string, b?: integer = 5)`.
 pub fn parameters(name: &str, schema: &Value) -> String {

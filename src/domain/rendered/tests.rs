@@ -10,7 +10,10 @@ use proptest::{
 use serde_json::json;
 
 use super::*;
-use crate::domain::fit::{Candidate, Detail, fit};
+use crate::domain::{
+    detail::Detail,
+    fit::{Candidate, fit},
+};
 
 const ENCODINGS: [Encoding; 2] = [Encoding::O200k, Encoding::Cl100k];
 
@@ -20,9 +23,8 @@ fn rendered(tools: &[Value], encoding: Encoding) -> RenderedCatalog {
         RenderedCatalog::new(&"db".into(), Arc::new(Catalogue::new(tools)), encoding, |_| None);
     // What was kept is all that a warm gateway has.
     let known = |tool: &Tool| {
-        let mut entries = counted.entries().iter();
-        let kept = entries.find(|entry| entry.name() == tool.name())?.kept();
-        serde_json::from_value(serde_json::to_value(kept).unwrap()).unwrap()
+        let counted = counted.tools().iter().find(|counted| counted.name() == tool.name())?;
+        serde_json::from_value(serde_json::to_value(counted.costs()).unwrap()).unwrap()
     };
     RenderedCatalog::new(&"db".into(), counted.catalogue().clone(), encoding, known)
 }
@@ -33,8 +35,8 @@ fn placed<'a>(
     prices: &'a [Option<Credits>],
 ) -> Vec<ShownTool<'a>> {
     let server = rendered.server();
-    let shown = rendered.entries().iter().zip(levels).zip(prices);
-    shown.map(|((entry, &level), &price)| ShownTool { entry, server, level, price }).collect()
+    let shown = rendered.tools().iter().zip(levels).zip(prices);
+    shown.map(|((tool, &level), &price)| ShownTool { tool, server, level, price }).collect()
 }
 
 /// One tool, priced, as it is shown.
@@ -107,9 +109,10 @@ fn price_after_a_trailing_space_is_counted_right() {
 fn what_follows_a_price_adds_up_as_well() {
     let amounts = (0..=1_000).chain((0..=53).map(|bits| (1 << bits) - 1));
     for price in amounts.filter_map(Credits::new) {
-        for (encoding, next) in ENCODINGS.into_iter().flat_map(|e| Shape::ALL.map(|s| (e, s))) {
+        for (encoding, next) in ENCODINGS.into_iter().flat_map(|e| Next::ALL.map(|s| (e, s))) {
             let text = format!("{}\"{}", render::price_tag(price), next.separator());
-            let tokens = render::price_tag_tokens(price) + next.closing();
+            let closing = encoding.count(&format!("\"{}", next.separator()));
+            let tokens = render::price_tag_tokens(price) + closing;
             assert_eq!(tokens, encoding.count(&text), "{text}, {encoding:?}");
         }
     }
@@ -136,9 +139,9 @@ proptest! {
             let rendered = rendered(&tools, encoding);
             check_count(&placed(&rendered, &levels, &prices), prefixed, encoding)?;
             let server = rendered.server();
-            let candidates = rendered.entries().iter().zip(&prices);
+            let candidates = rendered.tools().iter().zip(&prices);
             let candidates: Vec<Candidate<'_>> = candidates
-                .map(|(entry, &price)| Candidate { entry, server, price })
+                .map(|(tool, &price)| Candidate { tool, server, price })
                 .collect();
             let fitted = fit(&candidates, detail, cap, prefixed);
             let tokens = check_count(&fitted, prefixed, encoding)?;
