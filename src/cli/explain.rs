@@ -13,7 +13,8 @@ use crate::{
     domain::{
         auth::AuthMode,
         budget,
-        call::{Assurance, Caller, ServerName, ToolName},
+        call::{ServerName, ToolName},
+        caller::{Assurance, Caller},
         credits::Credits,
         identity::{Identities, IdentityMode, Unidentified},
         ledger::{

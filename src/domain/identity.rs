@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{
     auth::ApiKey,
-    call::{AgentId, Assurance, Caller, Grant},
+    call::AgentId,
+    caller::{Assurance, Caller, Grant},
     caveat::{Caveat, Caveats},
     delegation::Delegation,
     rules::Rules,

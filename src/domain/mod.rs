@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod budget;
 pub mod call;
+pub mod caller;
 pub mod catalog;
 pub mod caveat;
 pub mod charge;

@@ -4,7 +4,8 @@
 //! downstream tool, and it can only be made here. A decision depends on nothing but its arguments.
 
 use super::{
-    call::{AgentId, Caller, ServerName, ToolName},
+    call::{AgentId, ServerName, ToolName},
+    caller::Caller,
     caveat::Refusing,
     credits::Credits,
     pattern::Pattern,

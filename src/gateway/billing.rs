@@ -24,7 +24,7 @@ use super::{
 use crate::{
     domain::{
         budget::{ChargeOn, Mode},
-        call::Caller,
+        caller::Caller,
         charge::Outcome,
         credits::Credits,
         json::RawJson,

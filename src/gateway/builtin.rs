@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     domain::{
-        call::{Caller, ServerName, ToolName},
+        call::{ServerName, ToolName},
+        caller::Caller,
         catalog::{Catalogue, Checked, Tool},
         json::{MOST_VALUES, RawJson},
         ledger::Balance,

@@ -11,7 +11,8 @@ use crate::{
     domain::{
         auth::AuthMode,
         budget::Mode,
-        call::{AgentId, Caller},
+        call::AgentId,
+        caller::Caller,
         caveat::{Caveat, Caveats},
         credits::Credits,
         delegation::{self, Delegate, Delegation, OpenDelegation, is_handle},

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     domain::{
-        call::{Caller, ServerName},
+        call::ServerName,
+        caller::Caller,
         catalog::{Catalogue, Tool},
         credits::Credits,
         detail::{Detail, Level},

@@ -12,7 +12,8 @@ use super::{Snapshot, facade};
 use crate::{
     domain::{
         budget::{Discovery, Mode},
-        call::{Assurance, Caller, ServerName, ToolName},
+        call::{ServerName, ToolName},
+        caller::{Assurance, Caller},
         identity::Credential,
         json::RawJson,
         policy::Permit,

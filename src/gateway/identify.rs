@@ -8,7 +8,8 @@ use super::{CallRequest, Gateway, Granted, Snapshot, entry::Entry};
 use crate::{
     domain::{
         auth::{self, ApiKey, AuthMode},
-        call::{AgentId, Caller},
+        call::AgentId,
+        caller::Caller,
         delegation::{Delegation, Standing, is_handle},
         identity::{Credential, Evidence, Unidentified},
         json::{MOST_VALUES, RawJson},

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     domain::{
-        call::{Caller, ServerName, ToolName},
+        call::{ServerName, ToolName},
+        caller::Caller,
         policy::Visit,
         refusal::Refusal,
     },

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     domain::{
-        call::{Caller, ServerName, ToolName},
+        call::{ServerName, ToolName},
+        caller::Caller,
         catalog::Catalogue,
         json::RawJson,
         near::near,

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Snapshot, discovery::Found};
 use crate::{
     domain::{
-        call::Caller, policy::Visit, redact::Redactor, refusal::Refusal, rendered::RenderedCatalog,
+        caller::Caller, policy::Visit, redact::Redactor, refusal::Refusal,
+        rendered::RenderedCatalog,
     },
     downstream::{LONGEST_START, Member, NotYet},
 };

@@ -11,7 +11,8 @@ use proptest::{
 };
 use serde_json::{Map, Value, json};
 use tollgate::domain::{
-    call::{AgentId, Caller, ServerName},
+    call::{AgentId, ServerName},
+    caller::Caller,
     identity::{Identities, IdentityMode, Unidentified},
     pattern::Pattern,
     rules::{AgentRules, Entries, Precedence, Rules, ToolsKey},

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::domain::{
     budget::{Budgeting, Limit, Mode},
-    call::{AgentId, Caller, Grant},
+    call::AgentId,
+    caller::{Caller, Grant},
     credits::Credits,
     delegation::account_name,
     period::Period,
