@@ -41,7 +41,7 @@ impl Secrets {
 
 /// The log as it runs.
 #[derive(Clone)]
-pub struct Log {
+pub(super) struct Log {
     secrets: Secrets,
     /// Puts another level in force; None where `RUST_LOG` decides.
     set_level: Option<Arc<dyn Fn(LogLevel) + Send + Sync>>,
@@ -49,12 +49,12 @@ pub struct Log {
 
 impl Log {
     /// From here on these are masked as well.
-    pub fn learn(&self, more: &Redactor) {
+    pub(super) fn learn(&self, more: &Redactor) {
         self.secrets.learn(more);
     }
 
     /// From here on this is the level, unless `RUST_LOG` says another.
-    pub fn set_level(&self, level: LogLevel) {
+    pub(super) fn set_level(&self, level: LogLevel) {
         if let Some(set) = &self.set_level {
             set(level);
         }
@@ -62,7 +62,7 @@ impl Log {
 }
 
 /// Starts the log: text, or a JSON object per line. `RUST_LOG` overrides the level.
-pub fn start(level: LogLevel, json: bool, redactor: &Redactor, env: &Environment) -> Log {
+pub(super) fn start(level: LogLevel, json: bool, redactor: &Redactor, env: &Environment) -> Log {
     let secrets = Secrets(Arc::new(ArcSwap::from_pointee(redactor.clone())));
     let asked = env.get("RUST_LOG").filter(|filter| !filter.trim().is_empty());
     let asked = asked.map(EnvFilter::try_new).transpose();

@@ -1,9 +1,13 @@
 //! Floor 5: a running gateway.
 //!
-//! - [`session`]: settings, runtime and gateway of a command. [`logging`]: the log.
+//! - [`run`]: from the settings to the end of the session.
+//! - [`wiring`]: settings, runtime, gateway and records of any command. [`logging`]: the log.
 //! - [`reload`]: new settings come into force. [`signals`]: how the gateway ends in time.
 
-pub mod logging;
-pub mod reload;
-pub mod session;
-pub mod signals;
+mod logging;
+mod reload;
+mod run;
+mod signals;
+pub mod wiring;
+
+pub use run::{Announcement, RunError, run};

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Puts every change of the settings files in force that is whole; does not end.
-pub async fn follow(mut watch: Watch, gateway: Arc<Gateway>, log: Log) {
+pub(super) async fn follow(mut watch: Watch, gateway: Arc<Gateway>, log: Log) {
     loop {
         let in_use = gateway.current().settings().sources.clone();
         let Reload { files, at, outcome } = watch.next(&in_use).await;

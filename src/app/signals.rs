@@ -14,7 +14,7 @@ const LONGEST_END: Duration = Duration::from_millis(4_900);
 ///
 /// # Errors
 /// Signals cannot be heard.
-pub fn start(shutdown: CancellationToken, hang_up: HangUp) -> io::Result<()> {
+pub(super) fn start(shutdown: CancellationToken, hang_up: HangUp) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anything that takes time: an early signal is heard as well.
     let mut signals = runtime.block_on(async { Signals::new() })?;

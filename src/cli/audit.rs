@@ -16,7 +16,7 @@ use super::{
     usage::{millis, numbers, since},
 };
 use crate::{
-    app::session,
+    app::wiring,
     domain::{
         pattern::Pattern,
         record::{Decision, Event},
@@ -114,10 +114,10 @@ pub(super) fn run(args: &SettingsArgs, asked: &AuditArgs, output: &Output) -> an
 }
 
 fn stats(args: &SettingsArgs, asked: &StatsArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(&args.options())?;
+    let settings = wiring::settings(&args.options())?;
     let ledger = records::ledger(&settings)?;
-    let stats = session::runtime()?.block_on(async {
-        let source = records::source(&ledger);
+    let stats = wiring::runtime()?.block_on(async {
+        let source = wiring::records(&ledger);
         let newest = source.newest_first(asked.since.clone()).await.map_err(records::unusable)?;
         let mut stats = Stats::default();
         let filter = Filter { until: asked.until.clone(), ..Filter::default() };

@@ -17,7 +17,7 @@ use super::{
     records::{self, answer, plain},
 };
 use crate::{
-    app::session,
+    app::wiring,
     domain::{
         credits::Credits,
         ledger::{
@@ -102,9 +102,9 @@ pub(super) fn run(
     asked: &BudgetArgs,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    let settings = session::settings(&args.options())?;
+    let settings = wiring::settings(&args.options())?;
     let ledger = records::ledger(&settings)?;
-    session::runtime()?.block_on(async {
+    wiring::runtime()?.block_on(async {
         declare(&settings, &ledger).await?;
         let desk = Desk { settings: &settings, ledger: &ledger, output };
         match asked {

@@ -12,7 +12,7 @@ use super::{
     progress,
 };
 use crate::{
-    app::session,
+    app::wiring,
     domain::{call::AgentId, refusal::RpcError},
     downstream::Client,
     gateway::{self, Answer, CallRequest, Granted, facade},
@@ -146,11 +146,11 @@ enum Found {
 
 /// Builds the gateway, makes one call, and stops everything again.
 fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Found> {
-    let settings = session::settings(&args.options())?;
+    let settings = wiring::settings(&args.options())?;
     let arguments = arguments.into();
-    let runtime = session::runtime()?;
+    let runtime = wiring::runtime()?;
     let found = runtime.block_on(async {
-        let gateway = session::gateway_for_one_call(settings, &Environment::of_process());
+        let gateway = wiring::gateway_for_one_call(settings, &Environment::of_process());
         let cancel = gateway.cancellation();
         let (tool, client) = (tool.to_owned(), Client::absent());
         let asked = CallRequest {

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Exit, args::SettingsArgs, output::Output, records, summary};
+use super::{Exit, args::SettingsArgs, output::Output, summary};
 use crate::{
+    app::wiring,
     config::{self, Faults},
     domain::settings::{AllowPrivate, Endpoint, Remote, ServerSpec, Settings},
     host::children::find,
@@ -18,7 +19,7 @@ pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> 
         Ok(mut settings) => {
             let unusable = unusable(&settings);
             settings.sources.mcp_config.warnings.extend(unusable);
-            let exposed = records::exposed(&settings, &Environment::of_process());
+            let exposed = wiring::exposed(&settings, &Environment::of_process());
             settings.sources.gateway.warnings.extend(exposed);
             if output.json {
                 let mut report = summary::json(&settings);

@@ -9,7 +9,7 @@ use super::{
     output::Output,
 };
 use crate::{
-    app::session,
+    app::wiring,
     domain::{
         auth::AuthMode,
         budget,
@@ -33,7 +33,7 @@ pub(super) fn run(
     explain: &ExplainArgs,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    let settings = session::settings(&args.options())?;
+    let settings = wiring::settings(&args.options())?;
     let explained = Explained::of(&settings, explain);
     match output.json {
         true => output.value(&explained.json()),

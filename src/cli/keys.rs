@@ -14,7 +14,7 @@ use super::{
     records::{self, answer, plain, returned},
 };
 use crate::{
-    app::session,
+    app::wiring,
     domain::{
         auth::{ApiKey, AuthMode, KEY_PREFIX, digest, make_key},
         budget::Backend,
@@ -62,7 +62,7 @@ pub(super) struct RevokeArgs {
 }
 
 pub(super) fn run(args: &SettingsArgs, asked: &KeysArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(&args.options())?;
+    let settings = wiring::settings(&args.options())?;
     if settings.budgeting.store.backend == Backend::Memory {
         bail!(
             "keys are kept in the store, and that of these settings is in the memory of each gateway (`budget.backend: memory`), which forgets them: use `sqlite`, or write keys into `auth.keys` of gateway.yaml"
@@ -70,7 +70,7 @@ pub(super) fn run(args: &SettingsArgs, asked: &KeysArgs, output: &Output) -> any
     }
     let ledger = records::ledger(&settings)?;
     let desk = Desk { settings: &settings, ledger: &ledger, output };
-    session::runtime()?.block_on(async {
+    wiring::runtime()?.block_on(async {
         match asked {
             KeysArgs::Create(asked) => desk.create(asked).await,
             KeysArgs::List => desk.list().await,

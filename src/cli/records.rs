@@ -4,11 +4,10 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use anyhow::{Context, anyhow, bail};
-use futures_util::{FutureExt, TryFutureExt};
 
 use super::output::note;
 use crate::{
-    app::session,
+    app::wiring,
     domain::{
         budget::Backend,
         credits::Credits,
@@ -19,14 +18,14 @@ use crate::{
     host::environment::Environment,
     ledger::{
         self, Answered, Ledger,
-        source::{Entry, Fetched, NewestFirst, Source},
+        source::{Entry, NewestFirst},
     },
 };
 
 /// The store of these settings, as far as it can be seen from another process than the gateway.
 pub(super) fn ledger(settings: &Settings) -> anyhow::Result<Arc<dyn Ledger>> {
     let store = &settings.budgeting.store;
-    let state = session::places(&Environment::of_process()).state;
+    let state = wiring::places(&Environment::of_process()).state;
     if store.backend == Backend::Memory {
         bail!(
             "accounts and records are in the memory of each gateway (`budget.backend: memory`), where no command can see them; use `sqlite`, the default, or have a gateway copy its records into a file (GATEWAY_AUDIT_LOG)"
@@ -36,21 +35,6 @@ pub(super) fn ledger(settings: &Settings) -> anyhow::Result<Arc<dyn Ledger>> {
         bail!("there is no place for accounts and records: set HOME, or `store.path`");
     }
     Ok(ledger::open(store, state.as_deref().map(Path::new)))
-}
-
-/// Warns of files of the store that others can change.
-pub(super) fn exposed(settings: &Settings, env: &Environment) -> Vec<String> {
-    let state = session::places(env).state;
-    ledger::exposed(&settings.budgeting.store, state.as_deref().map(Path::new))
-}
-
-/// The records of a store.
-pub(super) fn source(ledger: &Arc<dyn Ledger>) -> Source {
-    fn fetched<T: 'static>(answered: Answered<T>) -> Fetched<T> {
-        answered.map_err(|unavailable| unavailable.cause).boxed()
-    }
-    let (head, page) = (ledger.clone(), ledger.clone());
-    Source::new(move || fetched(head.head()), move |after, most| fetched(page.records(after, most)))
 }
 
 /// What a store answers, for a command.

@@ -15,7 +15,7 @@ use serde_json::json;
 use self::{inspect::InspectArgs, mint::MintArgs, narrowing::Narrowing, revoke::RevokeArgs};
 use super::{Exit, args::SettingsArgs, output::Output};
 use crate::{
-    app::session,
+    app::wiring,
     domain::{
         auth::AuthMode,
         caveat::Caveats,
@@ -106,7 +106,7 @@ fn given(argument: Option<String>) -> anyhow::Result<SecretString> {
 
 /// The keys of these settings' tokens.
 fn keys(settings: &Settings) -> anyhow::Result<TokenKeys> {
-    let state = session::places(&Environment::of_process()).state;
+    let state = wiring::places(&Environment::of_process()).state;
     let place = ledger::place_of_key(&settings.budgeting.store, state.as_deref());
     let given =
         matches!(&settings.auth.mode, AuthMode::Header(tokens) if !tokens.root_keys.is_empty());

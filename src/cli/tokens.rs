@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::{Exit, args::SettingsArgs, output::Output, progress};
 use crate::{
-    app::session,
+    app::wiring,
     domain::{
         detail::{Detail, Level},
         fit::{Candidate, fit},
@@ -22,17 +22,17 @@ use crate::{
 };
 
 pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(&args.options())?;
+    let settings = wiring::settings(&args.options())?;
     let encoding = settings.rules.encoding;
     let tariff = settings.budgeting.tariff.clone();
     let env = Environment::of_process();
-    let usage = match session::places(&env).state {
+    let usage = match wiring::places(&env).state {
         Some(dir) => context::read(&dir.join("context.json"))?,
         None => Totals::new(),
     };
-    let runtime = session::runtime()?;
+    let runtime = wiring::runtime()?;
     let servers = runtime.block_on(async {
-        let gateway = session::gateway_for_one_call(settings, &env);
+        let gateway = wiring::gateway_for_one_call(settings, &env);
         let snapshot = gateway.current();
         let members = snapshot.fleet().members();
         let servers = progress::shown(members, shelves(members)).await;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Exit, args::SettingsArgs, consumers::Consumers, output::Output, records};
 use crate::{
-    app::session,
+    app::wiring,
     domain::{
         pattern::Pattern,
         usage::{Key, Names, Tally, Usage},
@@ -47,13 +47,13 @@ pub(super) fn run(args: &SettingsArgs, asked: &UsageArgs, output: &Output) -> an
             return Ok(Exit::Settings);
         }
     };
-    let settings = session::settings(&args.options())?;
+    let settings = wiring::settings(&args.options())?;
     let ledger = records::ledger(&settings)?;
-    let runtime = session::runtime()?;
+    let runtime = wiring::runtime()?;
     let usage = runtime.block_on(async {
         let (agent, until) = (asked.agent.clone(), asked.until.clone());
         let filter = Filter { agent, until, ..Filter::default() };
-        let source = records::source(&ledger);
+        let source = wiring::records(&ledger);
         let newest = source.newest_first(asked.since.clone()).await.map_err(records::unusable)?;
         let names = match keys.iter().any(|key| matches!(key, Key::Label | Key::Key)) {
             true => Consumers::of(&settings, &ledger).await?.names(),

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::LogArgs;
 use crate::{
-    app::session,
+    app::wiring,
     cli::{Exit, args::SettingsArgs, output::Output, records, usage::millis},
     domain::{
         ledger::AccountId,
@@ -33,10 +33,10 @@ const HEADER: [&str; 9] =
 const WIDTHS: [usize; 9] = [24, 14, 30, 18, 7, 9, 14, 8, 32];
 
 pub(super) fn run(args: &SettingsArgs, asked: &LogArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(&args.options())?;
+    let settings = wiring::settings(&args.options())?;
     let ledger = records::ledger(&settings)?;
-    session::runtime()?.block_on(async {
-        let source = records::source(&ledger);
+    wiring::runtime()?.block_on(async {
+        let source = wiring::records(&ledger);
         let filter = asked.filter();
         let found = last(&source, asked, &filter).await?;
         let goes_on = if output.json || asked.follow || found.count > MOST_IN_A_TABLE {

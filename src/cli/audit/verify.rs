@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::json;
 
 use crate::{
-    app::session,
+    app::wiring,
     cli::{
         Exit,
         args::SettingsArgs,
@@ -21,9 +21,9 @@ use crate::{
 const STEP: u64 = 50_000;
 
 pub(super) fn store(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(&args.options())?;
+    let settings = wiring::settings(&args.options())?;
     let ledger = records::ledger(&settings)?;
-    let verdict = session::runtime()?.block_on(async {
+    let verdict = wiring::runtime()?.block_on(async {
         let head = records::answer(ledger.head()).await?;
         if watched() && head.seq > STEP {
             note(&format!("following {} records…", head.seq));

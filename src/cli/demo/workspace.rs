@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use crate::{
-    app::session,
+    app::wiring,
     host::{children::DEPTH_VARIABLE, clock, environment::Environment},
     ledger::keys,
 };
@@ -76,7 +76,7 @@ impl Workspace {
 
     /// Signs the demo's records with the user's key, so that they verify outside the demo too.
     fn share_key(&self) -> anyhow::Result<()> {
-        let state = session::places(&Environment::of_process()).state;
+        let state = wiring::places(&Environment::of_process()).state;
         let state = state.context("neither HOME nor XDG_STATE_HOME says where the key is")?;
         keys::key(Some(&state))?;
         let own = self.state().join("tollgate");

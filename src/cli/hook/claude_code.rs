@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::ClaudeCodeArgs;
 use crate::{
-    app::session,
+    app::wiring,
     cli::{
         Exit,
         output::{Output, note},
@@ -213,7 +213,7 @@ fn refusing(reason: &str) -> Value {
 }
 
 fn key() -> Result<Key, String> {
-    let places = session::places(&Environment::of_process());
+    let places = wiring::places(&Environment::of_process());
     let Some(state) = places.state else {
         return Err("neither HOME nor XDG_STATE_HOME says where the key is".into());
     };

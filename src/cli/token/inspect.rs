@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{given, keys};
 use crate::{
-    app::session,
+    app::wiring,
     cli::{
         Exit,
         args::SettingsArgs,
@@ -49,7 +49,7 @@ pub(super) fn run(
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let text = given(asked.token)?;
-    let settings = session::settings(&args.options())?;
+    let settings = wiring::settings(&args.options())?;
     let token = match Token::parse(text.expose_secret()) {
         Ok(token) => token,
         Err(unreadable) => {
@@ -83,7 +83,7 @@ fn inspect(settings: &Settings, text: &str, token: Token) -> anyhow::Result<Insp
     // What is not proven is nobody's token, and tells nothing of anybody's account.
     if let (Ok(verified), Backend::Sqlite) = (proven, settings.budgeting.store.backend) {
         let ledger = records::ledger(settings)?;
-        session::runtime()?.block_on(async {
+        wiring::runtime()?.block_on(async {
             let id = verified.id();
             let Standing { delegation, usable } = answer(ledger.standing(id)).await?;
             if verified.has_account() {

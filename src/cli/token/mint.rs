@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{keys, narrowing::Narrowing, print};
 use crate::{
-    app::session,
+    app::wiring,
     cli::{
         Exit,
         args::SettingsArgs,
@@ -56,7 +56,7 @@ fn budget(text: &str) -> Result<Credits, String> {
 }
 
 pub(super) fn run(args: &SettingsArgs, asked: MintArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(&args.options())?;
+    let settings = wiring::settings(&args.options())?;
     let caveats = Caveats(asked.narrowing.caveats());
     if let Some(agent) = &asked.narrowing.agent {
         known(&settings, agent)?;
@@ -156,7 +156,7 @@ fn fund(
         );
     }
     let ledger = records::ledger(settings)?;
-    session::runtime()?.block_on(async {
+    wiring::runtime()?.block_on(async {
         declare(settings, &ledger).await?;
         delegate(&ledger, asked).await
     })

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{given, keys};
 use crate::{
-    app::session,
+    app::wiring,
     cli::{
         Exit,
         args::SettingsArgs,
@@ -43,14 +43,14 @@ pub(in crate::cli) struct RevokeArgs {
 }
 
 pub(super) fn run(args: &SettingsArgs, asked: RevokeArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = session::settings(&args.options())?;
+    let settings = wiring::settings(&args.options())?;
     if settings.budgeting.store.backend == Backend::Memory {
         bail!(
             "which tokens were taken back is in the memory of each gateway (`budget.backend: memory`), which no command reaches: change `auth.rootKey`, or use `sqlite`"
         );
     }
     let ledger = records::ledger(&settings)?;
-    session::runtime()?.block_on(async {
+    wiring::runtime()?.block_on(async {
         let id = wanted(&settings, &ledger, asked.token).await?;
         let Standing { delegation, usable } = answer(ledger.standing(id)).await?;
         let closed = match answer(ledger.revoke(id, Draft::default())).await? {

@@ -1,42 +1,49 @@
-//! What commands that reach servers share: settings, log, runtime, gateway.
+//! What commands share: settings, log, runtime, gateway, the store and its records.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
-use anyhow::Context;
-use tokio::runtime::Runtime;
+use futures_util::{FutureExt, TryFutureExt};
+use tokio::runtime::{Builder, Runtime};
 
 use super::logging;
 use crate::{
-    config::{self, Options},
+    config::{self, Faults, Options},
     domain::settings::{LogLevel, Settings},
     downstream::Launcher,
     gateway::{Gateway, Places},
     host::{children::DEPTH_VARIABLE, environment::Environment},
+    ledger::{
+        self, Answered, Ledger,
+        source::{Fetched, Source},
+    },
 };
 
 /// Loads the settings for a command other than `serve`, and starts a quiet log.
-pub fn settings(options: &Options) -> anyhow::Result<Settings> {
+pub fn settings(options: &Options) -> Result<Settings, Faults> {
     let env = Environment::of_process();
-    let settings = load(options, &env)?;
+    let settings = config::load(options, &env)?;
     logging::start(LogLevel::Warn, settings.logging.json, &settings.redactor, &env);
     Ok(settings)
 }
 
-/// Loads the settings.
-///
-/// # Errors
-/// All faults of the settings files.
-pub fn load(options: &Options, env: &Environment) -> anyhow::Result<Settings> {
-    config::load(options, env).map_err(anyhow::Error::new)
+/// A runtime for the whole process.
+pub fn runtime() -> io::Result<Runtime> {
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| io::Error::other(format!("cannot start the runtime: {error}")))
 }
 
-/// A runtime for the whole process.
-///
-/// # Errors
-/// The system has no threads or events for it.
-pub fn runtime() -> anyhow::Result<Runtime> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the runtime")
+/// Warns of files of the store that others can change.
+pub fn exposed(settings: &Settings, env: &Environment) -> Vec<String> {
+    ledger::exposed(&settings.budgeting.store, places(env).state.as_deref())
+}
+
+/// The records of a store.
+pub fn records(ledger: &Arc<dyn Ledger>) -> Source {
+    fn fetched<T: 'static>(answered: Answered<T>) -> Fetched<T> {
+        answered.map_err(|unavailable| unavailable.cause).boxed()
+    }
+    let (head, page) = (ledger.clone(), ledger.clone());
+    Source::new(move || fetched(head.head()), move |after, most| fetched(page.records(after, most)))
 }
 
 /// The gateway that serves. Must be called within a runtime.
