@@ -95,7 +95,7 @@ fn stable_server_resets_the_failure_count() {
 }
 
 #[test]
-fn a_server_that_was_stopped_idle_is_started_again_without_a_pause() {
+fn stopped_idle_server_restarts_without_a_pause() {
     check(&[PutDown(1), PutDown(1), Dies(0), PutDown(1), Dies(0)], &[0, 0, 0, 0, 2]);
     check(&[Fails, Fails, PutDown(5_000), Fails], &[2, 4, 0, 2]);
 }
