@@ -71,6 +71,7 @@ mod ledger_unavailable;
 #[cfg(target_os = "linux")]
 mod leftovers;
 mod limits_lowered;
+mod made_before;
 mod meanwhile;
 mod migration;
 mod minify_model;
