@@ -106,6 +106,6 @@ async fn open_accounts(gateway: &Gateway) {
 }
 
 fn start_mirror(path: PathBuf, gateway: &Arc<Gateway>) -> Result<Mirror, RunError> {
-    let mirror = Mirror::start(path, wiring::records(gateway.ledger()));
+    let mirror = Mirror::start(path, gateway.ledger());
     mirror.map_err(|cause| RunError::Refused(format!("GATEWAY_AUDIT_LOG: {cause}")))
 }

@@ -2,7 +2,6 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use futures_util::{FutureExt, TryFutureExt};
 use tokio::runtime::{Builder, Runtime};
 
 use super::logging;
@@ -12,10 +11,7 @@ use crate::{
     downstream::Launcher,
     gateway::{Gateway, Places},
     host::{children::DEPTH_VARIABLE, environment::Environment},
-    ledger::{
-        self, Answered, Ledger,
-        source::{Fetched, Source},
-    },
+    ledger,
 };
 
 /// Loads the settings for a command other than `serve`, and starts a quiet log.
@@ -35,15 +31,6 @@ pub fn runtime() -> io::Result<Runtime> {
 /// Warns of files of the store that others can change.
 pub fn exposed(settings: &Settings, env: &Environment) -> Vec<String> {
     ledger::exposed(&settings.budgeting.store, places(env).state.as_deref())
-}
-
-/// The records of a store.
-pub fn records(ledger: &Arc<dyn Ledger>) -> Source {
-    fn fetched<T: 'static>(answered: Answered<T>) -> Fetched<T> {
-        answered.map_err(|unavailable| unavailable.cause).boxed()
-    }
-    let (head, page) = (ledger.clone(), ledger.clone());
-    Source::new(move || fetched(head.head()), move |after, most| fetched(page.records(after, most)))
 }
 
 /// The gateway that serves. Must be called within a runtime.

@@ -22,9 +22,9 @@ use crate::{
         record::{Decision, Event},
     },
     host::environment::Environment,
-    ledger::{
+    ledger::queries::{
         filter::{self, Filter},
-        source::{Entry, Moment},
+        records::{Entry, Moment, Records},
         stats::Stats,
     },
 };
@@ -117,7 +117,7 @@ fn stats(args: &SettingsArgs, asked: &StatsArgs, output: &Output) -> anyhow::Res
     let settings = wiring::settings(&args.options())?;
     let ledger = records::ledger(&settings)?;
     let stats = wiring::runtime()?.block_on(async {
-        let source = wiring::records(&ledger);
+        let source = Records::of(&ledger);
         let newest = source.newest_first(asked.since.clone()).await.map_err(records::unusable)?;
         let mut stats = Stats::default();
         let filter = Filter { until: asked.until.clone(), ..Filter::default() };

@@ -17,8 +17,8 @@ use crate::{
     },
     host::environment::Environment,
     ledger::{
-        self, Answered, Ledger,
-        source::{Entry, NewestFirst},
+        self, Answered, Ledger, Unavailable,
+        queries::records::{Entry, NewestFirst},
     },
 };
 
@@ -64,7 +64,7 @@ pub(super) async fn walk(
 }
 
 /// A store that cannot be used, for people.
-pub(super) fn unusable(cause: String) -> anyhow::Error {
+pub(super) fn unusable(cause: Unavailable) -> anyhow::Error {
     anyhow!(cause).context("the store of accounts and records cannot be used")
 }
 

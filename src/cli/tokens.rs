@@ -18,7 +18,7 @@ use crate::{
     downstream::{Member, NotYet},
     gateway::facade,
     host::environment::Environment,
-    ledger::context::{self, Totals},
+    ledger::queries::context::{self, Totals},
 };
 
 pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {

@@ -11,9 +11,9 @@ use crate::{
         usage::{Key, Names, Tally, Usage},
     },
     host::clock::now,
-    ledger::{
+    ledger::queries::{
         filter::{self, Filter},
-        source::{Entry, Moment},
+        records::{Entry, Moment, Records},
     },
 };
 
@@ -53,7 +53,7 @@ pub(super) fn run(args: &SettingsArgs, asked: &UsageArgs, output: &Output) -> an
     let usage = runtime.block_on(async {
         let (agent, until) = (asked.agent.clone(), asked.until.clone());
         let filter = Filter { agent, until, ..Filter::default() };
-        let source = wiring::records(&ledger);
+        let source = Records::of(&ledger);
         let newest = source.newest_first(asked.since.clone()).await.map_err(records::unusable)?;
         let names = match keys.iter().any(|key| matches!(key, Key::Label | Key::Key)) {
             true => Consumers::of(&settings, &ledger).await?.names(),

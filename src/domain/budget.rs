@@ -96,7 +96,7 @@ pub struct ChargeOn {
     pub tool_error: bool,
     /// A JSON-RPC error of the server, or an answer that could not be read.
     pub server_error: bool,
-    /// No answer in time; nobody knows what the tool did.
+    /// No answer in time; it is unknown whether the tool ran.
     pub timeout: bool,
     /// The client withdrew the call after it was sent.
     pub cancelled: bool,

@@ -36,7 +36,7 @@ impl Credits {
         self.0.cast_signed()
     }
 
-    /// What of a balance is there to spend: nothing if it is below zero.
+    /// The part of a balance that can be spent: 0 if it is negative.
     pub fn of_balance(balance: i64) -> Self {
         Self(u64::try_from(balance).unwrap_or(0).min(Self::MAX.0))
     }

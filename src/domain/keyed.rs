@@ -1,4 +1,4 @@
-//! Keys, and digests that nobody makes without one (HMAC-SHA-256, RFC 2104).
+//! Keys, and digests that cannot be made without one (HMAC-SHA-256, RFC 2104).
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};

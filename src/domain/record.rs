@@ -1,4 +1,4 @@
-//! Records of what was decided and what moved, and the chain that binds them.
+//! Records of decisions and movements of credits, and the chain that binds them.
 //!
 //! A record is one line of flat JSON. Its hash is `SHA-256(domain ‖ hash before ‖ length ‖ line)`
 //! over the line's bytes as kept, so every field is bound, and every record to all before it.
@@ -14,7 +14,7 @@ const DOMAIN: &[u8] = b"tollgate-record-1\0";
 /// A link of the chain.
 pub type Hash = [u8; 32];
 
-/// What a record tells of.
+/// What a record is about.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
@@ -55,7 +55,7 @@ pub enum Event {
     Discovery,
 }
 
-/// How a call was decided.
+/// The decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
@@ -74,7 +74,7 @@ pub enum Decision {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Draft {
-    /// What it tells of.
+    /// The event.
     pub event: Event,
     /// The agent whose rules applied.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +122,7 @@ pub struct Draft {
     /// What the account, and those above it that pay, have left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u64>,
-    /// Whether it was charged although nobody knows whether the tool ran.
+    /// Whether it was charged although it is unknown whether the tool ran.
     #[serde(skip_serializing_if = "is_false")]
     pub uncertain: bool,
     /// How the call ended.
@@ -134,7 +134,7 @@ pub struct Draft {
     /// The length of the arguments as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args_bytes: Option<u64>,
-    /// Their keyed digest: equal arguments have equal ones, and nobody without the key can guess.
+    /// Their keyed digest: equal arguments have equal digests, and no one can guess them without the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args_mac: Option<String>,
     /// The arguments themselves, where the settings ask for them; secrets masked.
@@ -228,7 +228,7 @@ pub struct Record {
 }
 
 /// The end of a chain, to which the next record is bound.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// Which chain.
     pub chain: String,
@@ -292,7 +292,7 @@ impl Head {
         Ok(Sealed { seq, line, hash: self.hash })
     }
 
-    /// Follows the chain by one record. Answers what it says.
+    /// Follows the chain by one record, and returns it parsed.
     ///
     /// # Errors
     /// It is not the next, or not what it was.

@@ -1,4 +1,4 @@
-//! What calls came to, by agent, server, tool, day or consumer: counted from records, in any order.
+//! Usage by agent, server, tool, day or consumer: counted from records, in any order.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use super::{
 /// Stands where a record names nothing.
 const NONE: &str = "-";
 
-/// What usage is told apart by.
+/// What usage is grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// The agent whose rules applied.
@@ -103,7 +103,7 @@ impl Key {
     }
 }
 
-/// What some calls came to.
+/// Totals of some calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Calls that went their way to an end, whatever it was.
@@ -114,7 +114,7 @@ pub struct Tally {
     pub refusals: u64,
     /// Calls that a budget would have refused, had it not been a shadow.
     pub would_refuse: u64,
-    /// Calls that were charged though nobody knows whether the tool ran.
+    /// Calls that were charged though it is unknown whether the tool ran.
     pub uncertain: u64,
     /// Credits charged, less those given back. Below zero if the charge itself is not counted here.
     pub credits: i128,
@@ -160,7 +160,7 @@ impl Tally {
     }
 }
 
-/// What calls came to, by the chosen keys.
+/// Usage by the chosen keys.
 #[derive(Clone, Debug)]
 pub struct Usage {
     keys: Vec<Key>,
@@ -185,7 +185,7 @@ impl Usage {
         self.total.add(&record.draft);
     }
 
-    /// What it is told apart by.
+    /// What it is grouped by.
     pub fn keys(&self) -> &[Key] {
         &self.keys
     }

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     domain::call::{AgentId, ServerName},
-    ledger::context::{self, Totals, Usage},
+    ledger::queries::context::{self, Totals, Usage},
 };
 
 /// How long another process may hold the file.

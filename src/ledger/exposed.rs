@@ -1,10 +1,10 @@
-//! Whether others than the user can change the files of a store.
+//! Whether other users can change the files of a store.
 
 use std::path::{Path, PathBuf};
 
 use crate::domain::budget::{Backend, StoreSettings};
 
-/// Warns of each file and directory of a store that others can change.
+/// A warning for each file and directory of a store that other users can change.
 pub fn exposed(settings: &StoreSettings, state: Option<&Path>) -> Vec<String> {
     let file = settings.path.clone().or_else(|| state.map(|state| state.join("ledger.db")));
     let file = file.filter(|_| settings.backend == Backend::Sqlite);
@@ -18,7 +18,7 @@ pub fn exposed(settings: &StoreSettings, state: Option<&Path>) -> Vec<String> {
     paths.iter().filter_map(|path| change(path)).collect()
 }
 
-/// How others can change a path; None if they cannot, or there is nothing.
+/// How other users can change a path; None if they cannot, or it does not exist.
 #[cfg(unix)]
 fn change(path: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;

@@ -1,8 +1,8 @@
-//! The secret of an installation: who has it can write what the store vouches for.
+//! The secret of an installation. Whoever has it can forge records that the store accepts.
 
 use std::{fs, io, io::Write as _, path::Path};
 
-use super::Unavailable;
+use super::answer::Unavailable;
 use crate::{
     domain::{
         auth::AuthMode,
@@ -57,7 +57,7 @@ fn read(path: &Path) -> Result<Option<Key>, Unavailable> {
     private(path)?;
     match unhex(text.trim()) {
         Some(bytes) => Ok(Some(Key::new(bytes))),
-        None => Err(unavailable(format!(
+        None => Err(Unavailable::unchanged(format!(
             "`{}` does not hold a key of 64 hexadecimal digits; restore it, or move it away and a new one is made",
             path.display()
         ))),
@@ -70,7 +70,7 @@ fn private(path: &Path) -> Result<(), Unavailable> {
     let found = fs::metadata(path).map_err(|error| cannot("read", path, &error))?;
     match found.permissions().mode() & 0o077 {
         0 => Ok(()),
-        _ => Err(unavailable(format!(
+        _ => Err(Unavailable::unchanged(format!(
             "`{path}` can be read by others; run `chmod 600 {path}`",
             path = path.display()
         ))),
@@ -82,7 +82,7 @@ fn private(_: &Path) -> Result<(), Unavailable> {
     Ok(())
 }
 
-/// The file appears whole, or is that of another process: a link does not replace what is there.
+/// The file appears whole, or is that of another process: a hard link never replaces a file.
 fn make(state: &Path, path: &Path) -> io::Result<()> {
     let other = |error: Unavailable| io::Error::other(error.to_string());
     make_private(state)?;
@@ -109,14 +109,11 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// The system has none.
 pub fn random<const N: usize>() -> Result<[u8; N], Unavailable> {
-    random::bytes()
-        .map_err(|error| unavailable(format!("the system has no random numbers: {error}")))
+    random::bytes().map_err(|error| {
+        Unavailable::unchanged(format!("the system has no random numbers: {error}"))
+    })
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Unavailable {
-    unavailable(format!("the key `{}` cannot be {what}: {error}", path.display()))
-}
-
-fn unavailable(cause: String) -> Unavailable {
-    Unavailable { cause, maybe_applied: false }
+    Unavailable::unchanged(format!("the key `{}` cannot be {what}: {error}", path.display()))
 }

@@ -16,7 +16,7 @@ use tollgate::{
         record::{Draft, Event},
         token::TokenId,
     },
-    ledger::{Engine, Ledger, memory::Memory},
+    ledger::{Ledger, Turn, memory::Memory, transact},
 };
 
 use crate::support::{
@@ -352,16 +352,16 @@ fn failed_step_leaves_nothing_written() {
     let (root, declaration) = root(100);
     done(ledger.declare(declaration, Draft::default()));
     // They share a transaction, behind a step that takes its time.
-    let slow = ledger.run(|_, _| {
+    let slow = transact(&ledger, Turn::Now, |_, _| {
         std::thread::sleep(std::time::Duration::from_millis(50));
         Ok(())
     });
     let before = ledger.delegate(asked(1, &root, 10, None), Draft::default());
     let delegation = asked(2, &root, 10, None).delegation;
-    let broken = ledger.run(move |tx, _| -> Step<(), _> {
+    let broken = transact(&ledger, Turn::Now, move |tx, _| -> Step<()> {
         tx.add_delegation(&delegation)?;
         tx.deny(TokenId(3))?;
-        assert!(tx.show(&[1; 32], BEGIN + 1)?);
+        assert!(tx.add_nonce(&[1; 32], BEGIN + 1)?);
         Err(Broken::Inconsistent("as was asked for".to_owned()))
     });
     let after = ledger.delegate(asked(4, &root, 10, None), Draft::default());

@@ -7,7 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{FutureExt, TryFutureExt};
 use tollgate::{
     domain::{
         pattern::Pattern,
@@ -15,13 +14,16 @@ use tollgate::{
         usage::{Key, Names, Usage},
     },
     ledger::{
-        Ledger,
-        filter::{self, Filter},
-        line, memory,
-        mirror::Mirror,
-        source::{Entry, Source},
-        stats::Stats,
-        verify::{Followed, follow},
+        Ledger, memory,
+        mirror::{
+            Mirror, line,
+            verify::{Followed, follow},
+        },
+        queries::{
+            filter::{self, Filter},
+            records::{Entry, Records},
+            stats::Stats,
+        },
     },
 };
 
@@ -31,14 +33,6 @@ const TODAY: i64 = 1_795_132_800_000;
 
 fn store(chain: &str) -> Arc<dyn Ledger> {
     Arc::new(memory::Memory::new(chain, tollgate::host::clock::wall_clock()))
-}
-
-fn source(ledger: &Arc<dyn Ledger>) -> Source {
-    let (head, page) = (ledger.clone(), ledger.clone());
-    Source::new(
-        move || head.head().map_err(|unavailable| unavailable.cause).boxed(),
-        move |after, most| page.records(after, most).map_err(|u| u.cause).boxed(),
-    )
 }
 
 async fn records(ledger: &Arc<dyn Ledger>, count: usize) {
@@ -169,7 +163,7 @@ async fn records_are_read_backwards_to_a_time() {
     records(&ledger, 9_000).await;
     let seen = |since: Option<&str>| {
         let (source, since) =
-            (source(&ledger), since.map(|since| filter::since(since, 0).unwrap()));
+            (Records::of(&ledger), since.map(|since| filter::since(since, 0).unwrap()));
         async move {
             let mut newest = source.newest_first(since).await.unwrap();
             let mut seen = Vec::new();
@@ -202,7 +196,7 @@ async fn many_mirrors_write_every_record_once() {
     let path = dir.path().join("audit.jsonl");
     let ledger = store("c");
     let mirrors: Vec<Mirror> =
-        (0..4).map(|_| Mirror::start(path.clone(), source(&ledger)).unwrap()).collect();
+        (0..4).map(|_| Mirror::start(path.clone(), &ledger).unwrap()).collect();
     for _ in 0..40 {
         records(&ledger, 100).await;
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -224,7 +218,7 @@ async fn many_mirrors_write_every_record_once() {
 
 /// Writes what is missing in a file.
 async fn caught_up(path: &Path, ledger: &Arc<dyn Ledger>) -> Vec<String> {
-    Mirror::start(path.to_owned(), source(ledger)).unwrap().stop().await;
+    Mirror::start(path.to_owned(), ledger).unwrap().stop().await;
     read(path)
 }
 
@@ -290,7 +284,7 @@ async fn a_file_that_cannot_follow_is_refused_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = store("c");
     let check = |path: PathBuf, expected: &str| {
-        let error = Mirror::start(path.clone(), source(&ledger)).unwrap_err();
+        let error = Mirror::start(path.clone(), &ledger).unwrap_err();
         assert!(error.starts_with(path.to_str().unwrap()), "{error}");
         assert!(error.contains(expected), "{error}");
     };

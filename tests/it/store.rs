@@ -21,13 +21,13 @@ use tollgate::{
         credits::Credits,
         ledger::{
             Account, AccountId, Broken, Declaration, Finish, HoldId, HoldRefused, HoldRequest,
-            Rows, Step, Transfer, TransferId, declare, hold, proof::Recount, transfer,
+            Rows, Step, Transfer, TransferId, close, declare, hold, proof::Recount, transfer,
         },
         period::Period,
         record::Draft,
         rules::{AgentRules, Rules},
     },
-    ledger::{Answered, Engine, Ledger, Verdict, memory::Memory, sqlite::Sqlite},
+    ledger::{Answered, Ledger, Turn, Verdict, memory::Memory, sqlite::Sqlite, transact},
 };
 
 use crate::support::store::{clock, credits, done, request, root, sqlite, wait};
@@ -193,7 +193,7 @@ fn hold_request(command: &Command) -> Option<HoldRequest> {
 
 /// The outcome of a command, in words.
 fn by_machine(rows: &mut Rows, command: &Command, now: i64) -> String {
-    fn told<T: std::fmt::Debug>(step: Step<T, std::convert::Infallible>) -> String {
+    fn told<T: std::fmt::Debug>(step: Step<T>) -> String {
         step.map_or_else(|broken| failed(&broken), |outcome| format!("{outcome:?}"))
     }
     let before = rows.clone();
@@ -204,9 +204,9 @@ fn by_machine(rows: &mut Rows, command: &Command, now: i64) -> String {
         Command::Hold { .. } => told(hold::hold(rows, hold_request(command).unwrap(), now)),
         Command::Extend { id, lifetime } => told(hold::extend(rows, HoldId(*id), *lifetime, now)),
         Command::Finish { id, finish } => told(hold::finish(rows, HoldId(*id), *finish)),
-        Command::Close { account: id } => told(transfer::close(rows, &account(*id))),
+        Command::Close { account: id } => told(close::close(rows, &account(*id))),
         Command::Sweep => {
-            let swept = transfer::sweep(rows, now, 3);
+            let swept = close::sweep(rows, now, 3);
             told(swept.map(|swept| swept.ended.len() + swept.closed.len()))
         }
         Command::Pass(_) | Command::Reopen | Command::Other => String::new(),
@@ -334,14 +334,14 @@ fn failed_step_leaves_nothing_and_spares_others() {
     let (account, declaration) = root(100);
     done(ledger.declare(declaration, Draft::default()));
     // They wait in the queue together, behind a step that takes its time.
-    let slow = ledger.run(|_, _| {
+    let slow = transact(&ledger, Turn::Now, |_, _| {
         std::thread::sleep(std::time::Duration::from_millis(100));
         Ok(())
     });
     let first = ledger.hold(request(1, &account, 10), Draft::default());
     let breaks = |how: u8| {
         let account = account.clone();
-        ledger.run(move |tx, now| -> Step<(), _> {
+        transact(&ledger, Turn::Now, move |tx, now| -> Step<()> {
             assert!(hold::hold(tx, request(2, &account, 50), now)?.is_ok());
             tx.append(Draft::default())?;
             if how > 0 {

@@ -10,7 +10,7 @@ use tollgate::{
         },
         record::{Draft, Event},
     },
-    ledger::{Engine, memory::Memory},
+    ledger::{Ledger, Turn, memory::Memory, transact},
 };
 
 use crate::support::{
@@ -20,7 +20,7 @@ use crate::support::{
 
 /// Leaves what contradicts itself: a hold on an account that is not there, and an account over its
 /// time that got its credits from nobody. Both come before all others.
-fn contradicts(ledger: &impl Engine) {
+fn contradicts(ledger: &impl Ledger) {
     let hold = Hold {
         amount: credits(1),
         state: HoldState::Open,
@@ -36,7 +36,7 @@ fn contradicts(ledger: &impl Engine) {
     let orphan = AccountId::new("a", "orphan");
     let account = Account::new(Some(AccountId::new("book", "root")), Kind::Funded(funds));
     let account = Account { expires: Some(BEGIN), ..account };
-    done(ledger.run(move |tx, _| {
+    done(transact(ledger, Turn::Now, move |tx, _| {
         tx.put_hold(HoldId(0), hold)?;
         Ok(tx.put_account(&orphan, account)?)
     }));
@@ -44,7 +44,7 @@ fn contradicts(ledger: &impl Engine) {
 
 #[test]
 fn what_contradicts_itself_keeps_no_other_from_its_end() {
-    fn check(ledger: impl Engine, at: Arc<AtomicI64>) {
+    fn check(ledger: impl Ledger + Clone + 'static, at: Arc<AtomicI64>) {
         let world = World::new(Arc::new(ledger.clone()), at, 100);
         for token in 1..=3 {
             world.delegate_until(token, &world.root, 10, Some(BEGIN + 1)).unwrap();

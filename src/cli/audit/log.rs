@@ -13,10 +13,12 @@ use crate::{
         record::{Decision, Record, Sealed},
     },
     ledger::{
-        filter::{Filter, word},
-        line,
-        source::{Entry, Moment, Source},
-        stats::tool,
+        mirror::line,
+        queries::{
+            filter::{Filter, word},
+            records::{Entry, Moment, Records},
+            stats::tool,
+        },
     },
 };
 
@@ -36,7 +38,7 @@ pub(super) fn run(args: &SettingsArgs, asked: &LogArgs, output: &Output) -> anyh
     let settings = wiring::settings(&args.options())?;
     let ledger = records::ledger(&settings)?;
     wiring::runtime()?.block_on(async {
-        let source = wiring::records(&ledger);
+        let source = Records::of(&ledger);
         let filter = asked.filter();
         let found = last(&source, asked, &filter).await?;
         let goes_on = if output.json || asked.follow || found.count > MOST_IN_A_TABLE {
@@ -75,7 +77,7 @@ struct Last {
 }
 
 /// Finds the last records that are meant, at most as many as were asked for.
-async fn last(source: &Source, asked: &LogArgs, filter: &Filter) -> anyhow::Result<Last> {
+async fn last(source: &Records, asked: &LogArgs, filter: &Filter) -> anyhow::Result<Last> {
     let newest = source.newest_first(asked.since.clone()).await.map_err(records::unusable)?;
     let mut found = Last {
         first: newest.head().seq.saturating_add(1),
@@ -97,7 +99,7 @@ async fn last(source: &Source, asked: &LogArgs, filter: &Filter) -> anyhow::Resu
 /// Hands the records that were found to `show`, the oldest first, until it answers that nobody reads
 /// on; then answers that as well.
 async fn each(
-    source: &Source,
+    source: &Records,
     found: &Last,
     filter: &Filter,
     mut show: impl FnMut(&Entry) -> bool,
@@ -124,7 +126,7 @@ async fn each(
 
 /// Shows records as they are made, until nobody reads on.
 async fn follow(
-    source: &Source,
+    source: &Records,
     mut seen: u64,
     filter: &Filter,
     output: &Output,

@@ -14,7 +14,7 @@ use crate::{
         records,
     },
     host::terminal::watched,
-    ledger::{Verdict, verify},
+    ledger::{Verdict, mirror::verify},
 };
 
 /// People are told how far it is every so many records.

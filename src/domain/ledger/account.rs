@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Broken, CLOCK_TOLERANCE, Leg, Step};
+use super::{Broken, CLOCK_TOLERANCE, Step};
 use crate::domain::{
     credits::Credits,
     period::{Period, Window},
@@ -106,6 +106,15 @@ pub struct Source {
     pub given: Credits,
     /// How much of it has not gone back, and counts as carved on the ceilings of the path.
     pub owed: Credits,
+}
+
+/// One account of the path that credits were drawn through.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Leg {
+    /// The account.
+    pub account: AccountId,
+    /// The window of the ceiling in which it counts; 0 without a period.
+    pub window: i64,
 }
 
 /// A cap.
@@ -291,12 +300,12 @@ impl Ceiling {
 }
 
 /// A sum that must fit.
-pub(super) fn sum<E>(a: Credits, b: Credits) -> Step<Credits, E> {
+pub(super) fn sum(a: Credits, b: Credits) -> Step<Credits> {
     a.checked_add(b).ok_or_else(|| Broken::Inconsistent(format!("{a} + {b} credits overflow")))
 }
 
 /// A difference that must not be below zero.
-pub(super) fn difference<E>(a: Credits, b: Credits) -> Step<Credits, E> {
+pub(super) fn difference(a: Credits, b: Credits) -> Step<Credits> {
     a.checked_sub(b).ok_or_else(|| Broken::Inconsistent(format!("{a} - {b} credits underflow")))
 }
 
@@ -322,7 +331,7 @@ impl Account {
     }
 
     /// Counts an amount as spent, or, below zero, as given back.
-    pub(super) fn count_spent<E>(&mut self, amount: i64) -> Step<(), E> {
+    pub(super) fn count_spent(&mut self, amount: i64) -> Step<()> {
         let spent = self.spent.signed() + amount;
         let rounded = match &mut self.kind {
             Kind::Funded(Funds { unlimited: false, .. }) => spent,
@@ -341,7 +350,7 @@ impl Account {
 }
 
 /// A balance moved by an amount.
-pub(super) fn moved<E>(balance: i64, by: i64) -> Step<i64, E> {
+pub(super) fn moved(balance: i64, by: i64) -> Step<i64> {
     balance
         .checked_add(by)
         .filter(|moved| (-MOST_BALANCE..=MOST_BALANCE).contains(moved))

@@ -1,13 +1,15 @@
-//! What ends by a command or by time: accounts that are closed, holds that nobody ends.
+//! Closing accounts, and sweeping accounts and holds whose time is over.
 
 use std::collections::BTreeSet;
 
 use super::{
-    Account, AccountId, CLOCK_TOLERANCE, Finish, Finished, HoldId, HoldRefused, Kind, Leg, Source,
-    Step, Tables,
-    account::{difference, moved, sum},
+    CLOCK_TOLERANCE, Failure, Step,
+    account::{Account, AccountId},
+    climb::climb,
     hold::end,
+    holds::{Finish, Finished, HoldId, HoldRefused},
     inconsistent,
+    rows::Tables,
     staged::{Staged, staged},
 };
 use crate::domain::credits::Credits;
@@ -23,14 +25,8 @@ pub struct Closed {
 
 /// Closes an account and all below it. What they have available, or are overdrawn by, goes up to the
 /// nearest open account of those that gave it; their open holds live on, and what these do not spend
-/// follows. Answers what was closed, the lowest first; nothing of what was closed before.
-///
-/// # Errors
-/// What is stored cannot be read, written, or true.
-pub fn close<T: Tables + ?Sized>(
-    tables: &mut T,
-    id: &AccountId,
-) -> Step<Result<Vec<Closed>, HoldRefused>, T::Error> {
+/// follows. Returns what was closed, the lowest first, without what was closed before.
+pub fn close(tables: &mut dyn Tables, id: &AccountId) -> Step<Result<Vec<Closed>, HoldRefused>> {
     staged(tables, |rows| {
         let Some(account) = rows.account(id)? else {
             return Ok(Err(HoldRefused::NoAccount(id.clone())));
@@ -45,11 +41,7 @@ pub fn close<T: Tables + ?Sized>(
 }
 
 /// [`close`], as part of a step.
-fn shut<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
-    id: &AccountId,
-    closed: &mut Vec<Closed>,
-) -> Step<(), T::Error> {
+fn shut(rows: &mut Staged<'_>, id: &AccountId, closed: &mut Vec<Closed>) -> Step<()> {
     if !rows.known(id)?.open {
         return Ok(());
     }
@@ -61,64 +53,6 @@ fn shut<T: Tables + ?Sized>(
     rows.put_account(id, Account { open: false, ..account });
     let returned = climb(rows, id)?;
     closed.push(Closed { account: id.clone(), returned });
-    Ok(())
-}
-
-/// Moves what a closed account has available, or is overdrawn by, to the account that gave it its
-/// credits, and on from there while that one is closed too. Answers what there was.
-pub(super) fn climb<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
-    id: &AccountId,
-) -> Step<Credits, T::Error> {
-    let Kind::Funded(funds) = rows.known(id)?.kind else { return Ok(Credits::ZERO) };
-    let rest = funds.available;
-    let mut from = id.clone();
-    while rest != 0 && !rows.known(&from)?.open {
-        from = hand_up(rows, &from, rest)?;
-    }
-    Ok(Credits::of_balance(rest))
-}
-
-/// Moves credits, or a debt, from a carved account to the one that gave it its credits. On the
-/// ceilings between, no more comes free than was let through. Answers who gave.
-fn hand_up<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
-    id: &AccountId,
-    rest: i64,
-) -> Step<AccountId, T::Error> {
-    let mut account = rows.known(id)?;
-    let Kind::Funded(funds) = &mut account.kind else { return inconsistent("a ceiling gave") };
-    let Some(Source { path, owed, .. }) = &mut funds.source else {
-        return inconsistent(format!("account {id:?} is closed, and got its credits from nobody"));
-    };
-    let (freed, debt) = (Credits::of_balance(rest).min(*owed), Credits::of_balance(-rest));
-    *owed = sum(difference(*owed, freed)?, debt)?;
-    let Some((Leg { account: giver, .. }, ceilings)) = path.split_last() else {
-        return inconsistent(format!("nobody gave account {id:?} its credits"));
-    };
-    let (giver, ceilings) = (giver.clone(), ceilings.to_vec());
-    add(&mut account, -rest)?;
-    rows.put_account(id, account);
-    for Leg { account: id, window } in ceilings {
-        let mut account = rows.known(&id)?;
-        if let Kind::Ceiling(ceiling) = &mut account.kind
-            && ceiling.begins() == window
-        {
-            ceiling.carved = sum(difference(ceiling.carved, freed)?, debt)?;
-        }
-        rows.put_account(&id, account);
-    }
-    let mut account = rows.known(&giver)?;
-    add(&mut account, rest)?;
-    rows.put_account(&giver, account);
-    Ok(giver)
-}
-
-/// Gives so much to a funded account, or takes it.
-fn add<E>(account: &mut Account, amount: i64) -> Step<(), E> {
-    let Kind::Funded(funds) = &mut account.kind else { return inconsistent("a ceiling was given") };
-    funds.available = moved(funds.available, amount)?;
-    funds.net = moved(funds.net, amount)?;
     Ok(())
 }
 
@@ -136,29 +70,17 @@ pub struct Swept {
 /// How long a hold whose deadline a wrong clock wrote has from when the clock is right again.
 const CORRECTED: i64 = 60_000;
 
-/// Ends holds and accounts whose time is over, so many of each at most. Answers which. Each is a step
+/// Ends holds and accounts whose time is over, up to a limit of each. Returns which. Each is a step
 /// of its own: one that fails keeps no other from its end.
-///
-/// # Errors
-/// What is stored cannot be read, written, or true.
-pub fn sweep<T>(tables: &mut T, now: i64, most: usize) -> Step<Swept, T::Error>
-where
-    T: Tables<Error: std::fmt::Display> + ?Sized,
-{
+pub fn sweep(tables: &mut dyn Tables, now: i64, most: usize) -> Step<Swept> {
     sweep_late(tables, now, 0, most)
 }
 
 /// [`sweep`], but for holds whose time is over by no more than some milliseconds: their gateways may
 /// have slept, and have yet to extend them.
-///
-/// # Errors
-/// What is stored cannot be read, written, or true.
-pub fn sweep_late<T>(tables: &mut T, now: i64, late: i64, most: usize) -> Step<Swept, T::Error>
-where
-    T: Tables<Error: std::fmt::Display> + ?Sized,
-{
+pub fn sweep_late(tables: &mut dyn Tables, now: i64, late: i64, most: usize) -> Step<Swept> {
     let Swept { mut ended, mut closed, mut faults } = Swept::default();
-    let end_hold = |tables: &mut T, id: &HoldId| {
+    let end_hold = |tables: &mut dyn Tables, id: &HoldId| {
         let Some(finished) = staged(tables, |rows| end(rows, *id, Finish::Lost))? else {
             return inconsistent(format!("hold {id} is overdue, and is missing"));
         };
@@ -166,9 +88,9 @@ where
         Ok(())
     };
     let until = now.saturating_sub(late);
-    let overdue = |tables: &mut T, most| tables.overdue(until, most);
+    let overdue = |tables: &mut dyn Tables, most| tables.overdue(until, most);
     each_due(tables, most, overdue, end_hold, &mut faults)?;
-    let close_account = |tables: &mut T, id: &AccountId| {
+    let close_account = |tables: &mut dyn Tables, id: &AccountId| {
         closed.append(&mut staged(tables, |rows| {
             let mut closed = Vec::new();
             shut(rows, id, &mut closed)?;
@@ -176,22 +98,19 @@ where
         })?);
         Ok(())
     };
-    let expired = |tables: &mut T, most| tables.expired(now, most);
+    let expired = |tables: &mut dyn Tables, most| tables.expired(now, most);
     each_due(tables, most, expired, close_account, &mut faults)?;
     bring_back(tables, now, most, &mut faults)?;
     Ok(Swept { ended, closed, faults })
 }
 
 /// Brings deadlines back that a clock wrote which was ahead: their holds would stay for as long.
-fn bring_back<T>(
-    tables: &mut T,
+fn bring_back(
+    tables: &mut dyn Tables,
     now: i64,
     most: usize,
     faults: &mut Vec<String>,
-) -> Step<(), T::Error>
-where
-    T: Tables<Error: std::fmt::Display> + ?Sized,
-{
+) -> Step<()> {
     for id in tables.due_after(now.saturating_add(CLOCK_TOLERANCE), most)? {
         match tables.hold(id) {
             Ok(Some(mut hold)) => {
@@ -205,15 +124,15 @@ where
     Ok(())
 }
 
-/// Takes a step for each that is due, so many at most. Those that cannot be read or are not true stay
+/// Runs a step for each that is due, up to a limit. Those that cannot be read or are not true stay
 /// due, and are asked for again and passed over, so that they never hide the others.
-fn each_due<T: Tables<Error: std::fmt::Display> + ?Sized, I: Ord + std::fmt::Debug>(
-    tables: &mut T,
+fn each_due<I: Ord + std::fmt::Debug>(
+    tables: &mut dyn Tables,
     most: usize,
-    due: impl Fn(&mut T, usize) -> Result<Vec<I>, T::Error>,
-    mut step: impl FnMut(&mut T, &I) -> Step<(), T::Error>,
+    due: impl Fn(&mut dyn Tables, usize) -> Result<Vec<I>, Failure>,
+    mut step: impl FnMut(&mut dyn Tables, &I) -> Step<()>,
     faults: &mut Vec<String>,
-) -> Step<(), T::Error> {
+) -> Step<()> {
     let mut left = most;
     let mut passed_over = BTreeSet::new();
     loop {

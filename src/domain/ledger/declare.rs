@@ -40,7 +40,7 @@ pub struct Declared {
 pub enum Terms {
     /// Funded, and never refuses.
     Unlimited,
-    /// Funded with so much.
+    /// Funded with this amount.
     Funded(Credits),
     /// Caps what is drawn through it.
     Ceiling(Credits, Option<Period>),
@@ -131,7 +131,7 @@ impl Declaration {
         &self.accounts
     }
 
-    /// Whether nothing in it limits anything.
+    /// Whether it limits nothing.
     pub fn is_unlimited(&self) -> bool {
         self.accounts.iter().all(|declared| declared.terms == Terms::Unlimited)
     }
@@ -224,16 +224,9 @@ fn with_period(name: &str, period: Option<Period>) -> String {
 
 /// Makes accounts what the settings ask for: raising a limit issues the difference, lowering it
 /// takes from what is available. A ceiling may be lowered below what is taken, and then refuses
-/// until enough has come back. A root cannot; its old limit stays, whoever took the credits, and
+/// until enough has come back. A root cannot: its old limit stays, and
 /// everything else comes into force.
-///
-/// # Errors
-/// What is stored cannot be read, written, or true.
-pub fn declare<T: Tables + ?Sized>(
-    tables: &mut T,
-    declaration: &Declaration,
-    now: i64,
-) -> Step<Adjusted, T::Error> {
+pub fn declare(tables: &mut dyn Tables, declaration: &Declaration, now: i64) -> Step<Adjusted> {
     staged(tables, |rows| {
         let mut outcome = Adjusted::default();
         for declared in &declaration.accounts {
@@ -279,11 +272,11 @@ fn created(declared: &Declared, now: i64) -> Account {
     Account::new(declared.parent.clone(), kind)
 }
 
-fn adjusted<E>(
+fn adjusted(
     mut account: Account,
     declared: &Declared,
     now: i64,
-) -> Step<(Account, Option<Undeclarable>), E> {
+) -> Step<(Account, Option<Undeclarable>)> {
     account.parent.clone_from(&declared.parent);
     account.open = true;
     let mut kept = None;
@@ -309,7 +302,7 @@ fn adjusted<E>(
 }
 
 /// Issues what a limit has more than before, or takes back what it has less, if that is there.
-fn reissued<E>(funds: &mut Funds, limit: Credits) -> Step<Result<(), Unadjusted>, E> {
+fn reissued(funds: &mut Funds, limit: Credits) -> Step<Result<(), Unadjusted>> {
     let by = limit.signed() - funds.declared.signed();
     if by < 0 && funds.available + by < 0 {
         let taken = funds.declared.signed() - funds.available;

@@ -1,225 +1,25 @@
-//! Holds: credits reserved before a call, and what becomes of them after.
-
-use serde::{Deserialize, Serialize};
+//! The steps of holds: reserve credits before a call, extend the hold, and post or void it after.
 
 use super::{
-    Account, AccountId, CLOCK_TOLERANCE, Kind, MOST_LEVELS, Step, Tables,
-    account::{difference, moved, sum},
-    close::climb,
+    CLOCK_TOLERANCE, MOST_LEVELS, Step,
+    account::{Account, AccountId, Kind, Leg, difference, moved, sum},
+    climb::climb,
+    holds::{
+        Extended, Finish, Finished, Held, Hold, HoldId, HoldRefused, HoldRequest, HoldState,
+        Shortage,
+    },
     inconsistent,
+    rows::Tables,
     staged::{Staged, staged},
 };
-use crate::domain::{credits::Credits, id::id};
-
-id! {
-    /// Names a hold: 128 bits that begin with the time, so that later ones sort after (UUID version 7).
-    HoldId
-}
-
-/// What a hold is for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct About {
-    /// The agent that calls.
-    pub agent: String,
-    /// The server.
-    pub server: String,
-    /// The tool.
-    pub tool: String,
-}
-
-/// A hold as kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
-    /// How much is held.
-    pub amount: Credits,
-    /// What became of it.
-    pub state: HoldState,
-    /// Whether it was allowed although it did not fit.
-    pub forced: bool,
-    /// Tells this request from others under the same id.
-    pub fingerprint: [u8; 32],
-    /// When it is ended by a sweep, in milliseconds since 1970.
-    pub deadline: i64,
-    /// Whether it is posted if nobody ever tells what became of the call.
-    pub charge_if_lost: bool,
-    /// The accounts it was drawn through, from the caller's up to the funded one.
-    pub path: Vec<Leg>,
-    /// What it is for.
-    pub about: About,
-}
-
-/// One account of a hold's path.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Leg {
-    /// The account.
-    pub account: AccountId,
-    /// The window of the ceiling in which it counts; 0 without a period.
-    pub window: i64,
-}
-
-/// What became of a hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldState {
-    /// Nothing yet.
-    Open,
-    /// Credits were spent.
-    Posted {
-        /// How many.
-        amount: Credits,
-        /// Nobody knows whether the call ran; an operator may refund it.
-        uncertain: bool,
-        /// How many an operator gave back.
-        refunded: Credits,
-    },
-    /// Everything went back.
-    Voided,
-}
-
-impl Hold {
-    /// Whether it has not ended.
-    pub fn is_open(&self) -> bool {
-        self.state == HoldState::Open
-    }
-
-    /// What it takes of every account of its path: what is held, or was spent and not given back.
-    pub fn taken(&self) -> Credits {
-        match self.state {
-            HoldState::Open => self.amount,
-            HoldState::Posted { amount, refunded, .. } => amount.saturating_sub(refunded),
-            HoldState::Voided => Credits::ZERO,
-        }
-    }
-}
-
-/// Asks for a hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HoldRequest {
-    /// Names it; asking twice holds once.
-    pub id: HoldId,
-    /// The caller's account.
-    pub account: AccountId,
-    /// How much.
-    pub amount: Credits,
-    /// Tells this request from others under the same id.
-    pub fingerprint: [u8; 32],
-    /// How long it may stay open, in milliseconds, unless it is extended.
-    pub lifetime: i64,
-    /// Allow it even if it does not fit.
-    pub forced: bool,
-    /// Whether it is posted if nobody ever tells what became of the call.
-    pub charge_if_lost: bool,
-    /// What it is for.
-    pub about: About,
-}
-
-/// A hold that was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// What is left to hold on the same path; None if nothing limits it, and of one that was there
-    /// already.
-    pub remaining: Option<Credits>,
-    /// What it lacked, if it was forced.
-    pub over: Option<Shortage>,
-    /// Whether it was there already; its state then.
-    pub replayed: Option<HoldState>,
-}
-
-/// What a hold lacked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shortage {
-    /// The account that refuses: of those on the path the one with the least left.
-    pub account: AccountId,
-    /// What it has left.
-    pub remaining: Credits,
-    /// What was asked for.
-    pub cost: Credits,
-    /// When the account is counted anew, in milliseconds since 1970, if it has a period.
-    pub resets_at: Option<i64>,
-}
-
-/// Why nothing was held.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HoldRefused {
-    /// It does not fit.
-    #[error("account `{}` has {} of {} left", .0.account, .0.remaining, .0.cost.in_words())]
-    Short(Shortage),
-    /// The account is closed, or one above it.
-    #[error("account `{0}` is closed")]
-    Closed(AccountId),
-    /// There is no such account. It is never unlimited for that.
-    #[error("there is no account `{0}`")]
-    NoAccount(AccountId),
-    /// The id was used for another request.
-    #[error("the id of the hold was used for another request")]
-    KeyReuse,
-    /// The account is a root, which is never closed.
-    #[error("account `{0}` has none above it to give its credits to, and cannot be closed")]
-    Root(AccountId),
-}
-
-impl HoldRefused {
-    /// The word for programs, as clients of credit gateways know it.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Short(Shortage { remaining, .. }) if *remaining > Credits::ZERO => {
-                "insufficient_budget"
-            }
-            Self::Short(_) => "budget_exhausted",
-            Self::Closed(_) | Self::NoAccount(_) | Self::Root(_) => "no_account",
-            Self::KeyReuse => "idempotency_key_reuse",
-        }
-    }
-}
-
-/// How a hold ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
-    /// So much is spent, the rest goes back.
-    Post(Credits),
-    /// Everything is spent, though nobody knows whether the call ran.
-    Uncertain,
-    /// Everything goes back.
-    Void,
-    /// As [`Hold::charge_if_lost`] says.
-    Lost,
-}
-
-/// What there was to extend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Extended {
-    /// The hold is open.
-    Open,
-    /// The hold is open, but this account of its path takes no holds any more. A call that was sent
-    /// goes on; one that was not should not be.
-    Closed(AccountId),
-    /// The hold has ended, or there is none of that id.
-    Ended,
-}
-
-/// A hold that has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finished {
-    /// What became of it. Of a hold that had ended before, what became of it then.
-    pub state: HoldState,
-    /// Whether it had ended before.
-    pub replayed: bool,
-    /// How much was held.
-    pub held: Credits,
-    /// The caller's account.
-    pub account: AccountId,
-    /// What it was for.
-    pub about: About,
-}
+use crate::domain::credits::Credits;
 
 /// Reserves credits, or says why not; then nothing has changed.
-///
-/// # Errors
-/// What is stored cannot be read, written, or true.
-pub fn hold<T: Tables + ?Sized>(
-    tables: &mut T,
+pub fn hold(
+    tables: &mut dyn Tables,
     request: HoldRequest,
     now: i64,
-) -> Step<Result<Held, HoldRefused>, T::Error> {
+) -> Step<Result<Held, HoldRefused>> {
     if let Some(before) = tables.hold(request.id)? {
         return Ok(match before.fingerprint == request.fingerprint {
             true => Ok(Held { remaining: None, over: None, replayed: Some(before.state) }),
@@ -242,13 +42,13 @@ pub fn hold<T: Tables + ?Sized>(
     })
 }
 
-fn reserve<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
+fn reserve(
+    rows: &mut Staged<'_>,
     path: Path,
     request: HoldRequest,
     over: Option<Shortage>,
     now: i64,
-) -> Step<Held, T::Error> {
+) -> Step<Held> {
     let mut legs = Vec::with_capacity(path.len());
     let mut remaining: Option<i64> = None;
     for (id, mut account) in path {
@@ -276,11 +76,11 @@ fn reserve<T: Tables + ?Sized>(
 pub(super) type Path = Vec<(AccountId, Account)>;
 
 /// The accounts that a draw on one goes through.
-pub(super) fn path<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
+pub(super) fn path(
+    rows: &mut Staged<'_>,
     leaf: &AccountId,
     now: i64,
-) -> Step<Result<Path, HoldRefused>, T::Error> {
+) -> Step<Result<Path, HoldRefused>> {
     let mut found = Vec::new();
     let mut next = leaf.clone();
     for _ in 0..MOST_LEVELS {
@@ -327,8 +127,8 @@ fn uncountable(path: &Path, amount: Credits, now: i64) -> Option<Shortage> {
     })
 }
 
-/// Takes an amount out of what can be held. Answers the window in which it counts.
-fn draw<E>(account: &mut Account, amount: Credits, now: i64) -> Step<i64, E> {
+/// Draws an amount. Returns the window in which it counts.
+fn draw(account: &mut Account, amount: Credits, now: i64) -> Step<i64> {
     match &mut account.kind {
         Kind::Funded(funds) => {
             funds.available = moved(funds.available, -amount.signed())?;
@@ -344,15 +144,7 @@ fn draw<E>(account: &mut Account, amount: Credits, now: i64) -> Step<i64, E> {
 
 /// Sets the deadline of an open hold this many milliseconds ahead; returns whether it is open.
 /// Nothing else changes; a hold that has ended stays as it is.
-///
-/// # Errors
-/// What is stored cannot be read, written, or true.
-pub fn extend<T: Tables + ?Sized>(
-    tables: &mut T,
-    id: HoldId,
-    lifetime: i64,
-    now: i64,
-) -> Step<Extended, T::Error> {
+pub fn extend(tables: &mut dyn Tables, id: HoldId, lifetime: i64, now: i64) -> Step<Extended> {
     let Some(mut hold) = tables.hold(id)?.filter(Hold::is_open) else {
         return Ok(Extended::Ended);
     };
@@ -373,23 +165,12 @@ pub fn extend<T: Tables + ?Sized>(
 }
 
 /// Ends a hold; None if there is none of that id. What is posted is at most what was held.
-///
-/// # Errors
-/// What is stored cannot be read, written, or true.
-pub fn finish<T: Tables + ?Sized>(
-    tables: &mut T,
-    id: HoldId,
-    finish: Finish,
-) -> Step<Option<Finished>, T::Error> {
+pub fn finish(tables: &mut dyn Tables, id: HoldId, finish: Finish) -> Step<Option<Finished>> {
     staged(tables, |rows| end(rows, id, finish))
 }
 
 /// [`finish`], as part of a step.
-pub(super) fn end<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
-    id: HoldId,
-    finish: Finish,
-) -> Step<Option<Finished>, T::Error> {
+pub(super) fn end(rows: &mut Staged<'_>, id: HoldId, finish: Finish) -> Step<Option<Finished>> {
     let Some(mut hold) = rows.hold(id)? else { return Ok(None) };
     let replayed = !hold.is_open();
     if !replayed {
@@ -425,12 +206,7 @@ fn outcome(hold: &Hold, finish: Finish) -> HoldState {
 }
 
 /// Turns what was reserved on one account into what was spent; the rest goes back.
-fn settle<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
-    leg: &Leg,
-    held: Credits,
-    posted: Credits,
-) -> Step<(), T::Error> {
+fn settle(rows: &mut Staged<'_>, leg: &Leg, held: Credits, posted: Credits) -> Step<()> {
     let mut account = rows.known(&leg.account)?;
     account.reserved = difference(account.reserved, held)?;
     account.count_spent(posted.signed())?;
@@ -441,11 +217,7 @@ fn settle<T: Tables + ?Sized>(
 
 /// Gives back what was drawn on one account: to a ceiling in the same window; of a closed account
 /// to the nearest open one above that owns credits.
-pub(super) fn give_back<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
-    leg: &Leg,
-    amount: Credits,
-) -> Step<(), T::Error> {
+pub(super) fn give_back(rows: &mut Staged<'_>, leg: &Leg, amount: Credits) -> Step<()> {
     let mut account = rows.known(&leg.account)?;
     match &mut account.kind {
         Kind::Ceiling(ceiling) if ceiling.begins() == leg.window => {

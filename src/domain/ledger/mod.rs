@@ -16,32 +16,35 @@
 //! - A command that is given twice does what it does once, and one that is refused or fails does
 //!   nothing: what a step changes is staged, and written when the step has gone well to its end.
 //!
-//! - [`account`]: accounts. [`hold`]: hold, extend, finish. [`transfer`]: mint, carve, cap, refund.
-//!   [`close`]: close, sweep. [`declare`]: the accounts that settings ask for. [`rows`]: what all
-//!   this works on.
+//! - [`account`], [`holds`]: accounts and holds as kept. [`rows`]: where the steps read and write
+//!   them; [`staged`]: what one step writes.
+//! - [`hold`]: hold, extend, finish. [`transfer`]: mint, carve, cap, refund. [`close`]: close, sweep.
+//!   [`climb`]: what a closed account had goes up. [`declare`]: the accounts that settings ask for.
 //! - [`proof`]: a recount of everything, apart from the code that counts. [`replay`]: accounts as the
 //!   records tell of them.
 
 pub mod account;
+mod climb;
 pub mod close;
 pub mod declare;
 pub mod hold;
+mod holds;
 pub mod proof;
 pub mod replay;
 pub mod rows;
 mod staged;
 pub mod transfer;
 
-pub use account::{Account, AccountId, Balance, Ceiling, Drawn, Funds, Kind, ROUND, Source};
+pub use account::{Account, AccountId, Balance, Ceiling, Drawn, Funds, Kind, Leg, ROUND, Source};
 pub use close::{Closed, Swept};
 pub use declare::{Adjusted, Declaration, Declared, Unadjusted, Undeclarable};
-pub use hold::{
+pub use holds::{
     About, Extended, Finish, Finished, Held, Hold, HoldId, HoldRefused, HoldRequest, HoldState,
-    Leg, Shortage,
+    Shortage,
 };
-pub use rows::{Rows, Tables};
+pub use rows::{Rows, Tables, TransferId};
 pub use staged::present;
-pub use transfer::{Transfer, TransferId, TransferRefused, Transferred};
+pub use transfer::{Transfer, TransferRefused, Transferred};
 
 /// Accounts are at most this many below each other, the funding ones included.
 pub const MOST_LEVELS: usize = 8;
@@ -50,20 +53,25 @@ pub const MOST_LEVELS: usize = 8;
 /// window's begin beyond the end of the present one, a hold's deadline beyond now.
 pub const CLOCK_TOLERANCE: i64 = 24 * 60 * 60 * 1000;
 
-/// A step that could not be taken because what is stored cannot be read, written, or true.
+/// How a store failed, for the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub String);
+
+/// Why a step failed. Nothing of it was applied.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken<E> {
-    /// The store failed.
+pub enum Broken {
+    /// The store cannot be read or written.
     #[error(transparent)]
-    Tables(#[from] E),
-    /// What is stored contradicts itself.
+    Store(#[from] Failure),
+    /// The stored rows contradict each other.
     #[error("the ledger contradicts itself: {0}")]
     Inconsistent(String),
 }
 
-/// What a step answers.
-pub type Step<T, E> = Result<T, Broken<E>>;
+/// What a step returns.
+pub type Step<T> = Result<T, Broken>;
 
-fn inconsistent<T, E>(what: impl Into<String>) -> Step<T, E> {
+fn inconsistent<T>(what: impl Into<String>) -> Step<T> {
     Err(Broken::Inconsistent(what.into()))
 }

@@ -30,7 +30,7 @@ pub struct Proof {
     /// before, an earlier version wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accounts_since: Option<u64>,
-    /// Everything that does not hold; none of it may be there.
+    /// Every difference that was found; empty if all is well.
     pub faults: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ struct Tally {
     carved: i128,
 }
 
-/// Recounts. Every hold that there is must be told with [`Recount::hold`], then all is compared.
+/// A recount in progress: every hold is counted with [`Recount::hold`], then all is compared.
 #[derive(Debug)]
 pub struct Recount {
     accounts: BTreeMap<AccountId, Account>,

@@ -1,5 +1,4 @@
-//! Accounts, holds and rights as the records tell of them. Every record is taken in turn, and what
-//! it comes to is compared with the rows of a store. This shares no code with the steps that move
+//! Accounts, holds and rights rebuilt from the records, and compared with the rows of a store. This shares no code with the steps that move
 //! credits: it shows their faults, and rows that were changed behind their back.
 //!
 //! [`moves`]: what one record does to accounts. [`compare`]: the comparison with rows.
@@ -31,7 +30,7 @@ pub use compare::{Right, RightRow};
 /// More faults than this are not listed.
 const MOST_FAULTS: usize = 1_000;
 
-/// What the records come to.
+/// The state that the records lead to.
 #[derive(Debug, Default)]
 pub struct Replay {
     accounts: BTreeMap<AccountId, Account>,
@@ -50,7 +49,7 @@ pub struct Replay {
     faults: Vec<String>,
 }
 
-/// A hold as the records tell of it. There may be very many.
+/// A hold as the records have it. There may be very many.
 #[derive(Debug)]
 struct Told {
     context: Arc<Context>,

@@ -1,81 +1,53 @@
 //! What the machine works on: rows of accounts, holds and transfers.
 
-use std::{collections::BTreeMap, convert::Infallible};
+use std::collections::BTreeMap;
 
-use super::{Account, AccountId, Drawn, Hold, HoldId, TransferId};
+use super::{
+    Failure,
+    account::{Account, AccountId, Drawn},
+    holds::{Hold, HoldId},
+};
 use crate::domain::credits::Credits;
+
+/// Names a transfer; asking twice moves once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TransferId(pub u128);
 
 /// Rows, kept somewhere. All that one step writes is kept whole or not at all.
 pub trait Tables {
-    /// How the store can fail.
-    type Error;
-
     /// The account, if there is one.
-    ///
-    /// # Errors
-    /// A store that cannot be read.
-    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Self::Error>;
+    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Failure>;
 
     /// Writes the account.
-    ///
-    /// # Errors
-    /// A store that cannot be written.
-    fn put_account(&mut self, id: &AccountId, account: Account) -> Result<(), Self::Error>;
+    fn put_account(&mut self, id: &AccountId, account: Account) -> Result<(), Failure>;
 
     /// The accounts directly below one, in order of their ids.
-    ///
-    /// # Errors
-    /// A store that cannot be read.
-    fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, Self::Error>;
+    fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, Failure>;
 
-    /// Open accounts that expire at a moment or before, in order of their ids, so many at most.
-    ///
-    /// # Errors
-    /// A store that cannot be read.
-    fn expired(&mut self, now: i64, most: usize) -> Result<Vec<AccountId>, Self::Error>;
+    /// Open accounts that expire at a moment or before, in order of their ids, up to a limit.
+    fn expired(&mut self, now: i64, most: usize) -> Result<Vec<AccountId>, Failure>;
 
     /// The hold, if there is one.
-    ///
-    /// # Errors
-    /// A store that cannot be read.
-    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Self::Error>;
+    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Failure>;
 
     /// Writes the hold.
-    ///
-    /// # Errors
-    /// A store that cannot be written.
-    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Self::Error>;
+    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Failure>;
 
-    /// Open holds whose deadline is at a moment or before, the oldest first, so many at most.
-    ///
-    /// # Errors
-    /// A store that cannot be read.
-    fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Self::Error>;
+    /// Open holds whose deadline is at a moment or before, the oldest first, up to a limit.
+    fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Failure>;
 
     /// Returns open holds whose deadline is after a moment, up to a limit.
-    ///
-    /// # Errors
-    /// A store that cannot be read.
-    fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Self::Error>;
+    fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Failure>;
 
     /// What was drawn through a ceiling in the window that began then. May look at all holds there
     /// ever were: it is asked for after the clock was wrong.
-    ///
-    /// # Errors
-    /// A store that cannot be read.
-    fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Self::Error>;
+    fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Failure>;
 
     /// The fingerprint of the transfer, if it was made.
-    ///
-    /// # Errors
-    /// A store that cannot be read.
-    fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Self::Error>;
+    fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Failure>;
 
     /// Remembers that the transfer was made.
-    ///
-    /// # Errors
-    /// A store that cannot be written.
-    fn put_transfer(&mut self, id: TransferId, fingerprint: [u8; 32]) -> Result<(), Self::Error>;
+    fn put_transfer(&mut self, id: TransferId, fingerprint: [u8; 32]) -> Result<(), Failure>;
 }
 
 /// Rows in memory.
@@ -92,34 +64,32 @@ pub struct Rows {
 }
 
 impl Tables for Rows {
-    type Error = Infallible;
-
-    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Infallible> {
+    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Failure> {
         Ok(self.accounts.get(id).cloned())
     }
 
-    fn put_account(&mut self, id: &AccountId, account: Account) -> Result<(), Infallible> {
+    fn put_account(&mut self, id: &AccountId, account: Account) -> Result<(), Failure> {
         self.accounts.insert(id.clone(), account);
         Ok(())
     }
 
-    fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, Infallible> {
+    fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, Failure> {
         let below = self.accounts.iter().filter(|(_, account)| account.parent.as_ref() == Some(id));
         Ok(below.map(|(id, _)| id.clone()).collect())
     }
 
-    fn expired(&mut self, now: i64, most: usize) -> Result<Vec<AccountId>, Infallible> {
+    fn expired(&mut self, now: i64, most: usize) -> Result<Vec<AccountId>, Failure> {
         let expired =
             |account: &Account| account.open && account.expires.is_some_and(|at| at <= now);
         let found = self.accounts.iter().filter(|(_, account)| expired(account));
         Ok(found.map(|(id, _)| id.clone()).take(most).collect())
     }
 
-    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Infallible> {
+    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Failure> {
         Ok(self.holds.get(&id).cloned())
     }
 
-    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Infallible> {
+    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Failure> {
         if let Some(before) = self.holds.get(&id) {
             self.due.remove(&(before.deadline, id));
         }
@@ -130,17 +100,17 @@ impl Tables for Rows {
         Ok(())
     }
 
-    fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Infallible> {
+    fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
         let due = self.due.iter().take_while(|(deadline, _)| *deadline <= now);
         Ok(due.map(|(_, id)| *id).take(most).collect())
     }
 
-    fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Infallible> {
+    fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
         let due = self.due.iter().rev().take_while(|(deadline, _)| *deadline > moment);
         Ok(due.map(|(_, id)| *id).take(most).collect())
     }
 
-    fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Infallible> {
+    fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Failure> {
         let (mut used, mut carved, mut later) = (0, 0, false);
         for hold in self.holds.values() {
             for leg in hold.path.iter().filter(|leg| leg.account == *id) {
@@ -157,11 +127,11 @@ impl Tables for Rows {
         Ok(Drawn { used: Credits::of_balance(used), carved: Credits::of_balance(carved), later })
     }
 
-    fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Infallible> {
+    fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Failure> {
         Ok(self.transfers.get(&id).copied())
     }
 
-    fn put_transfer(&mut self, id: TransferId, fingerprint: [u8; 32]) -> Result<(), Infallible> {
+    fn put_transfer(&mut self, id: TransferId, fingerprint: [u8; 32]) -> Result<(), Failure> {
         self.transfers.insert(id, fingerprint);
         Ok(())
     }

@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::{Account, AccountId, Hold, HoldId, Kind, Step, Tables, TransferId, inconsistent};
+use super::{
+    Failure, Step,
+    account::{Account, AccountId, Kind},
+    holds::{Hold, HoldId},
+    inconsistent,
+    rows::{Tables, TransferId},
+};
 
 /// Rows as a step means to leave them.
-pub(super) struct Staged<'a, T: ?Sized> {
-    tables: &'a mut T,
+pub(super) struct Staged<'a> {
+    tables: &'a mut dyn Tables,
     accounts: BTreeMap<AccountId, Account>,
     holds: BTreeMap<HoldId, Hold>,
     transfer: Option<(TransferId, [u8; 32])>,
@@ -14,10 +20,10 @@ pub(super) struct Staged<'a, T: ?Sized> {
 
 /// Takes a step whole or not at all: of one that fails halfway nothing is written, whether or not
 /// the store can take back what was.
-pub(super) fn staged<T: Tables + ?Sized, R>(
-    tables: &mut T,
-    step: impl FnOnce(&mut Staged<'_, T>) -> Step<R, T::Error>,
-) -> Step<R, T::Error> {
+pub(super) fn staged<R>(
+    tables: &mut dyn Tables,
+    step: impl FnOnce(&mut Staged<'_>) -> Step<R>,
+) -> Step<R> {
     let (accounts, holds) = (BTreeMap::new(), BTreeMap::new());
     let mut rows = Staged { tables, accounts, holds, transfer: None };
     let outcome = step(&mut rows)?;
@@ -35,21 +41,21 @@ pub(super) fn staged<T: Tables + ?Sized, R>(
 }
 
 /// An account at a moment: one whose clock was wrong is recounted.
-pub fn present<T: Tables + ?Sized>(
-    tables: &mut T,
+pub fn present(
+    tables: &mut dyn Tables,
     id: &AccountId,
     now: i64,
-) -> Result<Option<Account>, T::Error> {
+) -> Result<Option<Account>, Failure> {
     let found = tables.account(id)?;
     found.map(|account| recounted(tables, id, account, now)).transpose()
 }
 
-fn recounted<T: Tables + ?Sized>(
-    tables: &mut T,
+fn recounted(
+    tables: &mut dyn Tables,
     id: &AccountId,
     mut account: Account,
     now: i64,
-) -> Result<Account, T::Error> {
+) -> Result<Account, Failure> {
     if let Kind::Ceiling(ceiling) = &mut account.kind
         && let Some(begins) = ceiling.to_recount(now)
     {
@@ -58,14 +64,10 @@ fn recounted<T: Tables + ?Sized>(
     Ok(account)
 }
 
-impl<T: Tables + ?Sized> Staged<'_, T> {
+impl Staged<'_> {
     /// An account at a moment. One that is recounted for that is written, even if the step then
     /// refuses: otherwise the next one would count again.
-    pub(super) fn present(
-        &mut self,
-        id: &AccountId,
-        now: i64,
-    ) -> Result<Option<Account>, T::Error> {
+    pub(super) fn present(&mut self, id: &AccountId, now: i64) -> Result<Option<Account>, Failure> {
         let Some(before) = self.account(id)? else { return Ok(None) };
         let account = recounted(self.tables, id, before.clone(), now)?;
         if account != before {
@@ -74,7 +76,7 @@ impl<T: Tables + ?Sized> Staged<'_, T> {
         Ok(Some(account))
     }
 
-    pub(super) fn account(&mut self, id: &AccountId) -> Result<Option<Account>, T::Error> {
+    pub(super) fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Failure> {
         match self.accounts.get(id) {
             Some(account) => Ok(Some(account.clone())),
             None => self.tables.account(id),
@@ -82,7 +84,7 @@ impl<T: Tables + ?Sized> Staged<'_, T> {
     }
 
     /// An account that others speak of, and that must be there for that.
-    pub(super) fn known(&mut self, id: &AccountId) -> Step<Account, T::Error> {
+    pub(super) fn known(&mut self, id: &AccountId) -> Step<Account> {
         match self.account(id)? {
             Some(account) => Ok(account),
             None => inconsistent(format!("account {id:?} is missing")),
@@ -94,11 +96,11 @@ impl<T: Tables + ?Sized> Staged<'_, T> {
     }
 
     /// Those that were there when the step began.
-    pub(super) fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, T::Error> {
+    pub(super) fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, Failure> {
         self.tables.children(id)
     }
 
-    pub(super) fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, T::Error> {
+    pub(super) fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Failure> {
         match self.holds.get(&id) {
             Some(hold) => Ok(Some(hold.clone())),
             None => self.tables.hold(id),
@@ -109,7 +111,7 @@ impl<T: Tables + ?Sized> Staged<'_, T> {
         self.holds.insert(id, hold);
     }
 
-    pub(super) fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, T::Error> {
+    pub(super) fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Failure> {
         self.tables.transfer(id)
     }
 

@@ -5,24 +5,19 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Account, AccountId, Broken, Ceiling, Funds, HoldId, HoldRefused, HoldState, Kind, Leg,
-    MOST_LEVELS, Source, Step, Tables,
-    account::{difference, moved, sum},
+    Broken, MOST_LEVELS, Step,
+    account::{Account, AccountId, Ceiling, Funds, Kind, Leg, Source, difference, moved, sum},
     hold::{Path, give_back, path, shortage},
+    holds::{HoldId, HoldRefused, HoldState},
     inconsistent,
+    rows::{Tables, TransferId},
     staged::{Staged, staged},
 };
 use crate::domain::credits::Credits;
 
-pub use super::close::{close, sweep, sweep_late};
-
 /// An account without a limit can have given others this many credits: calls can always be counted
 /// beside them.
 const MOST_GIVEN: u64 = Credits::MAX.amount() / 2;
-
-/// Names a transfer; asking twice moves once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TransferId(pub u128);
 
 /// What moves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -129,22 +124,19 @@ impl Transfer {
     ///
     /// # Errors
     /// None that can happen: these values have a JSON form.
-    fn fingerprint<E>(&self) -> Step<[u8; 32], E> {
+    fn fingerprint(&self) -> Step<[u8; 32]> {
         let text = serde_json::to_vec(self).map_err(|e| Broken::Inconsistent(e.to_string()))?;
         Ok(Sha256::digest(text).into())
     }
 }
 
 /// Moves credits, or says why not; then nothing has changed.
-///
-/// # Errors
-/// What is stored cannot be read, written, or true.
-pub fn transfer<T: Tables + ?Sized>(
-    tables: &mut T,
+pub fn transfer(
+    tables: &mut dyn Tables,
     id: TransferId,
     transfer: &Transfer,
     now: i64,
-) -> Step<Result<Transferred, TransferRefused>, T::Error> {
+) -> Step<Result<Transferred, TransferRefused>> {
     let fingerprint = transfer.fingerprint()?;
     staged(tables, |rows| {
         match rows.transfer(id)? {
@@ -179,11 +171,7 @@ pub fn transfer<T: Tables + ?Sized>(
     })
 }
 
-fn replay<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
-    transfer: &Transfer,
-    now: i64,
-) -> Step<Transferred, T::Error> {
+fn replay(rows: &mut Staged<'_>, transfer: &Transfer, now: i64) -> Step<Transferred> {
     let (account, amount) = match transfer {
         Transfer::Mint { account, amount } => (account.clone(), *amount),
         Transfer::Carve { from, amount, .. } => (from.clone(), *amount),
@@ -209,11 +197,7 @@ fn replay<T: Tables + ?Sized>(
     Ok(Transferred { amount, account, remaining, replayed: true })
 }
 
-fn remaining<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
-    id: &AccountId,
-    now: i64,
-) -> Step<Option<Credits>, T::Error> {
+fn remaining(rows: &mut Staged<'_>, id: &AccountId, now: i64) -> Step<Option<Credits>> {
     let Some(account) = rows.present(id, now)? else {
         return inconsistent(format!("account {id:?} is missing"));
     };
@@ -223,12 +207,7 @@ fn remaining<T: Tables + ?Sized>(
 /// The account that a transfer is about, and how much of it moved.
 type Moved = Result<(AccountId, Credits), TransferRefused>;
 
-fn mint<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
-    id: &AccountId,
-    amount: Credits,
-    now: i64,
-) -> Step<Moved, T::Error> {
+fn mint(rows: &mut Staged<'_>, id: &AccountId, amount: Credits, now: i64) -> Step<Moved> {
     if amount == Credits::ZERO {
         return Ok(Err(TransferRefused::Nothing));
     }
@@ -260,14 +239,14 @@ fn mint<T: Tables + ?Sized>(
     Ok(Ok((id.clone(), amount)))
 }
 
-fn carve<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
+fn carve(
+    rows: &mut Staged<'_>,
     from: &AccountId,
     to: &AccountId,
     amount: Credits,
     expires: Option<i64>,
     now: i64,
-) -> Step<Moved, T::Error> {
+) -> Step<Moved> {
     if amount == Credits::ZERO {
         return Ok(Err(TransferRefused::Nothing));
     }
@@ -307,12 +286,7 @@ fn gives_too_much(account: &Account, amount: Credits) -> bool {
 type Below = Result<(Path, Option<i64>), TransferRefused>;
 
 /// Whether an account may be opened below one.
-fn below<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
-    from: &AccountId,
-    expires: Option<i64>,
-    now: i64,
-) -> Step<Below, T::Error> {
+fn below(rows: &mut Staged<'_>, from: &AccountId, expires: Option<i64>, now: i64) -> Step<Below> {
     if expires.is_some_and(|at| at <= now) {
         return Ok(Err(TransferRefused::Past));
     }
@@ -329,14 +303,14 @@ fn below<T: Tables + ?Sized>(
     Ok(Ok((through, expires)))
 }
 
-fn cap<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
+fn cap(
+    rows: &mut Staged<'_>,
     from: &AccountId,
     to: &AccountId,
     limit: Credits,
     expires: Option<i64>,
     now: i64,
-) -> Step<Moved, T::Error> {
+) -> Step<Moved> {
     let expires = match below(rows, from, expires, now)? {
         Ok((_, expires)) => expires,
         Err(refused) => return Ok(Err(refused)),
@@ -347,13 +321,13 @@ fn cap<T: Tables + ?Sized>(
 }
 
 /// Whether a ceiling that is asked for is there already, or something else in its place.
-fn capped<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
+fn capped(
+    rows: &mut Staged<'_>,
     from: &AccountId,
     to: &AccountId,
     limit: Credits,
     now: i64,
-) -> Step<Option<Result<(), TransferRefused>>, T::Error> {
+) -> Step<Option<Result<(), TransferRefused>>> {
     let Some(there) = rows.account(to)? else { return Ok(None) };
     let same = match &there.kind {
         Kind::Ceiling(ceiling) => ceiling.limit == limit && ceiling.period.is_none(),
@@ -369,12 +343,7 @@ fn capped<T: Tables + ?Sized>(
 }
 
 /// Takes what is given to a new account out of those that it comes through.
-fn take_out<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
-    through: Path,
-    amount: Credits,
-    now: i64,
-) -> Step<Vec<Leg>, T::Error> {
+fn take_out(rows: &mut Staged<'_>, through: Path, amount: Credits, now: i64) -> Step<Vec<Leg>> {
     let mut legs = Vec::with_capacity(through.len());
     for (id, mut account) in through {
         let window = match &mut account.kind {
@@ -396,7 +365,7 @@ fn take_out<T: Tables + ?Sized>(
 }
 
 /// How many levels there are down to an account, its own included.
-fn depth<T: Tables + ?Sized>(rows: &mut Staged<'_, T>, id: &AccountId) -> Step<usize, T::Error> {
+fn depth(rows: &mut Staged<'_>, id: &AccountId) -> Step<usize> {
     let mut levels = 0;
     let mut next = Some(id.clone());
     while let Some(id) = next.filter(|_| levels < MOST_LEVELS) {
@@ -406,12 +375,7 @@ fn depth<T: Tables + ?Sized>(rows: &mut Staged<'_, T>, id: &AccountId) -> Step<u
     Ok(levels)
 }
 
-fn refund<T: Tables + ?Sized>(
-    rows: &mut Staged<'_, T>,
-    text: &str,
-    amount: Option<Credits>,
-    now: i64,
-) -> Step<Moved, T::Error> {
+fn refund(rows: &mut Staged<'_>, text: &str, amount: Option<Credits>, now: i64) -> Step<Moved> {
     let no_hold = || Ok(Err(TransferRefused::NoHold(text.to_owned())));
     let Some(id) = HoldId::parse(text) else { return no_hold() };
     let Some(mut hold) = rows.hold(id)? else { return no_hold() };

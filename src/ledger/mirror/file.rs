@@ -6,10 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    domain::record::Sealed,
-    ledger::line::{self, Line},
-};
+use super::line::{self, Line};
+use crate::{domain::record::Sealed, host::files::make_private};
 
 /// Read from the end in pieces of this size.
 const BLOCK: u64 = 64 * 1024;
@@ -26,7 +24,7 @@ impl Held {
     /// has the lock.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
         if let Some(dir) = path.parent() {
-            make_dir(dir)?;
+            make_private(dir)?;
         }
         loop {
             if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
@@ -42,7 +40,7 @@ impl Held {
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
-            // Whoever had the lock before may have moved the file away.
+            // The process that had the lock may have moved the file away.
             if is_at(&file, path)? {
                 return Ok(Some(Self { path: path.to_owned(), file }));
             }
@@ -64,7 +62,7 @@ impl Held {
                 Some(Line { chain: found, sealed }) if chain.is_none_or(|chain| chain == found) => {
                     return Ok(Some(sealed));
                 }
-                // Nothing is ever added to a file of something else.
+                // Never append to a foreign file.
                 None if last => return Err(foreign("its last line is no record")),
                 _ => last = false,
             }
@@ -74,7 +72,7 @@ impl Held {
 
     fn cut_back(&self, length: u64, torn: &[u8]) -> io::Result<()> {
         let start = line::START.as_bytes();
-        // After a loss of power, zeros may stand where a record was to be.
+        // After a loss of power, zeros may stand in place of a record.
         let zeros = torn.iter().all(|byte| *byte == 0);
         if !zeros && !torn.starts_with(start) && !start.starts_with(torn) {
             return Err(foreign("its end is no record"));
@@ -119,12 +117,12 @@ struct Backwards<'a> {
     file: &'a File,
     /// Where `bytes` begins in the file.
     at: u64,
-    /// What was read and not given yet.
+    /// Bytes that were read and not returned yet.
     bytes: Vec<u8>,
 }
 
 impl Backwards<'_> {
-    /// What is behind the last line break.
+    /// The text after the last line break.
     fn piece(&mut self) -> io::Result<Vec<u8>> {
         loop {
             if let Some(at) = self.bytes.iter().rposition(|byte| *byte == b'\n') {
@@ -137,7 +135,7 @@ impl Backwards<'_> {
         }
     }
 
-    /// The line before those that were given, without its line break.
+    /// The line before the last one returned, without its line break.
     fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         match self.bytes.pop() {
             Some(_line_break) => self.piece().map(Some),
@@ -155,14 +153,6 @@ impl Backwards<'_> {
         (self.bytes, self.at) = (block, from);
         Ok(())
     }
-}
-
-/// Makes a directory and what leads to it, for the user alone. One that is there stays as it is.
-fn make_dir(dir: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(dir)
 }
 
 #[cfg(test)]

@@ -1,11 +1,16 @@
-//! A file that follows the records of a store: every record once, in order, in whole lines, however
-//! many processes write to it and however they end. The store is the truth; where to go on is read
-//! from the file itself, under a lock, so nothing else need be remembered.
+//! A copy of a store's records in a file: every record once, in order, in whole lines, however many
+//! processes write to it and however they end. Where to continue is read from the file itself, under
+//! a lock, so nothing else need be remembered.
+//!
+//! - [`file`]: the file, locked. [`line`]: a record as a line. [`verify`]: whether a file is intact.
 
 mod file;
+pub mod line;
+pub mod verify;
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,13 +21,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::file::Held;
-use super::source::Source;
 use crate::{
     domain::record::{Hash, Head, Sealed},
     host::clock,
+    ledger::{engine::Ledger, queries::records::Records},
 };
 
-/// The store is asked this often while records are made, and less and less often while none are.
+/// The store is polled this often while records are made, and less often while none are.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Another process may have the lock for this long before that is a failure.
@@ -30,7 +35,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// The last records may take this long at the end.
 const STOP_PATIENCE: Duration = Duration::from_millis(900);
 
-/// A file that follows the records of a store, as long as this lives.
+/// A running copy of a store's records into a file.
 #[derive(Debug)]
 pub struct Mirror {
     stopping: CancellationToken,
@@ -38,37 +43,35 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Begins to follow. Must be called within a runtime.
-    ///
-    /// # Errors
-    /// A file that cannot be written, or that holds something else: says which and why.
-    pub fn start(path: PathBuf, source: Source) -> Result<Self, String> {
+    /// Starts copying. Must be called within a runtime. Fails if the file cannot be written or holds
+    /// something else.
+    pub fn start(path: PathBuf, ledger: &Arc<dyn Ledger>) -> Result<Self, String> {
         match Held::open(&path).and_then(|held| held.map_or(Ok(None), |held| held.end(None))) {
             Ok(_) => {}
             Err(error) => return Err(format!("{}: {error}", path.display())),
         }
         let stopping = CancellationToken::new();
-        let task = tokio::spawn(follow(path, source, stopping.clone()));
+        let task = tokio::spawn(follow(path, Records::of(ledger), stopping.clone()));
         Ok(Self { stopping, task })
     }
 
     /// Writes the records made so far, and ends.
     pub async fn stop(self) {
         self.stopping.cancel();
-        // What is not written by then is written by the next process that follows this store.
+        // The next process that follows this store writes the rest.
         if timeout(STOP_PATIENCE, self.task).await.is_err() {
             tracing::warn!("the last records were not copied to the audit log");
         }
     }
 }
 
-async fn follow(path: PathBuf, source: Source, stopping: CancellationToken) {
+async fn follow(path: PathBuf, records: Records, stopping: CancellationToken) {
     let mut known: Option<Hash> = None;
     let mut failed: Option<String> = None;
     let mut pause = SHORTEST_PAUSE;
     loop {
         let last = stopping.is_cancelled();
-        match catch_up(&path, &source, known).await {
+        match catch_up(&path, &records, known).await {
             Ok(end) => {
                 if failed.take().is_some() {
                     tracing::info!("{} follows the records again", path.display());
@@ -92,36 +95,36 @@ async fn follow(path: PathBuf, source: Source, stopping: CancellationToken) {
     }
 }
 
-/// Writes what the store has and the file has not, unless the store still ends where it is known to.
-/// Answers where it ended.
-async fn catch_up(path: &Path, source: &Source, known: Option<Hash>) -> Result<Hash, String> {
-    let head = source.head().await?;
+/// Appends the records that the file lacks, unless the store still ends where it is known to.
+/// Returns the end of the store.
+async fn catch_up(path: &Path, records: &Records, known: Option<Hash>) -> Result<Hash, String> {
+    let head = records.head().await?;
     if known == Some(head.hash) {
         return Ok(head.hash);
     }
     let held = lock(path).await?;
-    // Others may have written meanwhile.
-    let head = source.head().await?;
+    // Other processes may have written meanwhile.
+    let head = records.head().await?;
     let chain = head.chain.clone();
     let (mut held, end) = blocking(held, move |held| held.end(Some(&chain))).await?;
-    let mut page = rest(source, &head, end).await?;
+    let mut page = rest(records, &head, end).await?;
     while let Some(last) = page.last().map(|sealed| sealed.seq) {
         let chain = head.chain.clone();
         (held, ()) = blocking(held, move |held| held.append(&chain, &page)).await?;
-        page = if last < head.seq { source.after(last).await? } else { Vec::new() };
+        page = if last < head.seq { records.after(last).await? } else { Vec::new() };
     }
     Ok(head.hash)
 }
 
 /// The first of the records that come after the last one in the file.
-async fn rest(source: &Source, head: &Head, end: Option<Sealed>) -> Result<Vec<Sealed>, String> {
-    let Some(end) = end else { return source.after(0).await };
-    let mut page = source.after(end.seq.saturating_sub(1)).await?;
+async fn rest(records: &Records, head: &Head, end: Option<Sealed>) -> Result<Vec<Sealed>, String> {
+    let Some(end) = end else { return Ok(records.after(0).await?) };
+    let mut page = records.after(end.seq.saturating_sub(1)).await?;
     match page.first() {
         Some(first) if first.seq == end.seq && first.hash == end.hash => {
             page.remove(0);
             match page.is_empty() {
-                true => source.after(end.seq).await,
+                true => Ok(records.after(end.seq).await?),
                 false => Ok(page),
             }
         }

@@ -1,9 +1,8 @@
 //! Rows that tell when they are written.
 
-use std::convert::Infallible;
-
 use tollgate::domain::ledger::{
-    Account, AccountId, Drawn, Hold, HoldId, Kind, Rows, Tables, TransferId, proof::Recount,
+    Account, AccountId, Drawn, Failure, Hold, HoldId, Kind, Rows, Tables, TransferId,
+    proof::Recount,
 };
 
 use super::words;
@@ -64,52 +63,50 @@ impl Watched {
 }
 
 impl Tables for Watched {
-    type Error = Infallible;
-
-    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Infallible> {
+    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Failure> {
         self.rows.account(id)
     }
 
-    fn put_account(&mut self, id: &AccountId, account: Account) -> Result<(), Infallible> {
+    fn put_account(&mut self, id: &AccountId, account: Account) -> Result<(), Failure> {
         self.writes += 1;
         self.touched.push(id.clone());
         self.rows.put_account(id, account)
     }
 
-    fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, Infallible> {
+    fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, Failure> {
         self.rows.children(id)
     }
 
-    fn expired(&mut self, now: i64, most: usize) -> Result<Vec<AccountId>, Infallible> {
+    fn expired(&mut self, now: i64, most: usize) -> Result<Vec<AccountId>, Failure> {
         self.rows.expired(now, most)
     }
 
-    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Infallible> {
+    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Failure> {
         self.rows.hold(id)
     }
 
-    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Infallible> {
+    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Failure> {
         self.writes += 1;
         self.rows.put_hold(id, hold)
     }
 
-    fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Infallible> {
+    fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
         self.rows.overdue(now, most)
     }
 
-    fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Infallible> {
+    fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
         self.rows.due_after(moment, most)
     }
 
-    fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Infallible> {
+    fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Failure> {
         self.rows.drawn(id, begins)
     }
 
-    fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Infallible> {
+    fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Failure> {
         self.rows.transfer(id)
     }
 
-    fn put_transfer(&mut self, id: TransferId, fingerprint: [u8; 32]) -> Result<(), Infallible> {
+    fn put_transfer(&mut self, id: TransferId, fingerprint: [u8; 32]) -> Result<(), Failure> {
         self.writes += 1;
         self.rows.put_transfer(id, fingerprint)
     }

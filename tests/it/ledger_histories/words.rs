@@ -19,9 +19,9 @@ pub fn whole(credits: Credits) -> i128 {
 }
 
 /// What a step came to, or what the machine found contradicted.
-pub fn step<T>(outcome: Step<T, std::convert::Infallible>) -> Result<T, String> {
+pub fn step<T>(outcome: Step<T>) -> Result<T, String> {
     outcome.map_err(|broken| match broken {
-        Broken::Tables(never) => match never {},
+        Broken::Store(failure) => failure.to_string(),
         Broken::Inconsistent(why) => why,
     })
 }

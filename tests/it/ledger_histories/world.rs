@@ -5,7 +5,7 @@ use tollgate::domain::{
     call::AgentId,
     ledger::{
         About, AccountId, Adjusted, Declaration, Extended, Finish, HoldId, HoldRequest, TransferId,
-        declare, hold, transfer,
+        close, declare, hold, transfer,
     },
     period::Period,
     rules::{AgentRules, Rules},
@@ -386,7 +386,7 @@ impl World {
         self.both(
             &format!("close {id}"),
             |real| {
-                Ok(match step(transfer::close(real, &account))? {
+                Ok(match step(close::close(real, &account))? {
                     Ok(closed) => format!("{:?}", words::closed(&closed)),
                     Err(refused) => words::hold_refused(&refused),
                 })
@@ -402,7 +402,7 @@ impl World {
         self.both(
             &format!("sweep {most}"),
             |real| {
-                let swept = step(transfer::sweep(real, now, most))?;
+                let swept = step(close::sweep(real, now, most))?;
                 let ended = swept.ended.iter().map(|(id, done)| (id.0, words::finished(done)));
                 let closed = words::closed(&swept.closed);
                 Ok(format!("{:?} {closed:?}", ended.collect::<Vec<_>>()))
@@ -420,7 +420,7 @@ impl World {
         if !self.huge {
             return Ok(Vec::new());
         }
-        let swept = step(transfer::sweep(&mut self.real.rows.clone(), now, most))?;
+        let swept = step(close::sweep(&mut self.real.rows.clone(), now, most))?;
         if let Some(fault) = swept.faults.iter().find(|fault| !fault.contains("flow")) {
             return Err(fault.clone());
         }

@@ -1,4 +1,4 @@
-//! What the records come to, compared with the rows of a store.
+//! The state that the records lead to, compared with the rows of a store.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Whether a file of records is what was written to it.
+//! Verifies a file of records.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -11,27 +11,24 @@ use crate::domain::record::{Head, Unlinked};
 /// No record is longer.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// What following a file came to.
+/// The result of following a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Followed {
-    /// Records that are what they were.
+    /// Records that are as they were written.
     pub records: u64,
     /// The places of the first and the last of them.
     pub places: Option<(u64, u64)>,
     /// How many chains they are of.
     pub chains: usize,
-    /// The first record that is not what it was, by its place, and why.
+    /// The place of the first altered record, and how it was altered.
     pub broken: Option<(u64, String)>,
     /// What is missing at the end.
     pub incomplete: Option<String>,
 }
 
-/// Follows the chains of records in a file, to the first record that is not what it was. The file may
-/// begin in the middle of a chain: of that first record only the hash is known to be right. `progress`
-/// is told how many records were followed.
-///
-/// # Errors
-/// A file that cannot be read.
+/// Follows the chains of records in a file, up to the first altered record. The file may begin in the
+/// middle of a chain: of that first record only the hash can be checked. Calls `progress` with the
+/// number of records followed.
 pub fn follow(mut file: impl BufRead, mut progress: impl FnMut(u64)) -> io::Result<Followed> {
     let mut followed = Followed::default();
     let mut heads = Heads::default();
@@ -84,7 +81,7 @@ impl Heads {
         let begins = self.by_chain.is_empty();
         let head = match self.by_chain.entry(chain) {
             Entry::Occupied(known) => known.into_mut(),
-            // Where a file begins, what was before is not known.
+            // The file begins in the middle of a chain.
             Entry::Vacant(new) if begins && seq > 1 => {
                 let chain = new.key().clone();
                 new.insert(Head { chain, seq, hash: sealed.hash });

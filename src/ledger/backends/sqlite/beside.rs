@@ -13,8 +13,8 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::Unavailable;
 use crate::host::clock;
+use crate::ledger::answer::Unavailable;
 
 /// Tells a file from another one of the same name.
 pub(super) type Identity = (u64, u64);
@@ -70,7 +70,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Why the store cannot be used until its files are one again.
+/// The error for a store whose files do not belong together.
 pub(super) fn divided(path: &Path, moved: Moved) -> Unavailable {
     let what = match moved {
         Moved::Replaced => {
@@ -80,12 +80,12 @@ pub(super) fn divided(path: &Path, moved: Moved) -> Unavailable {
             "were removed while the store was in use. What they held is with the processes that have them open, and written back as soon as each of them has noticed, within about 20 s. If this lasts, end all gateways and start them again"
         }
     };
-    unavailable(format!("`{0}-wal` or `{0}-shm` {what}", path.display()))
+    Unavailable::unchanged(format!("`{0}-wal` or `{0}-shm` {what}", path.display()))
 }
 
-/// Writes back what is in a log that has lost its name, and ends its use. Only possible while no
-/// other connection has the database open; answers whether it was. Tries for a while of random
-/// length, so that of several processes one is the last.
+/// Writes a log whose file was removed back into the database, and ends its use. Works only while no
+/// other connection has the database open; returns whether it did. Retries for a random time, so
+/// that one of several processes is the last.
 pub(super) fn write_back(db: &Connection) -> bool {
     let begun = clock::instant();
     let random = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
@@ -101,10 +101,7 @@ pub(super) fn write_back(db: &Connection) -> bool {
     }
 }
 
-/// Waits while a database is in use by others without a log beside it.
-///
-/// # Errors
-/// It is for longer than `patience`.
+/// Waits while other processes use the database without a log beside it; fails after `patience`.
 pub(super) fn undivided(path: &Path, patience: Duration) -> Result<(), Unavailable> {
     let begun = clock::instant();
     let is_whole = || {
@@ -141,8 +138,4 @@ fn identity(path: &Path) -> Option<Identity> {
 #[cfg(not(unix))]
 fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|_| (0, 0))
-}
-
-fn unavailable(cause: String) -> Unavailable {
-    Unavailable { cause, maybe_applied: false }
 }

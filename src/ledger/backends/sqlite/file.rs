@@ -1,10 +1,10 @@
-//! The file: opened and checked, and every way in which it fails told in words.
+//! The database file: opening and checking it, and error messages for every way it can fail.
 
 use std::{
     cell::{Cell, RefCell},
     hash::{BuildHasher, RandomState},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
     time::Duration,
@@ -13,7 +13,6 @@ use std::{
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::{
-    Place, Unavailable,
     beside::{self, Files, Moved},
     schema, takeover,
 };
@@ -21,32 +20,43 @@ use crate::{
     domain::{
         budget::Durability,
         keyed::Key,
-        ledger::Broken,
+        ledger::{Broken, Failure},
         record::{Head, hex},
     },
     host::{clock, files},
-    ledger::{Failure, keys},
+    ledger::{answer::Unavailable, keys},
 };
 
 /// Versions before this one can damage a file that several connections write (3.51.3, "WAL-reset").
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-/// So long a step waits for other processes.
+/// How long a step waits for other processes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// So many pages are written before they are moved to their places, which waits for the disk: four
-/// times SQLite's own number, for a quarter of the waits.
+/// The log is moved into the database after this many pages, which waits for the disk: four times
+/// SQLite's default, for a quarter of the waits.
 const CHECKPOINT_PAGES: i64 = 4_000;
 
-/// A write-ahead log that has grown beyond this (behind a long read) is cut back to it.
+/// A write-ahead log that grew beyond this many bytes (behind a long read) is truncated to it.
 const LARGEST_LOG: i64 = 32 << 20;
 
 /// Statements that are kept prepared: more than there are.
 const STATEMENTS: usize = 64;
 
 /// Processes lock the file by its inode, and lose their locks when they close any handle to it. The
-/// handle that makes the file must be closed before it is opened in earnest.
+/// handle that creates the file must be closed before SQLite opens it.
 static OPENING: Mutex<()> = Mutex::new(());
+
+/// Where a store is.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The file.
+    pub path: PathBuf,
+    /// The directory with the key that signs the end of the chain; a key of this process if None.
+    pub keys: Option<PathBuf>,
+    /// What a commit survives.
+    pub durability: Durability,
+}
 
 pub(super) struct File {
     pub(super) db: Connection,
@@ -67,9 +77,9 @@ pub(super) struct File {
 pub(super) enum InPlace {
     /// It can.
     Yes,
-    /// It is to be closed, and opened anew.
+    /// Close it, and open it again.
     Reopen,
-    /// It is to be closed, and opened anew later.
+    /// Close it, and open it again later.
     Close(Unavailable),
     /// Not now.
     Wait(Unavailable),
@@ -93,13 +103,13 @@ impl File {
         let (place, seen) = (place.clone(), RefCell::default());
         let mut file = Self { db, key, rights, place, files, seen, sour: Cell::new(false) };
         file.prepare()?;
-        // What is beside it is there from the first look on.
+        // `-wal` and `-shm` exist from the first read on.
         file.files = Files { database: files.database, ..Files::of(path) };
         Ok(file)
     }
 
-    /// Whether the file and those beside it are still the ones that have their names. If they are
-    /// not, tries to keep what this connection alone may know.
+    /// Whether the paths still lead to the files that are open. If not, tries to save what only this
+    /// connection may have in its log.
     pub(super) fn in_place(&self) -> InPlace {
         let path = &self.place.path;
         match self.files.moved(&Files::of(path)) {
@@ -139,8 +149,8 @@ impl File {
         Ok(())
     }
 
-    pub(super) fn begin(&self, looks: bool) -> Result<(), Unavailable> {
-        self.execute(if looks { "BEGIN" } else { "BEGIN IMMEDIATE" })
+    pub(super) fn begin(&self, reads: bool) -> Result<(), Unavailable> {
+        self.execute(if reads { "BEGIN" } else { "BEGIN IMMEDIATE" })
     }
 
     pub(super) fn commit(&self) -> Result<(), Unavailable> {
@@ -151,7 +161,7 @@ impl File {
     pub(super) fn still_begun(&self) -> Result<(), Unavailable> {
         match self.db.is_autocommit() {
             false => Ok(()),
-            true => Err(unavailable(format!(
+            true => Err(Unavailable::unchanged(format!(
                 "`{}`: a failure ended the transaction",
                 self.place.path.display()
             ))),
@@ -188,15 +198,15 @@ impl File {
         told(&self.place.path, error)
     }
 
-    /// What failed a step alone.
-    pub(super) fn contradicts(&self, broken: &Broken<Failure>) -> Unavailable {
-        unavailable(match broken {
-            Broken::Tables(failure) => failure.to_string(),
+    /// What a step failed with that left the transaction whole.
+    pub(super) fn contradicts(&self, broken: &Broken) -> Unavailable {
+        Unavailable::unchanged(match broken {
+            Broken::Store(failure) => failure.to_string(),
             Broken::Inconsistent(_) => format!("`{}`: {broken}", self.place.path.display()),
         })
     }
 
-    /// Why no record is bound to an end of the chain that somebody else wrote.
+    /// Why nothing is appended to a chain whose end another key signed.
     pub(super) fn not_vouched(&self) -> Failure {
         let key = match &self.place.keys {
             Some(keys) => format!("the key `{}`", keys.join("key").display()),
@@ -208,7 +218,7 @@ impl File {
         ))
     }
 
-    /// Why a row that was altered gives no right.
+    /// The error for a row that was altered.
     pub(super) fn altered(&self, what: &str) -> Failure {
         Failure(format!(
             "`{}`: {what} was altered or deleted by another hand than tollgate's, and gives no right; restore the store (`tollgate budget prove` says more)",
@@ -221,7 +231,9 @@ impl File {
         let wrong = |error: Error| told(&path, &error);
         if rusqlite::version_number() < OLDEST_SQLITE {
             let version = rusqlite::version();
-            return Err(unavailable(format!("SQLite {version} is too old: 3.51.3 is needed")));
+            return Err(Unavailable::unchanged(format!(
+                "SQLite {version} is too old: 3.51.3 is needed"
+            )));
         }
         self.db.busy_handler(Some(patience())).map_err(wrong)?;
         self.db.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -234,7 +246,7 @@ impl File {
         });
         let mode: String = mode.map_err(wrong)?;
         if mode != "wal" {
-            return Err(unavailable(format!(
+            return Err(Unavailable::unchanged(format!(
                 "`{}` is on a file system that processes cannot share (`journal_mode` is {mode}); set `store.path` to a local disk",
                 path.display()
             )));
@@ -250,7 +262,7 @@ impl File {
         self.create()
     }
 
-    /// Makes the tables that are not there, unless another process is faster.
+    /// Creates missing tables, unless another process is faster.
     fn create(&mut self) -> Result<(), Unavailable> {
         let path = self.place.path.clone();
         let wrong = |error: Error| told(&path, &error);
@@ -268,10 +280,10 @@ impl File {
             let chain = hex(&keys::random::<16>()?);
             tx.pragma_update(None, "application_id", schema::APPLICATION).map_err(wrong)?;
             super::rows::put_head(&tx, &self.key, &Head::genesis(&chain)).map_err(wrong)?;
-            super::credentials::bind_denials(&tx, &self.rights).map_err(wrong)?;
+            super::rights::bind_denials(&tx, &self.rights).map_err(wrong)?;
         } else if !takeover::take_over(&tx, &self.key, &self.rights, there).map_err(wrong)? {
             drop(tx);
-            return Err(unavailable(self.not_vouched().0));
+            return Err(Unavailable::unchanged(self.not_vouched().0));
         }
         tx.commit().map_err(wrong)
     }
@@ -279,12 +291,12 @@ impl File {
 
 /// The version of the tables. 0 of an empty file.
 fn version(db: &Connection, path: &Path) -> Result<i32, Unavailable> {
-    // What is asked is answered of one moment: another process may be making the tables.
+    // One snapshot for all questions: another process may be creating the tables.
     let look = |sql| patiently(|| db.execute_batch(sql)).map_err(|error| told(path, &error));
     look("SAVEPOINT look")?;
     let found = version_now(db, path);
     let released = look("RELEASE look");
-    // What went wrong first says more.
+    // The first error says more.
     found.and_then(|version| released.map(|()| version))
 }
 
@@ -299,12 +311,12 @@ fn version_now(db: &Connection, path: &Path) -> Result<i32, Unavailable> {
     let shown = path.display();
     match (application, version) {
         (schema::APPLICATION, 1..=schema::VERSION) => Ok(version),
-        (schema::APPLICATION, _) => Err(unavailable(format!(
+        (schema::APPLICATION, _) => Err(Unavailable::unchanged(format!(
             "`{shown}` was written by another version of tollgate (its tables are version {version}, not {}); use the newest tollgate, or move the file away",
             schema::VERSION
         ))),
         (0, 0) if tables == 0 => Ok(0),
-        _ => Err(unavailable(format!(
+        _ => Err(Unavailable::unchanged(format!(
             "`{shown}` is the database of another application; set `store.path` (or `audit.path`, if that names it) to another file"
         ))),
     }
@@ -312,7 +324,7 @@ fn version_now(db: &Connection, path: &Path) -> Result<i32, Unavailable> {
 
 fn make(path: &Path) -> Result<(), Unavailable> {
     if path.is_dir() {
-        return Err(unavailable(format!(
+        return Err(Unavailable::unchanged(format!(
             "`{}` is a directory; set `store.path` to a file",
             path.display()
         )));
@@ -327,7 +339,7 @@ fn make(path: &Path) -> Result<(), Unavailable> {
 }
 
 fn unmade(path: &Path, error: &io::Error) -> Unavailable {
-    unavailable(format!(
+    Unavailable::unchanged(format!(
         "`{}` cannot be made: {error}; make its directory writable, or set `store.path`",
         path.display()
     ))
@@ -348,7 +360,7 @@ fn patience() -> impl FnMut(i32) -> bool + Send + 'static {
     }
 }
 
-/// Tries again what SQLite answers to be busy without asking [`patience`].
+/// Retries where SQLite reports busy without calling the busy handler.
 fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     const BUSY: [ErrorCode; 3] = [
         ErrorCode::DatabaseBusy,
@@ -374,10 +386,10 @@ fn plain(code: i32) -> Error {
     Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
 }
 
-/// A failure in words: what, where, what to do.
+/// An error message: what failed, where, and what to do.
 fn told(path: &Path, error: &Error) -> Unavailable {
     let shown = path.display();
-    unavailable(match error.sqlite_error_code() {
+    Unavailable::unchanged(match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
             "`{shown}` was locked by another process for {} s; end what holds it",
             PATIENCE.as_secs()
@@ -400,8 +412,4 @@ fn told(path: &Path, error: &Error) -> Unavailable {
         }
         _ => format!("`{shown}`: {error}"),
     })
-}
-
-fn unavailable(cause: String) -> Unavailable {
-    Unavailable { cause, maybe_applied: false }
 }

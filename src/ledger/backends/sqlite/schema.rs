@@ -1,4 +1,4 @@
-//! The tables of the file, and what may never be in them.
+//! The tables of the file, and constraints on their rows.
 
 /// Marks the file as a ledger of ours: `TOLG`.
 pub(super) const APPLICATION: i32 = 0x544f_4c47;
@@ -11,7 +11,7 @@ pub(super) const STEPS: [(i32, &str); 3] =
     [(1, CREATE), (2, ADD_CREDENTIALS), (3, BIND_CREDENTIALS)];
 
 /// The first version. The checks and triggers are a second guard: the machine
-/// in `domain::ledger` never asks for what they refuse.
+/// in `domain::ledger` never violates them.
 const CREATE: &str = "
 CREATE TABLE account (
     id TEXT PRIMARY KEY,

@@ -1,17 +1,20 @@
-//! Compares the rows of a store with what its records come to, in slices: each slice is one short
-//! read, so that a busy store can move its log meanwhile. Records are followed to the end as of that
-//! read before its rows are compared; so every row is compared with the records of its own moment.
+//! Compares the rows of a store with its records, in slices: each slice is one short read, so that a
+//! busy store can move its log meanwhile. The records are followed to their end before rows of the
+//! same read are compared, so every row is compared with the records of its own moment.
 
-use futures_util::{FutureExt, future::BoxFuture};
+use std::sync::Arc;
 
-use super::{Answered, Engine, Failure, LedgerTx, Unavailable, Verdict};
-use crate::domain::{
-    ledger::{
-        Account, AccountId, Hold, HoldId, Step,
-        proof::{Proof, Recount},
-        replay::{Replay, RightRow},
+use super::{Ledger, Turn, transact, tx::LedgerTx};
+use crate::{
+    domain::{
+        ledger::{
+            Account, AccountId, Failure, Hold, HoldId, Step,
+            proof::{Proof, Recount},
+            replay::{Replay, RightRow},
+        },
+        record::{Head, Sealed, Unlinked},
     },
-    record::{Head, Sealed, Unlinked},
+    ledger::answer::{Answered, Unavailable, Verdict},
 };
 
 /// At most this many records are read at once.
@@ -19,7 +22,7 @@ const RECORDS: usize = 1_000;
 /// At most this many holds.
 const HOLDS: usize = 2_000;
 
-/// What following the records came to.
+/// The result of following the records.
 struct Walked {
     chain: Verdict,
     /// Whether the store has forgotten the first records.
@@ -29,43 +32,34 @@ struct Walked {
     ahead: usize,
 }
 
-/// Whether the records are what was written, all of them, in order, and the rows what they tell of.
-pub(super) fn verify<E: Engine>(engine: &E) -> Answered<Verdict> {
-    let walked = walk(engine);
-    async move {
-        let Walked { chain, begins_late, proof, ahead } = walked.await?;
-        let whole = chain.broken.is_none() && chain.incomplete.is_none() && !begins_late;
-        let incomplete = proof.faults.first().filter(|_| whole).map(|first| match ahead {
-            0 => format!(
-                "the accounts are not what the records come to ({first}); `tollgate budget prove` lists all differences"
-            ),
-            ahead => format!(
-                "records are missing at the end: {ahead} rows tell of what no record has ({first}); `tollgate budget prove` lists all differences"
-            ),
-        });
-        Ok(Verdict { incomplete: chain.incomplete.clone().or(incomplete), ..chain })
-    }
-    .boxed()
+/// Whether the records are those that were written, all of them, in order, and explain the rows.
+pub(super) async fn verify(ledger: Arc<dyn Ledger>) -> Result<Verdict, Unavailable> {
+    let Walked { chain, begins_late, proof, ahead } = walk(&*ledger).await?;
+    let whole = chain.broken.is_none() && chain.incomplete.is_none() && !begins_late;
+    let incomplete = proof.faults.first().filter(|_| whole).map(|first| match ahead {
+        0 => format!(
+            "the accounts are not what the records come to ({first}); `tollgate budget prove` lists all differences"
+        ),
+        ahead => format!(
+            "records are missing at the end: {ahead} rows tell of what no record has ({first}); `tollgate budget prove` lists all differences"
+        ),
+    });
+    Ok(Verdict { incomplete: chain.incomplete.clone().or(incomplete), ..chain })
 }
 
 /// Recounts everything.
-pub(super) fn prove<E: Engine>(engine: &E) -> Answered<Proof> {
-    let walked = walk(engine);
-    let engine = engine.clone();
-    async move {
-        let Walked { chain, begins_late, mut proof, .. } = walked.await?;
-        if begins_late {
-            // The records of a store that forgets do not tell of every hold.
-            proof = engine.look(|tx, _| recount(tx)).await?;
-        }
-        let broken = chain.broken.map(|(_, why)| why);
-        proof.faults.splice(0..0, broken.into_iter().chain(chain.incomplete));
-        Ok(proof)
+pub(super) async fn prove(ledger: Arc<dyn Ledger>) -> Result<Proof, Unavailable> {
+    let Walked { chain, begins_late, mut proof, .. } = walk(&*ledger).await?;
+    if begins_late {
+        // A store that forgets records has holds that no record explains.
+        proof = transact(&*ledger, Turn::Read, |tx, _| recount(tx)).await?;
     }
-    .boxed()
+    let broken = chain.broken.map(|(_, why)| why);
+    proof.faults.splice(0..0, broken.into_iter().chain(chain.incomplete));
+    Ok(proof)
 }
 
-fn recount(tx: &mut dyn LedgerTx) -> Step<Proof, Failure> {
+fn recount(tx: &mut dyn LedgerTx) -> Step<Proof> {
     let mut recount = Recount::new(tx.accounts()?);
     for (id, hold) in tx.holds(HoldId(0), HoldId(u128::MAX), usize::MAX)? {
         recount.hold(id, &hold);
@@ -94,7 +88,7 @@ enum Rows {
     None,
 }
 
-/// What one look finds.
+/// What one read returns.
 struct Slice {
     origin: Head,
     end: Head,
@@ -103,8 +97,8 @@ struct Slice {
     rows: Rows,
 }
 
-fn slice<E: Engine>(engine: &E, after: u64, stage: Stage) -> Answered<Slice> {
-    engine.look(move |tx, _| {
+fn slice(ledger: &dyn Ledger, after: u64, stage: Stage) -> Answered<Slice> {
+    transact(ledger, Turn::Read, move |tx, _| {
         let (origin, records) = (tx.origin()?, tx.records(after, RECORDS)?);
         let rows = match records.len() < RECORDS && origin.seq == 0 {
             true => rows(tx, stage)?,
@@ -137,30 +131,25 @@ struct Walk {
     stage: Stage,
 }
 
-fn walk<E: Engine>(engine: &E) -> BoxFuture<'static, Result<Walked, Unavailable>> {
-    let engine = engine.clone();
-    let first = slice(&engine, 0, Stage::Accounts);
-    async move {
-        let mut next = first.await?;
-        let mut walk = Walk {
-            begins_late: next.origin.seq > 0,
-            head: next.origin.clone(),
-            chain: Verdict::default(),
-            replay: Replay::default(),
-            stage: Stage::Accounts,
-        };
-        while walk.takes(next) {
-            next = slice(&engine, walk.head.seq, walk.stage.clone()).await?;
-        }
-        let Walk { chain, begins_late, replay, .. } = walk;
-        let (proof, ahead) = replay.finish();
-        Ok(Walked { chain, begins_late, proof, ahead })
+async fn walk(ledger: &dyn Ledger) -> Result<Walked, Unavailable> {
+    let mut next = slice(ledger, 0, Stage::Accounts).await?;
+    let mut walk = Walk {
+        begins_late: next.origin.seq > 0,
+        head: next.origin.clone(),
+        chain: Verdict::default(),
+        replay: Replay::default(),
+        stage: Stage::Accounts,
+    };
+    while walk.takes(next) {
+        next = slice(ledger, walk.head.seq, walk.stage.clone()).await?;
     }
-    .boxed()
+    let Walk { chain, begins_late, replay, .. } = walk;
+    let (proof, ahead) = replay.finish();
+    Ok(Walked { chain, begins_late, proof, ahead })
 }
 
 impl Walk {
-    /// Takes what one look found; false if nothing is left to do.
+    /// Takes what one read returned; false if nothing is left to do.
     fn takes(&mut self, slice: Slice) -> bool {
         let Slice { end, vouched, records, rows, .. } = slice;
         let caught_up = records.len() < RECORDS;

@@ -1,5 +1,5 @@
 //! A record and its hash as one line: the record's own JSON, `hash` added as its last member, so that
-//! the text that was hashed can be had back byte for byte.
+//! the text that was hashed can be restored byte for byte.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -14,7 +14,7 @@ const AFTER_HASH: &str = r#""}"#;
 /// Hexadecimal digits of a hash.
 const DIGITS: usize = 64;
 
-/// Where a record stands, by its own text.
+/// The chain and place of a record, by its own text.
 #[derive(Debug, Deserialize)]
 struct Place {
     chain: String,
@@ -24,7 +24,7 @@ struct Place {
 /// A line as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The chain that it says it is part of.
+    /// The chain that it names.
     pub chain: String,
     /// The record.
     pub sealed: Sealed,

@@ -1,4 +1,4 @@
-//! The thread that owns the connection: it takes what waits into one transaction.
+//! The thread that owns the connection. It runs all waiting steps in one transaction.
 
 use std::{
     any::Any,
@@ -8,40 +8,26 @@ use std::{
 };
 
 use super::{
-    Place, Unavailable,
-    file::{File, InPlace},
+    file::{File, InPlace, Place},
     queue::Queue,
     transaction::Transaction,
 };
 use crate::{
-    domain::ledger::Broken,
     host::clock::{self, Clock},
-    ledger::{Failure, LedgerTx},
+    ledger::{
+        answer::Unavailable,
+        engine::{Job, Turn},
+    },
 };
 
-/// So many steps are taken into one transaction at most: more gain nothing, and would keep other
-/// processes waiting.
+/// The most steps in one transaction: more gain nothing, and would keep other processes waiting.
 const MOST_STEPS: usize = 128;
 
-/// After so long without a moment's rest it is the turn of other processes.
+/// After working this long without a pause, lets other processes write.
 const TURN: Duration = Duration::from_millis(40);
-/// Who waits for the file looks at least once in this time (`file::patience`).
+/// How long that pause is: a process that waits for the file tries at least once in this time
+/// (`file::patience`).
 const REST: Duration = Duration::from_micros(3_200);
-
-/// A step of any type.
-pub(super) trait Job: Send {
-    /// Whether it writes nothing.
-    fn looks(&self) -> bool;
-
-    /// Whether somebody waits for it to be taken.
-    fn is_urgent(&self) -> bool;
-
-    /// Takes the step, and keeps what it answers.
-    fn take(&mut self, tx: &mut dyn LedgerTx, now: i64) -> Result<(), Broken<Failure>>;
-
-    /// Answers: what the step answered, or how it failed.
-    fn answer(self: Box<Self>, failed: Option<Unavailable>);
-}
 
 /// What became of each step of a transaction that was committed.
 type Failures = Vec<Option<Unavailable>>;
@@ -58,7 +44,7 @@ impl Writer {
         Self { place, clock, file: None }
     }
 
-    /// Takes steps until nobody can give any more: a lone one at once, together what waits.
+    /// Runs steps until the queue is closed: a lone one at once, waiting ones together.
     pub(super) fn serve(&mut self, queue: &Queue) {
         let mut since = clock::instant();
         loop {
@@ -90,9 +76,9 @@ impl Writer {
         }
     }
 
-    /// Takes steps in one transaction. If that fails, none of them was taken.
+    /// Runs steps in one transaction. If that fails, none of them was applied.
     fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Failures, Unavailable> {
-        let looks = jobs.iter().all(|job| job.looks());
+        let reads = jobs.iter().all(|job| job.turn() == Turn::Read);
         match self.file.as_ref().map(File::in_place) {
             Some(InPlace::Yes) | None => {}
             Some(InPlace::Reopen) => self.file = None,
@@ -107,12 +93,12 @@ impl Writer {
             None => File::open(&self.place)?,
         };
         let file = self.file.insert(file);
-        let taken = file.begin(looks).and_then(|()| take(file, jobs, &self.clock));
+        let taken = file.begin(reads).and_then(|()| take(file, jobs, &self.clock));
         let taken = taken.and_then(|failures| file.commit().map(|()| failures));
         if taken.is_err() {
             file.roll_back();
         }
-        // What failed once may be better when it is opened anew.
+        // Opening the file again may help.
         if taken.is_err() || file.is_sour() {
             self.file = None;
         }
@@ -121,24 +107,24 @@ impl Writer {
 }
 
 fn take(file: &File, jobs: &mut [Box<dyn Job>], clock: &Clock) -> Result<Failures, Unavailable> {
-    let mut desk = Transaction::new(file);
+    let mut tx = Transaction::new(file);
     let mut failures = Vec::with_capacity(jobs.len());
     for job in jobs {
         let now = clock();
-        desk.begin(now);
-        let taken = catch_unwind(AssertUnwindSafe(|| job.take(&mut desk, now)));
+        tx.begin(now);
+        let taken = catch_unwind(AssertUnwindSafe(|| job.run(&mut tx, now)));
         let failed = match taken {
             Ok(Ok(())) => None,
             Ok(Err(broken)) => Some(file.contradicts(&broken)),
             Err(panic) => Some(unavailable(format!("a step panicked: {}", words(&*panic)), false)),
         };
         match &failed {
-            None => desk.keep()?,
-            Some(_) => desk.forget()?,
+            None => tx.keep()?,
+            Some(_) => tx.forget()?,
         }
         failures.push(failed);
     }
-    desk.write()?;
+    tx.write()?;
     Ok(failures)
 }
 
@@ -146,7 +132,7 @@ fn unavailable(cause: String, maybe_applied: bool) -> Unavailable {
     Unavailable { cause, maybe_applied }
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")

@@ -3,9 +3,14 @@
 
 use rusqlite::{Connection, params};
 
-use super::{credentials, rows};
+use super::{
+    rights::{self, Bound},
+    rows::{self, Read},
+};
 use crate::{
     domain::{
+        auth::ApiKey,
+        delegation::Delegation,
         keyed::Key,
         ledger::replay::Baseline,
         period::timestamp,
@@ -14,8 +19,6 @@ use crate::{
     },
     host::clock::now,
 };
-
-type Read<T> = rusqlite::Result<T>;
 
 /// One record has at most this many rows of a kind.
 const AT_A_TIME: usize = 200;
@@ -34,10 +37,11 @@ pub(super) fn take_over(db: &Connection, key: &Key, rights: &Key, from: i32) -> 
         return Ok(false);
     }
     let mut found = bind(db, rights)?;
-    let accounts = all(db, rows::ACCOUNTS, rows::account_row)?;
+    let accounts = rows::all(db, rows::ACCOUNTS, [], rows::account_row)?;
     let open = "SELECT * FROM hold WHERE state = 0";
-    let holds =
-        all(db, open, |row| Ok((rows::hold_id(row)?.to_string(), rows::hold_row(row)?.path)))?;
+    let holds = rows::all(db, open, [], |row| {
+        Ok((rows::hold_id(row)?.to_string(), rows::hold_row(row)?.path))
+    })?;
     let (mut accounts, mut holds) = (accounts.into_iter(), holds.into_iter());
     while accounts.len() > AT_A_TIME || holds.len() > AT_A_TIME {
         let some = Baseline {
@@ -59,8 +63,8 @@ fn bind(db: &Connection, key: &Key) -> Read<Baseline> {
     // What is there stays as it is, but for its digest.
     db.execute_batch("DROP TRIGGER delegation_stays")?;
     let mut found = Baseline::default();
-    for (delegation, _) in all(db, "SELECT * FROM delegation", credentials::delegation_row)? {
-        let mac = key.mac(&credentials::delegation_text(&delegation));
+    for (delegation, _) in rows::all(db, Delegation::ALL, [], Delegation::read)? {
+        let mac = delegation.mac(key);
         let token = delegation.token.0.to_be_bytes();
         db.execute("UPDATE delegation SET mac = ?2 WHERE token = ?1", params![token, mac])?;
         found.delegations.push((delegation.token.to_string(), hex(&mac)));
@@ -69,11 +73,9 @@ fn bind(db: &Connection, key: &Key) -> Read<Baseline> {
         "CREATE TRIGGER delegation_stays BEFORE UPDATE ON delegation
             BEGIN SELECT RAISE(ABORT, 'delegations are not changed'); END",
     )?;
-    let mut denied: Vec<TokenId> = all(db, "SELECT token FROM denied", |row| {
-        row.get(0).map(|token| TokenId(u128::from_be_bytes(token)))
-    })?;
-    for (api_key, _) in all(db, "SELECT * FROM api_key", credentials::api_key_row)? {
-        let mac = key.mac(&credentials::api_key_text(&api_key));
+    let mut denied: Vec<TokenId> = rows::all(db, "SELECT token FROM denied", [], rights::token_at)?;
+    for (api_key, _) in rows::all(db, ApiKey::ALL, [], ApiKey::read)? {
+        let mac = api_key.mac(key);
         db.execute("UPDATE api_key SET mac = ?2 WHERE id = ?1", params![api_key.id, mac])?;
         if api_key.revoked {
             denied.push(denial_of_api_key(&api_key.id));
@@ -81,10 +83,10 @@ fn bind(db: &Connection, key: &Key) -> Read<Baseline> {
         found.api_keys.push((api_key.id, hex(&mac)));
     }
     for token in denied {
-        credentials::put_denial(db, key, token)?;
+        rights::put_denial(db, key, token)?;
         found.denied.push(token.to_string());
     }
-    credentials::bind_denials(db, key)?;
+    rights::bind_denials(db, key)?;
     Ok(found)
 }
 
@@ -94,12 +96,4 @@ fn append(db: &Connection, head: &mut Head, found: Baseline) -> Read<()> {
     let note = Some("as found by a later version of tollgate".to_owned());
     let draft = Draft { event: Event::Baseline, baseline, note, ..Draft::default() };
     rows::put_record(db, &head.seal(draft, timestamp(now())).map_err(unwritten)?)
-}
-
-fn all<T>(
-    db: &Connection,
-    sql: &str,
-    read: impl FnMut(&rusqlite::Row<'_>) -> Read<T>,
-) -> Read<Vec<T>> {
-    db.prepare(sql)?.query_map([], read)?.collect()
 }

@@ -5,15 +5,17 @@ use std::{collections::HashMap, hash::Hash};
 
 use rusqlite::{Connection, Params};
 
-use super::{Failure, Unavailable, credentials, file::File, rows};
+use super::{file::File, rights, rows};
 use crate::{
     domain::{
         keyed::Key,
-        ledger::{Account, AccountId, Drawn, Hold, HoldId, Tables, TransferId, replay::RightRow},
+        ledger::{
+            Account, AccountId, Drawn, Failure, Hold, HoldId, Tables, TransferId, replay::RightRow,
+        },
         period::timestamp,
         record::{Draft, Head, Sealed},
     },
-    ledger::LedgerTx,
+    ledger::{answer::Unavailable, engine::LedgerTx},
 };
 
 pub(super) struct Transaction<'f> {
@@ -143,13 +145,13 @@ impl<'f> Transaction<'f> {
         self.kept.write(self.file).map_err(|error| self.file.unwritten(&error))
     }
 
-    /// Writes everything so far, for a question that only the file answers.
+    /// Writes everything so far, before a query that reads more than one row.
     fn spill(&mut self) -> Result<(), Failure> {
         let spilled = self.try_spill();
         spilled.map_err(|failed| self.fails(failed))
     }
 
-    /// Has the whole transaction fail.
+    /// Makes the whole transaction fail.
     fn fails(&mut self, failed: Unavailable) -> Failure {
         let failure = Failure(failed.cause.clone());
         self.failed = Some(failed);
@@ -166,21 +168,18 @@ impl<'f> Transaction<'f> {
         self.step.write(self.file).map_err(unwritten)
     }
 
-    /// All rows that a question finds.
+    /// All rows of a query, with everything that was written here.
     fn all<T>(
-        &self,
+        &mut self,
         sql: &str,
         params: impl Params,
         read: fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, Failure> {
-        let found = self.file.db.prepare_cached(sql).and_then(|mut sql| {
-            let rows = sql.query_map(params, read)?;
-            rows.collect()
-        });
-        found.map_err(|error| self.file.unread(&error))
+        self.spill()?;
+        self.ask(|db| rows::all(db, sql, params, read))
     }
 
-    /// Asks for what is never kept here.
+    /// Reads what is never cached here.
     pub(super) fn ask<T>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -188,13 +187,14 @@ impl<'f> Transaction<'f> {
         self.unread(read(&self.file.db))
     }
 
-    /// Writes what is never kept here, behind the savepoint of the step.
+    /// Writes what is never cached here, behind the savepoint of the step.
     pub(super) fn tell<T>(
         &mut self,
-        write: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+        write: impl FnOnce(&Connection, &Key) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
         self.spill()?;
-        write(&self.file.db).map_err(|error| self.fails(self.file.unwritten(&error)))
+        write(&self.file.db, &self.file.rights)
+            .map_err(|error| self.fails(self.file.unwritten(&error)))
     }
 
     /// The key that binds rows which give or take rights.
@@ -202,7 +202,7 @@ impl<'f> Transaction<'f> {
         &self.file.rights
     }
 
-    /// Why a row gives no right.
+    /// The error for an altered row.
     pub(super) fn altered(&self, what: &str) -> Failure {
         self.file.altered(what)
     }
@@ -225,11 +225,7 @@ impl<'f> Transaction<'f> {
     }
 }
 
-fn at_most(most: usize) -> i64 {
-    i64::try_from(most).unwrap_or(i64::MAX)
-}
-
-/// What was written or read of a row before, the newest first.
+/// A row as it was last written or read in this transaction.
 fn known<'a, K: Hash + Eq, T>(
     step: &'a HashMap<K, Entry<T>>,
     kept: &'a HashMap<K, Entry<T>>,
@@ -239,8 +235,6 @@ fn known<'a, K: Hash + Eq, T>(
 }
 
 impl Tables for Transaction<'_> {
-    type Error = Failure;
-
     fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Failure> {
         if let Some(entry) = known(&self.step.accounts, &self.kept.accounts, id) {
             return Ok(Some(entry.row.clone()));
@@ -260,13 +254,11 @@ impl Tables for Transaction<'_> {
     }
 
     fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, Failure> {
-        self.spill()?;
         self.all(rows::CHILDREN, [id.as_str()], rows::account_id)
     }
 
     fn expired(&mut self, now: i64, most: usize) -> Result<Vec<AccountId>, Failure> {
-        self.spill()?;
-        self.all(rows::EXPIRED, (now, at_most(most)), rows::account_id)
+        self.all(rows::EXPIRED, (now, rows::at_most(most)), rows::account_id)
     }
 
     fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Failure> {
@@ -288,13 +280,11 @@ impl Tables for Transaction<'_> {
     }
 
     fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
-        self.spill()?;
-        self.all(rows::OVERDUE, (now, at_most(most)), rows::hold_id)
+        self.all(rows::OVERDUE, (now, rows::at_most(most)), rows::hold_id)
     }
 
     fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
-        self.spill()?;
-        self.all(rows::DUE_AFTER, (moment, at_most(most)), rows::hold_id)
+        self.all(rows::DUE_AFTER, (moment, rows::at_most(most)), rows::hold_id)
     }
 
     fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Failure> {
@@ -325,7 +315,6 @@ impl LedgerTx for Transaction<'_> {
     }
 
     fn accounts(&mut self) -> Result<Vec<(AccountId, Account)>, Failure> {
-        self.spill()?;
         self.all(rows::ACCOUNTS, [], rows::account_row)
     }
 
@@ -336,13 +325,13 @@ impl LedgerTx for Transaction<'_> {
         most: usize,
     ) -> Result<Vec<(HoldId, Hold)>, Failure> {
         self.spill()?;
-        let between = (from.0.to_be_bytes(), to.0.to_be_bytes(), at_most(most));
+        let between = (from.0.to_be_bytes(), to.0.to_be_bytes(), rows::at_most(most));
         self.all(rows::HOLDS, between, |row| Ok((rows::hold_id(row)?, rows::hold_row(row)?)))
     }
 
     fn rights(&mut self) -> Result<Vec<RightRow>, Failure> {
         self.spill()?;
-        self.ask(|db| credentials::rights(db, &self.file.rights))
+        self.ask(|db| rights::rights(db, &self.file.rights))
     }
 
     fn transfers(&mut self) -> Result<u64, Failure> {
@@ -353,7 +342,7 @@ impl LedgerTx for Transaction<'_> {
     fn records(&mut self, after: u64, most: usize) -> Result<Vec<Sealed>, Failure> {
         self.spill()?;
         let after = i64::try_from(after).unwrap_or(i64::MAX);
-        self.all(rows::RECORDS, (after, at_most(most)), rows::record)
+        self.all(rows::RECORDS, (after, rows::at_most(most)), rows::record)
     }
 
     fn head(&mut self) -> Result<Head, Failure> {

@@ -1,5 +1,5 @@
-//! Tokens that agents were sent for discovery, and what the raw schemas would have cost: totals per
-//! agent in one file, shared by all gateway processes of a user.
+//! How many tokens agents were sent for discovery, and what the raw schemas would have cost: totals
+//! per agent in one file, shared by all gateway processes of a user.
 
 use std::{
     collections::BTreeMap,
@@ -45,9 +45,6 @@ pub fn merge(totals: &mut Totals, more: &Totals) {
 }
 
 /// The totals in the file; none if there is no file.
-///
-/// # Errors
-/// A file that cannot be read, or that holds something else.
 pub fn read(path: &Path) -> io::Result<Totals> {
     match fs::read(path) {
         Ok(text) => Ok(serde_json::from_slice(&text)?),
@@ -57,10 +54,7 @@ pub fn read(path: &Path) -> io::Result<Totals> {
 }
 
 /// Adds to the totals in the file, under a lock that all processes respect. The file is replaced
-/// whole, so that it is never seen, or left behind, half written.
-///
-/// # Errors
-/// A file that cannot be written. One that holds something else is begun anew.
+/// whole, so that no one reads half of it. A file that holds something else is replaced.
 pub fn add(path: &Path, more: &Totals) -> io::Result<()> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;

@@ -1,4 +1,4 @@
-//! How many records there are of what.
+//! Counts of records.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::domain::{
     usage::{Names, Tally, Usage},
 };
 
-/// How many records there are of what; counted in any order.
+/// Counts of records, added in any order.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stats {
     /// All of them.
@@ -19,9 +19,9 @@ pub struct Stats {
     pub first: Option<String>,
     /// The time of the last.
     pub last: Option<String>,
-    /// By what they tell of.
+    /// By event.
     pub events: BTreeMap<String, u64>,
-    /// By how calls were decided.
+    /// By decision.
     pub decisions: BTreeMap<String, u64>,
     /// By agent.
     pub agents: BTreeMap<String, u64>,
@@ -74,7 +74,7 @@ impl Stats {
         self.usage.add(record);
     }
 
-    /// What the calls came to.
+    /// Totals of the calls among them.
     pub fn calls(&self) -> &Tally {
         self.usage.total()
     }

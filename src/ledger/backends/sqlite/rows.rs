@@ -1,16 +1,17 @@
 //! Rows as SQL.
 
 use rusqlite::{
-    Connection, Error, OptionalExtension, Row, params,
+    Connection, Error, OptionalExtension, Params, Row, params,
     types::{Type, ValueRef},
 };
+
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
     credits::Credits,
     keyed::Key,
     ledger::{
-        About, Account, AccountId, Ceiling, Drawn, Funds, Hold, HoldId, HoldState, Kind, Source,
-        TransferId,
+        About, Account, AccountId, Ceiling, Drawn, Funds, Hold, HoldId, HoldState, Kind, TransferId,
     },
     period::Period,
     record::{Hash, Head, Sealed},
@@ -18,14 +19,14 @@ use crate::domain::{
 
 /// The accounts below one.
 pub(super) const CHILDREN: &str = "SELECT id FROM account WHERE parent = ?1 ORDER BY id";
-/// Accounts whose time is over.
+/// Accounts that have expired.
 pub(super) const EXPIRED: &str = "SELECT id FROM account WHERE open AND expires IS NOT NULL AND expires <= ?1 ORDER BY id LIMIT ?2";
 /// All accounts.
 pub(super) const ACCOUNTS: &str = "SELECT * FROM account ORDER BY id";
-/// Holds whose time is over.
+/// Overdue holds.
 pub(super) const OVERDUE: &str =
     "SELECT id FROM hold WHERE state = 0 AND deadline <= ?1 ORDER BY deadline, id LIMIT ?2";
-/// Open holds that last longer than they should.
+/// Open holds with a deadline too far ahead.
 pub(super) const DUE_AFTER: &str = "SELECT id FROM hold WHERE state = 0 AND deadline > ?1 ORDER BY deadline DESC, id DESC LIMIT ?2";
 /// What holds took of an account in a window (?2), and whether any came in a later one.
 const USED: &str = "SELECT
@@ -44,11 +45,36 @@ pub(super) const HOLDS: &str = "SELECT * FROM hold WHERE id BETWEEN ?1 AND ?2 OR
 pub(super) const RECORDS: &str =
     "SELECT seq, line, hash FROM record WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 
-type Read<T> = rusqlite::Result<T>;
+pub(super) type Read<T> = rusqlite::Result<T>;
+
+/// The first row of a query, if there is one.
+pub(super) fn one<T>(
+    db: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnOnce(&Row<'_>) -> Read<T>,
+) -> Read<Option<T>> {
+    db.prepare_cached(sql)?.query_row(params, read).optional()
+}
+
+/// All rows of a query.
+pub(super) fn all<T>(
+    db: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnMut(&Row<'_>) -> Read<T>,
+) -> Read<Vec<T>> {
+    db.prepare_cached(sql)?.query_map(params, read)?.collect()
+}
+
+/// A limit as SQL has it.
+pub(super) fn at_most(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
+}
 
 pub(super) fn account(db: &Connection, id: &AccountId) -> Read<Option<Account>> {
-    let mut sql = db.prepare_cached("SELECT * FROM account WHERE id = ?1")?;
-    sql.query_row([id.as_str()], |row| account_row(row).map(|(_, account)| account)).optional()
+    const BY_ID: &str = "SELECT * FROM account WHERE id = ?1";
+    one(db, BY_ID, [id.as_str()], |row| account_row(row).map(|(_, account)| account))
 }
 
 /// What was drawn through an account in the window that began then.
@@ -79,7 +105,7 @@ pub(super) fn account_row(row: &Row<'_>) -> Read<(AccountId, Account)> {
             net: row.get(9)?,
             available: row.get(10)?,
             unlimited: row.get(11)?,
-            source: source(row, 18)?,
+            source: row.get_ref(18)?.as_str_or_null()?.map(|_| from_json(row, 18)).transpose()?,
         }),
         _ => Kind::Ceiling(Ceiling {
             limit: credits(row, 12)?,
@@ -109,8 +135,8 @@ pub(super) fn put_account(db: &Connection, id: &AccountId, account: &Account) ->
     write_account(db, PUT, id, account).map(|_| ())
 }
 
-/// Writes an account that is there. Mostly nothing changes that the indexes look at, and then they
-/// need not be written.
+/// Writes an account that exists. Indexed columns seldom change, and then the indexes need not be
+/// written.
 pub(super) fn change_account(db: &Connection, id: &AccountId, account: &Account) -> Read<()> {
     const CHANGE: &str = "UPDATE account SET reserved = ?4, spent = ?5, issued = ?8, declared = ?9,
         net = ?10, available = ?11, cap = ?13, window = ?15, used = ?16, carved = ?17,
@@ -124,8 +150,7 @@ pub(super) fn change_account(db: &Connection, id: &AccountId, account: &Account)
 }
 
 fn write_account(db: &Connection, sql: &str, id: &AccountId, account: &Account) -> Read<usize> {
-    let source = account.source().map(serde_json::to_string).transpose();
-    let source = source.map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
+    let source = account.source().map(json).transpose()?;
     let (funds, ceiling) = match &account.kind {
         Kind::Funded(funds) => (Some(funds), None),
         Kind::Ceiling(ceiling) => (None, Some(ceiling)),
@@ -153,16 +178,8 @@ fn write_account(db: &Connection, sql: &str, id: &AccountId, account: &Account) 
     ])
 }
 
-/// Where credits that were carved out came from.
-fn source(row: &Row<'_>, column: usize) -> Read<Option<Source>> {
-    let text: Option<String> = row.get(column)?;
-    let source = text.map(|text| serde_json::from_str(&text)).transpose();
-    source.map_err(|error| unreadable(column, Type::Text, error))
-}
-
 pub(super) fn hold(db: &Connection, id: HoldId) -> Read<Option<Hold>> {
-    let mut sql = db.prepare_cached("SELECT * FROM hold WHERE id = ?1")?;
-    sql.query_row([id.0.to_be_bytes()], hold_row).optional()
+    one(db, "SELECT * FROM hold WHERE id = ?1", [id.0.to_be_bytes()], hold_row)
 }
 
 pub(super) fn hold_id(row: &Row<'_>) -> Read<HoldId> {
@@ -180,7 +197,6 @@ pub(super) fn hold_row(row: &Row<'_>) -> Read<Hold> {
         },
         _ => HoldState::Voided,
     };
-    let path = serde_json::from_str(text(row, 10)?);
     Ok(Hold {
         amount: credits(row, 1)?,
         state,
@@ -188,7 +204,7 @@ pub(super) fn hold_row(row: &Row<'_>) -> Read<Hold> {
         charge_if_lost: row.get(7)?,
         fingerprint: row.get(8)?,
         deadline: row.get(9)?,
-        path: path.map_err(|error| unreadable(10, Type::Text, error))?,
+        path: from_json(row, 10)?,
         about: About { agent: row.get(11)?, server: row.get(12)?, tool: row.get(13)? },
     })
 }
@@ -196,8 +212,7 @@ pub(super) fn hold_row(row: &Row<'_>) -> Read<Hold> {
 pub(super) fn put_hold(db: &Connection, id: HoldId, hold: &Hold) -> Read<()> {
     const PUT: &str = "INSERT INTO hold VALUES
         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
-    let path = serde_json::to_string(&hold.path);
-    let path = path.map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
+    let path = json(&hold.path)?;
     let (state, posted, uncertain, refunded) = ended(hold.state);
     db.prepare_cached(PUT)?.execute(params![
         id.0.to_be_bytes(),
@@ -241,8 +256,8 @@ fn ended(state: HoldState) -> (i64, i64, bool, i64) {
 }
 
 pub(super) fn transfer(db: &Connection, id: TransferId) -> Read<Option<[u8; 32]>> {
-    let mut sql = db.prepare_cached("SELECT fingerprint FROM transfer WHERE id = ?1")?;
-    sql.query_row([id.0.to_be_bytes()], |row| row.get(0)).optional()
+    const BY_ID: &str = "SELECT fingerprint FROM transfer WHERE id = ?1";
+    one(db, BY_ID, [id.0.to_be_bytes()], |row| row.get(0))
 }
 
 /// How many there are.
@@ -260,12 +275,12 @@ pub(super) fn put_record(db: &Connection, sealed: &Sealed) -> Read<()> {
     sql.execute((signed(sealed.seq), &sealed.line, sealed.hash)).map(|_| ())
 }
 
-/// A record as it is kept, whatever that is: what cannot be one is never what its hash is of.
+/// A record as stored, even if altered: text that cannot be read never matches its hash.
 pub(super) fn record(row: &Row<'_>) -> Read<Sealed> {
     let line = match row.get_ref(1)? {
         ValueRef::Text(bytes) => match str::from_utf8(bytes) {
             Ok(line) => line.to_owned(),
-            // Not the text with replacement characters, which might be what once was there.
+            // Not the lossy text, which might be what was there before.
             Err(_) => format!("not UTF-8: {}", String::from_utf8_lossy(bytes)),
         },
         other => format!("not a text, but {}", other.data_type()),
@@ -273,10 +288,10 @@ pub(super) fn record(row: &Row<'_>) -> Read<Sealed> {
     Ok(Sealed { seq: unsigned(row, 0)?, line, hash: hash(row, 2)?.unwrap_or_default() })
 }
 
-/// The end of the chain, whatever is kept of it, and whether it was signed with this key.
+/// The end of the chain as stored, and whether it was signed with this key.
 pub(super) fn head(db: &Connection, key: &Key) -> Read<(Head, bool)> {
-    let mut sql = db.prepare_cached("SELECT chain, seq, hash, mac FROM head WHERE one = 1")?;
-    let found = sql.query_row([], |row| {
+    const HEAD: &str = "SELECT chain, seq, hash, mac FROM head WHERE one = 1";
+    let found = one(db, HEAD, [], |row| {
         let chain = match row.get_ref(0)? {
             ValueRef::Text(chain) => String::from_utf8_lossy(chain).into_owned(),
             _ => String::new(),
@@ -286,9 +301,8 @@ pub(super) fn head(db: &Connection, key: &Key) -> Read<(Head, bool)> {
         let mac = self::hash(row, 3)?;
         let vouched = mac.is_some_and(|mac| key.verifies(&signature_text(&head), &mac));
         Ok((head, vouched && hash.is_some()))
-    });
-    let nothing = || (Head { chain: String::new(), seq: 0, hash: [0; 32] }, false);
-    found.optional().map(|found| found.unwrap_or_else(nothing))
+    })?;
+    Ok(found.unwrap_or_default())
 }
 
 pub(super) fn put_head(db: &Connection, key: &Key, head: &Head) -> Read<()> {
@@ -300,6 +314,16 @@ pub(super) fn put_head(db: &Connection, key: &Key, head: &Head) -> Read<()> {
 /// Of fixed length up to the chain's name, so that no two heads have the same.
 fn signature_text(head: &Head) -> Vec<u8> {
     [&head.seq.to_be_bytes()[..], &head.hash, head.chain.as_bytes()].concat()
+}
+
+/// A value as JSON in a column of text.
+pub(super) fn json(value: &impl Serialize) -> Read<String> {
+    serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+pub(super) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Read<T> {
+    let value = serde_json::from_str(text(row, column)?);
+    value.map_err(|error| unreadable(column, Type::Text, error))
 }
 
 fn text<'a>(row: &'a Row<'_>, column: usize) -> Read<&'a str> {
@@ -331,7 +355,7 @@ fn unreadable(
     Error::FromSqlConversionFailure(column, of, error.into())
 }
 
-/// A place in the chain; one that cannot be is 0, where nothing is.
+/// A place in the chain; 0, where no record is, if it is not one.
 fn unsigned(row: &Row<'_>, column: usize) -> Read<u64> {
     let number = row.get_ref(column)?.as_i64().unwrap_or_default();
     Ok(u64::try_from(number).unwrap_or_default())

@@ -1,17 +1,17 @@
-//! Which records are meant.
+//! Which records a query takes.
 
 use std::time::Duration;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::source::Moment;
+use super::records::Moment;
 use crate::domain::{
     pattern::Pattern,
     period::{moment, timestamp},
     record::{Decision, Event, Record},
 };
 
-/// What a record must have; what is None may be anything.
+/// Conditions on records; None takes any.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// The agent; `*` and `?` are wildcards, here and below.
@@ -20,16 +20,16 @@ pub struct Filter {
     pub server: Option<Pattern>,
     /// The tool.
     pub tool: Option<Pattern>,
-    /// What it tells of.
+    /// The event.
     pub event: Option<Event>,
-    /// How a call was decided.
+    /// The decision.
     pub decision: Option<Decision>,
-    /// When: before this.
+    /// Only records before this moment.
     pub until: Option<Moment>,
 }
 
 impl Filter {
-    /// Whether a record is meant.
+    /// Whether a record meets all conditions.
     pub fn takes(&self, record: &Record) -> bool {
         let draft = &record.draft;
         let fits = |wanted: &Option<Pattern>, said: &Option<String>| {
@@ -45,7 +45,7 @@ impl Filter {
     }
 }
 
-/// All events, for those who mistype one.
+/// All events, for the error about an unknown one.
 const EVENTS: [Event; 16] = [
     Event::Hold,
     Event::Refusal,
@@ -68,24 +68,18 @@ const EVENTS: [Event; 16] = [
 const DECISIONS: [Decision; 4] =
     [Decision::Allowed, Decision::Refused, Decision::OverBudget, Decision::WouldRefuse];
 
-/// The word that records have for an event or a decision.
+/// The word for an event or a decision in records.
 pub fn word(of: &impl Serialize) -> String {
     let word = serde_json::to_value(of).ok();
     word.as_ref().and_then(|word| word.as_str()).unwrap_or_default().to_owned()
 }
 
 /// An event by its word.
-///
-/// # Errors
-/// Names the words there are.
 pub fn event(text: &str) -> Result<Event, String> {
     parse(text, &EVENTS)
 }
 
 /// A decision by its word.
-///
-/// # Errors
-/// As [`event`].
 pub fn decision(text: &str) -> Result<Decision, String> {
     parse(text, &DECISIONS)
 }
@@ -97,11 +91,8 @@ fn parse<T: Serialize + DeserializeOwned>(text: &str, all: &[T]) -> Result<T, St
     })
 }
 
-/// The beginning of what is meant: a time, a day (UTC), or how long ago. `now` in milliseconds since
+/// The moment that a text names: a time, a day (UTC), or how long ago. `now` in milliseconds since
 /// 1970.
-///
-/// # Errors
-/// Says what can be written.
 pub fn since(text: &str, now: i64) -> Result<Moment, String> {
     let ago =
         |ago: Duration| now.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX));

@@ -1,7 +1,7 @@
-//! What waits for the thread of the store, in the order in which it was given.
+//! Steps that wait for the store's thread, in the order in which they were submitted.
 //!
-//! Some steps need not be taken at once. They wait a moment for one that must, and share its
-//! transaction, which halves what a call costs. The thread is not woken for them.
+//! Steps that are not urgent wait a moment for one that is, and share its transaction, which halves
+//! the cost of a call. The thread is not woken for them.
 
 use std::{
     collections::VecDeque,
@@ -9,16 +9,16 @@ use std::{
     time::Duration,
 };
 
-use super::writer::Job;
 use crate::host::clock;
+use crate::ledger::engine::{Job, Turn};
 
-/// So long a step that is not urgent may wait.
+/// How long a step that is not urgent may wait.
 const LEISURE: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
-    /// Rung for the thread.
+    /// Wakes the thread.
     bell: Condvar,
 }
 
@@ -29,14 +29,14 @@ struct Waiting {
     urgent: usize,
     /// Whether the thread sleeps until it is called, and not just for a moment.
     asleep: bool,
-    /// Nothing is added any more.
+    /// Nothing more is added.
     closed: bool,
 }
 
 impl Queue {
     pub(super) fn push(&self, job: Box<dyn Job>) {
         let mut waiting = self.lock();
-        let urgent = job.is_urgent();
+        let urgent = is_urgent(&*job);
         waiting.urgent += usize::from(urgent);
         waiting.jobs.push_back(job);
         if urgent || waiting.asleep {
@@ -55,7 +55,7 @@ impl Queue {
         self.lock().urgent == 0
     }
 
-    /// Waits for steps and takes so many at most; none when the queue is closed and empty.
+    /// Waits for steps and takes up to `most`; none when the queue is closed and empty.
     pub(super) fn take(&self, most: usize) -> Vec<Box<dyn Job>> {
         let mut waiting = self.lock();
         let mut until = clock::instant() + LEISURE;
@@ -68,7 +68,7 @@ impl Queue {
                 waiting.asleep = true;
                 waiting = self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 waiting.asleep = false;
-                // What woke it may have its moment as well.
+                // A step that is not urgent woke it: wait for others.
                 until = clock::instant() + LEISURE;
             } else {
                 break;
@@ -76,11 +76,15 @@ impl Queue {
         }
         let most = most.min(waiting.jobs.len());
         let taken: Vec<_> = waiting.jobs.drain(..most).collect();
-        waiting.urgent -= taken.iter().filter(|job| job.is_urgent()).count();
+        waiting.urgent -= taken.iter().filter(|job| is_urgent(&***job)).count();
         taken
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_urgent(job: &dyn Job) -> bool {
+    job.turn() != Turn::Soon
 }
