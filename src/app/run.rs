@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     logging::{self, Log},
-    reload, signals, wiring,
+    reload, signals, sweep, wiring,
 };
 use crate::{
     config::{self, Faults, Options, Watch},
@@ -69,7 +69,7 @@ pub fn run(options: Options, announce: impl Fn(Announcement<'_>)) -> Result<(), 
         }
         let mirror = audit_log.map(|path| start_mirror(path, &gateway)).transpose()?;
         let sweeping = gateway.clone();
-        tokio::spawn(async move { sweeping.sweep().await });
+        tokio::spawn(async move { sweep::sweep(&sweeping).await });
         gateway.start_eager();
         tokio::spawn(reload::follow(watch, gateway.clone(), log));
         let outcome = serve_stdio(gateway, shutdown, hang_up).await;

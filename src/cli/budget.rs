@@ -17,7 +17,7 @@ use super::{
     records::{self, answer, plain},
 };
 use crate::{
-    app::wiring,
+    app::{surely_abandoned, wiring},
     domain::{
         credits::Credits,
         ledger::{
@@ -29,7 +29,6 @@ use crate::{
         record::Draft,
         settings::Settings,
     },
-    gateway::surely_abandoned,
     host::random,
     ledger::Ledger,
 };

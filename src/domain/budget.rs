@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::{credits::Credits, period::Period, price::Tariff};
 
 /// How calls are paid for.
@@ -38,7 +40,7 @@ impl Budgeting {
 }
 
 /// Which of the look-ups that are answered are recorded (`audit.discovery`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Discovery {
     /// One of this many; of 1, each.
     OneIn(usize),
@@ -53,7 +55,7 @@ impl Default for Discovery {
 }
 
 /// A limit on what is spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Limit {
     /// The most that may be spent.
     pub credits: Credits,
@@ -62,7 +64,7 @@ pub struct Limit {
 }
 
 /// What happens to a call that the budget does not cover (`enforcement.mode`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Mode {
     /// It is refused.
     #[default]
@@ -90,7 +92,7 @@ impl Mode {
 
 /// Which outcomes of a call that was sent are charged (`budget.chargeOn`). A success always is; a
 /// call that was never sent, or that the server refused as such (JSON-RPC −32601, −32602), never.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ChargeOn {
     /// The tool's own `isError` result: it ran.
     pub tool_error: bool,

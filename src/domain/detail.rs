@@ -1,7 +1,9 @@
 //! How much of a tool is shown.
 
+use serde::Serialize;
+
 /// How much of a tool is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Level {
     /// The name in a line that it shares with others, where there is no room for a line of its own.
     Mention,
@@ -26,7 +28,7 @@ impl Level {
 }
 
 /// How much detail is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Detail {
     /// Whole objects if all of them fit, else at most signatures: what is left of the budget is
     /// better kept than spent on one tool's prose.

@@ -1,5 +1,6 @@
 //! Names in rules: literal, or with the wildcards `*` and `?`.
 
+use serde::{Serialize, Serializer};
 use wildmatch::WildMatch;
 
 /// An entry of a rule list. An entry without `*` and `?` is *explicit*: it names one thing.
@@ -8,6 +9,12 @@ pub struct Pattern {
     text: String,
     /// None for an explicit entry, which is compared as it stands.
     wild: Option<WildMatch>,
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
 }
 
 impl Pattern {

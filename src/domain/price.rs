@@ -1,5 +1,7 @@
 //! What a call costs.
 
+use serde::Serialize;
+
 use super::{
     call::{ServerName, ToolName},
     credits::Credits,
@@ -7,7 +9,7 @@ use super::{
 };
 
 /// The prices of all tools (`tools.defaultCost`, `tools.costs`).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tariff {
     /// The price of what no entry names.
     pub default: Credits,
@@ -16,7 +18,7 @@ pub struct Tariff {
 }
 
 /// One entry of `tools.costs`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PriceEntry {
     /// The server, if the key names one (`server/tool`, split at the first `/`).
     pub server: Option<Pattern>,

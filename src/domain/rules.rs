@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::{
     budget::Limit,
     call::{AgentId, ServerName},
@@ -11,7 +13,7 @@ use super::{
 };
 
 /// All rules of a gateway.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Rules {
     /// What each agent may do. An agent that is not here may do nothing.
     pub agents: BTreeMap<AgentId, AgentRules>,
@@ -26,7 +28,7 @@ pub struct Rules {
 }
 
 /// The rules of one agent.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct AgentRules {
     /// For people; never shown to agents.
     pub description: Option<String>,
@@ -43,7 +45,7 @@ pub struct AgentRules {
 }
 
 /// How much an agent is told, where a call does not say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ContextLimits {
     /// The most tokens of one `get_server_tools` answer's tools.
     pub max_schema_tokens: Option<usize>,
@@ -62,7 +64,7 @@ impl ContextLimits {
 }
 
 /// One side (allow or deny) of an agent's rules.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Entries {
     /// Servers, in the order written.
     pub servers: Vec<Pattern>,
@@ -71,7 +73,7 @@ pub struct Entries {
 }
 
 /// To which servers a list of tool entries applies.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum ToolsKey {
     /// The key `*`.
     Every,
@@ -103,7 +105,7 @@ impl ToolsKey {
 }
 
 /// Which entry decides when several match a tool.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Precedence {
     /// Explicit deny, explicit allow, wildcard deny, wildcard allow, implicit grant, deny.
     #[default]

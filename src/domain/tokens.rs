@@ -3,13 +3,14 @@
 //! The tables (46 MB for o200k) load on first use. Callers on an async runtime count on a blocking
 //! thread.
 
+use serde::Serialize;
 use tiktoken_rs::{CoreBPE, cl100k_base_singleton, o200k_base_singleton};
 
 /// The tokenizer panics on a run of a million spaces; it is fed at most this much at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// A vocabulary. Claude's and Gemini's are not public; ratios hold across all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub enum Encoding {
     /// GPT-4o and later.
     #[default]

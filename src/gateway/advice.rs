@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::discovery::Query;
+use super::query::Query;
 use crate::domain::{
     call::{ServerName, ToolName},
     near::{near, near_word},
@@ -13,13 +13,13 @@ use crate::domain::{
 const OFFERED: usize = 5;
 
 /// The tools that the caller may call, of the servers that were asked.
-pub(super) struct Known<'a> {
+pub(super) struct KnownTools<'a> {
     tools: Vec<(&'a ServerName, &'a ToolName)>,
     /// Names are shown with their server's.
     everywhere: bool,
 }
 
-impl<'a> Known<'a> {
+impl<'a> KnownTools<'a> {
     pub(super) fn new(everywhere: bool) -> Self {
         Self { tools: Vec::new(), everywhere }
     }

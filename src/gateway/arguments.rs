@@ -15,7 +15,7 @@ pub(super) struct Nothing {}
 /// The arguments of `delegate`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct Delegate {
+pub(super) struct DelegateInput {
     #[schemars(with = "u64", range(min = 1), description = "credits")]
     pub(super) budget: Number,
     #[schemars(
@@ -60,7 +60,7 @@ pub(super) struct Delegate {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-pub(super) struct Revoke {
+pub(super) struct RevokeInput {
     #[schemars(with = "String", description = "as delegate answered")]
     #[serde(default, rename = "tokenId")]
     pub(super) token_id: Option<String>,

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::slips::argument_meant;
+use super::aliases::argument_meant;
 use crate::domain::{
     json::{MOST_VALUES, RawJson},
     near::near,
@@ -101,36 +101,28 @@ impl Fields {
     }
 
     pub(super) fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, Refusal> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => self.wrong(name, "a string", &other),
-        }
+        self.read(name, "a string", |value| value.as_str().map(str::to_owned))
     }
 
     /// Names in a list, or in a text with commas between them; None if there are none.
     pub(super) fn names(&mut self, name: &'static str) -> Result<Option<HashSet<String>>, Refusal> {
-        let wanted = "a comma-separated string or an array of strings";
-        let names: HashSet<String> = match self.take(name) {
-            None => return Ok(None),
-            Some(Value::String(text)) => text.split(',').filter_map(trimmed).collect(),
-            Some(Value::Array(items)) => {
-                match items.iter().map(Value::as_str).collect::<Option<Vec<&str>>>() {
-                    Some(items) => items.into_iter().filter_map(trimmed).collect(),
-                    None => return self.wrong(name, wanted, &Value::Array(items)),
-                }
-            }
-            Some(other) => return self.wrong(name, wanted, &other),
-        };
-        Ok((!names.is_empty()).then_some(names))
+        let names =
+            self.read(name, "a comma-separated string or an array of strings", |value| {
+                let names = match value {
+                    Value::String(text) => text.split(',').collect(),
+                    Value::Array(items) => {
+                        items.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?
+                    }
+                    _ => return None,
+                };
+                let names = names.into_iter().map(str::trim).filter(|name| !name.is_empty());
+                Some(names.map(str::to_owned).collect::<HashSet<_>>())
+            })?;
+        Ok(names.filter(|names| !names.is_empty()))
     }
 
     pub(super) fn flag(&mut self, name: &'static str) -> Result<bool, Refusal> {
-        match self.take(name) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(flag),
-            Some(other) => self.wrong(name, "true or false", &other),
-        }
+        Ok(self.read(name, "true or false", Value::as_bool)?.unwrap_or_default())
     }
 
     /// One of a few words.
@@ -151,30 +143,16 @@ impl Fields {
 
     /// An integer from zero up; one beyond all bounds is the greatest.
     pub(super) fn count(&mut self, name: &'static str) -> Result<Option<usize>, Refusal> {
-        let wanted = "an integer from 0 up";
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::Number(number)) => {
-                let digits = number.to_string();
-                match digits.bytes().all(|b| b.is_ascii_digit()) {
-                    true => Ok(Some(digits.parse().unwrap_or(usize::MAX))),
-                    false => self.wrong(name, wanted, &Value::Number(number)),
-                }
-            }
-            Some(other) => self.wrong(name, wanted, &other),
-        }
+        self.read(name, "an integer from 0 up", |value| {
+            let digits = value.as_number()?.to_string();
+            let is_whole = digits.bytes().all(|b| b.is_ascii_digit());
+            is_whole.then(|| digits.parse().unwrap_or(usize::MAX))
+        })
     }
 
     /// An integer above zero.
     pub(super) fn positive(&mut self, name: &'static str) -> Result<Option<u64>, Refusal> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::Number(number)) => match number.as_u64() {
-                Some(value) if value > 0 => Ok(Some(value)),
-                _ => self.wrong(name, "a positive integer", &Value::Number(number)),
-            },
-            Some(other) => self.wrong(name, "a positive integer", &other),
-        }
+        self.read(name, "a positive integer", |value| value.as_u64().filter(|value| *value > 0))
     }
 
     /// An object, empty if it is missing; one written as a string of JSON is accepted.
@@ -222,17 +200,23 @@ impl Fields {
         self.rest.shift_remove(name)
     }
 
-    fn wrong<T>(&self, name: &str, wanted: &str, got: &Value) -> Result<T, Refusal> {
-        self.wrong_kind(name, wanted, kind_of(&got.to_string()))
+    /// The argument, if there is one and `read` takes it.
+    fn read<T>(
+        &mut self,
+        name: &'static str,
+        wanted: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<Option<T>, Refusal> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        match read(&value) {
+            Some(read) => Ok(Some(read)),
+            None => self.wrong_kind(name, wanted, kind_of(&value.to_string())),
+        }
     }
 
     fn wrong_kind<T>(&self, name: &str, wanted: &str, got: &str) -> Result<T, Refusal> {
         Err(Refusal::arguments(format!("{}: `{name}` must be {wanted}, not {got}", self.tool)))
     }
-}
-
-fn trimmed(name: &str) -> Option<String> {
-    Some(name.trim()).filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 /// What kind of value a text is.

@@ -1,63 +1,60 @@
 //! A call on its way to a server, and what came of it.
 
-use tokio_util::sync::CancellationToken;
-
 use super::{
-    Answer, Snapshot, ToolResult,
-    billing::{Hold, Settled},
-    request::Deadline,
+    billing::{
+        Priced,
+        hold::{Hold, Settled},
+    },
+    call::CallContext,
+    deadline::Deadline,
+    directory::Target,
+    refusals::{because, unavailable},
+    result::{Answer, Response, ToolResult},
 };
 use crate::{
     domain::{
-        call::ServerName,
         charge::Outcome,
         json::RawJson,
         policy::Permit,
         refusal::Refusal,
         settings::{Elicitation, ServerSpec},
     },
-    downstream::{CallFailure, Client, ELICITATION, Member, Outgoing, Unavailable, Use},
+    downstream::{CallFailure, Client, ELICITATION, Outgoing, Unavailable},
 };
-
-/// A call that may be made: permitted, checked, and paid for.
-pub(super) struct Ready<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) permit: Permit,
-    pub(super) member: &'a Member,
-    pub(super) outgoing: Outgoing,
-    pub(super) hold: Hold,
-    pub(super) patience: Deadline,
-    /// So that the server is not stopped between the steps.
-    pub(super) in_use: Use<'a>,
-}
 
 /// Makes a call, and settles what was held for it.
 pub(super) async fn forward(
-    ready: Ready<'_>,
-    cancel: &CancellationToken,
-) -> Result<Answer, Refusal> {
-    let Ready { snapshot, permit, member, outgoing, hold, patience, in_use } = ready;
-    let left = patience.left();
+    call: &mut CallContext<'_>,
+    target: &Target<'_>,
+    priced: &Priced,
+    hold: Hold,
+    arguments: RawJson,
+) -> Result<Response, Refusal> {
+    let (permit, left) = (priced.permit(), call.deadline.left());
+    let (meta, client) = (std::mem::take(&mut call.meta), call.client.clone());
+    let outgoing = Outgoing { tool: permit.tool().clone(), arguments, meta, client };
     let came = match left.is_zero() {
-        // The steps before took all of it: what is sent now would run, and nobody would hear of it.
+        // A call that is sent now would run, and no one would hear of it.
         true => Err(CallFailure::Unavailable(Unavailable::because(
             "the time of the call was over before it was sent".to_owned(),
         ))),
         false => {
-            let (hold, permit) = (&hold, &permit);
+            let (hold, identifier) = (&hold, &call.snapshot.identifier);
+            // The last look before the call is sent: it may have waited, or the machine slept.
             let before_send = |queued: bool| async move {
                 if !queued && !hold.is_stale() {
                     return Ok(());
                 }
-                hold.check_open().await.map_err(|why| why.refusal(permit))?;
-                snapshot.readmit(permit.caller()).await
+                hold.check_open(permit).await?;
+                identifier.readmit(permit.caller()).await
             };
-            hold.during(member.server().call(&outgoing, left, cancel, before_send)).await
+            let server = target.member.server();
+            hold.during(server.call(&outgoing, left, call.cancel, before_send)).await
         }
     };
     let settled = hold.settle(outcome_of(&came), came.as_ref().ok()).await;
-    drop(in_use);
-    answer_of(&permit, member.spec(), &outgoing.client, &patience, came, &settled)
+    answer_of(permit, target.member.spec(), &outgoing.client, &call.deadline, came, &settled)
+        .map(Response::Server)
 }
 
 /// What the end of a call means for who pays.
@@ -88,12 +85,12 @@ fn outcome_of(came: &Result<RawJson, CallFailure>) -> Outcome {
     }
 }
 
-/// What the caller is told.
+/// What the caller gets.
 fn answer_of(
     permit: &Permit,
     spec: &ServerSpec,
     client: &Client,
-    patience: &Deadline,
+    deadline: &Deadline,
     came: Result<RawJson, CallFailure>,
     settled: &Settled,
 ) -> Result<Answer, Refusal> {
@@ -103,7 +100,7 @@ fn answer_of(
             if is_question(&result) {
                 may_ask(spec, client, &result).map_err(|cause| because(&spec.name, cause))?;
             }
-            Ok(Answer::Result(ToolResult::priced(result, settled.says())))
+            Ok(Answer::Result(ToolResult::priced(result, settled)))
         }
         Err(CallFailure::Rpc(error)) => Ok(Answer::Error(error.unmarked())),
         Err(CallFailure::Unavailable(cause)) => Err(unavailable(name, cause)),
@@ -116,7 +113,7 @@ fn answer_of(
         Err(CallFailure::Timeout) => Err(Refusal::Timeout {
             server: name.clone(),
             tool: permit.tool().clone(),
-            after_ms: patience.whole_ms(),
+            after_ms: deadline.whole_ms(),
         }),
         Err(CallFailure::NotSent) => Err(because(name, "it ended before the call was sent")),
         Err(CallFailure::Lost) => {
@@ -159,16 +156,4 @@ fn may_ask(spec: &ServerSpec, client: &Client, result: &RawJson) -> Result<(), &
     } else {
         Ok(())
     }
-}
-
-pub(super) fn unavailable(server: &ServerName, cause: Unavailable) -> Refusal {
-    let (server, retry_after_ms) = (server.clone(), cause.retry_after_ms);
-    match cause.needs_login {
-        true => Refusal::AuthRequired { server, cause: cause.cause },
-        false => Refusal::Unavailable { server, cause: cause.cause, retry_after_ms },
-    }
-}
-
-pub(super) fn because(server: &ServerName, cause: &str) -> Refusal {
-    unavailable(server, Unavailable::because(cause.to_owned()))
 }

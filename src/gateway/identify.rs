@@ -1,54 +1,81 @@
-//! Who calls: what a call shows is verified, and what it names is looked up.
+//! Who calls: the credentials of a call are verified, and the agent that it names is looked up.
+
+use std::sync::{Arc, OnceLock};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
-use super::{CallRequest, Gateway, Granted, Snapshot, entry::Entry};
+use super::{
+    journal::CallRecord,
+    key_ring::{KeyRing, Keys},
+    request::{EntryPoint, Granted},
+};
 use crate::{
     domain::{
         auth::{self, ApiKey, AuthMode},
-        call::AgentId,
         caller::Caller,
+        caveat::Caveat,
         delegation::{Delegation, Standing, is_handle},
         identity::{Credential, Evidence, Unidentified},
         json::{MOST_VALUES, RawJson},
         refusal::Refusal,
+        settings::Settings,
         stamp::{self, CallDigest, Stamped},
-        token::{TokenId, TokenKeys, Verified},
+        token::{Token, TokenId, TokenKeys, Verified},
     },
     host::clock::now,
-    ledger::Unavailable,
+    ledger::Ledger,
 };
 
 /// A longer text names no agent, signed or not; in bytes of JSON.
 const LONGEST_ID: usize = 4096;
 
-/// What a call shows of who makes it.
+/// Identifies callers by one state of the settings.
 #[derive(Debug)]
-pub(super) struct Shown {
-    pub(super) agent_id: Option<String>,
-    pub(super) credential: Option<SecretString>,
-    pub(super) granted: Granted,
-    /// The call as a signature on its `agent_id` binds it, if there may be one.
-    pub(super) call: Option<CallDigest>,
+pub(super) struct Identifier {
+    settings: Arc<Settings>,
+    ledger: Arc<dyn Ledger>,
+    key_ring: Arc<KeyRing>,
+    /// Names this process, and the one client that started it.
+    session: u128,
+    /// What signs and verifies tokens; made when first needed.
+    token_keys: OnceLock<TokenKeys>,
 }
 
-impl Shown {
-    /// What a call of one of the three tools shows; reads nothing but what may be signed.
-    pub(super) fn by(
+/// What a call presents to show who makes it. Nothing of it is verified yet.
+#[derive(Debug)]
+pub(super) struct PresentedCredentials {
+    agent_id: Option<String>,
+    credential: Option<SecretString>,
+    granted: Granted,
+    /// The call as a signature on its `agent_id` binds it, if there may be one.
+    signed_call: Option<CallDigest>,
+}
+
+impl PresentedCredentials {
+    /// Reads the `agent_id` of a call, and what may be signed. A call of a server's own tool has no
+    /// `agent_id`: its arguments are all the server's.
+    ///
+    /// # Errors
+    /// Arguments that are signed and cannot be read.
+    pub(super) fn read(
+        entry_point: EntryPoint,
         tool: &str,
         arguments: &RawJson,
-        credential: Option<&SecretString>,
+        credential: Option<SecretString>,
         granted: Granted,
     ) -> Result<Self, Refusal> {
-        let agent_id = arguments.member("agent_id").filter(|id| id.length() <= LONGEST_ID);
+        let agent_id = match entry_point {
+            EntryPoint::Direct => None,
+            _ => arguments.member("agent_id").filter(|id| id.length() <= LONGEST_ID),
+        };
         let agent_id = agent_id.and_then(|id| id.string());
-        let call = match agent_id.as_deref().is_some_and(stamp::is_stamp) {
+        let signed_call = match agent_id.as_deref().is_some_and(stamp::is_stamp) {
             true => Some(digest_of(tool, arguments)?),
             false => None,
         };
-        Ok(Self { agent_id, credential: credential.cloned(), granted, call })
+        Ok(Self { agent_id, credential, granted, signed_call })
     }
 }
 
@@ -63,33 +90,34 @@ fn digest_of(tool: &str, arguments: &RawJson) -> Result<CallDigest, Refusal> {
     }
 }
 
-impl Gateway {
-    /// The agent that a call is made as; None if it would be refused.
-    pub async fn agent_of(&self, asked: &CallRequest) -> Option<AgentId> {
-        let snapshot = self.current();
-        let caller = snapshot.identify(&asked.shown().ok()?, &mut snapshot.new_entry()).await;
-        Some(caller.ok()?.agent().clone())
+impl Identifier {
+    pub(super) fn new(
+        settings: &Arc<Settings>,
+        ledger: Arc<dyn Ledger>,
+        key_ring: &Arc<KeyRing>,
+        session: u128,
+    ) -> Self {
+        let (settings, key_ring) = (settings.clone(), key_ring.clone());
+        Self { settings, ledger, key_ring, session, token_keys: OnceLock::new() }
     }
-}
 
-impl Snapshot {
-    /// Establishes who calls. What is proven on the way is in the entry, even if the call ends here.
+    /// Establishes who calls. What is proven on the way is in the record, even if the call ends here.
     pub(super) async fn identify(
         &self,
-        shown: &Shown,
-        entry: &mut Entry,
+        presented: &PresentedCredentials,
+        record: &mut CallRecord,
     ) -> Result<Caller, Refusal> {
-        let credential = self.credential(shown.credential.as_ref(), shown.granted).await?;
+        let credential = self.credential(presented).await?;
         let identities = &self.settings.identities;
-        entry.proves(identities.assurance(credential.as_ref(), None), credential.as_ref());
-        let claimed = shown.agent_id.as_deref().filter(|id| !id.is_empty());
-        let stamp = match (claimed, &shown.call) {
+        record.proves(identities.assurance(credential.as_ref(), None), credential.as_ref());
+        let claimed = presented.agent_id.as_deref().filter(|id| !id.is_empty());
+        let stamp = match (claimed, &presented.signed_call) {
             (Some(text), Some(call)) => Some(self.stamp(text, call).await?),
             _ => None,
         };
         if stamp.is_some() {
             let assurance = identities.assurance(credential.as_ref(), stamp.as_ref());
-            entry.proves(assurance, credential.as_ref());
+            record.proves(assurance, credential.as_ref());
         }
         let named = stamp.as_ref().map_or(claimed, |stamp: &Stamped| stamp.claim());
         let handle = match named.filter(|text| is_handle(text)) {
@@ -98,38 +126,25 @@ impl Snapshot {
         };
         let evidence = Evidence { claimed, credential, stamp, handle };
         let caller = identities.identify_by(evidence, &self.settings.rules)?;
-        entry.calls(&caller);
+        record.calls(&caller);
         Ok(caller)
     }
 
-    /// A refusal of arguments, once it is known whose: records tell that, too.
-    pub(super) async fn of_caller(
-        &self,
-        refusal: Refusal,
-        shown: &Shown,
-        entry: &mut Entry,
-    ) -> Refusal {
-        // The arguments are at fault, whether or not it is known who wrote them.
-        let _ = self.identify(shown, entry).await;
-        refusal
-    }
-
-    /// What a call, or else this process, shows to prove who calls. Nothing of it is looked at where
-    /// the settings ask for nothing.
+    /// The credential that a call shows, verified; else that of this process, where the listener
+    /// grants it. None where the settings ask for nothing, and then nothing is looked at.
     pub(super) async fn credential(
         &self,
-        shown: Option<&SecretString>,
-        granted: Granted,
+        presented: &PresentedCredentials,
     ) -> Result<Option<Credential>, Refusal> {
         let auth = &self.settings.auth;
         if let AuthMode::None = auth.mode {
             return Ok(None);
         }
-        let own = match granted {
+        let own = match presented.granted {
             Granted::ProcessCredential => auth.presented.as_ref(),
             Granted::Nothing => None,
         };
-        let shown = shown.or(own);
+        let shown = presented.credential.as_ref().or(own);
         let shown = shown.ok_or_else(|| Refusal::unauthenticated(MISSING))?.expose_secret();
         match &auth.mode {
             AuthMode::None => Ok(None),
@@ -148,53 +163,32 @@ impl Snapshot {
     }
 
     pub(super) async fn token(&self, shown: &str) -> Result<Credential, Refusal> {
-        let namespace = &self.settings.budgeting.namespace;
-        let verified = self.token_keys()?.verify(shown, namespace, now());
+        let verified = self.token_keys()?.verify(shown, self.namespace(), now());
         let verified: Verified = verified.map_err(Refusal::unauthenticated)?;
-        let standing = self.billing.ledger.standing(verified.id()).await.map_err(unavailable)?;
-        let ended = || Refusal::unauthenticated("the token was revoked, or its time is over");
-        match standing {
+        match self.ledger.standing(verified.id()).await? {
             Standing { usable: true, delegation }
                 if verified.has_account() == delegation.is_some() =>
             {
                 Ok(Credential::Token(verified, delegation))
             }
-            _ => Err(ended()),
+            _ => Err(Refusal::unauthenticated("the token was revoked or has expired")),
         }
     }
 
     /// Whether what a caller showed is still good, for a call that had to wait before it is sent.
     pub(super) async fn readmit(&self, caller: &Caller) -> Result<(), Refusal> {
-        let revoked = || Err(Refusal::unauthenticated(REVOKED_MEANWHILE));
         let Some(grant) = caller.grant() else { return Ok(()) };
-        if grant.caveats.expires().is_some_and(|at| at <= now()) {
-            return revoked();
-        }
-        let ledger = &self.billing.ledger;
         let credential = grant.credential.as_deref().unwrap_or_default();
+        let mut good = grant.caveats.expires().is_none_or(|at| at > now());
         if let Some(id) = credential.strip_prefix("key ") {
-            let kept = ledger.api_keys().await.map_err(unavailable)?;
-            if kept.iter().any(|key| key.id == id && !key.usable(now())) {
-                return revoked();
-            }
+            let keys = self.ledger.api_keys().await?;
+            good &= keys.iter().all(|key| key.id != id || key.usable(now()));
         }
         let shown = [grant.token.as_deref(), credential.strip_prefix("token ")];
         for token in shown.into_iter().flatten().filter_map(TokenId::parse) {
-            if !ledger.standing(token).await.map_err(unavailable)?.usable {
-                return revoked();
-            }
+            good = good && self.ledger.standing(token).await?.usable;
         }
-        Ok(())
-    }
-
-    /// What signs and verifies tokens.
-    pub(super) fn token_keys(&self) -> Result<&TokenKeys, Refusal> {
-        if let Some(keys) = self.token_keys.get() {
-            return Ok(keys);
-        }
-        let keys =
-            self.billing.key_ring.token_keys(&self.settings.auth.mode).map_err(unavailable)?;
-        Ok(self.token_keys.get_or_init(|| keys))
+        if good { Ok(()) } else { Err(Refusal::unauthenticated(REVOKED_MEANWHILE)) }
     }
 
     async fn api_key(&self, keys: &[ApiKey], shown: &str) -> Result<Credential, Refusal> {
@@ -203,7 +197,7 @@ impl Snapshot {
         let is_of_settings = of_settings.is_some();
         let found = match of_settings {
             Some(key) => Some(key),
-            None => self.billing.ledger.api_key(digest).await.map_err(unavailable)?,
+            None => self.ledger.api_key(digest).await?,
         };
         let Some(key) = found else {
             return Err(Refusal::unauthenticated("the API key is not one of this gateway's"));
@@ -221,11 +215,9 @@ impl Snapshot {
     /// What the client's hook signed, which is good once.
     async fn stamp(&self, text: &str, call: &CallDigest) -> Result<Stamped, Refusal> {
         let refused = |why: String| Refusal::from(Unidentified::Stamp(why));
-        let key = &self.billing.key_ring.keys().map_err(unavailable)?.stamps;
-        let stamped =
-            stamp::verify(text, key, call, now()).map_err(|bad| refused(bad.to_string()))?;
-        let first = self.billing.ledger.consume_nonce(stamped.digest(), stamped.until()).await;
-        match first.map_err(unavailable)? {
+        let stamped = stamp::verify(text, &self.keys()?.stamps, call, now())
+            .map_err(|bad| refused(bad.to_string()))?;
+        match self.ledger.consume_nonce(stamped.digest(), stamped.until()).await? {
             true => Ok(stamped),
             false => Err(refused(REPLAYED.to_owned())),
         }
@@ -238,14 +230,12 @@ impl Snapshot {
         text: &str,
         credential: Option<&Credential>,
     ) -> Result<Option<Delegation>, Refusal> {
-        let keys = self.billing.key_ring.keys().map_err(unavailable)?;
-        let found = self.billing.ledger.by_handle(keys.handles.mac(text.as_bytes())).await;
-        let found = found.map_err(unavailable)?;
+        let found = self.by_handle(text).await?;
         let principal = self.principal(credential.map(Credential::name).as_deref())?;
         match found {
             Some(Standing { usable: true, delegation: Some(delegation) })
                 if delegation.principal == Some(principal)
-                    && delegation.account.namespace() == self.settings.budgeting.namespace =>
+                    && delegation.account.namespace() == self.namespace() =>
             {
                 Ok(Some(delegation))
             }
@@ -254,58 +244,88 @@ impl Snapshot {
         }
     }
 
+    pub(super) async fn by_handle(&self, handle: &str) -> Result<Option<Standing>, Refusal> {
+        Ok(self.ledger.by_handle(self.handle_digest(handle)?).await?)
+    }
+
+    /// The digest under which the ledger keeps a handle.
+    pub(super) fn handle_digest(&self, handle: &str) -> Result<[u8; 32], Refusal> {
+        Ok(self.keys()?.handles.mac(handle.as_bytes()))
+    }
+
     /// Who stands behind a call, whatever agent it names: a credential, or this process and the
     /// client that started it. A keyed digest.
     pub(super) fn principal(&self, credential: Option<&str>) -> Result<[u8; 32], Refusal> {
         let text = match credential {
-            None => format!("process {:032x}", self.billing.session),
+            None => format!("process {:032x}", self.session),
             Some(name) => format!("credential {name}"),
         };
-        let keys = self.billing.key_ring.keys().map_err(unavailable)?;
-        Ok(keys.handles.derive("principals").mac(text.as_bytes()))
+        Ok(self.keys()?.handles.derive("principals").mac(text.as_bytes()))
+    }
+
+    pub(super) fn keys(&self) -> Result<&Keys, Refusal> {
+        Ok(self.key_ring.keys()?)
+    }
+
+    /// Makes a token of these settings.
+    pub(super) fn mint(
+        &self,
+        has_account: bool,
+        id: TokenId,
+        caveats: &[Caveat],
+    ) -> Result<SecretString, Refusal> {
+        let token = Token::mint(self.token_keys()?, has_account, id, self.namespace(), caveats);
+        Ok(token.map_err(Refusal::delegation)?.text())
+    }
+
+    fn token_keys(&self) -> Result<&TokenKeys, Refusal> {
+        if let Some(keys) = self.token_keys.get() {
+            return Ok(keys);
+        }
+        let keys = self.key_ring.token_keys(&self.settings.auth.mode)?;
+        Ok(self.token_keys.get_or_init(|| keys))
+    }
+
+    fn namespace(&self) -> &str {
+        &self.settings.budgeting.namespace
+    }
+
+    /// Refuses a call that carries a credential for this gateway to a server, wherever in what is
+    /// sent it stands.
+    pub(super) fn keep_credential(
+        &self,
+        presented: &PresentedCredentials,
+        sent: impl FnOnce() -> [RawJson; 2],
+    ) -> Result<(), Refusal> {
+        let auth = &self.settings.auth;
+        let mut secrets = presented.credential.iter().chain(&auth.presented).peekable();
+        if matches!(auth.mode, AuthMode::None) || secrets.peek().is_none() {
+            return Ok(());
+        }
+        let sent = sent().map(|json| json.compact());
+        let holds = |secret: &SecretString| {
+            // As JSON, like what is sent, where some letters are escaped.
+            let secret = Value::from(bare(secret.expose_secret())).to_string();
+            let secret = secret.trim_matches('"');
+            !secret.is_empty() && sent.iter().any(|sent| sent.contains(secret))
+        };
+        if secrets.any(holds) { Err(Refusal::arguments(CARRIED)) } else { Ok(()) }
     }
 }
 
-const MISSING: &str = "the call shows no credential; it is read from `token` in the request's `_meta`, or from TOLLGATE_TOKEN in the environment of the client's entry for this gateway";
+const MISSING: &str = "the call shows no credential; it is read from `token` in the request's `_meta`, or from TOLLGATE_TOKEN in the environment of the client's record for this gateway";
 
 /// Keys of the store may have roles from a version that kept them. Their holders could do more than
 /// these say.
 const ROLES: &str =
     "the API key has roles, which this version does not enforce; it takes a key without them";
 
-const REVOKED_MEANWHILE: &str = "the call was not sent: while it waited for its turn, what it was made with was revoked or has expired";
+const REVOKED_MEANWHILE: &str = "the call was not sent: while it waited for its turn, its credential was revoked or has expired";
 
 const REPLAYED: &str =
     "the signature on `agent_id` was used before; call again, and the client's hook signs anew";
 
-impl Snapshot {
-    /// A call does not carry a credential for this gateway to a server, wherever in what is sent it
-    /// stands.
-    pub(super) fn keeps_its_credential(
-        &self,
-        shown: Option<&SecretString>,
-        sent: &[RawJson],
-    ) -> Result<(), Refusal> {
-        let auth = &self.settings.auth;
-        if let AuthMode::None = auth.mode {
-            return Ok(());
-        }
-        // Written as what is sent is, in which some letters are not written as they are.
-        let written = |shown: &SecretString| Value::from(bare(shown.expose_secret())).to_string();
-        let sent: Vec<String> = sent.iter().map(RawJson::compact).collect();
-        let holds = |shown: &SecretString| {
-            let shown = written(shown);
-            let shown = shown.trim_matches('"');
-            !shown.is_empty() && sent.iter().any(|sent| sent.contains(shown))
-        };
-        match shown.into_iter().chain(auth.presented.as_ref()).any(holds) {
-            true => Err(Refusal::arguments(
-                "the call holds the credential for this gateway in its arguments, or in `_meta` beside `token`; no server is sent that, so take it out",
-            )),
-            false => Ok(()),
-        }
-    }
-}
+const CARRIED: &str = "the call holds the credential for this gateway in its arguments, or in `_meta` beside `token`; no server is sent that, so take it out";
 
 /// A credential without its scheme.
 fn bare(shown: &str) -> &str {
@@ -313,10 +333,4 @@ fn bare(shown: &str) -> &str {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => rest.trim(),
         _ => shown.trim(),
     }
-}
-
-/// Calls of nobody who can be told are not made; the log says why.
-fn unavailable(cause: Unavailable) -> Refusal {
-    tracing::error!("nobody can be identified, as the store or the key cannot be used: {cause}");
-    Refusal::LedgerUnavailable
 }

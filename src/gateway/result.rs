@@ -1,17 +1,41 @@
-//! A tool result on its way to the client: its server's text, and what the gateway says of it.
+//! The answer to a call. A tool result is its server's text, with what the gateway says of it.
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::text_result;
+use super::billing::hold::{Settled, over_budget};
 use crate::domain::{
+    budget::Mode,
+    credits::Credits,
     json::{Change, RawJson},
-    refusal::RESERVED,
+    refusal::{MARK, RESERVED, Refusal, RpcError},
 };
 
 /// 2026-07-28 requires this member on every result; earlier versions do not know it.
 const RESULT_TYPE: &str = "resultType";
 const COMPLETE: &str = "\"complete\"";
+
+/// The answer to a call, as the client gets it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// A tool result: a downstream's own, or one of ours.
+    Result(ToolResult),
+    /// A JSON-RPC error: a downstream's own, or a refusal of a direct call.
+    Error(RpcError),
+    /// One of the gateway's refusals, secrets masked. Its wire form, [`refused`], is a tool
+    /// result.
+    Refused(Refusal),
+}
+
+/// The answer to a call, before it takes the form that its way in asks for.
+pub(super) enum Response {
+    /// A server's own.
+    Server(Answer),
+    /// The gateway's own: a text for the agent.
+    Text(String),
+    /// The gateway's own, as JSON.
+    Json(Value),
+}
 
 /// A tool result, as it came but for its `_meta`.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +49,11 @@ pub struct ToolResult {
 impl ToolResult {
     /// A server's result, with what the gateway says of it in its `_meta`. One that is no object is
     /// no tool result; it is kept as text.
-    pub(super) fn priced(text: RawJson, says: Vec<(&'static str, Value)>) -> Self {
+    pub(super) fn priced(text: RawJson, settled: &Settled) -> Self {
+        Self::with_meta(text, price_of(settled))
+    }
+
+    fn with_meta(text: RawJson, says: Vec<(&'static str, Value)>) -> Self {
         let text = match text.is_object() {
             true => text,
             false => text_result(&text.compact()).into(),
@@ -77,6 +105,36 @@ impl From<Value> for ToolResult {
     }
 }
 
+/// What a result says of its price.
+fn price_of(settled: &Settled) -> Vec<(&'static str, Value)> {
+    let mut says = vec![
+        ("tollgate/cost", settled.cost.amount().into()),
+        ("tollgate/remaining", settled.remaining.map(Credits::amount).into()),
+    ];
+    if settled.mode == Mode::Shadow {
+        says.push(("tollgate/mode", settled.mode.as_str().into()));
+    }
+    if let Some(short) = &settled.over {
+        says.push(("tollgate/warning", over_budget(short).into()));
+    }
+    says
+}
+
+/// A result of ours: one text block.
+pub(super) fn text_result(text: &str) -> Value {
+    json!({"content": [{"type": "text", "text": text}]})
+}
+
+/// The wire form of a refusal: a tool result with one line of JSON, and the gateway's mark.
+pub fn refused(refusal: &Refusal) -> Value {
+    let mut result = text_result(&refusal.to_json().to_string());
+    if let Value::Object(result) = &mut result {
+        result.insert("isError".into(), true.into());
+        result.insert("_meta".into(), json!({ MARK: refusal.code() }));
+    }
+    result
+}
+
 /// A server's `_meta` with what the gateway says; no server speaks in its name. One that is no object
 /// is the server's own slip, and stays as it is.
 fn meta(theirs: &RawJson, says: &[(&str, RawJson)]) -> Change {
@@ -101,7 +159,7 @@ mod tests {
 
     fn sent(text: &str, stateless: bool) -> String {
         let says = vec![("tollgate/cost", json!(1)), ("tollgate/remaining", Value::Null)];
-        let result = ToolResult::priced(RawJson::parse_str(text).unwrap(), says);
+        let result = ToolResult::with_meta(RawJson::parse_str(text).unwrap(), says);
         String::from_utf8(result.pieces(stateless).concat()).unwrap()
     }
 

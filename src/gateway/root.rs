@@ -7,11 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::Gateway;
 use crate::{
     domain::{
-        auth::AuthMode,
-        caveat::Caveat,
-        identity::Credential,
-        refusal::Refusal,
-        token::{Token, TokenId},
+        auth::AuthMode, caveat::Caveat, identity::Credential, refusal::Refusal, token::TokenId,
     },
     host::{clock::now, random},
 };
@@ -46,7 +42,7 @@ impl Gateway {
         };
         if let Some(token) = &tokens.root_token {
             let shown = token.expose_secret();
-            let good = snapshot.token(shown).await;
+            let good = snapshot.identifier.token(shown).await;
             return match good.map_err(words)? {
                 Credential::Token(verified, _) => {
                     Ok(Some(Root { token: token.clone(), id: verified.id() }))
@@ -57,12 +53,10 @@ impl Gateway {
         if !tokens.auto_mint_root {
             return Ok(None);
         }
-        let keys = snapshot.token_keys().map_err(words)?;
         let id = TokenId(random::id());
         let lasts = i64::try_from(LIFETIME.as_millis()).unwrap_or(i64::MAX);
         let caveats = [Caveat::Expires(now().saturating_add(lasts))];
-        let namespace = &snapshot.settings.budgeting.namespace;
-        let token = Token::mint(keys, false, id, namespace, &caveats).map_err(|e| e.to_string())?;
-        Ok(Some(Root { token: token.text(), id }))
+        let token = snapshot.identifier.mint(false, id, &caveats).map_err(words)?;
+        Ok(Some(Root { token, id }))
     }
 }

@@ -5,23 +5,23 @@ use std::time::SystemTime;
 use humantime::format_rfc3339_millis;
 use serde_json::{Value, json};
 
-use super::{Answer, Snapshot, facade, fields::Fields, text_result};
+use super::{facade, fields::Fields, result::Response};
 use crate::domain::{
     json::RawJson,
     readings::{Reading, Readings},
     refusal::Refusal,
+    settings::Settings,
 };
 
 /// How the gateway stands. Not subject to policy: it is offered only under `--debug`.
 pub(super) fn status(
-    snapshot: &Snapshot,
+    settings: &Settings,
     readings: &Readings,
     arguments: &RawJson,
-) -> Result<Answer, Refusal> {
+) -> Result<Response, Refusal> {
     let mut fields = Fields::new(facade::GET_GATEWAY_STATUS, arguments)?;
     fields.optional_text("agent_id")?;
     fields.finish()?;
-    let settings = &snapshot.settings;
     let sources = &settings.sources;
     let agents: Vec<&str> = settings.rules.agents.keys().map(|agent| agent.as_str()).collect();
     let servers: Vec<&str> = settings.servers.iter().map(|server| server.name.as_str()).collect();
@@ -44,7 +44,7 @@ pub(super) fn status(
         "config_paths": {"mcp_config": sources.mcp_config.path, "gateway_rules": sources.rules.path, "gateway": sources.gateway.path},
         "message": "settings are live: these files are read again when they change, and a change that has a fault changes nothing",
     });
-    Ok(Answer::Result(text_result(&status.to_string()).into()))
+    Ok(Response::Json(status))
 }
 
 fn history(reading: &Reading) -> Value {

@@ -92,6 +92,7 @@ mod reload;
 mod reload_restart;
 mod reload_servers;
 mod repair;
+mod request_path;
 mod root_token;
 mod satgate;
 mod secrets;

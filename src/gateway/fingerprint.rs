@@ -3,7 +3,6 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::request::LARGE;
 use crate::{
     domain::{
         digest,
@@ -13,8 +12,11 @@ use crate::{
     host::blocking,
 };
 
+/// Longer texts are worked on by a thread of their own; in bytes.
+pub(super) const LARGE: usize = 64 * 1024;
+
 /// What records say of arguments.
-pub(super) struct Measured {
+pub(super) struct Fingerprint {
     /// Of what they say, however it is written; where they have more values than are held, of their
     /// text.
     pub(super) digest: [u8; 32],
@@ -22,7 +24,7 @@ pub(super) struct Measured {
     pub(super) masked: Option<String>,
 }
 
-impl Measured {
+impl Fingerprint {
     pub(super) fn of(arguments: &RawJson, mask: Option<Redactor>) -> Self {
         let text = Text::of(arguments);
         let digest = match arguments.tree(MOST_VALUES) {

@@ -2,20 +2,20 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures_util::FutureExt;
+use tokio_util::task::TaskTracker;
 
-use super::billing::Billing;
 use crate::{
     domain::{
         ledger::{Finish, Finished, HoldId, HoldState, Transfer, TransferId},
         record::Draft,
     },
     host::random,
-    ledger::{Answered, Unavailable},
+    ledger::{Answered, Ledger, Unavailable},
 };
 
 /// How often what must be done is tried while the store cannot be used.
@@ -31,10 +31,19 @@ pub(super) struct End {
     pub(super) draft: Draft,
 }
 
-/// Charges that are on their way to the store. Nobody waits for them; whether they arrived is seen
+/// Ends holds in the ledger; the same for all settings.
+#[derive(Clone, Debug)]
+pub(in crate::gateway) struct Settlements {
+    ledger: Arc<dyn Ledger>,
+    /// For holds that end after their call was answered.
+    background: TaskTracker,
+    charges: Arc<Charges>,
+}
+
+/// Charges that are on their way to the store. No call waits for them; whether they arrived is seen
 /// when the next one leaves.
 #[derive(Default)]
-pub(super) struct Charges(Mutex<VecDeque<(End, Answered<Option<Finished>>)>>);
+struct Charges(Mutex<VecDeque<(End, Answered<Option<Finished>>)>>);
 
 impl std::fmt::Debug for Charges {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -42,7 +51,19 @@ impl std::fmt::Debug for Charges {
     }
 }
 
-impl Billing {
+impl Settlements {
+    pub(in crate::gateway) fn new(ledger: Arc<dyn Ledger>, background: &TaskTracker) -> Self {
+        Self { ledger, background: background.clone(), charges: Arc::default() }
+    }
+
+    pub(in crate::gateway) fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.ledger
+    }
+
+    pub(super) fn background(&self) -> &TaskTracker {
+        &self.background
+    }
+
     /// Charges for a call that was answered.
     pub(super) fn charge(&self, end: End) {
         let taken = self.ledger.finish(end.id, end.finish, end.draft.clone());
@@ -51,7 +72,7 @@ impl Billing {
     }
 
     /// Sees which charges have arrived; those that did not are tried again.
-    pub(super) fn look_back(&self) {
+    pub(in crate::gateway) fn look_back(&self) {
         let mut charges = self.on_their_way();
         // They arrive in the order in which they left.
         while let Some((_, taken)) = charges.front_mut() {
@@ -62,7 +83,7 @@ impl Billing {
     }
 
     /// Waits until all charges have arrived, or are tried again.
-    pub(super) async fn settle_up(&self) {
+    pub(in crate::gateway) async fn settle_up(&self) {
         let charges = std::mem::take(&mut *self.on_their_way());
         for (end, taken) in charges {
             let outcome = taken.await;
@@ -72,12 +93,12 @@ impl Billing {
 
     fn arrived(&self, end: End, outcome: Result<Option<Finished>, Unavailable>) {
         if end.became(outcome).is_err() {
-            let billing = self.clone();
-            self.background.spawn(async move { billing.settle(end).await });
+            let settlements = self.clone();
+            self.background.spawn(async move { settlements.settle(end).await });
         }
     }
 
-    /// Ends a hold, and tries again for a while if the store cannot be used. Answers what became of
+    /// Ends a hold, and tries again for a while if the store cannot be used. Returns what became of
     /// it.
     pub(super) async fn settle(&self, end: End) -> Option<HoldState> {
         for pause in pauses() {
@@ -91,7 +112,7 @@ impl Billing {
         None
     }
 
-    /// Gives back what a sweep charged for a call that was never sent. Answers what became of the
+    /// Gives back what a sweep charged for a call that was never sent. Returns what became of the
     /// hold.
     pub(super) async fn refund(&self, id: HoldId, draft: Draft) -> Option<HoldState> {
         let transfer = Transfer::Refund { hold: id.to_string(), amount: None };
@@ -119,7 +140,7 @@ impl Billing {
 }
 
 /// How long to wait after each try.
-pub(super) fn pauses() -> impl Iterator<Item = Duration> {
+pub(in crate::gateway) fn pauses() -> impl Iterator<Item = Duration> {
     std::iter::successors(Some(FIRST_PAUSE), |pause| Some(*pause * 2)).take(TRIES)
 }
 

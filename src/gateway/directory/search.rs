@@ -6,13 +6,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Snapshot, discovery::Found};
+use super::Directory;
 use crate::{
     domain::{
         caller::Caller, policy::Visit, redact::Redactor, refusal::Refusal,
         rendered::RenderedCatalog,
     },
-    downstream::{LONGEST_START, Member, NotYet},
+    downstream::{LONGEST_START, NotYet, Status},
+    gateway::{deadline::unless_cancelled, refusals::unavailable},
 };
 
 /// How long a search waits for a server that is not up, counted from when its start was first asked
@@ -23,27 +24,51 @@ const SEARCH_TIME: Duration = Duration::from_secs(5);
 const MOST_NAMED: usize = 30;
 const LONGEST_REASON: usize = 160;
 
-impl Snapshot {
+/// The tools of one server, or of all.
+pub(in crate::gateway) struct FoundTools {
+    pub(in crate::gateway) catalogues: Vec<(Visit, Arc<RenderedCatalog>)>,
+    pub(in crate::gateway) note: Option<String>,
+    /// Whether all servers were searched, so that names begin with the server's.
+    pub(in crate::gateway) everywhere: bool,
+}
+
+impl Directory {
+    /// The tools of one server, which is started if nothing is known of it.
+    pub(in crate::gateway) async fn look_up(
+        &self,
+        caller: &Caller,
+        name: &str,
+        cancel: &CancellationToken,
+    ) -> Result<FoundTools, Refusal> {
+        let (visit, member) = self.visit(caller, name)?;
+        let server = member.server();
+        // A command of the shell would end the start.
+        let wait = member.spec().timeout;
+        let wait = if self.waits_for_starts { LONGEST_START + wait } else { wait };
+        let rendered =
+            unless_cancelled(cancel, server.rendered(wait, !self.waits_for_starts)).await?;
+        let rendered = rendered.map_err(|cause| unavailable(server.name(), cause))?;
+        let note = matches!(server.status(), Status::Failed { .. })
+            .then(|| "as last seen; the server does not start now".to_owned());
+        Ok(FoundTools { catalogues: vec![(visit, rendered)], note, everywhere: false })
+    }
+
     /// All servers that the caller may use, in the order of the settings. A command of the shell waits
     /// until each is up or cannot be used.
-    pub(super) async fn search(
+    pub(in crate::gateway) async fn search(
         &self,
         caller: &Caller,
         cancel: &CancellationToken,
-    ) -> Result<Found, Refusal> {
-        let wait = (!self.one_call).then_some(SEARCH_TIME);
+    ) -> Result<FoundTools, Refusal> {
+        let wait = (!self.waits_for_starts).then_some(SEARCH_TIME);
         let mut asked: JoinSet<_> = JoinSet::new();
         let mut found = Vec::new();
-        for member in self.fleet.members() {
-            let Ok(visit) = self.settings.rules.visit(caller, member.name()) else { continue };
+        for (visit, member) in self.usable(caller) {
             let (index, server) = (found.len(), member.server().clone());
             found.push((visit, Err(NotYet::Starting)));
             asked.spawn(async move { (index, server.shelf_in_turn(wait).await) });
         }
-        while let Some(joined) = tokio::select! {
-            joined = asked.join_next() => joined,
-            () = cancel.cancelled() => return Err(Refusal::Cancelled),
-        } {
+        while let Some(joined) = unless_cancelled(cancel, asked.join_next()).await? {
             let Ok((index, rendered)) = joined else { continue };
             if let Some((_, place)) = found.get_mut(index) {
                 *place = rendered;
@@ -51,13 +76,7 @@ impl Snapshot {
         }
         let note = note(&found, &self.settings.redactor);
         let known = found.into_iter().filter_map(|(visit, rendered)| Some((visit, rendered.ok()?)));
-        Ok(Found { shelves: known.collect(), note, everywhere: true })
-    }
-
-    /// How long a server has to come up and list its tools. A command of the shell would end its start.
-    pub(super) fn listing_wait(&self, member: &Member) -> Duration {
-        let timeout = member.spec().timeout;
-        if self.one_call { LONGEST_START + timeout } else { timeout }
+        Ok(FoundTools { catalogues: known.collect(), note, everywhere: true })
     }
 }
 

@@ -21,11 +21,11 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(1);
 pub(super) struct UsageLog {
     /// None where the user has no place for state.
     file: Option<PathBuf>,
-    pending: Mutex<Pending>,
+    pending: Mutex<Unwritten>,
 }
 
 #[derive(Debug, Default)]
-struct Pending {
+struct Unwritten {
     /// Not written yet.
     totals: Totals,
     /// Whose raw schemas were counted already: a client loads them once.

@@ -1,4 +1,4 @@
-//! Names of arguments as clients and models write them by mistake, where only one can be meant.
+//! Other names of arguments, as clients and models write them, where only one argument can be meant.
 
 use super::facade::{EXECUTE_TOOL, GET_SERVER_TOOLS, LIST_SERVERS};
 
@@ -71,7 +71,7 @@ mod tests {
     use crate::gateway::facade::{EXECUTE_TOOL, GET_SERVER_TOOLS, LIST_SERVERS};
 
     #[test]
-    fn misnamed_arguments_match_the_only_possible_ones() {
+    fn arguments_of_other_names_are_those_that_can_be_meant() {
         for (tool, name, expected) in [
             (EXECUTE_TOOL, "server_name", "server"),
             (EXECUTE_TOOL, "serverName", "server"),
