@@ -167,7 +167,7 @@ impl Billing {
     }
 
     /// The account that pays for what a caller does, with the accounts of the settings open.
-    pub(super) async fn payer(&self, caller: &Caller) -> Result<AccountId, Unavailable> {
+    pub(super) async fn paying_account(&self, caller: &Caller) -> Result<AccountId, Unavailable> {
         self.policy.declare(self.settlements.ledger()).await?;
         self.account(caller).await
     }
@@ -214,7 +214,7 @@ impl Billing {
 
     /// The balance of the account that pays for a caller.
     pub(super) async fn balance(&self, caller: &Caller) -> Result<Balance, Refusal> {
-        let account = self.payer(caller).await?;
+        let account = self.paying_account(caller).await?;
         match self.settlements.ledger().balance(account).await? {
             Some(balance) => Ok(balance),
             None if caller.has_account() => Err(token_ended()),

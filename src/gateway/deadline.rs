@@ -62,7 +62,7 @@ impl Deadline {
         }
     }
 
-    /// What is left of `timeout_ms`, if the call has one.
+    /// The rest of `timeout_ms`, if the call has one.
     pub(super) fn left_of_timeout(&self) -> Option<Duration> {
         let until = self.begun + self.timeout?;
         Some(until.saturating_duration_since(clock::tokio_instant()))

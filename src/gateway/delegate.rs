@@ -35,7 +35,7 @@ const OF_A_PROCESS: Duration = Duration::from_secs(24 * 60 * 60);
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// What is to be delegated.
+/// The terms of a delegation.
 struct DelegationTerms {
     budget: Credits,
     label: Option<String>,
@@ -59,7 +59,7 @@ pub(super) async fn delegate(
 ) -> Result<Value, Refusal> {
     let (settings, identifier) = (&call.snapshot.settings, &call.snapshot.identifier);
     let ledger = call.snapshot.ledger();
-    let from = call.snapshot.billing.payer(&call.caller).await?;
+    let from = call.snapshot.billing.paying_account(&call.caller).await?;
     let terms = terms(call, args)?;
     let named = name(call, args, &from)?;
     if let Some(before) = made_before(call, &named, &terms).await? {
@@ -184,7 +184,7 @@ fn take_back(call: &CallContext<'_>, token: TokenId) {
     });
 }
 
-/// What is asked for, and what narrows it.
+/// The terms that a call asks for, with all that narrows them.
 fn terms(
     call: &CallContext<'_>,
     args: &arguments::DelegateInput,

@@ -24,7 +24,7 @@ const MOST_LISTED: usize = 100;
 /// The caller's own delegations that have not ended.
 pub(super) async fn delegations(call: &CallContext<'_>) -> Result<Value, Refusal> {
     let (snapshot, caller) = (call.snapshot, &call.caller);
-    let account = snapshot.billing.payer(caller).await?;
+    let account = snapshot.billing.paying_account(caller).await?;
     let principal = snapshot.identifier.principal(caller.credential())?;
     let mut own = Vec::new();
     for open in snapshot.ledger().open_delegations(account, MOST_READ).await? {

@@ -182,7 +182,7 @@ impl Fields {
         }
     }
 
-    /// Refuses arguments that nobody asked for.
+    /// Refuses arguments that are not known.
     pub(super) fn finish(self) -> Result<(), Refusal> {
         let object = self.object.as_ref().map(|_| OBJECT);
         let mut rest = self.rest.keys().map(String::as_str).chain(object);

@@ -38,7 +38,7 @@ const LONGEST_READ: usize = 8 * 1024;
 /// At most this many records of look-ups wait for the store.
 const MOST_WAITING: usize = 1_024;
 
-/// What is recorded of the calls of one state of the settings.
+/// Records the calls of one state of the settings.
 #[derive(Debug)]
 pub(super) struct Journal {
     settings: Arc<Settings>,
@@ -60,7 +60,7 @@ pub(super) struct Recorder {
     waiting: Arc<Semaphore>,
 }
 
-/// What is known of a call so far.
+/// The record of a call, as far as the call has come.
 #[derive(Debug, Default)]
 pub(super) struct CallRecord {
     pub(super) draft: Draft,
@@ -237,7 +237,7 @@ impl CallRecord {
         self.draft.tokens = tokens.and_then(|tokens| u64::try_from(tokens).ok());
     }
 
-    /// What is proven of who calls.
+    /// Notes the proof of who calls.
     pub(super) fn proves(&mut self, assurance: Assurance, credential: Option<&Credential>) {
         self.draft.assurance = Some(assurance.as_str().to_owned());
         self.draft.token = credential.and_then(Credential::id);

@@ -1,7 +1,7 @@
 //! Floor 3: what happens to a call.
 //!
 //! The path: [`path`] runs every call, one line a step, and records it. [`call`] is what its steps
-//! share, its [`deadline`] included; [`request`] is what comes in, [`asked`] what it asks for.
+//! share, its [`deadline`] included; [`request`] is what comes in, [`operation`] what it asks for.
 //!
 //! What it works on is a [`snapshot`], whose parts are
 //! - [`identify`]: who calls. [`key_ring`]: the keys.
@@ -23,7 +23,7 @@
 mod advice;
 mod aliases;
 mod arguments;
-mod asked;
+
 mod billing;
 pub(crate) mod builtin;
 mod builtin_tools;
@@ -41,6 +41,7 @@ mod forward;
 mod identify;
 mod journal;
 mod key_ring;
+mod operation;
 mod path;
 mod query;
 mod refusals;

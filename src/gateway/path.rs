@@ -7,7 +7,6 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    asked::{Asked, Invocation},
     builtin_tools,
     call::CallContext,
     check::check,
@@ -16,6 +15,7 @@ use super::{
     forward::forward,
     identify::PresentedCredentials,
     journal::CallRecord,
+    operation::{Invocation, Operation},
     request::{CallRequest, EntryPoint},
     result::Response,
     snapshot::Snapshot,
@@ -50,20 +50,20 @@ async fn answer(
     let presented =
         PresentedCredentials::read(entry_point, &tool, &arguments, credential, granted)?;
     if entry_point == EntryPoint::Status {
-        // It tells of all agents, so it asks for none: any good credential will do.
+        // It reports all agents, so it asks for none: any good credential will do.
         snapshot.identifier.credential(&presented).await?;
         return status(&snapshot.settings, &snapshot.shared.readings(), &arguments);
     }
-    let asked = Asked::read(entry_point, &tool, arguments, record);
+    let asked = Operation::read(entry_point, &tool, arguments, record);
     let caller = snapshot.identifier.identify(&presented, record).await;
     // A fault of the arguments comes first; the record says all the same who made it.
     let (asked, caller) = (asked?, caller?);
     let deadline = deadline.shortened_by(asked.timeout());
     let mut call = CallContext { snapshot, caller, record, deadline, cancel, meta, client };
     match asked {
-        Asked::Servers { metadata } => discovery::list_servers(&mut call, metadata).await,
-        Asked::Tools(query) => discovery::get_server_tools(&mut call, query).await,
-        Asked::Tool(asked) => {
+        Operation::ListServers { metadata } => discovery::list_servers(&mut call, metadata).await,
+        Operation::GetServerTools(query) => discovery::get_server_tools(&mut call, query).await,
+        Operation::CallTool(asked) => {
             let beside = || json!([call.meta, call.client.answers, call.client.state]).into();
             let sent = || [asked.args.clone(), beside()];
             snapshot.identifier.keep_credential(&presented, sent)?;

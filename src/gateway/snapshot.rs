@@ -33,7 +33,7 @@ pub struct Snapshot {
     pub(super) directory: Directory,
     /// What calls cost, and who pays.
     pub(super) billing: Billing,
-    /// What is recorded.
+    /// The records of calls.
     pub(super) journal: Journal,
     pub(super) shared: SharedState,
 }

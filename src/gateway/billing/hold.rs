@@ -84,7 +84,7 @@ impl Billing {
     ) -> Result<Hold, Refusal> {
         let budgeting = &self.settings.budgeting;
         let (permit, id) = (priced.permit(), HoldId(random::id()));
-        let account = self.payer(permit.caller()).await?;
+        let account = self.paying_account(permit.caller()).await?;
         let fingerprint = self.note_arguments(arguments, &mut record.draft).await?;
         let request = self.request(priced, id, account, fingerprint);
         let mut hold = Hold {
@@ -343,7 +343,7 @@ impl Drop for Hold {
             let status = Some(Outcome::Lost.as_str().to_owned());
             let draft = Draft { status, ..self.draft.clone() };
             let ended = self.settlements.ledger().finish(id, Finish::Lost, draft);
-            // It is on its way; without a runtime nobody is left to hear of it.
+            // It is on its way; without a runtime no task is left to hear of it.
             drop(ended);
         }
     }

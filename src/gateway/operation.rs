@@ -14,13 +14,13 @@ use crate::domain::{
 };
 
 /// What a call asks for.
-pub(super) enum Asked {
+pub(super) enum Operation {
     /// `list_servers`.
-    Servers { metadata: bool },
+    ListServers { metadata: bool },
     /// `get_server_tools`.
-    Tools(Query),
+    GetServerTools(Query),
     /// The call of a tool.
-    Tool(Invocation),
+    CallTool(Invocation),
 }
 
 /// The call of a tool: with `execute_tool`, by the tool's own name, or as a method.
@@ -33,7 +33,7 @@ pub(super) struct Invocation {
     pub(super) direct: bool,
 }
 
-impl Asked {
+impl Operation {
     /// Reads the arguments of a call; the record gets the names that they give.
     pub(super) fn read(
         entry_point: EntryPoint,
@@ -43,7 +43,9 @@ impl Asked {
     ) -> Result<Self, Refusal> {
         let call = match entry_point {
             EntryPoint::ListServers => return Self::list_servers(&arguments),
-            EntryPoint::GetServerTools => return Query::parse(&arguments).map(Self::Tools),
+            EntryPoint::GetServerTools => {
+                return Query::parse(&arguments).map(Self::GetServerTools);
+            }
             EntryPoint::Method => Invocation::of_method(tool, &arguments)?,
             EntryPoint::ExecuteTool => Invocation::parse(&arguments)?,
             EntryPoint::Direct | EntryPoint::Status => Invocation {
@@ -55,7 +57,7 @@ impl Asked {
             },
         };
         record.names(call.server.as_deref(), &call.tool);
-        Ok(Self::Tool(call))
+        Ok(Self::CallTool(call))
     }
 
     fn list_servers(arguments: &RawJson) -> Result<Self, Refusal> {
@@ -63,14 +65,14 @@ impl Asked {
         fields.optional_name("agent_id")?;
         let metadata = fields.flag("include_metadata")?;
         fields.finish()?;
-        Ok(Self::Servers { metadata })
+        Ok(Self::ListServers { metadata })
     }
 
     /// The `timeout_ms` of the call, if it has one.
     pub(super) fn timeout(&self) -> Option<Duration> {
         match self {
-            Self::Tool(call) => call.timeout,
-            Self::Servers { .. } | Self::Tools(_) => None,
+            Self::CallTool(call) => call.timeout,
+            Self::ListServers { .. } | Self::GetServerTools(_) => None,
         }
     }
 }
