@@ -1,118 +1,99 @@
 //! `tollgate servers`, `tools`, `call`: the request path of the gateway, driven from the shell.
 
-use std::io::Read;
+use std::io::Read as _;
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
+use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{
-    Exit,
-    args::{CallArgs, ServersArgs, SettingsArgs, ToolsArgs},
-    output::{Output, note as note_to_people},
-    progress,
-};
+use super::{context::CommandContext, exit::Exit, output::Report, progress};
 use crate::{
     app::wiring,
-    domain::{call::AgentId, refusal::RpcError},
+    domain::refusal::RpcError,
     downstream::Client,
     gateway::{self, Answer, CallRequest, Granted, facade},
-    host::environment::Environment,
 };
 
-pub(super) fn servers(
-    settings: &SettingsArgs,
-    args: &ServersArgs,
-    output: &Output,
-) -> anyhow::Result<Exit> {
-    let arguments = json!({"agent_id": args.agent, "include_metadata": true});
-    let found = ask(settings, facade::LIST_SERVERS, arguments)?;
-    found.show(output, |value, asker| {
-        let text = |server: &Value, key: &str| {
-            server.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        let rows = value.as_array().into_iter().flatten().map(|server| {
-            let place = text(server, "command") + &text(server, "url");
-            vec![
-                text(server, "name"),
-                text(server, "transport"),
-                place,
-                status(server),
-                text(server, "description"),
-            ]
-        });
-        note_to_people(&format!("the servers that {asker} may use:"));
-        output.table(&["SERVER", "TRANSPORT", "AT", "STATUS", "DESCRIPTION"], rows.collect());
-    })
+#[derive(Debug, Args)]
+pub(super) struct ServersArgs {
+    #[command(flatten)]
+    asker: Asker,
 }
 
-/// The status of a server, and when it is tried again.
-fn status(server: &Value) -> String {
-    let status = server.get("status").and_then(Value::as_str).unwrap_or_default();
-    match server.get("retry_after_ms").and_then(Value::as_u64) {
-        Some(after) => format!("{status}, next trial in {} s", after.div_ceil(1_000)),
-        None => status.to_owned(),
-    }
+#[derive(Debug, Args)]
+pub(super) struct ToolsArgs {
+    /// The server, by its name in the settings; `*` searches all
+    server: String,
+    #[command(flatten)]
+    asker: Asker,
+    /// Only these tools, comma-separated
+    #[arg(long)]
+    names: Option<String>,
+    /// Only tools whose names match, such as get_*
+    #[arg(long)]
+    pattern: Option<String>,
+    /// Only tools whose name or description contains one of these words
+    #[arg(long, value_name = "WORDS")]
+    query: Option<String>,
+    /// How much of each tool: auto, names, summary, signature or full (default: signature, and full
+    /// with --names)
+    #[arg(long)]
+    detail: Option<String>,
+    /// At most this many tokens of tools; detail is dropped before tools are
+    #[arg(long, value_name = "TOKENS", default_value_t = 1_000_000)]
+    max_tokens: usize,
 }
 
-pub(super) fn tools(
-    settings: &SettingsArgs,
-    args: &ToolsArgs,
-    output: &Output,
-) -> anyhow::Result<Exit> {
+#[derive(Debug, Args)]
+pub(super) struct CallArgs {
+    /// The server, by its name in the settings
+    server: String,
+    /// The tool
+    tool: String,
+    /// The arguments as a JSON object; `-` reads them from standard input
+    #[arg(value_name = "JSON", default_value = "{}")]
+    arguments: String,
+    #[command(flatten)]
+    asker: Asker,
+    /// Give up after this many milliseconds without progress; can only shorten the server's timeout
+    #[arg(long, value_name = "MS")]
+    timeout_ms: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+struct Asker {
+    /// Act as this agent
+    #[arg(long)]
+    agent: Option<String>,
+}
+
+pub(super) async fn servers(context: &CommandContext, asked: &ServersArgs) -> anyhow::Result<Exit> {
+    let arguments = json!({"agent_id": asked.asker.agent, "include_metadata": true});
+    ask(context, facade::LIST_SERVERS, arguments, describe_servers).await
+}
+
+pub(super) async fn tools(context: &CommandContext, asked: &ToolsArgs) -> anyhow::Result<Exit> {
     let arguments = json!({
-        "server": args.server,
-        "agent_id": args.agent,
-        "names": args.names,
-        "pattern": args.pattern,
-        "query": args.query,
-        "detail": args.detail.as_deref().or(args.names.is_none().then_some("signature")),
-        "max_schema_tokens": args.max_tokens,
+        "server": asked.server,
+        "agent_id": asked.asker.agent,
+        "names": asked.names,
+        "pattern": asked.pattern,
+        "query": asked.query,
+        "detail": asked.detail.as_deref().or(asked.names.is_none().then_some("signature")),
+        "max_schema_tokens": asked.max_tokens,
     });
-    let found = ask(settings, facade::GET_SERVER_TOOLS, arguments)?;
-    found.show(output, |value, asker| {
-        for tool in value.get("tools").and_then(Value::as_array).into_iter().flatten() {
-            match tool {
-                Value::String(line) => output.line(line),
-                object => output.value(object),
-            }
-        }
-        if let Some(note) = value.get("note").and_then(Value::as_str) {
-            note_to_people(note);
-        }
-        let number = |key| value.get(key).and_then(Value::as_u64).unwrap_or_default();
-        note_to_people(&format!(
-            "{} of {} tools, {} tokens as sent to {asker}",
-            number("returned"),
-            number("total_available"),
-            number("tokens_used")
-        ));
-    })
+    ask(context, facade::GET_SERVER_TOOLS, arguments, describe_tools).await
 }
 
-pub(super) fn call(
-    settings: &SettingsArgs,
-    args: &CallArgs,
-    output: &Output,
-) -> anyhow::Result<Exit> {
+pub(super) async fn call(context: &CommandContext, asked: &CallArgs) -> anyhow::Result<Exit> {
     let arguments = json!({
-        "server": args.server,
-        "tool": args.tool,
-        "args": arguments(&args.arguments)?,
-        "agent_id": args.agent,
-        "timeout_ms": args.timeout_ms,
+        "server": asked.server,
+        "tool": asked.tool,
+        "args": arguments(&asked.arguments)?,
+        "agent_id": asked.asker.agent,
+        "timeout_ms": asked.timeout_ms,
     });
-    match ask(settings, facade::EXECUTE_TOOL, arguments)? {
-        Found::Result { value: result, .. } => {
-            if output.json {
-                output.value(&result);
-            } else {
-                print_content(&result, output);
-            }
-            let failed = result.get("isError").and_then(Value::as_bool) == Some(true);
-            Ok(if failed { Exit::Failed } else { Exit::Done })
-        }
-        failure => failure.show(output, |_, _| {}),
-    }
+    ask(context, facade::EXECUTE_TOOL, arguments, describe_result).await
 }
 
 /// The arguments of a call: a JSON object, from standard input for `-`.
@@ -130,125 +111,138 @@ fn arguments(text: &str) -> anyhow::Result<Map<String, Value>> {
     }
 }
 
-/// What a call from the shell came to.
-enum Found {
-    /// A result, and the agent as which it was asked for.
-    Result {
-        value: Value,
-        agent: Option<AgentId>,
-    },
-    Refused {
-        error: Value,
-        denied: bool,
-    },
-    Error(Value),
-}
+/// Adds a result for people; the text names who asked.
+type Describe = fn(Report, &Value, &str) -> Report;
 
 /// Builds the gateway, makes one call, and stops everything again.
-fn ask(args: &SettingsArgs, tool: &str, arguments: Value) -> anyhow::Result<Found> {
-    let settings = wiring::settings(&args.options())?;
-    let arguments = arguments.into();
-    let runtime = wiring::runtime()?;
-    let found = runtime.block_on(async {
-        let gateway = wiring::gateway_for_one_call(settings, &Environment::of_process());
-        let cancel = gateway.cancellation();
-        let (tool, client) = (tool.to_owned(), Client::absent());
-        let asked = CallRequest {
-            tool,
-            arguments,
-            meta: Map::new(),
-            credential: None,
-            granted: Granted::ProcessCredential,
-            client,
-        };
-        let agent = gateway.agent_of(&asked).await;
-        let snapshot = gateway.current();
-        let call = gateway.call_tool(asked, cancel);
-        let answer = progress::shown(snapshot.fleet().members(), call).await;
-        let found = match answer {
-            Answer::Result(result) => Found::Result { value: result.to_value(), agent },
-            Answer::Refused(refusal) => Found::Refused {
-                error: match refusal.is_rpc_error() {
-                    true => rpc_error(refusal.to_rpc_error()),
-                    false => parsed(&gateway::refused(&refusal)),
-                },
-                denied: refusal.is_denial(),
-            },
-            Answer::Error(error) => Found::Error(rpc_error(error)),
-        };
-        gateway.stop().await;
-        found
-    });
-    runtime.shutdown_background();
-    Ok(found)
+async fn ask(
+    context: &CommandContext,
+    tool: &str,
+    arguments: Value,
+    describe: Describe,
+) -> anyhow::Result<Exit> {
+    let settings = context.settings()?;
+    let gateway = wiring::gateway_for_one_call(settings, &context.env);
+    let asked = CallRequest {
+        tool: tool.to_owned(),
+        arguments: arguments.into(),
+        meta: Map::new(),
+        credential: None,
+        granted: Granted::ProcessCredential,
+        client: Client::absent(),
+    };
+    let agent = gateway.agent_of(&asked).await;
+    let snapshot = gateway.current();
+    let call = gateway.call_tool(asked, gateway.cancellation());
+    let answer = progress::shown(snapshot.fleet().members(), call).await;
+    gateway.stop().await;
+    context.show(&match answer {
+        Answer::Result(result) => {
+            let result = result.to_value();
+            let asker = agent.map_or_else(|| "an agent".into(), |id| format!("agent `{id}`"));
+            let failed = result.get("isError").and_then(Value::as_bool) == Some(true);
+            let (value, exit) = match (tool, failed) {
+                (facade::EXECUTE_TOOL, true) => (result, Exit::Failed),
+                (facade::EXECUTE_TOOL, false) => (result, Exit::Done),
+                _ => (parsed(&result), Exit::Done),
+            };
+            describe(Report::new(value.clone()).exit(exit), &value, &asker)
+        }
+        Answer::Refused(refusal) => {
+            let error = match refusal.is_rpc_error() {
+                true => rpc_error(refusal.to_rpc_error()),
+                false => parsed(&gateway::refused(&refusal)),
+            };
+            failure(error).exit(if refusal.is_denial() { Exit::Refused } else { Exit::Failed })
+        }
+        Answer::Error(error) => failure(rpc_error(error)).exit(Exit::Failed),
+    })
 }
 
 fn rpc_error(error: RpcError) -> Value {
     json!({"error": {"code": error.code, "message": error.message, "data": error.data}})
 }
 
-impl Found {
-    /// Prints a result of ours (JSON in a text block) with `print`, which is given the words for
-    /// who asked, or prints what went wrong.
-    fn show(self, output: &Output, print: impl FnOnce(&Value, &str)) -> anyhow::Result<Exit> {
-        let (error, exit) = match self {
-            Self::Result { value, agent } => {
-                let value = parsed(&value);
-                let asker = agent.map_or_else(|| "an agent".into(), |id| format!("agent `{id}`"));
-                if output.json {
-                    output.value(&value)
-                } else {
-                    print(&value, &asker)
-                }
-                return Ok(Exit::Done);
-            }
-            Self::Refused { error, denied } => {
-                (error, if denied { Exit::Refused } else { Exit::Failed })
-            }
-            Self::Error(error) => (error, Exit::Failed),
-        };
-        if output.json {
-            output.value(&error);
-        } else {
-            output.error(&in_words(&error));
-        }
-        Ok(exit)
-    }
-}
-
-/// An error of the gateway or of a server, for people.
-fn in_words(error: &Value) -> String {
-    let Some(error) = error.get("error") else { return error.to_string() };
-    let text = |key: &str| error.get(key).and_then(Value::as_str);
-    let mut words = text("message").unwrap_or_default().to_owned();
-    for (key, label) in [("rule", "rule"), ("signature", "it takes"), ("hint", "hint")] {
-        if let Some(text) = text(key) {
-            words.push_str(&format!("\n  {label}: {text}"));
-        }
-    }
-    words
-}
-
-/// The JSON in the text block of a result of ours.
+/// The JSON in the text block of a result of the gateway itself.
 fn parsed(result: &Value) -> Value {
     let text = result.pointer("/content/0/text").and_then(Value::as_str).unwrap_or_default();
     serde_json::from_str(text).unwrap_or_default()
 }
 
-fn print_content(result: &Value, output: &Output) {
-    let blocks = result.get("content").and_then(Value::as_array);
-    for block in blocks.into_iter().flatten() {
-        match block.get("text").and_then(Value::as_str) {
-            Some(text) => output.line(text),
-            None => {
-                let kind = block.get("type").and_then(Value::as_str).unwrap_or("unknown");
-                output.line(&format!("({kind} content; --json shows it)"));
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn items(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn describe_servers(report: Report, servers: &Value, asker: &str) -> Report {
+    let cells = |server: &Value| {
+        let status = match server.get("retry_after_ms").and_then(Value::as_u64) {
+            Some(after) => {
+                format!("{}, next trial in {} s", text(server, "status"), after.div_ceil(1_000))
             }
+            None => text(server, "status").to_owned(),
+        };
+        vec![
+            text(server, "name").to_owned(),
+            text(server, "transport").to_owned(),
+            text(server, "command").to_owned() + text(server, "url"),
+            status,
+            text(server, "description").to_owned(),
+        ]
+    };
+    let header = ["SERVER", "TRANSPORT", "AT", "STATUS", "DESCRIPTION"];
+    let report = report.note(format!("the servers that {asker} may use:"));
+    report.table(header, items(Some(servers)).iter().map(cells))
+}
+
+fn describe_tools(report: Report, found: &Value, asker: &str) -> Report {
+    let report = items(found.get("tools")).iter().fold(report, |report, tool| match tool {
+        Value::String(line) => report.line(line),
+        object => report.json(object),
+    });
+    let report = match found.get("note").and_then(Value::as_str) {
+        Some(note) => report.note(note),
+        None => report,
+    };
+    let number = |key| found.get(key).and_then(Value::as_u64).unwrap_or_default();
+    report.note(format!(
+        "{} of {} tools, {} tokens as sent to {asker}",
+        number("returned"),
+        number("total_available"),
+        number("tokens_used")
+    ))
+}
+
+fn describe_result(report: Report, result: &Value, _: &str) -> Report {
+    let blocks = items(result.get("content"));
+    match result.get("structuredContent") {
+        Some(structured) if blocks.is_empty() => report.json(structured),
+        _ => report.lines(blocks.iter().map(
+            |block| match block.get("text").and_then(Value::as_str) {
+                Some(text) => text.to_owned(),
+                None => {
+                    let kind = block.get("type").and_then(Value::as_str).unwrap_or("unknown");
+                    format!("({kind} content; --json shows it)")
+                }
+            },
+        )),
+    }
+}
+
+/// An error of the gateway or of a server.
+fn failure(value: Value) -> Report {
+    let Some(error) = value.get("error") else {
+        let words = value.to_string();
+        return Report::new(value).error(words);
+    };
+    let mut words = text(error, "message").to_owned();
+    for (key, label) in [("rule", "rule"), ("signature", "it takes"), ("hint", "hint")] {
+        if let Some(text) = error.get(key).and_then(Value::as_str) {
+            words.push_str(&format!("\n  {label}: {text}"));
         }
     }
-    if blocks.is_none_or(Vec::is_empty)
-        && let Some(structured) = result.get("structuredContent")
-    {
-        output.value(structured);
-    }
+    Report::new(value).error(words)
 }

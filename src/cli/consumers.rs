@@ -1,17 +1,12 @@
-//! Who uses what: the credentials behind records and accounts, as people know them.
+//! The credentials behind records and accounts, by the names that people gave them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
-use super::records::answer;
-use crate::{
-    domain::{
-        auth::AuthMode,
-        delegation::Delegation,
-        ledger::AccountId,
-        settings::Settings,
-        usage::{Names, is_token},
-    },
-    ledger::Ledger,
+use super::context::{OpenStore, answer, configured_keys};
+use crate::domain::{
+    delegation::Delegation,
+    ledger::AccountId,
+    usage::{Names, is_token},
 };
 
 /// The delegations and API keys of a store and its settings.
@@ -23,16 +18,12 @@ pub(super) struct Consumers {
 }
 
 impl Consumers {
-    pub(super) async fn of(settings: &Settings, ledger: &Arc<dyn Ledger>) -> anyhow::Result<Self> {
-        let delegations = answer(ledger.delegations()).await?;
-        let delegations = delegations.into_iter().filter_map(|standing| standing.delegation);
-        let accounts = answer(ledger.accounts()).await?.into_iter();
-        let kept = answer(ledger.api_keys()).await?;
-        let of_settings = match &settings.auth.mode {
-            AuthMode::ApiKey(keys) => keys.as_slice(),
-            _ => &[],
-        };
-        let keys = kept.iter().chain(of_settings);
+    pub(super) async fn of(store: &OpenStore) -> anyhow::Result<Self> {
+        let delegations = answer(store.ledger.delegations()).await?.into_iter();
+        let delegations = delegations.filter_map(|standing| standing.delegation);
+        let accounts = store.accounts().await?.into_iter();
+        let stored = answer(store.ledger.api_keys()).await?;
+        let keys = stored.iter().chain(configured_keys(&store.settings));
         Ok(Self {
             by_account: delegations.map(|one| (one.account.clone(), one)).collect(),
             parents: accounts.filter_map(|(id, account)| Some((id, account.parent?))).collect(),
@@ -45,14 +36,14 @@ impl Consumers {
         self.by_account.get(account)
     }
 
-    /// The API key with which an account was made, or the one that it lies below.
+    /// The API key with which an account, or the nearest one above it, was made.
     pub(super) fn key(&self, account: &AccountId) -> Option<&str> {
         let above = std::iter::successors(Some(account), |id| self.parents.get(*id));
         let mut made_with = above.filter_map(|id| self.by_account.get(id)?.made_with.as_deref());
         made_with.find(|id| !is_token(id))
     }
 
-    /// The account of a token, by the first digits of its id or by its label, if only one has it.
+    /// The account of a token, by the first digits of its id or by its label, if that is unique.
     pub(super) fn account(&self, named: &str) -> Option<&AccountId> {
         const FEWEST_DIGITS: usize = 8;
         let is_meant = |one: &&Delegation| {
@@ -64,7 +55,7 @@ impl Consumers {
         meant.next().filter(|_| meant.next().is_none()).map(|one| &one.account)
     }
 
-    /// What records do not say of credentials.
+    /// Labels and keys of credentials, which records do not have.
     pub(super) fn names(&self) -> Names {
         let mut names = Names { labels: self.keys.clone(), ..Names::default() };
         for (account, one) in &self.by_account {

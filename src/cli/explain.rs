@@ -1,211 +1,149 @@
 //! `tollgate explain`: which rule decides, what a call costs and who pays, without contacting any
 //! server.
 
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::{
-    Exit,
-    args::{ExplainArgs, SettingsArgs},
-    output::Output,
-};
-use crate::{
-    app::wiring,
-    domain::{
-        auth::AuthMode,
-        budget,
-        call::{ServerName, ToolName},
-        caller::{Assurance, Caller},
-        credits::Credits,
-        identity::{Identities, IdentityMode, Unidentified},
-        ledger::{
-            AccountId, Declaration, Declared,
-            declare::{Terms, account_of},
-        },
-        period::Period,
-        policy::Rule,
-        price::Price,
-        settings::Settings,
+use super::{context::CommandContext, exit::Exit, output::Report};
+use crate::domain::{
+    auth::AuthMode,
+    budget,
+    call::{ServerName, ToolName},
+    caller::{Assurance, Caller},
+    credits::Credits,
+    identity::{Identities, IdentityMode, Unidentified},
+    ledger::{
+        AccountId, Declaration, Declared,
+        declare::{Terms, account_of},
     },
+    period::Period,
+    policy::{Denied, Rule},
+    settings::Settings,
 };
 
-pub(super) fn run(
-    args: &SettingsArgs,
-    explain: &ExplainArgs,
-    output: &Output,
-) -> anyhow::Result<Exit> {
-    let settings = wiring::settings(&args.options())?;
-    let explained = Explained::of(&settings, explain);
-    match output.json {
-        true => output.value(&explained.json()),
-        false => explained.lines(explain).iter().for_each(|line| output.line(line)),
-    }
-    Ok(if explained.verdict.allowed { Exit::Done } else { Exit::Refused })
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// The agent
+    pub(super) agent: String,
+    /// The server
+    pub(super) server: String,
+    /// The tool
+    pub(super) tool: String,
+}
+
+pub(super) fn run(context: &CommandContext, asked: &ExplainArgs) -> anyhow::Result<Exit> {
+    context.show(&explain(&context.settings()?, asked))
 }
 
 /// All that can be said of a call before it is made.
-struct Explained<'a> {
-    verdict: Verdict,
-    configured: bool,
-    /// The server is the gateway's own, which is free.
-    built_in: bool,
-    identity: Identity,
-    price: Price<'a>,
-    /// The accounts that pay, from the caller's up; none if nobody is identified.
-    accounts: Vec<Declared>,
-    mode: budget::Mode,
+fn explain(settings: &Settings, asked: &ExplainArgs) -> Report {
+    let ExplainArgs { agent, server, tool } = asked;
+    let (server_name, tool_name) = (ServerName::from(&**server), ToolName::from(&**tool));
+    // About this agent, however its calls prove who makes them.
+    let identities = Identities { stamped_only: false, ..settings.identities.clone() };
+    let caller = identities.identify(Some(agent), &settings.rules);
+    let built_in = server_name.is_built_in();
+    let configured = built_in || settings.servers.iter().any(|spec| spec.name == server_name);
+    let accounts = match &caller {
+        Ok(caller) if !built_in => paying(settings, caller),
+        _ => Vec::new(),
+    };
+    let price = settings.budgeting.tariff.price(&server_name, &tool_name);
+    let entry = price.entry.filter(|_| !built_in).map(|entry| entry.key());
+    let (credits, from) = match &entry {
+        _ if built_in => (Credits::ZERO, "built in".to_owned()),
+        None => (price.cost, "tools.defaultCost".to_owned()),
+        Some(entry) => (price.cost, format!("tools.costs `{entry}`")),
+    };
+    let (assurance, identity) = identity(settings, agent);
+    let (allowed, reason, rule) = match decide(settings, caller, &server_name, &tool_name) {
+        Ok((reason, rule)) => (true, reason.to_owned(), rule),
+        Err((reason, rule)) => (false, reason, rule),
+    };
+    let mode = settings.budgeting.mode;
+    let json = json!({
+        "allowed": allowed,
+        "reason": reason,
+        "rule": rule.as_ref().map(|rule| &rule.pointer),
+        "says": rule.as_ref().map(|rule| &rule.says),
+        "assurance": assurance,
+        "identity": identity,
+        "server_configured": configured,
+        "price": {"credits": credits, "entry": entry},
+        "accounts": accounts.iter().map(account_json).collect::<Vec<_>>(),
+        "mode": mode.as_str(),
+    });
+    let row = |label: &str, text: &str| format!("  {label:8} {text}");
+    let labels = ["paid by"].into_iter().chain(std::iter::repeat("within"));
+    let (word, not) = if allowed { ("allowed", "") } else { ("denied", "not ") };
+    let missing = format!("server `{server}` is not configured");
+    Report::new(json)
+        .exit(if allowed { Exit::Done } else { Exit::Refused })
+        .line(format!("{word}: `{agent}` may {not}call `{tool}` on `{server}`"))
+        .line(row("because", &reason))
+        .lines(rule.map(|Rule { pointer, says }| row("rule", &format!("{pointer} ({says})"))))
+        .line(row("identity", &format!("{assurance}: {identity}")))
+        .line(row("price", &format!("{} ({from})", credits.in_words())))
+        .lines(
+            labels
+                .zip(&accounts)
+                .map(|(label, Declared { id, terms, .. })| row(label, &format!("{id} ({terms})"))),
+        )
+        .line(row("mode", &format!("{} ({})", mode.as_str(), beyond(mode))))
+        .lines((!configured).then(|| row("note", &missing)))
 }
 
-struct Verdict {
-    allowed: bool,
-    reason: String,
-    rule: Option<Rule>,
+fn account_json(account: &Declared) -> Value {
+    let (limit, period) = match account.terms {
+        Terms::Unlimited => (None, None),
+        Terms::Funded(limit) => (Some(limit), None),
+        Terms::Ceiling(limit, period) => (Some(limit), period),
+    };
+    json!({"account": account.id.name(), "limit": limit, "period": period.map(Period::as_str)})
 }
 
-impl<'a> Explained<'a> {
-    fn of(settings: &'a Settings, explain: &ExplainArgs) -> Self {
-        let server = ServerName::from(explain.server.as_str());
-        let tool = ToolName::from(explain.tool.as_str());
-        // Of the agent that is asked about, however a call proves that it is from that.
-        let named = Identities { stamped_only: false, ..settings.identities.clone() };
-        let caller = named.identify(Some(&explain.agent), &settings.rules);
-        let built_in = server.is_built_in();
-        let accounts = caller.as_ref().ok().filter(|_| !built_in);
-        let accounts = accounts.map(|caller| paying(settings, caller));
-        Self {
-            accounts: accounts.unwrap_or_default(),
-            configured: built_in || settings.servers.iter().any(|spec| spec.name == server),
-            price: match built_in {
-                true => Price { cost: Credits::ZERO, entry: None },
-                false => settings.budgeting.tariff.price(&server, &tool),
-            },
-            built_in,
-            identity: Identity::of(settings, &explain.agent),
-            mode: settings.budgeting.mode,
-            verdict: decide(settings, caller, &server, &tool),
+/// What it takes to act as an agent: the word that records have for it, and a sentence.
+fn identity(settings: &Settings, agent: &str) -> (&'static str, String) {
+    let identities = &settings.identities;
+    let (assurance, words) = match (&settings.auth.mode, &identities.mode) {
+        (AuthMode::Config(_), _) => (
+            None,
+            format!("calls must show the token of `auth.token`, and may then name `{agent}`"),
+        ),
+        (AuthMode::Header(_), _) => {
+            (None, format!("calls must show a Tollgate token that lets them act as `{agent}`"))
         }
-    }
-
-    fn json(&self) -> Value {
-        let Self { verdict, price, .. } = self;
-        let accounts: Vec<Value> = self
-            .accounts
-            .iter()
-            .map(|declared| {
-                let (limit, period) = limit_of(declared.terms);
-                json!({
-                    "account": declared.id.name(),
-                    "limit": limit,
-                    "period": period.map(Period::as_str),
-                })
-            })
-            .collect();
-        json!({
-            "allowed": verdict.allowed,
-            "reason": verdict.reason,
-            "rule": verdict.rule.as_ref().map(|rule| &rule.pointer),
-            "says": verdict.rule.as_ref().map(|rule| &rule.says),
-            "assurance": self.identity.assurance,
-            "identity": self.identity.words,
-            "server_configured": self.configured,
-            "price": {"credits": price.cost, "entry": price.entry.map(|entry| entry.key())},
-            "accounts": accounts,
-            "mode": self.mode.as_str(),
-        })
-    }
-
-    fn lines(&self, explain: &ExplainArgs) -> Vec<String> {
-        let Self { verdict, price, .. } = self;
-        let ExplainArgs { agent, server, tool } = explain;
-        let (word, not) = if verdict.allowed { ("allowed", "") } else { ("denied", "not ") };
-        let mut lines = vec![
-            format!("{word}: `{agent}` may {not}call `{tool}` on `{server}`"),
-            format!("  because  {}", verdict.reason),
-        ];
-        if let Some(rule) = &verdict.rule {
-            lines.push(format!("  rule     {} ({})", rule.pointer, rule.says));
+        (AuthMode::ApiKey(keys), _) => {
+            let usable = keys.iter().filter(|key| key.may_act_as(&agent.into()) && !key.revoked);
+            let usable: Vec<String> = usable.map(|key| format!("`{}`", key.id)).collect();
+            let usable = match usable.is_empty() {
+                true => "none of the settings, those of the store not looked at".to_owned(),
+                false => format!("{} of the settings, and those of the store", usable.join(", ")),
+            };
+            (None, format!("calls must show an API key that may act as `{agent}` ({usable})"))
         }
-        let Identity { assurance, words } = &self.identity;
-        lines.push(format!("  identity {assurance}: {words}"));
-        let place = match price.entry {
-            Some(entry) => format!("tools.costs `{}`", entry.key()),
-            None if self.built_in => "built in".to_owned(),
-            None => "tools.defaultCost".to_owned(),
-        };
-        lines.push(format!("  price    {} ({place})", price.cost.in_words()));
-        let mut label = "paid by";
-        for declared in &self.accounts {
-            lines.push(format!("  {label:7}  {} ({})", declared.id, declared.terms));
-            label = "within";
-        }
-        lines.push(format!("  mode     {} ({})", self.mode.as_str(), beyond(self.mode)));
-        if !self.configured {
-            lines.push(format!("  note     server `{server}` is not configured"));
-        }
-        lines
-    }
-}
-
-/// What it takes to act as an agent.
-struct Identity {
-    /// The word that records of its calls have.
-    assurance: &'static str,
-    words: String,
-}
-
-impl Identity {
-    fn of(settings: &Settings, agent: &str) -> Self {
-        let token = |words: String| Self { assurance: "token", words };
-        match &settings.auth.mode {
-            AuthMode::None => Self::unproven(settings, agent),
-            AuthMode::Config(_) => token(format!(
-                "calls must show the token of `auth.token`, and may then name `{agent}`"
-            )),
-            AuthMode::Header(_) => {
-                token(format!("calls must show a Tollgate token that lets them act as `{agent}`"))
-            }
-            AuthMode::ApiKey(keys) => {
-                let named = keys.iter().filter(|key| key.may_act_as(&agent.into()));
-                let named = named.filter(|key| !key.revoked).map(|key| format!("`{}`", key.id));
-                let named: Vec<String> = named.collect();
-                let named = match named.is_empty() {
-                    true => "none of the settings, those of the store not looked at".to_owned(),
-                    false => {
-                        format!("{} of the settings, and those of the store", named.join(", "))
-                    }
-                };
-                token(format!("calls must show an API key that may act as `{agent}` ({named})"))
-            }
-        }
-    }
-
-    fn unproven(settings: &Settings, agent: &str) -> Self {
-        if settings.identities.stamped_only {
-            let others = match &settings.identities.unstamped_agent {
+        (AuthMode::None, _) if identities.stamped_only => {
+            let others = match &identities.unstamped_agent {
                 Some(other) => format!("those without a signature act as `{other}`"),
                 None => "those without a signature are refused".to_owned(),
             };
-            return Self {
-                assurance: Assurance::Stamped.as_str(),
-                words: format!("the client's hook must sign calls of `{agent}`; {others}"),
-            };
+            let words = format!("the client's hook must sign calls of `{agent}`; {others}");
+            (Some(Assurance::Stamped), words)
         }
-        match &settings.identities.mode {
-            IdentityMode::Pinned(pinned) => Self {
-                assurance: Assurance::Pinned.as_str(),
-                words: format!("the gateway serves `{pinned}`, whatever calls say"),
-            },
-            IdentityMode::SingleUser => Self {
-                assurance: Assurance::Asserted.as_str(),
-                words: "there are no rules, so every call is let in".to_owned(),
-            },
-            IdentityMode::Asserted => Self {
-                assurance: Assurance::Asserted.as_str(),
-                words: format!(
-                    "whoever writes `{agent}` as `agent_id` acts as it; `serve --as` or `auth.mode` asks for more"
-                ),
-            },
+        (AuthMode::None, IdentityMode::Pinned(pinned)) => {
+            (Some(Assurance::Pinned), format!("the gateway serves `{pinned}`, whatever calls say"))
         }
-    }
+        (AuthMode::None, IdentityMode::SingleUser) => {
+            (Some(Assurance::Asserted), "there are no rules, so every call is let in".to_owned())
+        }
+        (AuthMode::None, IdentityMode::Asserted) => (
+            Some(Assurance::Asserted),
+            format!(
+                "whoever writes `{agent}` as `agent_id` acts as it; `serve --as` or `auth.mode` asks for more"
+            ),
+        ),
+    };
+    (assurance.map_or("token", Assurance::as_str), words)
 }
 
 /// The account of the caller, and those above it.
@@ -215,14 +153,6 @@ fn paying(settings: &Settings, caller: &Caller) -> Vec<Declared> {
     let find = |id: &AccountId| declaration.accounts().iter().find(|declared| declared.id == *id);
     let own = find(&account_of(budgeting, rules, caller.agent()));
     std::iter::successors(own, |declared| find(declared.parent.as_ref()?)).cloned().collect()
-}
-
-fn limit_of(terms: Terms) -> (Option<Credits>, Option<Period>) {
-    match terms {
-        Terms::Unlimited => (None, None),
-        Terms::Funded(limit) => (Some(limit), None),
-        Terms::Ceiling(limit, period) => (Some(limit), period),
-    }
 }
 
 /// What happens to a call that costs more than is left.
@@ -236,46 +166,33 @@ fn beyond(mode: budget::Mode) -> &'static str {
     }
 }
 
+/// Why a call is allowed, or why not, and the rule that decides.
+type Decided = Result<(&'static str, Option<Rule>), (String, Option<Rule>)>;
+
 fn decide(
     settings: &Settings,
     caller: Result<Caller, Unidentified>,
     server: &ServerName,
     tool: &ToolName,
-) -> Verdict {
+) -> Decided {
     let rules = &settings.rules;
-    let refused = |reason: String, rule| Verdict { allowed: false, reason, rule };
-    let caller = match caller {
-        Ok(caller) => caller,
-        Err(error) => return refused(error.to_string(), None),
+    let refused = |what: &str| {
+        let reason = format!("the {what} is refused");
+        move |denied: Denied| (reason, Some(denied.rule))
     };
+    let caller = caller.map_err(|error| (error.to_string(), None))?;
     if server.is_built_in() {
-        return match rules.builtin(&caller, server, tool) {
-            Ok(()) => Verdict {
-                allowed: true,
-                reason: "the server is built in, and nothing denies the tool".into(),
-                rule: None,
-            },
-            Err(denied) => refused("the tool is refused".into(), Some(denied.rule)),
-        };
+        rules.builtin(&caller, server, tool).map_err(refused("tool"))?;
+        return Ok(("the server is built in, and nothing denies the tool", None));
     }
-    let visit = match rules.visit(&caller, server) {
-        Ok(visit) => visit,
-        Err(denied) => return refused("the server is refused".into(), Some(denied.rule)),
-    };
+    let visit = rules.visit(&caller, server).map_err(refused("server"))?;
     let of_server = visit.rule().clone();
-    match rules.authorize(visit, tool) {
-        Ok(permit) if *permit.rule() == of_server => Verdict {
-            allowed: true,
-            reason: "the server is granted and no tool rule narrows it".into(),
-            rule: Some(of_server),
-        },
-        Ok(permit) => Verdict {
-            allowed: true,
-            reason: "the tool is granted".into(),
-            rule: Some(permit.rule().clone()),
-        },
-        Err(denied) => refused("the tool is refused".into(), Some(denied.rule)),
-    }
+    let permit = rules.authorize(visit, tool).map_err(refused("tool"))?;
+    let reason = match *permit.rule() == of_server {
+        true => "the server is granted and no tool rule narrows it",
+        false => "the tool is granted",
+    };
+    Ok((reason, Some(permit.rule().clone())))
 }
 
 #[cfg(test)]
@@ -284,8 +201,9 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{AuthMode, Credits, ExplainArgs, Explained, Period, Settings};
+    use super::{AuthMode, Credits, ExplainArgs, Period, Settings, explain};
     use crate::{
+        cli::output::parts,
         config::{self, Options},
         domain::{
             auth::{ApiKey, Tokens},
@@ -325,6 +243,11 @@ mod tests {
         Credits::new(amount).unwrap()
     }
 
+    /// As JSON, and as lines.
+    fn explained(settings: &Settings, agent: &str, tool: &str) -> (Value, Vec<String>) {
+        parts(explain(settings, &asked(agent, tool)))
+    }
+
     fn asked(agent: &str, tool: &str) -> ExplainArgs {
         ExplainArgs { agent: agent.into(), server: "db".into(), tool: tool.into() }
     }
@@ -333,10 +256,8 @@ mod tests {
     fn the_entry_that_decides_the_price_is_named() {
         let settings = settings(None, Mode::Hard);
         let check = |tool: &str, price: Value, line: &str| {
-            let explain = asked("boss", tool);
-            let explained = Explained::of(&settings, &explain);
-            assert_eq!(explained.json()["price"], price);
-            let lines = explained.lines(&explain);
+            let (json, lines) = explained(&settings, "boss", tool);
+            assert_eq!(json["price"], price);
             assert!(lines.iter().any(|found| found == line), "{lines:#?}");
         };
         let written = json!({"credits": 5, "entry": "db/write_*"});
@@ -350,10 +271,8 @@ mod tests {
     /// The accounts as JSON, and how they read.
     #[track_caller]
     fn check(settings: &Settings, agent: &str, accounts: &Value, lines: &[&str]) {
-        let explain = asked(agent, "ping");
-        let explained = Explained::of(settings, &explain);
-        assert_eq!(&explained.json()["accounts"], accounts);
-        let found = explained.lines(&explain);
+        let (json, found) = explained(settings, agent, "ping");
+        assert_eq!(&json["accounts"], accounts);
         let paid = |line: &&String| line.starts_with("  paid by") || line.starts_with("  within");
         assert_eq!(found.iter().filter(paid).collect::<Vec<_>>(), lines);
     }
@@ -387,12 +306,10 @@ mod tests {
         let mut settings = settings(None, Mode::Hard);
         let mut check = |mode: AuthMode, assurance: &str, words: &str| {
             settings.auth.mode = mode;
-            let explain = asked("boss", "ping");
-            let explained = Explained::of(&settings, &explain);
-            assert_eq!(explained.json()["assurance"], assurance);
-            assert!(explained.json()["identity"].as_str().unwrap().starts_with(words));
+            let (json, lines) = explained(&settings, "boss", "ping");
+            assert_eq!(json["assurance"], assurance);
+            assert!(json["identity"].as_str().unwrap().starts_with(words));
             let line = format!("  identity {assurance}: {words}");
-            let lines = explained.lines(&explain);
             assert!(lines.iter().any(|found| found.starts_with(&line)), "{line}: {lines:#?}");
         };
         let key = |id: &str, agent: &str, revoked| ApiKey {
@@ -417,12 +334,11 @@ mod tests {
         check(AuthMode::ApiKey(Vec::new()), "token", words);
         settings.auth.mode = AuthMode::None;
         settings.identities.stamped_only = true;
-        let explain = asked("boss", "ping");
-        let told = Explained::of(&settings, &explain).json();
+        let (told, _) = explained(&settings, "boss", "ping");
         assert_eq!((&told["assurance"], &told["allowed"]), (&json!("stamped"), &json!(true)));
         assert!(told["identity"].as_str().unwrap().ends_with("are refused"), "{told}");
         settings.identities.unstamped_agent = Some("clerk".into());
-        let told = Explained::of(&settings, &explain).json();
+        let (told, _) = explained(&settings, "boss", "ping");
         assert!(told["identity"].as_str().unwrap().ends_with("act as `clerk`"), "{told}");
     }
 
@@ -430,10 +346,8 @@ mod tests {
     fn mode_explains_what_an_exhausted_budget_does() {
         for (word, mode) in Mode::WORDS {
             let settings = settings(None, mode);
-            let explain = asked("boss", "ping");
-            let explained = Explained::of(&settings, &explain);
-            assert_eq!(explained.json()["mode"], word);
-            let lines = explained.lines(&explain);
+            let (json, lines) = explained(&settings, "boss", "ping");
+            assert_eq!(json["mode"], word);
             let line = lines.iter().find(|line| line.starts_with("  mode ")).unwrap();
             assert!(line.contains(&format!("{word} (a call that the budget does not")), "{line}");
         }

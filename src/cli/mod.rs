@@ -1,89 +1,87 @@
-//! Floor 4: one file per command; wires everything together.
+//! Floor 6: one file per command. Arguments in, one report out, one printer.
+//!
+//! - [`command`]: the command line as typed; [`args`], [`parse`]: what commands share of it.
+//! - [`context`]: settings, store and printer of a command. [`output`]: reports and the printer.
 
 mod args;
 mod audit;
 mod budget;
 mod call;
 mod check;
+mod command;
+mod completions;
 mod consumers;
+mod context;
 mod demo;
+mod exit;
 mod explain;
 mod hook;
 mod keys;
+mod lookup;
 mod output;
+mod parse;
 mod progress;
 mod records;
 mod serve;
+mod shell;
 mod summary;
 mod table;
 mod token;
 mod tokens;
 mod usage;
 
-use std::process::ExitCode;
+use clap::{CommandFactory as _, Parser as _};
 
-use clap::Parser;
+use self::{
+    args::ServeArgs,
+    command::{Cli, Command},
+    context::CommandContext,
+};
+use crate::app::wiring;
 
-use args::{Cli, Command};
-use output::Output;
-
-/// How a command ends, as its exit status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// 0: done.
-    Done,
-    /// 1: failed.
-    Failed,
-    /// 2: the command line or the settings are wrong.
-    Settings,
-    /// 3: policy or budget refused.
-    Refused,
-    /// 4: the chain of records is broken.
-    Broken,
-    /// 5: records are missing at the end of their chain.
-    Incomplete,
-    /// The exit status of a supervised server.
-    Server(u8),
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Failed => 1,
-            Exit::Settings => 2,
-            Exit::Refused => 3,
-            Exit::Broken => 4,
-            Exit::Incomplete => 5,
-            Exit::Server(status) => status,
-        })
-    }
-}
+pub use exit::Exit;
 
 /// Parses the command line and runs the command.
 pub fn main() -> Exit {
-    let cli = Cli::parse();
-    let output = Output::new(cli.settings.json);
-    let outcome = match cli.command {
-        None => serve::run(&cli.settings, &cli.serve),
-        Some(Command::Serve(serve)) => serve::run(&cli.settings, &serve.or(cli.serve)),
-        Some(Command::Check) => check::run(&cli.settings, &output),
-        Some(Command::Servers(servers)) => call::servers(&cli.settings, &servers, &output),
-        Some(Command::Tools(tools)) => call::tools(&cli.settings, &tools, &output),
-        Some(Command::Call(call)) => call::call(&cli.settings, &call, &output),
-        Some(Command::Tokens) => tokens::run(&cli.settings, &output),
-        Some(Command::Explain(explain)) => explain::run(&cli.settings, &explain, &output),
-        Some(Command::Budget(budget)) => budget::run(&cli.settings, &budget, &output),
-        Some(Command::Token(token)) => token::run(&cli.settings, token, &output),
-        Some(Command::Usage(usage)) => usage::run(&cli.settings, &usage, &output),
-        Some(Command::Audit(audit)) => audit::run(&cli.settings, &audit, &output),
-        Some(Command::Keys(keys)) => keys::run(&cli.settings, &keys, &output),
-        Some(Command::Hook(hook)) => hook::run(&hook, &output),
-        Some(Command::Demo) => demo::run(&output),
-        Some(Command::Supervise(supervise)) => Ok(supervise.run()),
+    let Cli { settings, serve, command } = Cli::parse();
+    let context = CommandContext::new(settings);
+    let done = match command {
+        None => serve::run(&context.args, &serve),
+        Some(command) => run(&context, command, serve),
     };
-    outcome.unwrap_or_else(|error| {
-        output.error(&format!("{error:#}"));
+    done.unwrap_or_else(|error| {
+        output::error(&format!("{error:#}"));
         if error.is::<crate::config::Faults>() { Exit::Settings } else { Exit::Failed }
     })
+}
+
+/// Runs a command; `before` is what was typed for `serve` before its name.
+fn run(context: &CommandContext, command: Command, before: ServeArgs) -> anyhow::Result<Exit> {
+    match command {
+        Command::Serve(asked) => serve::run(&context.args, &asked.or(before)),
+        Command::Demo => demo::run(context),
+        Command::Check => check::run(context),
+        Command::Explain(asked) => explain::run(context, &asked),
+        Command::Hook(asked) => hook::run(context, &asked),
+        Command::Completions(asked) => completions::completions(context, &asked, &Cli::command()),
+        Command::Man(asked) => completions::man(context, &asked, Cli::command()),
+        Command::Supervise(asked) => Ok(asked.run()),
+        Command::Servers(asked) => wait(call::servers(context, &asked)),
+        Command::Tools(asked) => wait(call::tools(context, &asked)),
+        Command::Call(asked) => wait(call::call(context, &asked)),
+        Command::Tokens => wait(tokens::run(context)),
+        Command::Budget(asked) => wait(budget::run(context, &asked)),
+        Command::Token(asked) => wait(token::run(context, asked)),
+        Command::Usage(asked) => wait(usage::run(context, &asked)),
+        Command::Audit(asked) => wait(audit::run(context, &asked)),
+        Command::Keys(asked) => wait(keys::run(context, &asked)),
+    }
+}
+
+fn wait(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    let runtime = wiring::runtime()?;
+    let done = runtime.block_on(command);
+    // Something a server was asked may still hang in a thread.
+    runtime.shutdown_background();
+    done
 }

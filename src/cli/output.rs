@@ -1,106 +1,202 @@
-//! What commands print: text for people, JSON with `--json`. A reader that goes away (`| head`) is
-//! no fault.
+//! Every command makes one report. The printer turns it into lines and tables for people, or into JSON with
+//! `--json`. A reader that goes away (`| head`) is no error.
 
 use std::{
     borrow::Cow,
     io::{self, IsTerminal, Write},
 };
 
-use anyhow::Context as _;
 use serde_json::Value;
 
-use super::table;
-use crate::domain::render::{plain, revealed};
-use crate::host::terminal;
+use super::{exit::Exit, table};
+use crate::{
+    domain::render::{plain, revealed},
+    host::terminal,
+};
 
-/// Where a command's results go.
-pub(super) struct Output {
-    pub(super) json: bool,
-    /// Whether that is a terminal, which acts on some of what it is sent.
+/// What a command found: data for programs, lines and tables for people, and the exit status.
+pub(super) struct Report {
+    json: Value,
+    blocks: Vec<Block>,
+    exit: Exit,
+}
+
+enum Block {
+    Line(String),
+    Table {
+        header: Vec<String>,
+        rows: Vec<Vec<String>>,
+    },
+    Json(Value),
+    /// To standard error.
+    Note(String),
+    /// To standard error, marked as one.
+    Error(String),
+}
+
+impl Report {
+    pub(super) fn new(json: Value) -> Self {
+        Self { json, blocks: Vec::new(), exit: Exit::Done }
+    }
+
+    pub(super) fn exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
+    pub(super) fn line(mut self, text: impl Into<String>) -> Self {
+        self.blocks.push(Block::Line(text.into()));
+        self
+    }
+
+    pub(super) fn lines(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.blocks.extend(lines.into_iter().map(Block::Line));
+        self
+    }
+
+    /// A labelled value. Successive values line up.
+    pub(super) fn value(self, label: &str, text: impl ToString) -> Self {
+        self.line(format!("{label:<10} {}", text.to_string()))
+    }
+
+    pub(super) fn table<T: Into<String>>(
+        mut self,
+        header: impl IntoIterator<Item = T>,
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) -> Self {
+        let header = header.into_iter().map(Into::into).collect();
+        self.blocks.push(Block::Table { header, rows: rows.into_iter().collect() });
+        self
+    }
+
+    pub(super) fn json(mut self, value: &Value) -> Self {
+        self.blocks.push(Block::Json(value.clone()));
+        self
+    }
+
+    /// A line for people only, beside the result.
+    pub(super) fn note(mut self, text: impl Into<String>) -> Self {
+        self.blocks.push(Block::Note(text.into()));
+        self
+    }
+
+    pub(super) fn error(mut self, text: impl Into<String>) -> Self {
+        self.blocks.push(Block::Error(text.into()));
+        self
+    }
+}
+
+/// Prints reports to standard output.
+pub(super) struct Printer {
+    json: bool,
+    /// Whether standard output is a terminal, which interprets control characters.
     terminal: bool,
 }
 
-impl Output {
+impl Printer {
     pub(super) fn new(json: bool) -> Self {
         Self { json, terminal: io::stdout().is_terminal() }
     }
 
-    /// A line of the result.
-    pub(super) fn line(&self, text: &str) {
-        // Nothing sensible is left to do for someone who has stopped reading.
-        let _ = self.goes_on(text);
+    /// Prints a report and returns the command's exit status.
+    pub(super) fn show(&self, report: &Report) -> Exit {
+        // Fails only if the reader has stopped reading.
+        let _ = self.print(report);
+        report.exit
     }
 
-    /// A line of a result without an end; answers whether anybody reads on.
-    pub(super) fn goes_on(&self, text: &str) -> bool {
-        writeln!(io::stdout(), "{}", self.harmless(text)).is_ok()
+    /// Prints a report; fails if standard output takes no more.
+    pub(super) fn print(&self, report: &Report) -> io::Result<()> {
+        if self.json {
+            return self.value(&report.json);
+        }
+        report.blocks.iter().map(|block| self.block(block)).fold(Ok(()), io::Result::and)
     }
 
-    /// A result as JSON: indented for people, one line for programs.
-    pub(super) fn value(&self, value: &Value) {
-        // Escapes leave it the same JSON; nothing of it is lost.
-        let _ = match self.terminal {
-            true => writeln!(io::stdout(), "{}", revealed(&format!("{value:#}"))),
-            false => writeln!(io::stdout(), "{value}"),
+    /// Prints one of many records; returns whether anyone still reads.
+    pub(super) fn record(
+        &self,
+        json: impl FnOnce() -> String,
+        text: impl FnOnce() -> String,
+    ) -> bool {
+        let text = match (self.json, self.terminal) {
+            (false, _) => self.harmless(&text()).into_owned(),
+            (true, false) => json(),
+            (true, true) => revealed(&json()).into_owned(),
         };
+        writeln!(io::stdout(), "{text}").is_ok()
     }
 
-    /// Text as it is for programs, and without what would act on a terminal there: servers and agents
-    /// write some of it.
-    fn harmless<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        match (self.terminal, self.json) {
-            (false, _) => Cow::Borrowed(text),
-            (true, true) => revealed(text),
-            (true, false) => plain(text),
+    /// Prints a line of a report that is still being made; nothing with `--json`.
+    pub(super) fn progress(&self, text: &str) {
+        if !self.json {
+            let _ = writeln!(io::stdout(), "{}", self.harmless(text));
         }
     }
 
-    /// What nothing shows again: alone, or with `--json` as a member beside what is to be known of it.
-    ///
-    /// # Errors
-    /// Nobody has read it.
-    pub(super) fn secret(&self, name: &str, text: &str, mut about: Value) -> anyhow::Result<()> {
-        let written = match (&mut about, self.json) {
-            (Value::Object(members), true) => {
-                members.insert(name.to_owned(), text.into());
-                writeln!(io::stdout(), "{about}")
+    fn block(&self, block: &Block) -> io::Result<()> {
+        match block {
+            Block::Line(text) => writeln!(io::stdout(), "{}", self.harmless(text)),
+            Block::Json(value) => self.value(value),
+            Block::Table { header, rows } => {
+                // Before the layout, since what is removed has no width.
+                let cell = |text: &String| self.harmless(text).replace(['\n', '\t'], " ");
+                let rows: Vec<Vec<String>> =
+                    rows.iter().map(|row| row.iter().map(cell).collect()).collect();
+                let lines = table::lines(header, &rows, self.width());
+                lines.iter().try_for_each(|line| writeln!(io::stdout(), "{line}"))
             }
-            _ => writeln!(io::stdout(), "{text}"),
-        };
-        written.with_context(|| format!("the {name} cannot be written, and is lost"))
+            Block::Note(text) => {
+                note(text);
+                Ok(())
+            }
+            Block::Error(text) => {
+                error(text);
+                Ok(())
+            }
+        }
     }
 
-    /// A table, no wider than the terminal, or than COLUMNS says.
-    pub(super) fn table(&self, header: &[&str], rows: Vec<Vec<String>>) {
-        // Before it is laid out: what is taken out has no width.
-        let plain = |text: &String| self.harmless(text).replace(['\n', '\t'], " ");
-        let rows: Vec<Vec<String>> =
-            rows.iter().map(|row| row.iter().map(plain).collect()).collect();
-        table::lines(header, &rows, self.width()).iter().for_each(|line| self.line(line));
+    /// JSON: indented on a terminal, one line for programs.
+    fn value(&self, value: &Value) -> io::Result<()> {
+        match self.terminal {
+            // The escapes leave it the same JSON.
+            true => writeln!(io::stdout(), "{}", revealed(&format!("{value:#}"))),
+            false => writeln!(io::stdout(), "{value}"),
+        }
     }
 
-    /// The columns of the terminal; None where a result may be as wide as it is.
+    /// Text without control characters on a terminal, since servers and agents write some of it.
+    fn harmless<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.terminal { plain(text) } else { text.into() }
+    }
+
+    /// The columns of the terminal; None if the width of a line does not matter.
     fn width(&self) -> Option<usize> {
         let terminal = || if self.terminal { terminal::width() } else { None };
         terminal::columns().or_else(terminal).filter(|width| *width > 0)
     }
-
-    /// Something that went wrong; to standard error.
-    pub(super) fn error(&self, text: &str) {
-        // Agents and files choose some of it.
-        let shown: Vec<_> = text.split('\n').map(revealed).collect();
-        note(&format!("error: {}", shown.join("\n")));
-    }
 }
 
-/// A line for people on standard error, where protocol and results never go.
+/// Prints an error to standard error, control characters escaped.
+pub(super) fn error(text: &str) {
+    let shown: Vec<_> = text.split('\n').map(revealed).collect();
+    note(&format!("error: {}", shown.join("\n")));
+}
+
+/// Prints a line for people to standard error, where protocol and results never go.
 pub(super) fn note(text: &str) {
-    // As for `line`.
     let _ = writeln!(io::stderr(), "{}", plain(text));
 }
 
-/// A line for people on standard error that the next one replaces.
+/// Prints a line for people to standard error that the next one overwrites.
 pub(super) fn passing(text: &str) {
-    // As for `line`.
     let _ = write!(io::stderr(), "{text}\r");
+}
+
+/// The data and the lines of a report, for tests.
+#[cfg(test)]
+pub(super) fn parts(report: Report) -> (Value, Vec<String>) {
+    let line = |block| if let Block::Line(text) = block { Some(text) } else { None };
+    (report.json, report.blocks.into_iter().filter_map(line).collect())
 }

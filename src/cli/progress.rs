@@ -1,5 +1,5 @@
-//! What a command says while it waits for servers to start: one line on a terminal, which is written
-//! over; now and then a line where standard error goes elsewhere.
+//! What a command shows while it waits for servers to start: on a terminal one line, overwritten;
+//! elsewhere a line from time to time.
 
 use std::{pin::pin, time::Duration};
 
@@ -9,19 +9,19 @@ use crate::{
     host::{clock, terminal::watched},
 };
 
-/// A start that takes less needs no word.
+/// A faster start shows nothing.
 const FIRST: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_millis(250);
 
-/// The same where no person watches.
+/// The same where standard error is no terminal.
 const FIRST_UNWATCHED: Duration = Duration::from_secs(5);
 const EVERY_UNWATCHED: Duration = Duration::from_secs(10);
 
-/// The most servers that are named, within the width of a narrow terminal.
+/// At most this many servers are named, within the width of a narrow terminal.
 const MOST_NAMED: usize = 3;
 const WIDTH: usize = 78;
 
-/// Does the work, and says meanwhile which of the servers are still starting.
+/// Does the work, and shows meanwhile which of the servers are still starting.
 pub(super) async fn shown<T>(members: &[Member], work: impl Future<Output = T>) -> T {
     let (begun, watched) = (clock::instant(), watched());
     let (first, every) = if watched { (FIRST, EVERY) } else { (FIRST_UNWATCHED, EVERY_UNWATCHED) };

@@ -1,55 +1,29 @@
-//! What commands that read accounts and records share: the store, and its records as the journal
-//! reads them.
+//! The records of a store, as commands read them.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::collections::BTreeSet;
 
-use anyhow::{Context, anyhow, bail};
-
-use super::output::note;
+use super::{
+    context::{OpenStore, unusable},
+    output::note,
+};
 use crate::{
-    app::wiring,
     domain::{
-        budget::Backend,
         credits::Credits,
         ledger::{Account, AccountId, Closed},
         render::revealed,
-        settings::Settings,
     },
-    host::environment::Environment,
-    ledger::{
-        self, Answered, Ledger, Unavailable,
-        queries::records::{Entry, NewestFirst},
-    },
+    ledger::queries::records::{Entry, Moment, Records},
 };
 
-/// The store of these settings, as far as it can be seen from another process than the gateway.
-pub(super) fn ledger(settings: &Settings) -> anyhow::Result<Arc<dyn Ledger>> {
-    let store = &settings.budgeting.store;
-    let state = wiring::places(&Environment::of_process()).state;
-    if store.backend == Backend::Memory {
-        bail!(
-            "accounts and records are in the memory of each gateway (`budget.backend: memory`), where no command can see them; use `sqlite`, the default, or have a gateway copy its records into a file (GATEWAY_AUDIT_LOG)"
-        );
-    }
-    if store.path.is_none() && state.is_none() {
-        bail!("there is no place for accounts and records: set HOME, or `store.path`");
-    }
-    Ok(ledger::open(store, state.as_deref().map(Path::new)))
-}
-
-/// What a store answers, for a command.
-pub(super) async fn answer<T>(answered: Answered<T>) -> anyhow::Result<T> {
-    answered.await.context("the store of accounts and records cannot be used")
-}
-
-/// Shows every record to `each`, the newest first, until it answers that it has seen enough. Says how
-/// many cannot be read.
-pub(super) async fn walk(
-    mut records: NewestFirst,
+/// Hands records to `each`, the newest first, until it returns false. Warns if some cannot be read.
+/// Returns the place of the last record when it began.
+pub(super) async fn newest_first(
+    source: &Records,
+    since: Option<&Moment>,
     mut each: impl FnMut(Entry) -> bool,
-) -> anyhow::Result<()> {
-    let mut unreadable = 0;
-    let mut more = true;
+) -> anyhow::Result<u64> {
+    let mut records = source.newest_first(since.cloned()).await.map_err(unusable)?;
+    let (mut unreadable, mut more) = (0, true);
     while more {
         let Some(batch) = records.next().await.map_err(unusable)? else { break };
         unreadable += batch.unreadable.len();
@@ -60,39 +34,43 @@ pub(super) async fn walk(
             "warning: {unreadable} records cannot be read and are left out; see `tollgate audit verify`"
         ));
     }
-    Ok(())
+    Ok(records.head().seq)
 }
 
-/// A store that cannot be used, for people.
-pub(super) fn unusable(cause: Unavailable) -> anyhow::Error {
-    anyhow!(cause).context("the store of accounts and records cannot be used")
-}
-
-/// Text of records for a terminal: agents choose some of it, and nothing of it may act there.
+/// Text of records in one line, control characters escaped: agents choose some of it.
 pub(super) fn plain(text: &str) -> String {
     revealed(text).replace(['\n', '\r', '\t'], " ")
 }
 
-/// What went back of what was closed, and where: to which account, if it was one. None if nothing was
-/// closed.
-pub(super) async fn returned(
-    ledger: &Arc<dyn Ledger>,
-    closed: &[Closed],
-) -> anyhow::Result<Option<(Credits, Option<AccountId>)>> {
-    if closed.is_empty() {
-        return Ok(None);
+/// The credits that went back when accounts were closed.
+pub(super) struct Returned {
+    pub(super) amount: Credits,
+    /// The account that has them, if it is only one.
+    pub(super) to: Option<AccountId>,
+}
+
+impl Returned {
+    /// None if nothing was closed.
+    pub(super) async fn from(store: &OpenStore, closed: &[Closed]) -> anyhow::Result<Option<Self>> {
+        if closed.is_empty() {
+            return Ok(None);
+        }
+        let accounts = store.accounts().await?;
+        let find = |id: &AccountId| accounts.iter().find(|(other, _)| other == id);
+        let (mut amount, mut to) = (Credits::ZERO, BTreeSet::new());
+        for Closed { account, returned } in closed {
+            let parent = find(account).and_then(|(_, account)| find(account.parent.as_ref()?));
+            // What accounts below a closed one returned is part of what that one returned.
+            let Some((parent, Account { open: true, .. })) = parent else { continue };
+            amount = amount.checked_add(*returned).unwrap_or(Credits::MAX);
+            to.insert(parent.clone());
+        }
+        let to = if to.len() == 1 { to.pop_first() } else { None };
+        Ok(Some(Self { amount, to }))
     }
-    let accounts = answer(ledger.accounts()).await?;
-    let find = |id: &AccountId| accounts.iter().find(|(other, _)| other == id);
-    let above = |(_, account): &&(AccountId, Account)| find(account.parent.as_ref()?);
-    let (mut all, mut to) = (Credits::ZERO, BTreeSet::new());
-    for Closed { account, returned } in closed {
-        let parent = find(account).and_then(|account| above(&account));
-        // Of those below one that was closed as well, it is in what that one had left.
-        let Some((_, Account { open: true, .. })) = parent else { continue };
-        all = all.checked_add(*returned).unwrap_or(Credits::MAX);
-        to.extend(parent.map(|(id, _)| id.clone()));
+
+    pub(super) fn in_words(&self) -> String {
+        let to = self.to.as_ref().map_or_else(String::new, |to| format!(" to {to}"));
+        format!("{} went back{to}", self.amount.in_words())
     }
-    let to = if to.len() == 1 { to.pop_first() } else { None };
-    Ok(Some((all, to)))
 }

@@ -14,7 +14,7 @@ use crate::{
     gateway::facade,
 };
 
-/// More names than this are counted, not listed.
+/// At most this many names are listed.
 const NAMES: usize = 12;
 
 /// The lines for people, secrets masked.
@@ -52,14 +52,13 @@ fn masked(lines: Vec<String>, settings: &Settings) -> Vec<String> {
 
 /// The same for programs.
 pub(super) fn json(settings: &Settings) -> Value {
+    let Settings { sources, budgeting, .. } = settings;
     let servers: Vec<&str> = settings.servers.iter().map(|server| server.name.as_str()).collect();
     let agents: Vec<&str> = settings.rules.agents.keys().map(|agent| agent.as_str()).collect();
-    let warnings: Vec<&str> = settings.warnings().collect();
-    let budgeting = &settings.budgeting;
     json!({
-        "mcp_config": settings.sources.mcp_config.path,
-        "rules": settings.sources.rules.path,
-        "gateway": settings.sources.gateway.path,
+        "mcp_config": sources.mcp_config.path,
+        "rules": sources.rules.path,
+        "gateway": sources.gateway.path,
         "servers": servers,
         "agents": agents,
         "policy": policy(settings),
@@ -72,7 +71,7 @@ pub(super) fn json(settings: &Settings) -> Value {
             "prices": budgeting.tariff.entries.len(),
             "default_cost": budgeting.tariff.default,
         },
-        "warnings": warnings,
+        "warnings": settings.warnings().collect::<Vec<_>>(),
     })
 }
 
@@ -94,7 +93,7 @@ fn servers(settings: &Settings) -> String {
     }
 }
 
-/// What calls must show; nothing where that is nothing.
+/// The credential that calls must show, if any.
 fn auth(settings: &Settings) -> Option<String> {
     let mode = &settings.auth.mode;
     let what = match mode {
@@ -109,7 +108,7 @@ fn auth(settings: &Settings) -> Option<String> {
     Some(format!("{}: calls must show {what}", mode.as_str()))
 }
 
-/// Nothing where no settings speak of money.
+/// None if no settings mention money.
 fn budget(settings: &Settings) -> Option<String> {
     path(&settings.sources.gateway)?;
     let budgeting = &settings.budgeting;

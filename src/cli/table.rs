@@ -1,23 +1,25 @@
-//! Tables for people: no lines, and no word is broken to fit the width.
+//! Tables without lines, for people. No word is broken to fit the width.
 
 use unicode_width::UnicodeWidthStr;
 
-/// Rows under a header, as lines. Texts are wrapped between words to fit `width`; columns that do
-/// not fit even so go on in a second line of their row.
-pub(super) fn lines(header: &[&str], rows: &[Vec<String>], width: Option<usize>) -> Vec<String> {
-    let header: Vec<String> = header.iter().map(|&title| title.to_owned()).collect();
-    let all: Vec<&Vec<String>> = std::iter::once(&header).chain(rows).collect();
+/// The lines of a table. Text is wrapped between words to fit `width`; columns that still do not fit
+/// continue on further lines of their row.
+pub(super) fn lines(
+    header: &Vec<String>,
+    rows: &[Vec<String>],
+    width: Option<usize>,
+) -> Vec<String> {
+    let all: Vec<&Vec<String>> = std::iter::once(header).chain(rows).collect();
     let columns: Vec<Column> = (0..header.len()).map(|index| Column::of(&all, index)).collect();
     let groups = groups(columns, width.unwrap_or(usize::MAX));
     all.iter().flat_map(|row| groups.iter().flat_map(|group| group.lines(row))).collect()
 }
 
-/// How wide a column is.
 struct Column {
     index: usize,
-    /// With every text in one line.
+    /// The width with every text on one line.
     natural: usize,
-    /// The longest word.
+    /// The width of the longest word.
     least: usize,
     width: usize,
 }
@@ -31,19 +33,19 @@ impl Column {
     }
 }
 
-/// Columns beside each other.
+/// Columns that share a line.
 struct Group {
     columns: Vec<Column>,
     indent: usize,
 }
 
-/// A blank on both sides of a column.
+/// One blank on each side of a column.
 const PADDING: usize = 2;
 
-/// The second line of a row, and those after it, begin so far to the right.
+/// How far the further lines of a row are indented.
 const INDENT: usize = 4;
 
-/// As many columns beside each other as fit.
+/// Puts as many columns into a line as fit.
 fn groups(columns: Vec<Column>, width: usize) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut left = 0;
@@ -66,7 +68,7 @@ fn groups(columns: Vec<Column>, width: usize) -> Vec<Group> {
 }
 
 impl Group {
-    /// Gives each column its width: what it needs, and of what is left, most to who lacks most.
+    /// Gives each column the width of its longest word, and the rest to the columns that lack most.
     fn share(&mut self, width: usize) {
         let padding = self.columns.len() * PADDING + self.indent;
         let natural: usize = self.columns.iter().map(|column| column.natural).sum();
@@ -85,7 +87,7 @@ impl Group {
         }
     }
 
-    /// One row, as far as it is in these columns.
+    /// The part of a row that is in these columns.
     fn lines(&self, row: &[String]) -> Vec<String> {
         let cell = |column: &Column| {
             let text = row.get(column.index).map_or("", String::as_str);
@@ -108,7 +110,7 @@ impl Group {
     }
 }
 
-/// A text in lines of at most this width, but for words that are longer.
+/// A text in lines of at most this width; a longer word has a line of its own.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     if text.width() <= width {
         return vec![text.to_owned()];
@@ -132,9 +134,9 @@ mod tests {
 
     fn check(width: Option<usize>, rows: &[&[&str]], expected: &[&str]) {
         let owned = |row: &&[&str]| row.iter().map(|&text| text.to_owned()).collect();
-        let (header, rows) = rows.split_first().unwrap();
         let rows: Vec<Vec<String>> = rows.iter().map(owned).collect();
-        assert_eq!(lines(header, &rows, width), expected);
+        let (header, rows) = rows.split_first().unwrap();
+        assert_eq!(lines(header, rows, width), expected);
     }
 
     const ROWS: [&[&str]; 2] = [&["NAME", "WHAT IT IS"], &["filesystem", "reads and writes files"]];

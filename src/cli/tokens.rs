@@ -1,11 +1,12 @@
-//! `tollgate tokens`: what tools cost in context, and what each agent was sent.
+//! `tollgate tokens`: how many tokens tools cost, and how many each agent was sent.
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{Exit, args::SettingsArgs, output::Output, progress};
+use super::{context::CommandContext, exit::Exit, output::Report, progress};
 use crate::{
     app::wiring,
     domain::{
@@ -13,51 +14,65 @@ use crate::{
         fit::{Candidate, fit},
         price::Tariff,
         rendered::{RenderedCatalog, assemble},
-        tokens::Encoding,
     },
     downstream::{Member, NotYet},
     gateway::facade,
-    host::environment::Environment,
-    ledger::queries::context::{self, Totals},
+    ledger::queries::context as sent,
 };
 
-pub(super) fn run(args: &SettingsArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = wiring::settings(&args.options())?;
+pub(super) async fn run(context: &CommandContext) -> anyhow::Result<Exit> {
+    let settings = context.settings()?;
     let encoding = settings.rules.encoding;
     let tariff = settings.budgeting.tariff.clone();
-    let env = Environment::of_process();
-    let usage = match wiring::places(&env).state {
-        Some(dir) => context::read(&dir.join("context.json"))?,
-        None => Totals::new(),
+    let agents = match context.places().state {
+        Some(dir) => sent::read(&dir.join("context.json"))?,
+        None => sent::Totals::new(),
     };
-    let runtime = wiring::runtime()?;
-    let servers = runtime.block_on(async {
-        let gateway = wiring::gateway_for_one_call(settings, &env);
-        let snapshot = gateway.current();
-        let members = snapshot.fleet().members();
-        let servers = progress::shown(members, shelves(members)).await;
-        gateway.stop().await;
-        servers
+    let gateway = wiring::gateway_for_one_call(settings, &context.env);
+    let snapshot = gateway.current();
+    let members = snapshot.fleet().members();
+    let catalogs = progress::shown(members, catalogs(members)).await;
+    gateway.stop().await;
+    let servers: Vec<ServerTokens> =
+        catalogs.into_iter().map(|(name, found)| ServerTokens::of(name, found, &tariff)).collect();
+    let facade = encoding.count(&facade::tools_json(false));
+    context.show(&report(encoding.as_str(), facade, &servers, &agents))
+}
+
+fn report(
+    encoding: &str,
+    facade: usize,
+    servers: &[ServerTokens],
+    agents: &sent::Totals,
+) -> Report {
+    let raw: usize = servers.iter().map(ServerTokens::raw).sum();
+    let json = json!({
+        "encoding": encoding,
+        "facade": facade,
+        "raw": raw,
+        "servers": servers,
+        "agents": agents,
     });
-    runtime.shutdown_background();
-    let report = Report {
-        facade: encoding.count(&facade::tools_json(false)),
-        servers: servers
-            .into_iter()
-            .map(|(name, rendered)| Sizes::of(name, rendered, &tariff))
-            .collect(),
-        usage,
-    };
-    if output.json {
-        output.value(&report.json(encoding))
-    } else {
-        report.print(output, encoding)
+    let header = ["SERVER", "TOOLS", "RAW", "FULL", "SIGNATURE", "NAMES"];
+    let report = Report::new(json)
+        .table(header, servers.iter().map(ServerTokens::cells))
+        .line("")
+        .line(format!("{raw:>8}  tokens ({encoding}) if a client loads all tools up front"))
+        .line(format!("{facade:>8}  tokens for the three tools of the gateway"));
+    if agents.is_empty() {
+        return report;
     }
-    Ok(Exit::Done)
+    let cells = |(agent, usage): (&String, &sent::Usage)| {
+        let saved = i128::from(usage.raw) - i128::from(usage.sent);
+        let numbers = [usage.answers, usage.calls, usage.sent, usage.raw].map(|n| n.to_string());
+        [agent.clone()].into_iter().chain(numbers).chain([saved.to_string()]).collect()
+    };
+    let header = ["AGENT", "ANSWERS", "CALLS", "SENT", "RAW", "SAVED"];
+    report.line("").table(header, agents.iter().map(cells))
 }
 
 /// The tools of every server, in the order of the settings; or why there are none.
-async fn shelves(members: &[Member]) -> Vec<(String, Result<Arc<RenderedCatalog>, String>)> {
+async fn catalogs(members: &[Member]) -> Vec<(String, Result<Arc<RenderedCatalog>, String>)> {
     let mut asked: JoinSet<_> = members
         .iter()
         .cloned()
@@ -80,29 +95,57 @@ async fn shelves(members: &[Member]) -> Vec<(String, Result<Arc<RenderedCatalog>
 }
 
 /// What the tools of one server cost.
-struct Sizes {
+#[derive(Serialize)]
+struct ServerTokens {
     server: String,
-    sizes: Result<(usize, [usize; 4]), String>,
+    #[serde(flatten)]
+    catalog: Catalog,
 }
 
-/// The columns: as the server sends them, and at three levels of ours.
-const COLUMNS: [(&str, Option<Level>); 4] = [
-    ("raw", None),
-    ("full", Some(Level::Full)),
-    ("signature", Some(Level::Signature)),
-    ("names", Some(Level::Names)),
-];
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Catalog {
+    Known(CatalogTokens),
+    Unknown { error: String },
+}
 
-impl Sizes {
-    fn of(server: String, rendered: Result<Arc<RenderedCatalog>, String>, tariff: &Tariff) -> Self {
-        let sizes = rendered.map(|rendered| {
-            let tokens = COLUMNS.map(|(_, level)| match level {
-                None => rendered.tools().iter().map(|tool| tool.costs().raw as usize).sum(),
-                Some(level) => tokens_at(&rendered, level, tariff),
-            });
-            (rendered.tools().len(), tokens)
-        });
-        Self { server, sizes }
+/// The tokens of all tools of a server: as the server sends them, and at three levels of detail.
+#[derive(Serialize)]
+struct CatalogTokens {
+    tools: usize,
+    raw: usize,
+    full: usize,
+    signature: usize,
+    names: usize,
+}
+
+impl ServerTokens {
+    fn of(server: String, found: Result<Arc<RenderedCatalog>, String>, tariff: &Tariff) -> Self {
+        let catalog = match found {
+            Err(error) => Catalog::Unknown { error },
+            Ok(catalog) => Catalog::Known(CatalogTokens {
+                tools: catalog.tools().len(),
+                raw: catalog.tools().iter().map(|tool| tool.costs().raw as usize).sum(),
+                full: tokens_at(&catalog, Level::Full, tariff),
+                signature: tokens_at(&catalog, Level::Signature, tariff),
+                names: tokens_at(&catalog, Level::Names, tariff),
+            }),
+        };
+        Self { server, catalog }
+    }
+
+    fn raw(&self) -> usize {
+        if let Catalog::Known(tokens) = &self.catalog { tokens.raw } else { 0 }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        match &self.catalog {
+            Catalog::Unknown { error } => vec![self.server.clone(), "-".into(), error.clone()],
+            Catalog::Known(CatalogTokens { tools, raw, full, signature, names }) => {
+                let numbers = [tools, raw, full, signature, names].map(usize::to_string);
+                [self.server.clone()].into_iter().chain(numbers).collect()
+            }
+        }
     }
 }
 
@@ -116,71 +159,4 @@ fn tokens_at(rendered: &RenderedCatalog, level: Level, tariff: &Tariff) -> usize
     let placed = fit(&candidates, Detail::AtMost(level), usize::MAX, false);
     let (text, tokens) = assemble(&placed, false);
     tokens.unwrap_or_else(|| rendered.encoding().count(&text))
-}
-
-struct Report {
-    facade: usize,
-    servers: Vec<Sizes>,
-    usage: Totals,
-}
-
-impl Report {
-    fn raw(&self) -> usize {
-        self.servers.iter().filter_map(|s| s.sizes.as_ref().ok()).map(|(_, [raw, ..])| raw).sum()
-    }
-
-    fn json(&self, encoding: Encoding) -> Value {
-        let servers: Vec<Value> = self
-            .servers
-            .iter()
-            .map(|server| match &server.sizes {
-                Ok((tools, sizes)) => {
-                    let mut entry = json!({"server": server.server, "tools": tools});
-                    for ((column, _), size) in COLUMNS.iter().zip(sizes) {
-                        if let Value::Object(entry) = &mut entry {
-                            entry.insert((*column).to_owned(), (*size).into());
-                        }
-                    }
-                    entry
-                }
-                Err(cause) => json!({"server": server.server, "error": cause}),
-            })
-            .collect();
-        json!({
-            "encoding": encoding.as_str(),
-            "facade": self.facade,
-            "raw": self.raw(),
-            "servers": servers,
-            "agents": self.usage,
-        })
-    }
-
-    fn print(&self, output: &Output, encoding: Encoding) {
-        let rows = self.servers.iter().map(|server| match &server.sizes {
-            Ok((tools, sizes)) => {
-                let sizes = sizes.iter().map(usize::to_string);
-                [server.server.clone(), tools.to_string()].into_iter().chain(sizes).collect()
-            }
-            Err(cause) => vec![server.server.clone(), "-".into(), cause.clone()],
-        });
-        output.table(&["SERVER", "TOOLS", "RAW", "FULL", "SIGNATURE", "NAMES"], rows.collect());
-        output.line("");
-        let raw = self.raw();
-        output.line(&format!(
-            "{raw:>8}  tokens ({}) if a client loads all tools up front",
-            encoding.as_str()
-        ));
-        output.line(&format!("{:>8}  tokens for the three tools of the gateway", self.facade));
-        if self.usage.is_empty() {
-            return;
-        }
-        output.line("");
-        let rows = self.usage.iter().map(|(agent, usage)| {
-            let saved = i128::from(usage.raw) - i128::from(usage.sent);
-            let numbers =
-                [usage.answers, usage.calls, usage.sent, usage.raw].map(|n| n.to_string());
-            [agent.clone()].into_iter().chain(numbers).chain([saved.to_string()]).collect()
-        });
-        output.table(&["AGENT", "ANSWERS", "CALLS", "SENT", "RAW", "SAVED"], rows.collect());
-    }
 }

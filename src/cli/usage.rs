@@ -1,20 +1,23 @@
-//! `tollgate usage`: what calls came to.
+//! `tollgate usage`: calls, errors, credits and latencies, by agent, server and so on.
 
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::{Exit, args::SettingsArgs, consumers::Consumers, output::Output, records};
+use super::{
+    consumers::Consumers,
+    context::CommandContext,
+    exit::Exit,
+    output::{Report, error},
+    parse::TimeSpan,
+    records::{self, plain},
+};
 use crate::{
-    app::wiring,
     domain::{
         pattern::Pattern,
         usage::{Key, Names, Tally, Usage},
     },
-    host::clock::now,
-    ledger::queries::{
-        filter::{self, Filter},
-        records::{Entry, Moment, Records},
-    },
+    ledger::queries::{filter::Filter, records::Records},
 };
 
 #[derive(Debug, Args)]
@@ -22,121 +25,146 @@ pub(super) struct UsageArgs {
     /// Only this agent's calls; `*` and `?` are wildcards
     #[arg(value_parser = Pattern::parse)]
     agent: Option<Pattern>,
-    /// A row for each agent, server, tool, day (UTC), label, key or token, or for several,
-    /// comma-separated
+    /// One row per agent, server, tool, day (UTC), label, key or token, or per combination of
+    /// several, comma-separated
     #[arg(long, value_name = "KEYS", default_value = "agent")]
     by: String,
-    /// From this time on, or for so long: 7d, 2026-11-20, 2026-11-20T08:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = since)]
-    since: Option<Moment>,
-    /// Only what was before this time, or so long ago; written as for --since
-    #[arg(long, value_name = "TIME", value_parser = since)]
-    until: Option<Moment>,
+    #[command(flatten)]
+    time: TimeSpan,
 }
 
-/// The beginning of what is meant, counted from now.
-pub(super) fn since(text: &str) -> Result<Moment, String> {
-    filter::since(text, now())
-}
-
-pub(super) fn run(args: &SettingsArgs, asked: &UsageArgs, output: &Output) -> anyhow::Result<Exit> {
+pub(super) async fn run(context: &CommandContext, asked: &UsageArgs) -> anyhow::Result<Exit> {
     let keys = match Key::parse_list(&asked.by) {
         Ok(keys) => keys,
         Err(wrong) => {
-            output.error(&format!("--by: {wrong}"));
+            error(&format!("--by: {wrong}"));
             return Ok(Exit::Settings);
         }
     };
-    let settings = wiring::settings(&args.options())?;
-    let ledger = records::ledger(&settings)?;
-    let runtime = wiring::runtime()?;
-    let usage = runtime.block_on(async {
-        let (agent, until) = (asked.agent.clone(), asked.until.clone());
-        let filter = Filter { agent, until, ..Filter::default() };
-        let source = Records::of(&ledger);
-        let newest = source.newest_first(asked.since.clone()).await.map_err(records::unusable)?;
-        let names = match keys.iter().any(|key| matches!(key, Key::Label | Key::Key)) {
-            true => Consumers::of(&settings, &ledger).await?.names(),
-            false => Names::default(),
-        };
-        let mut usage = Usage::by(keys, names);
-        let count = |entry: Entry| {
-            if filter.takes(&entry.record) {
-                usage.add(&entry.record);
-            }
-            true
-        };
-        records::walk(newest, count).await?;
-        anyhow::Ok(usage)
-    })?;
-    match output.json {
-        true => output.value(&json(&usage)),
-        false => print(&usage, output),
-    }
-    Ok(Exit::Done)
-}
-
-fn json(usage: &Usage) -> Value {
-    let row = |(group, tally): (&[String], &Tally)| {
-        let said = usage.keys().iter().zip(group);
-        let keys = said.map(|(key, said)| (key.as_str().to_owned(), json!(said)));
-        Value::Object(keys.chain(numbers(tally)).collect())
+    let store = context.store()?;
+    let names = match keys.iter().any(|key| matches!(key, Key::Label | Key::Key)) {
+        true => Consumers::of(&store).await?.names(),
+        false => Names::default(),
     };
-    let rows: Vec<Value> = usage.groups().map(row).collect();
-    json!({"usage": rows, "total": numbers(usage.total())})
+    let mut usage = Usage::by(keys, names);
+    let (agent, until) = (asked.agent.clone(), asked.time.until.clone());
+    let filter = Filter { agent, until, ..Filter::default() };
+    let source = Records::of(&store.ledger);
+    records::newest_first(&source, asked.time.since.as_ref(), |entry| {
+        if filter.takes(&entry.record) {
+            usage.add(&entry.record);
+        }
+        true
+    })
+    .await?;
+    context.show(&report(&usage))
 }
 
-/// The numbers of some calls, for programs.
-pub(super) fn numbers(tally: &Tally) -> Map<String, Value> {
-    let mut numbers = Map::new();
-    for (name, count) in [
-        ("calls", tally.calls),
-        ("errors", tally.errors),
-        ("refusals", tally.refusals),
-        ("would_refuse", tally.would_refuse),
-        ("uncertain", tally.uncertain),
-        ("result_bytes", tally.bytes),
-    ] {
-        numbers.insert(name.to_owned(), count.into());
-    }
-    numbers.insert("credits".to_owned(), i64::try_from(tally.credits).ok().into());
-    for (name, percent) in [("p50_us", 50), ("p95_us", 95), ("p99_us", 99)] {
-        numbers.insert(name.to_owned(), tally.latencies.percentile(percent).into());
-    }
-    numbers
+/// The numbers of some calls.
+#[derive(Serialize)]
+pub(super) struct Numbers {
+    calls: u64,
+    errors: u64,
+    refusals: u64,
+    would_refuse: u64,
+    uncertain: u64,
+    result_bytes: u64,
+    credits: Option<i64>,
+    p50_us: Option<u64>,
+    p95_us: Option<u64>,
+    p99_us: Option<u64>,
 }
 
-fn print(usage: &Usage, output: &Output) {
-    if usage.groups().next().is_none() {
-        output.line("there are no calls");
-        return;
+impl From<&Tally> for Numbers {
+    fn from(tally: &Tally) -> Self {
+        Self {
+            calls: tally.calls,
+            errors: tally.errors,
+            refusals: tally.refusals,
+            would_refuse: tally.would_refuse,
+            uncertain: tally.uncertain,
+            result_bytes: tally.bytes,
+            credits: i64::try_from(tally.credits).ok(),
+            p50_us: tally.latencies.percentile(50),
+            p95_us: tally.latencies.percentile(95),
+            p99_us: tally.latencies.percentile(99),
+        }
     }
-    let shadow = usage.total().would_refuse > 0;
-    let mut header: Vec<String> = usage.keys().iter().map(|k| k.as_str().to_uppercase()).collect();
-    let columns = ["CALLS", "ERRORS", "REFUSED", "UNCERTAIN", "CREDITS", "P50 MS", "P95 MS"];
-    let columns = columns.into_iter().chain(["P99 MS", "RESULT BYTES"]);
-    header.extend(columns.map(str::to_owned));
-    header.extend(shadow.then(|| "WOULD REFUSE".to_owned()));
-    let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let row = |keys: Vec<String>, tally: &Tally| {
-        let Tally { calls, errors, refusals, uncertain, credits, bytes, .. } = tally;
-        let numbers = [calls, errors, refusals, uncertain].map(u64::to_string);
-        let percentile = |percent| millis(tally.latencies.percentile(percent));
-        let [p50, p95, p99] = [50, 95, 99].map(percentile);
-        let more = [credits.to_string(), p50, p95, p99, bytes.to_string()];
-        let shadow = shadow.then(|| tally.would_refuse.to_string());
-        keys.into_iter().chain(numbers).chain(more).chain(shadow).collect()
+}
+
+impl Numbers {
+    const HEADER: [&str; 9] = [
+        "CALLS",
+        "ERRORS",
+        "REFUSED",
+        "UNCERTAIN",
+        "CREDITS",
+        "P50 MS",
+        "P95 MS",
+        "P99 MS",
+        "RESULT BYTES",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let counts = [self.calls, self.errors, self.refusals, self.uncertain];
+        let counts = counts.iter().map(u64::to_string);
+        let mut cells: Vec<String> = counts.chain([self.credits()]).collect();
+        cells.extend([self.p50_us, self.p95_us, self.p99_us].map(millis));
+        cells.push(self.result_bytes.to_string());
+        cells
+    }
+
+    fn credits(&self) -> String {
+        self.credits.map_or_else(|| "-".to_owned(), |credits| credits.to_string())
+    }
+
+    /// Adds lines for people.
+    pub(super) fn describe(&self, report: Report) -> Report {
+        let shadow = Some(self.would_refuse).filter(|count| *count > 0);
+        let shadow = shadow.map(|count| format!("shadow     {count} would have been refused"));
+        let [p50, p95, p99] = [self.p50_us, self.p95_us, self.p99_us].map(millis);
+        report
+            .value("calls", format!("{}, of which {} failed", self.calls, self.errors))
+            .value("refused", self.refusals)
+            .lines(shadow)
+            .value("uncertain", self.uncertain)
+            .value("credits", self.credits())
+            .value("latency", format!("p50 {p50} ms, p95 {p95} ms, p99 {p99} ms"))
+    }
+}
+
+fn report(usage: &Usage) -> Report {
+    let keys: Vec<&str> = usage.keys().iter().map(|key| key.as_str()).collect();
+    let groups: Vec<(&[String], Numbers)> =
+        usage.groups().map(|(group, tally)| (group, tally.into())).collect();
+    let total = Numbers::from(usage.total());
+    let row = |(group, numbers): &(&[String], Numbers)| {
+        let said = keys.iter().zip(*group).map(|(key, said)| ((*key).to_owned(), json!(said)));
+        let numbers = json!(numbers);
+        let numbers = numbers.as_object().into_iter().flatten();
+        let numbers = numbers.map(|(name, number)| (name.clone(), number.clone()));
+        Value::Object(said.chain(numbers).collect())
     };
-    let mut rows: Vec<Vec<String>> = usage
-        .groups()
-        .map(|(group, tally)| row(group.iter().map(|said| records::plain(said)).collect(), tally))
-        .collect();
-    let mut total = vec![String::new(); usage.keys().len()];
-    if let Some(first) = total.first_mut() {
-        "total".clone_into(first);
+    let rows: Vec<Value> = groups.iter().map(row).collect();
+    let report = Report::new(json!({"usage": rows, "total": total}));
+    if rows.is_empty() {
+        return report.line("there are no calls");
     }
-    rows.push(row(total, usage.total()));
-    output.table(&header, rows);
+    let shadow = total.would_refuse > 0;
+    let header = keys.iter().map(|key| key.to_uppercase());
+    let header = header.chain(Numbers::HEADER.map(str::to_owned));
+    let header = header.chain(shadow.then(|| "WOULD REFUSE".to_owned()));
+    let cells = |said: Vec<String>, numbers: &Numbers| {
+        let mut cells = [said, numbers.cells()].concat();
+        cells.extend(shadow.then(|| numbers.would_refuse.to_string()));
+        cells
+    };
+    let rows = groups
+        .iter()
+        .map(|(group, numbers)| cells(group.iter().map(|said| plain(said)).collect(), numbers));
+    let mut titled = vec![String::new(); keys.len()];
+    titled.iter_mut().take(1).for_each(|first| "total".clone_into(first));
+    report.table(header, rows.chain([cells(titled, &total)]))
 }
 
 /// Microseconds as milliseconds.

@@ -97,6 +97,32 @@ fn a_command_line_that_is_wrong_is_status_two() {
 }
 
 #[test]
+fn completions_and_manual_pages_know_every_command() {
+    let setup = Setup::new(json!({}), None);
+    let commands =
+        ["serve", "check", "explain", "budget", "token", "usage", "audit", "keys", "hook"];
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let (status, script, err) = setup.run(&["completions", shell]);
+        assert_eq!(status, 0, "{err}");
+        let missing = commands.iter().find(|command| !script.contains(**command));
+        assert_eq!((missing, script.contains("supervise")), (None, false), "{shell}");
+    }
+    assert_eq!(setup.run(&["completions", "tcsh"]).0, 2);
+    let (status, page, _) = setup.run(&["man"]);
+    assert!(status == 0 && page.contains(".TH tollgate 1"), "{page}");
+    assert_eq!(setup.run(&["man", "--dir", "pages"]).0, 1, "a directory that does not exist");
+    std::fs::create_dir(setup.path().join("pages")).unwrap();
+    let (status, out, err) = setup.run(&["man", "--dir", "pages"]);
+    assert!(status == 0 && out.contains("pages"), "{out}{err}");
+    for command in commands {
+        let page = setup.path().join(format!("pages/tollgate-{command}.1"));
+        assert!(page.exists(), "{}", page.display());
+    }
+    assert!(setup.path().join("pages/tollgate-audit-verify.1").exists());
+    assert!(!setup.path().join("pages/tollgate-supervise.1").exists());
+}
+
+#[test]
 fn rules_that_were_named_are_never_passed_over() {
     let setup = Setup::new(json!({}), None);
     let elsewhere = setup.path().join("rules.json");

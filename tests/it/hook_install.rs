@@ -263,7 +263,7 @@ fn every_other_byte_stays_duplicates_included() {
     assert!(text.ends_with("\n    },\n    \"n\": 1.50e+3\n}"), "{text}");
 
     let gone = uninstall(&home);
-    assert!(gone.stdout.contains("does not have the hook any more"), "{}", gone.stdout);
+    assert!(gone.stdout.contains("no longer has the hook"), "{}", gone.stdout);
     assert_eq!(fs::read_to_string(settings(&home)).unwrap(), before);
     assert_eq!(backups(&home).len(), 2);
     let again = uninstall(&home);

@@ -138,7 +138,7 @@ fn a_key_that_nobody_could_use_is_not_made() {
     refused(&[], "--agent is missing");
     let long = "x".repeat(201);
     for (name, more, says) in [
-        ("x", ["--expires", "soon"], "`soon` is no time; write 90d"),
+        ("x", ["--expires", "soon"], "`soon` is not a time; use 90d"),
         ("x", ["--expires", "2020-01-31"], "is not in the future"),
         ("x", ["--expires", "0s"], "is not in the future"),
         ("a\nb", ["--role", "r"], "must be text in one line"),

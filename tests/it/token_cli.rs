@@ -90,7 +90,7 @@ fn mistyped_and_uncovered_tokens_have_own_exit_codes() {
     let setup = asking();
     let long = "x".repeat(201);
     for (wrong, says) in [
-        (["--expires", "yesterday"], "is no time"),
+        (["--expires", "yesterday"], "is not a time"),
         (["--expires", "2020-01-01"], "not in the future"),
         (["--label", "a\nb"], "one line"),
         (["--label", &long], "200"),
@@ -144,7 +144,7 @@ fn a_token_is_minted_narrowed_seen_and_taken_back() {
         "only servers a,b_*",
         "no tools x/*",
         "belongs to tenant acme",
-        "it is taken here",
+        "this gateway accepts it",
     ] {
         assert!(out.contains(part), "{part}: {out}");
     }
@@ -185,10 +185,10 @@ fn token_with_a_budget_returns_the_rest() {
     );
     for (args, expected) in [
         (["--budget", "201", "--agent", "researcher"], "has 200 of 201 credits left"),
-        (["--budget", "1", "--agent", "reseacher"], "they have `researcher`"),
+        (["--budget", "1", "--agent", "reseacher"], "there is `researcher`"),
         (["--budget", "0", "--agent", "writer"], "from 1 on"),
         (["--budget", "5", "--expires", "2020-01-01"], "not in the future"),
-        (["--budget", "5", "--expires", "soon"], "is no time"),
+        (["--budget", "5", "--expires", "soon"], "is not a time"),
         (["--agent", "writer", "--ceiling", "5"], "mint one with `--budget`"),
         (["--agent", "writer", "--label", "x"], "--budget"),
     ] {

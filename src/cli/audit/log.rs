@@ -2,171 +2,188 @@
 
 use std::time::Duration;
 
+use clap::Args;
+use serde_json::Value;
 use tokio::time::sleep;
 
-use super::LogArgs;
 use crate::{
-    app::wiring,
-    cli::{Exit, args::SettingsArgs, output::Output, records, usage::millis},
+    cli::{
+        context::{CommandContext, unusable},
+        exit::Exit,
+        output::Report,
+        parse::TimeSpan,
+        records::{self, plain},
+        usage::millis,
+    },
     domain::{
         ledger::AccountId,
-        record::{Decision, Record, Sealed},
+        pattern::Pattern,
+        record::{Decision, Event, Record, Sealed},
     },
     ledger::{
         mirror::line,
         queries::{
-            filter::{Filter, word},
-            records::{Entry, Moment, Records},
+            filter::{self, Filter, word},
+            records::{Entry, Records},
             stats::tool,
         },
     },
 };
 
-/// With `--follow`, new records are looked for this often.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct LogArgs {
+    /// Only this agent; `*` and `?` are wildcards, as for --server and --tool
+    #[arg(long, value_parser = Pattern::parse)]
+    agent: Option<Pattern>,
+    /// Only this server
+    #[arg(long, value_parser = Pattern::parse)]
+    server: Option<Pattern>,
+    /// Only this tool
+    #[arg(long, value_parser = Pattern::parse)]
+    tool: Option<Pattern>,
+    /// Only hold, post, void, refusal, call, declare, grant, delegate, refund, cap,
+    /// close, revoke, key, baseline, reload or discovery
+    #[arg(long, value_parser = filter::event)]
+    event: Option<Event>,
+    /// Only allowed, refused, over_budget or would_refuse
+    #[arg(long, value_parser = filter::decision)]
+    decision: Option<Decision>,
+    #[command(flatten)]
+    time: TimeSpan,
+    /// At most this many records, the newest
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+    /// Go on with new records as they are made
+    #[arg(long, conflicts_with = "until")]
+    follow: bool,
+}
+
+/// With `--follow`, the pause between two looks for new records.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// More are shown line by line: the columns of a table are only known when all of it is.
+/// More records are printed one by one, since a table needs all rows before its first line.
 const MOST_IN_A_TABLE: usize = 1_000;
 
 const HEADER: [&str; 9] =
     ["TIME", "AGENT", "TOOL", "EVENT", "CREDITS", "LEFT", "STATUS", "MS", "HOLD"];
 
-/// Of lines that are printed one by one.
+/// Of records that are printed one by one.
 const WIDTHS: [usize; 9] = [24, 14, 30, 18, 7, 9, 14, 8, 32];
 
-pub(super) fn run(args: &SettingsArgs, asked: &LogArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = wiring::settings(&args.options())?;
-    let ledger = records::ledger(&settings)?;
-    wiring::runtime()?.block_on(async {
-        let source = Records::of(&ledger);
-        let filter = asked.filter();
-        let found = last(&source, asked, &filter).await?;
-        let goes_on = if output.json || asked.follow || found.count > MOST_IN_A_TABLE {
-            if !output.json {
-                output.line(&columns(&HEADER.map(str::to_owned)));
-            }
-            each(&source, &found, &filter, |entry| output.goes_on(&shown(entry, output.json)))
-                .await?
-        } else {
-            let mut rows = Vec::new();
-            each(&source, &found, &filter, |entry| {
-                rows.push(row(&entry.record).into());
-                true
-            })
-            .await?;
-            output.table(&HEADER, rows);
-            true
-        };
-        if asked.follow && goes_on {
-            follow(&source, found.end, &filter, output).await?;
+pub(super) async fn run(context: &CommandContext, asked: &LogArgs) -> anyhow::Result<Exit> {
+    let store = context.store()?;
+    let filter = Filter {
+        agent: asked.agent.clone(),
+        server: asked.server.clone(),
+        tool: asked.tool.clone(),
+        event: asked.event,
+        decision: asked.decision,
+        until: asked.time.until.clone(),
+    };
+    let log = LogReader { source: Records::of(&store.ledger), filter, asked };
+    let found = log.newest().await?;
+    let print = |entry: Entry| {
+        let json = || line::write(&entry.record.chain, &entry.sealed);
+        context.printer.record(json, || columns(&cells(&entry.record)))
+    };
+    if context.args.json || asked.follow || found.count > MOST_IN_A_TABLE {
+        context.printer.progress(&columns(&HEADER.map(str::to_owned)));
+        if log.each(&found, print).await? && asked.follow {
+            log.follow(found.end, print).await?;
         }
-        anyhow::Ok(())
-    })?;
-    Ok(Exit::Done)
+        return Ok(Exit::Done);
+    }
+    let mut rows = Vec::new();
+    log.each(&found, |entry| {
+        rows.push(cells(&entry.record).into());
+        true
+    })
+    .await?;
+    context.show(&Report::new(Value::Null).table(HEADER, rows))
 }
 
 /// The records to show. Only their places are kept, so that any number of them takes no memory.
-struct Last {
+struct Newest {
     /// The place of the first.
     first: u64,
-    /// The place of the last record that there was.
+    /// The place of the last record in the store.
     end: u64,
-    /// At most how many there are.
     count: usize,
-    since: Option<Moment>,
 }
 
-/// Finds the last records that are meant, at most as many as were asked for.
-async fn last(source: &Records, asked: &LogArgs, filter: &Filter) -> anyhow::Result<Last> {
-    let newest = source.newest_first(asked.since.clone()).await.map_err(records::unusable)?;
-    let mut found = Last {
-        first: newest.head().seq.saturating_add(1),
-        end: newest.head().seq,
-        count: 0,
-        since: asked.since.clone(),
-    };
-    let count = |entry: Entry| {
-        if found.count < asked.limit && filter.takes(&entry.record) {
-            found.count += 1;
-            found.first = entry.sealed.seq;
-        }
-        found.count < asked.limit
-    };
-    records::walk(newest, count).await?;
-    Ok(found)
+struct LogReader<'a> {
+    source: Records,
+    filter: Filter,
+    asked: &'a LogArgs,
 }
 
-/// Hands the records that were found to `show`, the oldest first, until it answers that nobody reads
-/// on; then answers that as well.
-async fn each(
-    source: &Records,
-    found: &Last,
-    filter: &Filter,
-    mut show: impl FnMut(&Entry) -> bool,
-) -> anyhow::Result<bool> {
-    let mut seen = found.first.saturating_sub(1);
-    while seen < found.end {
-        let page = source.after(seen).await.map_err(records::unusable)?;
-        let Some(newest) = page.last().map(|sealed| sealed.seq) else { break };
-        seen = newest;
-        for sealed in page.into_iter().take_while(|sealed| sealed.seq <= found.end) {
-            let meant = |entry: &Entry| {
-                filter.takes(&entry.record)
-                    && found.since.as_ref().is_none_or(|since| since.is_before(&entry.record))
-            };
-            if let Some(entry) = entry(sealed).filter(meant)
-                && !show(&entry)
-            {
+impl LogReader<'_> {
+    /// Finds the newest matching records, up to the limit.
+    async fn newest(&self) -> anyhow::Result<Newest> {
+        let (mut count, mut first) = (0, None);
+        let since = self.asked.time.since.as_ref();
+        let end = records::newest_first(&self.source, since, |entry| {
+            if count < self.asked.limit && self.filter.takes(&entry.record) {
+                count += 1;
+                first = Some(entry.sealed.seq);
+            }
+            count < self.asked.limit
+        })
+        .await?;
+        Ok(Newest { first: first.unwrap_or(end.saturating_add(1)), end, count })
+    }
+
+    /// Hands the records to `show`, the oldest first, until it returns false; returns its last answer.
+    async fn each(
+        &self,
+        found: &Newest,
+        mut show: impl FnMut(Entry) -> bool,
+    ) -> anyhow::Result<bool> {
+        let since = self.asked.time.since.as_ref();
+        let mut seen = found.first.saturating_sub(1);
+        while seen < found.end {
+            let page = self.source.after(seen).await.map_err(unusable)?;
+            let Some(newest) = page.last().map(|sealed| sealed.seq) else { break };
+            seen = newest;
+            let page = page.into_iter().take_while(|sealed| sealed.seq <= found.end);
+            let in_time = |entry: &Entry| since.is_none_or(|since| since.is_before(&entry.record));
+            let matching = page.filter_map(|sealed| self.matching(sealed)).filter(in_time);
+            let mut matching = matching;
+            if !matching.all(&mut show) {
                 return Ok(false);
             }
         }
+        Ok(true)
     }
-    Ok(true)
-}
 
-/// Shows records as they are made, until nobody reads on.
-async fn follow(
-    source: &Records,
-    mut seen: u64,
-    filter: &Filter,
-    output: &Output,
-) -> anyhow::Result<()> {
-    loop {
-        let page = source.after(seen).await.map_err(records::unusable)?;
-        if page.is_empty() {
-            sleep(PAUSE).await;
-        }
-        for sealed in page {
-            seen = sealed.seq;
-            let Some(entry) = entry(sealed).filter(|entry| filter.takes(&entry.record)) else {
-                continue;
-            };
-            if !output.goes_on(&shown(&entry, output.json)) {
+    /// Hands records to `show` as they are made, until it returns false.
+    async fn follow(&self, mut seen: u64, show: impl Fn(Entry) -> bool) -> anyhow::Result<()> {
+        loop {
+            let page = self.source.after(seen).await.map_err(unusable)?;
+            match page.last() {
+                Some(newest) => seen = newest.seq,
+                None => sleep(PAUSE).await,
+            }
+            let mut matching = page.into_iter().filter_map(|sealed| self.matching(sealed));
+            if !matching.all(&show) {
                 return Ok(());
             }
         }
     }
-}
 
-fn entry(sealed: Sealed) -> Option<Entry> {
-    let record = serde_json::from_str(&sealed.line).ok()?;
-    Some(Entry { sealed, record })
-}
-
-fn shown(entry: &Entry, json: bool) -> String {
-    match json {
-        true => line::write(&entry.record.chain, &entry.sealed),
-        false => columns(&row(&entry.record)),
+    fn matching(&self, sealed: Sealed) -> Option<Entry> {
+        let record = serde_json::from_str(&sealed.line).ok()?;
+        Some(Entry { sealed, record }).filter(|entry| self.filter.takes(&entry.record))
     }
 }
 
-fn columns(row: &[String; 9]) -> String {
-    let padded = row.iter().zip(WIDTHS).map(|(text, width)| format!("{text:<width$}"));
+fn columns(cells: &[String; 9]) -> String {
+    let padded = cells.iter().zip(WIDTHS).map(|(text, width)| format!("{text:<width$}"));
     padded.collect::<Vec<_>>().join(" ").trim_end().to_owned()
 }
 
 /// A record for people.
-fn row(record: &Record) -> [String; 9] {
+fn cells(record: &Record) -> [String; 9] {
     let draft = &record.draft;
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let number = |number: Option<u64>| or_none(number.map(|number| number.to_string()));
@@ -190,8 +207,8 @@ fn row(record: &Record) -> [String; 9] {
         number(draft.remaining),
         or_none(status),
         millis(draft.latency_us),
-        // Ids of one millisecond differ only in their last digits, so all are shown.
+        // Whole, since the ids of one millisecond differ only in their last digits.
         or_none(draft.hold.clone()),
     ]
-    .map(|text| records::plain(&text))
+    .map(|text| plain(&text))
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::workspace::Workspace;
 
-pub(super) struct Client {
+pub(super) struct DemoClient {
     process: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
@@ -20,15 +20,15 @@ pub(super) struct Client {
     log: String,
 }
 
-/// What a call came to.
-pub(super) struct Answer {
+/// The answer to a call.
+pub(super) struct DemoAnswer {
     /// The text of the result, or the JSON-RPC error, as the agent sees it.
     pub(super) text: String,
-    /// What it cost, and what is left, where it was paid for.
+    /// What it cost and what is left, if it was paid for.
     pub(super) paid: Option<(u64, u64)>,
 }
 
-impl Client {
+impl DemoClient {
     /// Starts the gateway and completes the handshake.
     pub(super) fn start(workspace: &Workspace) -> anyhow::Result<Self> {
         let log = workspace.dir.join("serve.log");
@@ -56,16 +56,16 @@ impl Client {
     }
 
     /// Calls a tool.
-    pub(super) fn call(&mut self, tool: &str, arguments: &Value) -> anyhow::Result<Answer> {
+    pub(super) fn call(&mut self, tool: &str, arguments: &Value) -> anyhow::Result<DemoAnswer> {
         let asked = json!({"name": tool, "arguments": arguments});
         let result = match self.ask("tools/call", asked)? {
             Ok(result) => result,
-            Err(error) => return Ok(Answer { text: error.to_string(), paid: None }),
+            Err(error) => return Ok(DemoAnswer { text: error.to_string(), paid: None }),
         };
         let blocks = result.get("content").and_then(Value::as_array).into_iter().flatten();
         let texts = blocks.filter_map(|block| block.get("text").and_then(Value::as_str));
         let of_meta = |key: &str| result.get("_meta")?.get(key)?.as_u64();
-        Ok(Answer {
+        Ok(DemoAnswer {
             text: texts.collect::<Vec<_>>().join("\n"),
             paid: of_meta("tollgate/cost").zip(of_meta("tollgate/remaining")),
         })

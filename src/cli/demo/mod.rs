@@ -1,69 +1,67 @@
 //! `tollgate demo`: one whole agent session over real servers, as the agent sees it.
 //!
-//! The servers are installed once, under the user's cache; the session goes through `tollgate
-//! serve` on its stdio, exactly as a client's would.
+//! The servers are installed once, in the user's cache. The session runs over the stdio of `tollgate
+//! serve`, like a client's.
 
 mod client;
 mod workspace;
 
 use serde_json::{Value, json};
 
-use super::{Exit, output::Output};
+use super::{
+    context::CommandContext,
+    exit::Exit,
+    output::{Printer, Report},
+};
 use crate::{
     domain::{credits::in_words, tokens},
     gateway::facade,
 };
-use client::{Answer, Client};
+use client::{DemoAnswer, DemoClient};
 use workspace::Workspace;
 
-pub(super) fn run(output: &Output) -> anyhow::Result<Exit> {
-    let say = |text: &str| {
-        if !output.json {
-            output.line(text);
-        }
-    };
-    say("Tollgate demo: one agent, two real servers, three tools.\n");
-    let workspace = Workspace::prepare(&say)?;
-    let mut story =
-        Story { client: Client::start(&workspace)?, say: &say, steps: Vec::new(), seen: 0 };
+pub(super) fn run(context: &CommandContext) -> anyhow::Result<Exit> {
+    let printer = &context.printer;
+    printer.progress("Tollgate demo: one agent, two real servers, three tools.\n");
+    let workspace = Workspace::prepare(context)?;
+    let client = DemoClient::start(&workspace)?;
+    let mut story = Story { client, printer, steps: Vec::new(), seen: 0 };
     story.tell()?;
     let Story { client, steps, seen, .. } = story;
     client.finish()?;
-    let up_front = workspace.tokens_up_front()?;
-    let records = workspace.records()?;
-
-    say("Every call and refusal is on record, in a chain of hashes:");
-    say(&format!("  {records} records, as they were written\n"));
-
-    say("What the agent paid for tools and answers, in o200k tokens:");
-    say(&format!("  {up_front:>6}  all tools of both servers, loaded up front as most clients do"));
-    say(&format!("  {seen:>6}  this whole session through Tollgate, answers included\n"));
-    let commands = AFTERWARDS.map(|(purpose, command)| (purpose, workspace.typed(command)));
-    for (purpose, command) in &commands {
-        say(&format!("{purpose}:\n  {command}\n"));
-    }
-    say("Connect a client to these servers:");
-    say(&format!("  {}\n", workspace.claude_command()));
-    say("or paste this into its MCP settings:");
-    say(&workspace.snippet());
-    say(&format!(
-        "\nThe settings are in {}; edit the rules there and try again.",
-        workspace.dir.display()
-    ));
-    if output.json {
-        output.value(&json!({
-            "steps": steps,
-            "tokens": {"up_front": up_front, "through_tollgate": seen},
-            "records": records,
-            "config_dir": workspace.dir,
-            "commands": commands.map(|(_, command)| command),
-            "connect": workspace.claude_command(),
-        }));
-    }
-    Ok(Exit::Done)
+    let (up_front, records) = (workspace.tokens_up_front()?, workspace.records()?);
+    let commands = AFTERWARDS.map(|(_, command)| workspace.typed(command));
+    let (connect, dir) = (workspace.claude_command(), &workspace.dir);
+    let json = json!({
+        "steps": steps,
+        "tokens": {"up_front": up_front, "through_tollgate": seen},
+        "records": records,
+        "config_dir": dir,
+        "commands": commands,
+        "connect": connect,
+    });
+    let commands = AFTERWARDS.iter().zip(&commands);
+    let report = Report::new(json)
+        .line("Every call and refusal is on record, in a chain of hashes:")
+        .line(format!("  {records} records, as they were written\n"))
+        .line("What the agent paid for tools and answers, in o200k tokens:")
+        .line(format!(
+            "  {up_front:>6}  all tools of both servers, loaded up front as most clients do"
+        ))
+        .line(format!("  {seen:>6}  this whole session through Tollgate, answers included\n"))
+        .lines(commands.map(|((purpose, _), command)| format!("{purpose}:\n  {command}\n")))
+        .line("Connect a client to these servers:")
+        .line(format!("  {connect}\n"))
+        .line("or paste this into its MCP settings:")
+        .line(workspace.snippet())
+        .line(format!(
+            "\nThe settings are in {}; edit the rules there and try again.",
+            dir.display()
+        ));
+    context.show(&report)
 }
 
-/// What to try over the demo's settings afterwards.
+/// What to try with the demo's settings afterwards.
 const AFTERWARDS: [(&str, &str); 4] = [
     ("See the records", "audit log"),
     ("Verify that none was altered", "audit verify"),
@@ -71,12 +69,12 @@ const AFTERWARDS: [(&str, &str); 4] = [
     ("Give more, as a client that you connect needs some", "budget grant root 100"),
 ];
 
-/// The session, told step by step.
+/// The session, step by step.
 struct Story<'a> {
-    client: Client,
-    say: &'a dyn Fn(&str),
+    client: DemoClient,
+    printer: &'a Printer,
     steps: Vec<Value>,
-    /// Tokens that the agent was sent.
+    /// The tokens that the agent was sent.
     seen: usize,
 }
 
@@ -90,8 +88,8 @@ impl Story<'_> {
             .flatten()
             .filter_map(|tool| tool.get("name").and_then(Value::as_str))
             .collect();
-        (self.say)("The client connects and sees:");
-        (self.say)(&format!("  ← {}  ({cost} tokens)\n", names.join(", ")));
+        self.printer.progress("The client connects and sees:");
+        self.printer.progress(&format!("  ← {}  ({cost} tokens)\n", names.join(", ")));
         self.steps.push(json!({"tools": names, "tokens": cost}));
 
         self.step("Which servers are there for `researcher`?", facade::LIST_SERVERS, json!({}))?;
@@ -139,18 +137,18 @@ impl Story<'_> {
         Ok(())
     }
 
-    /// One call by the agent: what was sent, what came back, and what that cost.
+    /// Makes one call as the agent; shows the request, the answer and the cost.
     fn step(&mut self, title: &str, tool: &str, mut arguments: Value) -> anyhow::Result<()> {
         if let Value::Object(arguments) = &mut arguments {
             arguments.insert("agent_id".into(), "researcher".into());
         }
-        (self.say)(title);
-        (self.say)(&format!("  → {tool} {arguments}"));
-        let Answer { text, paid } = self.client.call(tool, &arguments)?;
+        self.printer.progress(title);
+        self.printer.progress(&format!("  → {tool} {arguments}"));
+        let DemoAnswer { text, paid } = self.client.call(tool, &arguments)?;
         let cost = self.spend(&text);
         let credits = paid.map(|(credits, left)| format!(", {}, {left} left", in_words(credits)));
         let credits = credits.unwrap_or_default();
-        (self.say)(&format!("  ← {}  ({cost} tokens{credits})\n", shortened(&text)));
+        self.printer.progress(&format!("  ← {}  ({cost} tokens{credits})\n", shortened(&text)));
         self.steps.push(json!({"tool": tool, "arguments": arguments, "answer": text,
             "tokens": cost, "credits": paid.map(|(credits, _)| credits)}));
         Ok(())
@@ -163,7 +161,7 @@ impl Story<'_> {
     }
 }
 
-/// Enough of an answer to see what it is.
+/// The beginning of an answer.
 fn shortened(answer: &str) -> String {
     const SHOWN: usize = 420;
     let line = answer.trim_end().replace('\n', "\n    ");

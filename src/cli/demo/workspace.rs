@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use crate::{
-    app::wiring,
+    cli::{context::CommandContext, output::Printer, shell::quoted},
     host::{children::DEPTH_VARIABLE, clock, environment::Environment},
     ledger::keys,
 };
@@ -24,7 +24,7 @@ const SERVERS: [(&str, &str); 2] = [
 const NOTES: &str =
     "Agents read this file through Tollgate.\nThe rules decide whether they may change it.\n";
 
-/// Enough credits for what the story does, but for one call.
+/// Enough credits for all calls of the story except one.
 const GATEWAY: &str = "\
 # Written anew by each `tollgate demo`.
 budget:
@@ -50,33 +50,36 @@ pub(super) struct Workspace {
 
 impl Workspace {
     /// Installs the servers if they are not there, and writes settings if there are none.
-    pub(super) fn prepare(say: &dyn Fn(&str)) -> anyhow::Result<Self> {
-        let tollgate = Environment::of_process().executable.context("cannot find this binary")?;
-        let dir = cache_dir()?.join("tollgate").join("demo");
+    pub(super) fn prepare(context: &CommandContext) -> anyhow::Result<Self> {
+        let tollgate = context.env.executable.clone().context("cannot find this binary")?;
+        let cache = context.places().cache;
+        let cache = cache
+            .context("neither HOME nor XDG_CACHE_HOME says where the demo may keep its servers")?;
+        let dir = cache.join("demo");
         let files = dir.join("files");
         fs::create_dir_all(&files).with_context(|| format!("cannot create {}", files.display()))?;
-        install(&dir, say)?;
+        install(&dir, &context.printer)?;
         fs::write(files.join("notes.txt"), NOTES).context("cannot write the demo's file")?;
         let workspace = Self { dir, tollgate };
         workspace.write(".mcp.json", &format!("{:#}\n", servers(&workspace.dir)))?;
-        // Rules are there to be edited, and then stay as they were edited.
+        // Users edit the rules, so existing rules stay.
         if !workspace.dir.join(RULES).exists() {
             workspace.write(RULES, &format!("{:#}\n", rules()))?;
         }
         workspace.write("gateway.yaml", GATEWAY)?;
         workspace.forget_credits()?;
-        workspace.share_key()?;
+        workspace.share_key(context)?;
         Ok(workspace)
     }
 
-    /// Every demo begins with all of its credits.
+    /// Every demo starts with all of its credits.
     fn forget_credits(&self) -> anyhow::Result<()> {
         STORE.iter().try_for_each(|file| remove(&self.dir.join(file)))
     }
 
     /// Signs the demo's records with the user's key, so that they verify outside the demo too.
-    fn share_key(&self) -> anyhow::Result<()> {
-        let state = wiring::places(&Environment::of_process()).state;
+    fn share_key(&self, context: &CommandContext) -> anyhow::Result<()> {
+        let state = context.places().state;
         let state = state.context("neither HOME nor XDG_STATE_HOME says where the key is")?;
         keys::key(Some(&state))?;
         let own = self.state().join("tollgate");
@@ -112,13 +115,13 @@ impl Workspace {
         command
     }
 
-    /// What all tools of the servers cost a client that loads them as they are sent.
+    /// The tokens of all tools, for a client that loads them as the servers send them.
     pub(super) fn tokens_up_front(&self) -> anyhow::Result<u64> {
         let report = self.report(&["tokens"])?;
         report.get("raw").and_then(Value::as_u64).context("the count of tokens is missing")
     }
 
-    /// How many records the demo made, if they are what was written.
+    /// How many records the demo made; fails if they do not verify.
     pub(super) fn records(&self) -> anyhow::Result<u64> {
         let report = self.report(&["audit", "verify"])?;
         if report.get("verdict").and_then(Value::as_str) != Some("ok") {
@@ -127,7 +130,7 @@ impl Workspace {
         report.get("records").and_then(Value::as_u64).context("the count of records is missing")
     }
 
-    /// What a command says as JSON.
+    /// The JSON report of a command.
     fn report(&self, name: &[&str]) -> anyhow::Result<Value> {
         let what = || format!("`tollgate {}` said no JSON", name.join(" "));
         let report = self.command(name).arg("--json").output().with_context(what)?;
@@ -139,9 +142,13 @@ impl Workspace {
         format!("claude mcp add tollgate -- {}", self.typed("serve"))
     }
 
-    /// A command over the demo's settings, as it is typed into a shell anywhere.
+    /// A command over the demo's settings, to be typed into any shell.
     pub(super) fn typed(&self, command: &str) -> String {
-        format!("{} {command} --config-dir {}", quoted(&self.tollgate), quoted(&self.dir))
+        format!(
+            "{} {command} --config-dir {}",
+            quoted(&self.tollgate.to_string_lossy()),
+            quoted(&self.dir.to_string_lossy())
+        )
     }
 
     /// The entry for a client's MCP settings. `alwaysLoad` keeps the three tools loaded in clients
@@ -193,7 +200,7 @@ fn rules() -> Value {
     })
 }
 
-fn install(dir: &Path, say: &dyn Fn(&str)) -> anyhow::Result<()> {
+fn install(dir: &Path, printer: &Printer) -> anyhow::Result<()> {
     if version_of("node").is_none() || version_of("npm").is_none() {
         bail!(
             "the demo runs two MCP servers on Node.js, and `node` and `npm` are not both on the PATH\n  \
@@ -205,7 +212,7 @@ fn install(dir: &Path, say: &dyn Fn(&str)) -> anyhow::Result<()> {
         return Ok(());
     }
     let begun = clock::instant();
-    say("Installing two MCP servers with npm, once (about 20 MB)…");
+    printer.progress("Installing two MCP servers with npm, once (about 20 MB)…");
     let status = Command::new("npm")
         .args(["install", "--no-audit", "--no-fund", "--no-update-notifier"])
         .args(["--loglevel", "error", "--prefix"])
@@ -218,7 +225,7 @@ fn install(dir: &Path, say: &dyn Fn(&str)) -> anyhow::Result<()> {
     if !status.success() {
         bail!("npm could not install the servers ({status}); its message is above");
     }
-    say(&format!("Installed in {:.1} s.\n", begun.elapsed().as_secs_f32()));
+    printer.progress(&format!("Installed in {:.1} s.\n", begun.elapsed().as_secs_f32()));
     Ok(())
 }
 
@@ -231,15 +238,6 @@ fn installed(dir: &Path, package: &str) -> Option<String> {
 fn version_of(program: &str) -> Option<String> {
     let out = Command::new(program).arg("--version").stderr(Stdio::null()).output().ok()?;
     out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
-}
-
-/// Never a directory that others can write to: programs are run from it.
-fn cache_dir() -> anyhow::Result<PathBuf> {
-    let env = Environment::of_process();
-    let set = |name| env.get(name).map(|path| env.beneath_home(path));
-    set("XDG_CACHE_HOME")
-        .or_else(|| set("HOME").map(|home| home.join(".cache")))
-        .context("neither HOME nor XDG_CACHE_HOME says where the demo may keep its servers")
 }
 
 /// Removes a file that may not be there.
@@ -260,14 +258,4 @@ fn linked(original: &Path, link: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn linked(original: &Path, link: &Path) -> io::Result<()> {
     fs::copy(original, link).map(|_| ())
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@".contains(c);
-    match text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
 }

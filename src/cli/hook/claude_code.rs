@@ -1,7 +1,6 @@
 //! Answers one PreToolUse event of Claude Code.
 //!
-//! Whatever goes wrong, the call is left without a stamp: it can lose rights by that, and never
-//! gains any.
+//! If anything goes wrong, the call gets no stamp, which can only cost it rights.
 
 use std::{
     io::{self, Read as _},
@@ -11,61 +10,61 @@ use std::{
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value, json};
 
-use super::ClaudeCodeArgs;
+use super::args::ClaudeCodeArgs;
 use crate::{
-    app::wiring,
     cli::{
-        Exit,
-        output::{Output, note},
+        context::CommandContext,
+        exit::Exit,
+        output::{Report, note},
     },
     domain::{
         call::AgentId,
         keyed::Key,
         stamp::{CallDigest, Stamp, is_stamp, verify},
     },
-    host::{clock, environment::Environment},
+    host::clock,
     ledger::keys,
 };
 
 /// The tools of the facade whose calls name an agent.
 pub(super) const TOOLS: [&str; 3] = ["list_servers", "get_server_tools", "execute_tool"];
 
-/// An event is read up to this length.
+/// A longer event is refused.
 const LONGEST_EVENT: u64 = 16 << 20;
 
-/// What of an event matters here; there is more in it, and there may come more.
+/// The members of an event that matter here.
 #[derive(Deserialize)]
-struct Event {
+struct HookEvent {
     hook_event_name: String,
     #[serde(default)]
     tool_name: String,
     #[serde(default)]
     tool_input: Value,
-    /// The subagent that calls, if it is one: each has its own.
+    /// The id of the calling subagent; None on the main thread.
     agent_id: Option<String>,
-    /// What kind of subagent that is. A main thread may have one as well.
+    /// The subagent's type. A main thread may have one as well.
     agent_type: Option<String>,
     prompt_id: Option<IgnoredAny>,
     effort: Option<IgnoredAny>,
     mcp_server: Option<IgnoredAny>,
 }
 
-impl Event {
-    /// Whether the client would have said so if this were a subagent's. It does since 2.1.64; the
-    /// event has no version, but these members came later (2.1.196, 2.1.133, 2.1.274).
+impl HookEvent {
+    /// Whether the client names subagents in its events, as it does since 2.1.64. Events have no
+    /// version, but these members came later (2.1.196, 2.1.133, 2.1.274).
     fn tells_subagents_apart(&self) -> bool {
         self.prompt_id.is_some() || self.effort.is_some() || self.mcp_server.is_some()
     }
 }
 
 /// Reads the event, and answers it.
-pub(super) fn answer(args: &ClaudeCodeArgs, output: &Output) -> Exit {
+pub(super) fn answer(context: &CommandContext, args: &ClaudeCodeArgs) -> anyhow::Result<Exit> {
     let found = read().and_then(|event| {
-        let Some(call) = Call::of(&event) else { return Ok(None) };
-        call.stamped(args).or_else(|why| {
+        let Some(call) = HookedCall::of(&event) else { return Ok(None) };
+        key(context).and_then(|key| call.stamped(args, &key)).or_else(|why| {
             let why = format!("this call has no stamp: {why}");
             match call.names_a_stamp() {
-                // One that the model found somewhere, and that may be good.
+                // The model found it somewhere, and it may be valid.
                 true => {
                     note(&format!("tollgate hook: {why}"));
                     Ok(Some(call.without_id(args)))
@@ -75,20 +74,18 @@ pub(super) fn answer(args: &ClaudeCodeArgs, output: &Output) -> Exit {
         })
     });
     match found {
-        Ok(Some(answer)) => {
-            output.line(&answer.to_string());
-            Exit::Done
-        }
-        Ok(None) => Exit::Done,
+        // JSON in any case: the client reads it.
+        Ok(Some(answer)) => context.show(&Report::new(answer.clone()).line(answer.to_string())),
+        Ok(None) => Ok(Exit::Done),
         // The client shows this to its user, and goes on with the call as it is.
         Err(why) => {
             note(&format!("tollgate hook: {why}"));
-            Exit::Failed
+            Ok(Exit::Failed)
         }
     }
 }
 
-fn read() -> Result<Event, String> {
+fn read() -> Result<HookEvent, String> {
     let mut bytes = Vec::new();
     let read = io::stdin().lock().take(LONGEST_EVENT + 1).read_to_end(&mut bytes);
     let length = read.map_err(|error| format!("the event cannot be read: {error}"))?;
@@ -102,16 +99,16 @@ fn read() -> Result<Event, String> {
     })
 }
 
-/// A call of one of the gateway's tools that is about to be made.
-struct Call<'a> {
-    event: &'a Event,
+/// A call of one of the gateway's tools, before it is made.
+struct HookedCall<'a> {
+    event: &'a HookEvent,
     input: &'a Map<String, Value>,
     digest: CallDigest,
 }
 
-impl<'a> Call<'a> {
-    /// None if the event is of something else.
-    fn of(event: &'a Event) -> Option<Self> {
+impl<'a> HookedCall<'a> {
+    /// None if the event is about something else.
+    fn of(event: &'a HookEvent) -> Option<Self> {
         let name = event.tool_name.strip_prefix("mcp__")?;
         let (_, tool) = name.rsplit_once("__").filter(|(_, tool)| TOOLS.contains(tool))?;
         let (Value::Object(input), "PreToolUse") = (&event.tool_input, &*event.hook_event_name)
@@ -129,7 +126,7 @@ impl<'a> Call<'a> {
         self.named().is_some_and(is_stamp)
     }
 
-    /// Who calls: on the main thread the one that it was set to be, whatever its type.
+    /// Who calls; on the main thread the agent of `--main`, whatever its type.
     fn agent(&self, args: &ClaudeCodeArgs) -> Result<AgentId, String> {
         if self.event.agent_id.is_none() {
             return match self.event.tells_subagents_apart() {
@@ -140,7 +137,7 @@ impl<'a> Call<'a> {
         let Some(kind) = self.event.agent_type.as_deref() else {
             return Err("the event does not say of which type the subagent is".into());
         };
-        // Any project can bring a type of that name, which would have the main thread's rights.
+        // Any project can define a type of that name, which would get the main thread's rights.
         if kind == args.main.as_str() {
             return Err(format!(
                 "the subagent's type {kind:?} is the name of the main thread; give the type another name"
@@ -154,9 +151,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The answer that stamps the call; None if it has a good stamp.
-    fn stamped(&self, args: &ClaudeCodeArgs) -> Result<Option<Value>, String> {
-        let key = key()?;
+    /// The answer that stamps the call; None if its stamp is valid.
+    fn stamped(&self, args: &ClaudeCodeArgs, key: &Key) -> Result<Option<Value>, String> {
         let agent = self.agent(args)?;
         let now = now()?;
         let mut stamp = Stamp::new(agent, now, keys::random().map_err(|error| error.to_string())?)
@@ -165,27 +161,27 @@ impl<'a> Call<'a> {
             stamp = stamp.of_instance(instance);
         }
         if args.deny_wrong_id {
-            if self.is_stamped(&stamp, &key, now) {
+            if self.is_stamped(&stamp, key, now) {
                 return Ok(None);
             }
             // The denied attempt's handle is in the stamp that the model is told to repeat.
             stamp = stamp.claiming(self.named().unwrap_or_default());
             return Ok(Some(refusing(&format!(
                 "this call must say who calls: call again, with exactly the same arguments but for agent_id, which must be `{}`",
-                stamp.sign(&key, &self.digest)
+                stamp.sign(key, &self.digest)
             ))));
         }
-        let text = stamp.claiming(self.named().unwrap_or_default()).sign(&key, &self.digest);
+        let text = stamp.claiming(self.named().unwrap_or_default()).sign(key, &self.digest);
         Ok(Some(self.changed(Some(text))))
     }
 
-    /// Whether the call names a good stamp of just this caller.
+    /// Whether the call names a valid stamp of this very caller.
     fn is_stamped(&self, stamp: &Stamp, key: &Key, now: i64) -> bool {
         let named = self.named().and_then(|text| verify(text, key, &self.digest, now).ok());
         named.is_some_and(|named| stamp.is_of(&named))
     }
 
-    /// The answer that takes away the id.
+    /// The answer that removes the id.
     fn without_id(&self, args: &ClaudeCodeArgs) -> Value {
         match args.deny_wrong_id {
             true => refusing("who makes this call is not known; call again without agent_id"),
@@ -193,7 +189,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The answer by which the call is made with another id. It says nothing of whether it is made.
+    /// The answer that replaces the id. It says nothing about permission.
     fn changed(&self, id: Option<String>) -> Value {
         let mut input = self.input.clone();
         match id {
@@ -212,9 +208,8 @@ fn refusing(reason: &str) -> Value {
     }})
 }
 
-fn key() -> Result<Key, String> {
-    let places = wiring::places(&Environment::of_process());
-    let Some(state) = places.state else {
+fn key(context: &CommandContext) -> Result<Key, String> {
+    let Some(state) = context.places().state else {
         return Err("neither HOME nor XDG_STATE_HOME says where the key is".into());
     };
     keys::key(Some(&state)).map_err(|error| error.to_string())

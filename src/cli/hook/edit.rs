@@ -1,5 +1,5 @@
-//! The settings of Claude Code as text: the hook is added, changed or removed where it stands, and
-//! every other byte stays. Where a member is there twice, the last one counts, as in the client.
+//! Edits the settings of Claude Code as text: adds, changes or removes the hook and keeps every other
+//! byte. If a member occurs twice, the last one counts, as in the client.
 
 use anyhow::{Context as _, bail};
 use jsonc_parser::{
@@ -10,8 +10,9 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::claude_code::TOOLS;
+use crate::cli::shell::{is_plain, unquoted};
 
-/// Follows the program in every command of ours; only options follow it.
+/// Follows the program in every command that we install; only options follow it.
 pub(super) const OURS: &str = " hook claude-code";
 
 /// The hook to install.
@@ -27,7 +28,7 @@ pub(super) struct Hook<'a> {
 /// Settings after a change.
 pub(super) struct Edited {
     pub(super) text: String,
-    /// What the user should know of the hooks that were there.
+    /// What the user should know about hooks that were there before.
     pub(super) notes: Vec<String>,
 }
 
@@ -42,11 +43,11 @@ pub(super) fn install(before: Option<&str>, hook: &Hook<'_>) -> anyhow::Result<E
         Some(entries) => entries.array_value().context("`hooks.PreToolUse` is not a list")?,
         None => hooks.array_value_or_set("PreToolUse"),
     };
-    let Found { ours, mut notes } = find(&entries, hook.program);
+    let FoundHooks { ours, mut notes } = find(&entries, hook.program);
     let mut installed = false;
     for found in ours {
         if found.runs {
-            // Every one of them: whichever is left as it was may answer first.
+            // All of them: one left unchanged could answer first.
             found.set_command(hook.command);
             installed = true;
         } else {
@@ -63,7 +64,7 @@ pub(super) fn install(before: Option<&str>, hook: &Hook<'_>) -> anyhow::Result<E
     Ok(Edited { text: root.to_string(), notes })
 }
 
-/// Removes the hook, and what is empty without it.
+/// Removes the hook, and lists and objects that are empty without it.
 pub(super) fn uninstall(before: &str, program: &str) -> anyhow::Result<Edited> {
     let (root, settings) = parse(before)?;
     let unchanged = |notes| Edited { text: before.to_owned(), notes };
@@ -71,7 +72,7 @@ pub(super) fn uninstall(before: &str, program: &str) -> anyhow::Result<Edited> {
     let Some((hooks, in_settings)) = hooks else { return Ok(unchanged(Vec::new())) };
     let entries = member(&hooks, "PreToolUse").and_then(|list| Some((list.array_value()?, list)));
     let Some((entries, in_hooks)) = entries else { return Ok(unchanged(Vec::new())) };
-    let Found { ours, notes } = find(&entries, program);
+    let FoundHooks { ours, notes } = find(&entries, program);
     if ours.is_empty() {
         return Ok(unchanged(notes));
     }
@@ -85,16 +86,16 @@ pub(super) fn uninstall(before: &str, program: &str) -> anyhow::Result<Edited> {
     Ok(Edited { text: root.to_string(), notes })
 }
 
-/// The settings as a tree that knows every byte of them.
+/// Parses the settings into a tree that keeps every byte.
 fn parse(text: &str) -> anyhow::Result<(CstRootNode, CstObject)> {
-    // Strict, unlike the tree: what the client may not read is not ours to edit.
+    // Strict, unlike the tree: a file that the client may not read is left alone.
     serde_json::from_str::<IgnoredAny>(text).context("it is not JSON")?;
     let root = CstRootNode::parse(text, &ParseOptions::default()).context("it is not JSON")?;
     let Some(settings) = root.object_value() else { bail!("the file is not an object") };
     Ok((root, settings))
 }
 
-/// The member of a name that counts.
+/// The last member of a name.
 fn member(object: &CstObject, name: &str) -> Option<CstObjectProp> {
     let named = |member: &CstObjectProp| member.decoded_name().as_deref() == Some(name);
     object.properties().into_iter().rfind(named)
@@ -105,7 +106,7 @@ fn text(object: &CstObject, name: &str) -> Option<String> {
 }
 
 /// The hooks among the entries.
-struct Found {
+struct FoundHooks {
     ours: Vec<Ours>,
     notes: Vec<String>,
 }
@@ -137,10 +138,10 @@ impl Ours {
     }
 }
 
-/// Finds the hooks that run this program, or one of its name. A command that only contains such a
-/// call is not ours to change.
-fn find(entries: &CstArray, program: &str) -> Found {
-    let mut found = Found { ours: Vec::new(), notes: Vec::new() };
+/// Finds the hooks that run this program or another `tollgate`. A command that merely contains such a
+/// call is left alone.
+fn find(entries: &CstArray, program: &str) -> FoundHooks {
+    let mut found = FoundHooks { ours: Vec::new(), notes: Vec::new() };
     for entry in entries.elements().iter().filter_map(|entry| entry.as_object()) {
         let list = member(&entry, "hooks").and_then(|hooks| hooks.array_value());
         let Some(list) = list else { continue };
@@ -165,7 +166,7 @@ fn find(entries: &CstArray, program: &str) -> Found {
     found
 }
 
-/// Whether a command line is one that an installation wrote, of this program or another `tollgate`.
+/// Whether an installation of this program or another `tollgate` wrote a command line.
 fn is_ours(command: &str, program: &str) -> bool {
     let Some((word, options)) = command.rsplit_once(OURS) else { return false };
     if !(options.is_empty() || options.starts_with(' ')) {
@@ -184,21 +185,7 @@ fn is_ours(command: &str, program: &str) -> bool {
     path == program || path.rsplit(['/', '\\']).next().is_some_and(|name| name == "tollgate")
 }
 
-/// The text of a word for a shell, if it is one word that the shell does nothing with.
-fn unquoted(word: &str) -> Option<String> {
-    if is_plain(word) {
-        return Some(word.to_owned());
-    }
-    let inner = word.strip_prefix('\'')?.strip_suffix('\'')?.replace(r"'\''", "\0");
-    (!inner.contains('\'')).then(|| inner.replace('\0', "'"))
-}
-
-/// Whether a shell takes a text as it is, as one word.
-pub(super) fn is_plain(word: &str) -> bool {
-    !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+:~".contains(&b))
-}
-
-/// Whether an entry's matcher is for all tools of the gateway, as far as that can be told.
+/// Whether an entry's matcher seems to match all tools of the gateway.
 fn matches_the_tools(matcher: Option<&str>) -> bool {
     let Some(matcher) = matcher else { return true };
     let names_each = || TOOLS.iter().all(|tool| matcher.contains(tool));

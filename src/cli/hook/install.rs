@@ -10,93 +10,84 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::{
-    ClaudeCodeArgs, MAIN,
+    args::{ClaudeCodeArgs, MAIN},
     claude_code::TOOLS,
-    edit::{self, Edited, Hook, OURS, is_plain},
+    edit::{self, Edited, Hook, OURS},
 };
 use crate::{
-    cli::{Exit, output::Output},
-    host::{clock, environment::Environment},
+    cli::{context::CommandContext, exit::Exit, output::Report, shell::quoted},
+    host::{clock, environment::Environment, files::create_private},
 };
 
 /// How long the client waits for an answer, in seconds.
 const TIMEOUT: u64 = 10;
 
-/// Prints what would be added.
-pub(super) fn print(args: &ClaudeCodeArgs, output: &Output) -> anyhow::Result<Exit> {
-    let command = command(args, &Environment::of_process())?;
-    output.line(&format!("{:#}", json!({"hooks": {"PreToolUse": [entry(&command)]}})));
-    Ok(Exit::Done)
+pub(super) fn print(context: &CommandContext, args: &ClaudeCodeArgs) -> anyhow::Result<Exit> {
+    let command = command(args, &context.env)?;
+    let snippet = json!({"hooks": {"PreToolUse": [entry(&command)]}});
+    context.show(&Report::new(snippet.clone()).line(format!("{snippet:#}")))
 }
 
 /// Adds the hook to the settings, or changes it there.
-pub(super) fn install(args: &ClaudeCodeArgs, output: &Output) -> anyhow::Result<Exit> {
-    let env = Environment::of_process();
-    let (command, program) = (command(args, &env)?, program(&env)?);
+pub(super) fn install(context: &CommandContext, args: &ClaudeCodeArgs) -> anyhow::Result<Exit> {
+    let env = &context.env;
+    let (command, program) = (command(args, env)?, program(env)?);
     let hook = Hook { command: &command, program, entry: &entry(&command) };
-    let done = change(args, &env, |before| edit::install(before, &hook))?;
-    let place = done.path.display();
-    let said = match done.changed {
-        true => format!("`{place}` has the hook now: {command}"),
-        false => format!("`{place}` has the hook already"),
+    let change = change(args, env, |before| edit::install(before, &hook))?;
+    let said = match change.changed {
+        true => format!("`{}` has the hook now: {command}", change.settings.display()),
+        false => format!("`{}` has the hook already", change.settings.display()),
     };
-    done.report(output, Some(&command), &said)
+    context.show(&change.report(Some(&command), said))
 }
 
 /// Removes the hook from the settings.
-pub(super) fn uninstall(args: &ClaudeCodeArgs, output: &Output) -> anyhow::Result<Exit> {
-    let env = Environment::of_process();
-    let program = program(&env)?;
-    let done = change(args, &env, |before| match before {
+pub(super) fn uninstall(context: &CommandContext, args: &ClaudeCodeArgs) -> anyhow::Result<Exit> {
+    let program = program(&context.env)?;
+    let change = change(args, &context.env, |before| match before {
         Some(before) => edit::uninstall(before, program),
         None => Ok(Edited { text: String::new(), notes: Vec::new() }),
     })?;
-    let place = done.path.display();
-    let said = match done.changed {
-        true => format!("`{place}` does not have the hook any more"),
-        false => format!("`{place}` does not have the hook"),
+    let said = match change.changed {
+        true => format!("`{}` no longer has the hook", change.settings.display()),
+        false => format!("`{}` does not have the hook", change.settings.display()),
     };
-    done.report(output, None, &said)
+    context.show(&change.report(None, said))
 }
 
 /// What became of the settings.
-struct Done {
-    path: PathBuf,
+struct SettingsChange {
+    settings: PathBuf,
     changed: bool,
     backup: Option<PathBuf>,
     notes: Vec<String>,
 }
 
-impl Done {
-    fn report(self, output: &Output, command: Option<&str>, said: &str) -> anyhow::Result<Exit> {
-        if output.json {
-            output.value(&json!({
-                "settings": self.path,
-                "command": command,
-                "changed": self.changed,
-                "backup": self.backup,
-                "notes": self.notes,
-            }));
-            return Ok(Exit::Done);
-        }
-        output.line(said);
-        if let Some(backup) = &self.backup {
-            output.line(&format!("what it was before is `{}`", backup.display()));
-        }
-        self.notes.iter().for_each(|note| output.line(note));
-        if self.changed {
-            output.line("sessions of Claude Code that run already may need to be started anew");
-        }
-        Ok(Exit::Done)
+impl SettingsChange {
+    fn report(self, command: Option<&str>, said: String) -> Report {
+        let json = json!({
+            "settings": self.settings,
+            "command": command,
+            "changed": self.changed,
+            "backup": self.backup,
+            "notes": self.notes,
+        });
+        let copy = |path: PathBuf| format!("a copy of what it was is `{}`", path.display());
+        let restart = "running sessions of Claude Code may need a restart";
+        Report::new(json)
+            .line(said)
+            .lines(self.backup.map(copy))
+            .lines(self.notes)
+            .lines(self.changed.then(|| restart.to_owned()))
     }
 }
 
-/// Edits the settings, and keeps a copy of what they were. Nothing is written if nothing changes.
+/// Edits the settings and keeps a copy of what they were. Writes nothing if nothing changes.
 fn change(
     args: &ClaudeCodeArgs,
     env: &Environment,
     edit: impl Fn(Option<&str>) -> anyhow::Result<Edited>,
-) -> anyhow::Result<Done> {
+) -> anyhow::Result<SettingsChange> {
     let path = place(args, env)?;
     let before = read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let Edited { text, notes } = edit(before.as_deref())
@@ -107,10 +98,10 @@ fn change(
             .with_context(|| format!("cannot write `{}`", path.display()))?,
         false => None,
     };
-    Ok(Done { path, changed, backup, notes })
+    Ok(SettingsChange { settings: path, changed, backup, notes })
 }
 
-/// The file that is changed: what a link leads to, not the link.
+/// The file to change: the target of a link, not the link.
 fn place(args: &ClaudeCodeArgs, env: &Environment) -> anyhow::Result<PathBuf> {
     let path = match &args.settings {
         Some(path) => env.beneath_home(path),
@@ -136,7 +127,7 @@ fn settings_of_user(env: &Environment) -> Option<PathBuf> {
     Some(dir.join("settings.json"))
 }
 
-/// The command that the client is to run.
+/// The command for the client to run.
 fn command(args: &ClaudeCodeArgs, env: &Environment) -> anyhow::Result<String> {
     let mut command = format!("{}{OURS}", quoted(program(env)?));
     if args.main.as_str() != MAIN {
@@ -151,14 +142,6 @@ fn command(args: &ClaudeCodeArgs, env: &Environment) -> anyhow::Result<String> {
 fn program(env: &Environment) -> anyhow::Result<&str> {
     let program = env.executable.as_deref().and_then(Path::to_str);
     program.context("the path of this program is not known, or not Unicode")
-}
-
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    match is_plain(word) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }
 
 fn matcher() -> String {
@@ -182,7 +165,7 @@ fn read(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Writes the file anew, at once or not at all, beside a copy of what it was. Answers where that is.
+/// Replaces the file, at once or not at all, and returns the path of a copy of what it was.
 fn replace(path: &Path, before: Option<&str>, text: &str) -> anyhow::Result<Option<PathBuf>> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(dir)?;
@@ -204,7 +187,7 @@ fn replace(path: &Path, before: Option<&str>, text: &str) -> anyhow::Result<Opti
         fs::rename(&beside, path)
     });
     if written.is_err() {
-        // What matters is why it was not written. Nothing was changed that a copy is needed of.
+        // The error that counts is the first one; nothing changed, so no copy is needed.
         let _ = fs::remove_file(&beside);
         let _ = kept.as_ref().map(fs::remove_file);
     }
@@ -212,7 +195,7 @@ fn replace(path: &Path, before: Option<&str>, text: &str) -> anyhow::Result<Opti
     Ok(kept)
 }
 
-/// A new file takes the place of the old one, which could be done to a file that may not be written.
+/// Fails for a read-only file, which a rename would replace all the same.
 fn writable(path: &Path) -> io::Result<()> {
     if fs::metadata(path)?.permissions().readonly() {
         let says =
@@ -222,7 +205,7 @@ fn writable(path: &Path) -> io::Result<()> {
     fs::OpenOptions::new().write(true).open(path).map(drop)
 }
 
-/// Keeps a copy under a name that nothing has.
+/// Keeps a copy under an unused name.
 fn keep(path: &Path, text: &str) -> io::Result<PathBuf> {
     let now = chrono::DateTime::<chrono::Utc>::from(clock::system());
     let mut at = now.timestamp();
@@ -242,12 +225,9 @@ fn named(path: &Path, ending: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Settings can hold secrets, so that what is made here is for its owner alone.
+/// Settings can hold secrets, so a new file is for its owner alone.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.write(true).create_new(true).open(path)?;
+    let mut file = create_private(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

@@ -4,163 +4,148 @@ use clap::Args;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::{given, keys};
+use super::given::{given, keys};
 use crate::{
-    app::wiring,
     cli::{
-        Exit,
-        args::SettingsArgs,
-        output::Output,
-        records::{self, answer, plain},
+        context::{CommandContext, answer},
+        exit::Exit,
+        output::Report,
+        records::plain,
     },
     domain::{
         budget::Backend,
-        caveat::Caveat,
+        credits::Credits,
         delegation::{Standing, account_name},
-        ledger::{AccountId, Balance},
+        ledger::AccountId,
         settings::Settings,
-        token::Token,
+        token::{Token, TokenId},
     },
     host::clock::now,
 };
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct InspectArgs {
-    /// The token; `-` reads it from standard input, as it should be where others use this machine
-    /// (default: TOLLGATE_TOKEN of the environment)
+    /// The token; `-` reads it from standard input, so that other users cannot see it
+    /// (default: the environment variable TOLLGATE_TOKEN)
     token: Option<String>,
 }
 
-/// What is found of a token, without the token.
-struct Inspected {
-    token: Token,
-    key_known: bool,
-    of_these_settings: bool,
-    caveats: Result<Vec<Caveat>, String>,
-    balance: Option<Balance>,
-    label: Option<String>,
-    /// Why it is not taken here.
-    refused: Option<String>,
-}
-
-pub(super) fn run(
-    args: &SettingsArgs,
-    asked: InspectArgs,
-    output: &Output,
-) -> anyhow::Result<Exit> {
-    let text = given(asked.token)?;
-    let settings = wiring::settings(&args.options())?;
+pub(super) async fn run(context: &CommandContext, asked: InspectArgs) -> anyhow::Result<Report> {
+    let text = given(context, asked.token)?;
+    let settings = context.settings()?;
     let token = match Token::parse(text.expose_secret()) {
         Ok(token) => token,
         Err(unreadable) => {
-            match output.json {
-                true => output.value(&json!({"valid": false, "reason": unreadable.to_string()})),
-                false => output.line(&format!("refused: {unreadable}")),
-            }
-            return Ok(Exit::Refused);
+            let reason = unreadable.to_string();
+            return Ok(Report::new(json!({"valid": false, "reason": reason}))
+                .exit(Exit::Refused)
+                .value("refused", reason));
         }
     };
-    let inspected = inspect(&settings, text.expose_secret(), token)?;
-    match output.json {
-        true => output.value(&inspected.json()),
-        false => inspected.lines().iter().for_each(|line| output.line(line)),
-    }
-    Ok(if inspected.refused.is_some() { Exit::Refused } else { Exit::Done })
-}
-
-fn inspect(settings: &Settings, text: &str, token: Token) -> anyhow::Result<Inspected> {
-    let (keys, namespace) = (keys(settings)?, &settings.budgeting.namespace);
-    let proven = keys.verify(text, namespace, now()).map_err(|unverified| unverified.to_string());
-    let mut inspected = Inspected {
-        key_known: keys.know(&token),
-        of_these_settings: token.namespace() == namespace,
-        caveats: token.caveats().map_err(|unreadable| unreadable.to_string()),
-        balance: None,
-        label: None,
-        refused: proven.as_ref().err().cloned(),
-        token,
+    let keys = keys(context, &settings)?;
+    let (key_known, own) = (keys.know(&token), token.namespace() == settings.budgeting.namespace);
+    let verified = keys.verify(text.expose_secret(), &settings.budgeting.namespace, now());
+    let known = match verified {
+        Err(unverified) => {
+            TokenStanding { refused: Some(unverified.to_string()), ..TokenStanding::default() }
+        }
+        // Only a verified token may say anything of an account.
+        Ok(verified) if settings.budgeting.store.backend == Backend::Sqlite => {
+            TokenStanding::of(context, settings, verified.id(), verified.has_account()).await?
+        }
+        Ok(_) => TokenStanding::default(),
     };
-    // What is not proven is nobody's token, and tells nothing of anybody's account.
-    if let (Ok(verified), Backend::Sqlite) = (proven, settings.budgeting.store.backend) {
-        let ledger = records::ledger(settings)?;
-        wiring::runtime()?.block_on(async {
-            let id = verified.id();
-            let Standing { delegation, usable } = answer(ledger.standing(id)).await?;
-            if verified.has_account() {
-                let account = AccountId::new(namespace, &account_name(id));
-                inspected.balance = answer(ledger.balance(account)).await?;
-            }
-            if !usable {
-                inspected.refused = Some("the token was revoked, or its account is closed".into());
-            } else if verified.has_account() && delegation.is_none() {
-                inspected.refused =
-                    Some("the token's account is not in the store of these settings".into());
-            }
-            inspected.label = delegation.and_then(|delegation| delegation.label);
-            anyhow::Ok(())
-        })?;
-    }
-    Ok(inspected)
+    Ok(report(&token, key_known, own, &known))
 }
 
-impl Inspected {
-    fn json(&self) -> Value {
-        let caveats = self.caveats.as_ref().ok();
-        let caveats = caveats.map(|caveats| -> Vec<Value> {
-            caveats.iter().map(|caveat| json!({"is": caveat, "says": caveat.to_string()})).collect()
-        });
-        json!({
-            "tokenId": self.token.id().to_string(),
-            "kid": self.token.kid(),
-            "keyKnown": self.key_known,
-            "book": self.token.namespace(),
-            "ofTheseSettings": self.of_these_settings,
-            "hasAccount": self.token.has_account(),
-            "budgetId": self.token.has_account().then(|| account_name(self.token.id())),
-            "label": self.label,
-            "remaining": self.balance.as_ref().and_then(|balance| balance.remaining),
-            "caveats": caveats,
-            "valid": self.refused.is_none(),
-            "reason": self.refused,
+/// What the store knows of a token.
+#[derive(Default)]
+struct TokenStanding {
+    label: Option<String>,
+    remaining: Option<Credits>,
+    /// Why this gateway does not accept the token.
+    refused: Option<String>,
+}
+
+impl TokenStanding {
+    async fn of(
+        context: &CommandContext,
+        settings: Settings,
+        id: TokenId,
+        has_account: bool,
+    ) -> anyhow::Result<Self> {
+        let store = context.open(settings, "accounts of tokens", "the default")?;
+        let Standing { delegation, usable } = answer(store.ledger.standing(id)).await?;
+        let refused = match &delegation {
+            _ if !usable => Some("the token was revoked, or its account is closed"),
+            None if has_account => {
+                Some("the token's account is not in the store of these settings")
+            }
+            _ => None,
+        };
+        let account = AccountId::new(&store.settings.budgeting.namespace, &account_name(id));
+        let balance = match has_account {
+            true => answer(store.ledger.balance(account)).await?,
+            false => None,
+        };
+        Ok(Self {
+            label: delegation.and_then(|delegation| delegation.label),
+            remaining: balance.and_then(|balance| balance.remaining),
+            refused: refused.map(str::to_owned),
         })
     }
+}
 
-    fn lines(&self) -> Vec<String> {
-        let Self { token, .. } = self;
-        let key = if self.key_known { "of this gateway" } else { "of another gateway" };
-        let whose = if self.of_these_settings { "of these settings" } else { "of other settings" };
-        let mut lines = vec![
-            format!("token     {}", token.id()),
-            format!("key       {} ({key})", token.kid()),
-            format!("book      {} ({whose})", plain(token.namespace())),
-            format!("paid by   {}", self.payer()),
-        ];
-        lines.extend(self.label.as_ref().map(|label| format!("label     {}", plain(label))));
-        let mut label = "caveats";
-        match &self.caveats {
-            Ok(caveats) if caveats.is_empty() => lines.push("caveats   none".into()),
-            Ok(caveats) => {
-                for caveat in caveats {
-                    lines.push(format!("{label:9} {}", plain(&caveat.to_string())));
-                    label = "";
-                }
-            }
-            Err(unreadable) => lines.push(format!("caveats   {}", plain(unreadable))),
-        }
-        lines.push(match &self.refused {
-            Some(reason) => format!("refused   {}", plain(reason)),
-            None => "valid     it is taken here".to_owned(),
-        });
-        lines
-    }
-
-    fn payer(&self) -> String {
-        let left = self.balance.as_ref().and_then(|balance| balance.remaining);
-        let left =
-            left.map_or_else(String::new, |left| format!(", which has {} left", left.in_words()));
-        match self.token.has_account() {
-            true => format!("its own account {}{left}", account_name(self.token.id())),
-            false => "the account of its agent".to_owned(),
-        }
+/// Describes a token, without showing it.
+fn report(token: &Token, key_known: bool, own: bool, known: &TokenStanding) -> Report {
+    let account = token.has_account().then(|| account_name(token.id()));
+    let caveats = token.caveats();
+    let data = caveats.as_ref().ok().map(|caveats| -> Vec<Value> {
+        caveats.iter().map(|caveat| json!({"is": caveat, "says": caveat.to_string()})).collect()
+    });
+    let json = json!({
+        "tokenId": token.id().to_string(),
+        "kid": token.kid(),
+        "keyTokenStanding": key_known,
+        "book": token.namespace(),
+        "ofTheseSettings": own,
+        "hasAccount": token.has_account(),
+        "budgetId": account,
+        "label": known.label,
+        "remaining": known.remaining,
+        "caveats": data,
+        "valid": known.refused.is_none(),
+        "reason": known.refused,
+    });
+    let gateway = if key_known { "this gateway" } else { "another gateway" };
+    let settings = if own { "these settings" } else { "other settings" };
+    let left = known.remaining.map(|left| format!(", which has {} left", left.in_words()));
+    let report = Report::new(json)
+        .exit(if known.refused.is_none() { Exit::Done } else { Exit::Refused })
+        .value("token", token.id())
+        .value("key", format!("{} (of {gateway})", token.kid()))
+        .value("book", format!("{} (of {settings})", plain(token.namespace())))
+        .value(
+            "paid by",
+            match account {
+                Some(account) => format!("its own account {account}{}", left.unwrap_or_default()),
+                None => "the account of its agent".to_owned(),
+            },
+        );
+    let report = match &known.label {
+        Some(label) => report.value("label", plain(label)),
+        None => report,
+    };
+    let caveats: Vec<String> = match caveats {
+        Ok(caveats) if caveats.is_empty() => vec!["none".to_owned()],
+        Ok(caveats) => caveats.iter().map(ToString::to_string).collect(),
+        Err(unreadable) => vec![unreadable.to_string()],
+    };
+    let labels = ["caveats"].into_iter().chain(std::iter::repeat(""));
+    let report =
+        labels.zip(&caveats).fold(report, |report, (label, says)| report.value(label, plain(says)));
+    match &known.refused {
+        Some(reason) => report.value("refused", plain(reason)),
+        None => report.value("valid", "this gateway accepts it"),
     }
 }

@@ -1,47 +1,40 @@
 //! `tollgate token mint`.
 
-use std::sync::Arc;
-
-use anyhow::{Context as _, bail};
 use clap::Args;
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::{keys, narrowing::Narrowing, print};
+use super::{given::keys, narrow::Narrowing};
 use crate::{
-    app::wiring,
     cli::{
-        Exit,
-        args::SettingsArgs,
         budget::declare,
-        keys::one_line,
-        output::{Output, note},
-        records::{self, answer},
+        context::{CommandContext, applied, known_agent},
+        exit::Exit,
+        output::{Report, error, note},
+        parse::{one_line, some_credits},
     },
     domain::{
         auth::AuthMode,
-        budget::Backend,
-        call::AgentId,
         caveat::Caveats,
         credits::Credits,
         delegation::{Delegate, Delegation, account_name},
         ledger::{
-            AccountId, TransferRefused, Transferred,
+            TransferRefused, Transferred,
             declare::{account_of, account_of_token, root_of},
         },
-        near::near,
         period::timestamp,
         record::Draft,
         settings::Settings,
         token::{Token, TokenId},
     },
-    ledger::{Ledger, keys::random},
+    ledger::keys::random,
 };
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct MintArgs {
-    /// Give it an account with so many credits, taken from the agent's or from the root's; without,
-    /// its calls are paid for as its agent's are
-    #[arg(long, value_name = "CREDITS", value_parser = budget)]
+    /// Give the token an account with this many credits, from its agent's account or the root;
+    /// without, its calls are paid for like its agent's
+    #[arg(long, value_name = "CREDITS", value_parser = some_credits)]
     budget: Option<Credits>,
     /// What it is for; kept with its account
     #[arg(long, value_name = "TEXT", requires = "budget", value_parser = one_line)]
@@ -50,69 +43,67 @@ pub(in crate::cli) struct MintArgs {
     narrowing: Narrowing,
 }
 
-fn budget(text: &str) -> Result<Credits, String> {
-    let amount = text.parse::<u64>().ok().filter(|amount| *amount > 0);
-    Credits::try_from(amount.ok_or("credits are a whole number from 1 on")?)
-}
-
-pub(super) fn run(args: &SettingsArgs, asked: MintArgs, output: &Output) -> anyhow::Result<Exit> {
-    let settings = wiring::settings(&args.options())?;
-    let caveats = Caveats(asked.narrowing.caveats());
-    if let Some(agent) = &asked.narrowing.agent {
-        known(&settings, agent)?;
+pub(super) async fn run(context: &CommandContext, asked: MintArgs) -> anyhow::Result<Exit> {
+    let settings = context.settings()?;
+    let agent = asked.narrowing.agent.clone();
+    if let Some(agent) = &agent {
+        known_agent(&settings, agent.as_str())?;
     }
+    let caveats = Caveats(asked.narrowing.caveats());
     let id = TokenId(u128::from_be_bytes(random()?));
-    let (namespace, has_account) = (&settings.budgeting.namespace, asked.budget.is_some());
-    let token = Token::mint(&keys(&settings)?, has_account, id, namespace, &caveats.0)?;
-    let expires = caveats.expires();
-    let given = asked.budget.map(|amount| {
+    let has_account = asked.budget.is_some();
+    let keys = keys(context, &settings)?;
+    let token = Token::mint(&keys, has_account, id, &settings.budgeting.namespace, &caveats.0)?;
+    if !matches!(settings.auth.mode, AuthMode::Header(_)) {
+        note("warning: `auth.mode` is not `header`: this gateway asks for no Tollgate token");
+    }
+    let budget = asked.budget.map(|amount| {
+        let from = match &agent {
+            Some(agent) => account_of(&settings.budgeting, &settings.rules, agent),
+            None => root_of(&settings.budgeting),
+        };
         let delegation = Delegation {
             token: id,
             account: account_of_token(&settings.budgeting, id),
             handle: None,
             principal: None,
             made_with: None,
-            caveats,
             label: asked.label.clone(),
+            caveats: caveats.clone(),
         };
-        let from = payer(&settings, asked.narrowing.agent.as_ref());
-        fund(&settings, Delegate { from, amount, expires, delegation })
+        Delegate { from, amount, expires: caveats.expires(), delegation }
     });
-    let given = match given.transpose()? {
-        Some(Ok(given)) => Some(given),
+    let given = match budget {
         None => None,
-        Some(Err(refused)) => {
-            output.error(&refused.to_string());
-            return Ok(Exit::Refused);
-        }
+        Some(budget) => match fund(context, settings, budget).await? {
+            Ok(given) => Some(given),
+            Err(refused) => {
+                error(&refused.to_string());
+                return Ok(Exit::Refused);
+            }
+        },
     };
-    if !output.json {
-        note(&told(id, given.as_ref(), expires));
-    }
-    if !matches!(settings.auth.mode, AuthMode::Header(_)) {
-        note("warning: `auth.mode` is not `header`: this gateway asks for no Tollgate token");
-    }
-    let given = given.as_ref();
-    let about = json!({
+    let (expires, text) = (caveats.expires().map(timestamp), token.text());
+    let (text, given) = (text.expose_secret(), given.as_ref());
+    let json = json!({
         "tokenId": id.to_string(),
-        "expires": expires.map(timestamp),
-        "agent": asked.narrowing.agent.as_ref().map(AgentId::as_str),
+        "expires": expires,
+        "agent": agent,
         "label": asked.label,
         "budget": asked.budget,
         "budgetId": given.map(|_| account_name(id)),
         "parent": given.map(|given| given.account.name()),
         "parentRemaining": given.map(|given| given.remaining),
+        "token": text,
     });
-    let printed = print(&token, about, output);
-    printed.with_context(|| format!("take it back: `tollgate token revoke {id}`"))?;
-    Ok(Exit::Done)
+    let report = Report::new(json).note(minted(id, given, expires)).line(text);
+    context.show_once(&report, &format!("; take it back: `tollgate token revoke {id}`"))
 }
 
-/// What is to be said of a token, beside the token.
-fn told(id: TokenId, given: Option<&Transferred>, expires: Option<i64>) -> String {
-    let ends =
-        expires.map_or_else(|| "without an end".into(), |at| format!("until {}", timestamp(at)));
-    let pays = match given {
+/// What people are told beside the token.
+fn minted(id: TokenId, given: Option<&Transferred>, expires: Option<String>) -> String {
+    let until = expires.map_or("without expiry".into(), |at| format!("until {at}"));
+    let paid = match given {
         None => "paid for as its agent is".to_owned(),
         Some(Transferred { amount, account, remaining, .. }) => {
             let left =
@@ -121,56 +112,19 @@ fn told(id: TokenId, given: Option<&Transferred>, expires: Option<i64>) -> Strin
         }
     };
     format!(
-        "token {id}, {pays}, {ends}. It is shown this once: put it into TOLLGATE_TOKEN of the client's entry for this gateway."
+        "token {id}, {paid}, {until}. It is shown this once: put it into TOLLGATE_TOKEN of the client's entry for this gateway."
     )
 }
 
-/// Whether the rules have an agent.
-fn known(settings: &Settings, agent: &AgentId) -> anyhow::Result<()> {
-    let rules = &settings.rules.agents;
-    if rules.contains_key(agent) {
-        return Ok(());
-    }
-    match near(agent.as_str(), rules.keys().map(AgentId::as_str)).join("`, `") {
-        near if near.is_empty() => bail!("the rules have no agent `{agent}`"),
-        near => bail!("the rules have no agent `{agent}`; they have `{near}`"),
-    }
-}
-
-/// Whose credits they are.
-fn payer(settings: &Settings, agent: Option<&AgentId>) -> AccountId {
-    match agent {
-        Some(agent) => account_of(&settings.budgeting, &settings.rules, agent),
-        None => root_of(&settings.budgeting),
-    }
-}
-
 /// Opens the account of a token.
-fn fund(
-    settings: &Settings,
+async fn fund(
+    context: &CommandContext,
+    settings: Settings,
     asked: Delegate,
 ) -> anyhow::Result<Result<Transferred, TransferRefused>> {
-    if settings.budgeting.store.backend == Backend::Memory {
-        bail!(
-            "a token with `--budget` needs accounts that outlive this command, and those of these settings are in the memory of each gateway (`budget.backend: memory`): use `sqlite`, let agents use the tool `delegate`, or leave `--budget` out"
-        );
-    }
-    let ledger = records::ledger(settings)?;
-    wiring::runtime()?.block_on(async {
-        declare(settings, &ledger).await?;
-        delegate(&ledger, asked).await
-    })
-}
-
-async fn delegate(
-    ledger: &Arc<dyn Ledger>,
-    asked: Delegate,
-) -> anyhow::Result<Result<Transferred, TransferRefused>> {
-    match ledger.delegate(asked.clone(), Draft::default()).await {
-        // For the same token, nothing moves twice.
-        Err(unavailable) if unavailable.maybe_applied => {
-            answer(ledger.delegate(asked, Draft::default())).await
-        }
-        other => answer(Box::pin(std::future::ready(other))).await,
-    }
+    let instead = "let agents use the tool `delegate`, or leave `--budget` out";
+    let store = context.open(settings, "accounts of tokens", instead)?;
+    declare(&store).await?;
+    // For the same token, nothing moves twice.
+    applied(|| store.ledger.delegate(asked.clone(), Draft::default())).await
 }
