@@ -40,7 +40,7 @@ struct Arguments<'a> {
     bytes: Option<usize>,
 }
 
-/// Answers `echo {text}` and `payload {bytes}` until its input ends.
+/// Answers `echo {text}`, `record {text, rows}` and `payload {bytes}` until its input ends.
 pub(super) fn serve(era: Era) {
     let mut input = BufReader::with_capacity(64 * 1024, io::stdin().lock());
     let mut output = io::stdout().lock();
@@ -80,7 +80,7 @@ fn answer(message: &Message, era: Era, payloads: &mut HashMap<usize, Vec<u8>>, i
 
 fn call(params: &Params, payloads: &mut HashMap<usize, Vec<u8>>, into: &mut Vec<u8>) {
     match (params.name.as_deref(), &params.arguments) {
-        (Some("echo"), Some(Arguments { text: Some(text), .. })) => {
+        (Some("echo" | "record"), Some(Arguments { text: Some(text), .. })) => {
             into.extend_from_slice(text.get().as_bytes());
         }
         (Some("payload"), Some(Arguments { bytes: Some(bytes), .. })) => {
@@ -123,7 +123,14 @@ fn tools() -> serde_json::Value {
         json!({"name": name, "description": what, "inputSchema":
             {"type": "object", "properties": properties, "required": [argument]}})
     };
+    let row = json!({"type": "object", "required": ["id", "name"], "properties": {
+        "id": {"type": "integer"}, "name": {"type": "string"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "score": {"type": "number"}, "open": {"type": "boolean"}}});
+    let mut record = tool("record", "Gives the text back and takes rows.", "text", "string");
+    record["inputSchema"]["properties"]["rows"] = json!({"type": "array", "items": row});
     json!([
+        record,
         tool("echo", "Gives the text back.", "text", "string"),
         tool("payload", "Answers a text of so many bytes.", "bytes", "integer"),
     ])

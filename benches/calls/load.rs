@@ -16,24 +16,38 @@ use super::{
 struct Load {
     name: &'static str,
     tool: &'static str,
-    /// Bytes of text, which go both ways with `echo`, and only back with `payload`.
+    /// Bytes of text, which go both ways with `echo` and `record`, and only back with `payload`.
     bytes: usize,
+    /// Rows of structured arguments, of about 75 bytes each, which only go there.
+    rows: usize,
     in_flight: usize,
     calls: usize,
 }
 
 const fn echo(name: &'static str, in_flight: usize, calls: usize) -> Load {
-    Load { name, tool: "echo", bytes: 20, in_flight, calls }
+    Load { name, tool: "echo", bytes: 20, rows: 0, in_flight, calls }
 }
 
 const fn payload(name: &'static str, bytes: usize, calls: usize) -> Load {
-    Load { name, tool: "payload", bytes, in_flight: 1, calls }
+    Load { name, tool: "payload", bytes, rows: 0, in_flight: 1, calls }
 }
 
-const LOADS: [Load; 6] = [
+/// Which loads the table about structured arguments compares.
+const TWENTY_BYTES: usize = 0;
+const TWENTY_KILOBYTES: usize = 3;
+
+const LOADS: [Load; 7] = [
     echo("1 in flight", 1, 1_000),
     echo("16 in flight", 16, 4_000),
     echo("64 in flight", 64, 4_000),
+    Load {
+        name: "20 kB arguments",
+        tool: "record",
+        bytes: 20,
+        rows: 270,
+        in_flight: 1,
+        calls: 500,
+    },
     payload("10 kB result", 10_000, 300),
     payload("100 kB result", 100_000, 100),
     payload("1 MB result", 1_000_000, 20),
@@ -79,6 +93,50 @@ pub(super) fn measure(plan: &Plan, ways: &[Way], home: &Path) {
         }
     }
     println!();
+    structured(ways, &all);
+    for (at, way) in ways.iter().enumerate().filter(|(_, way)| way.is_other_binary()) {
+        against(way, at, &all);
+    }
+}
+
+/// What structured arguments cost beyond few, within each round.
+fn structured(ways: &[Way], all: &[Vec<Vec<Figures>>]) {
+    let (few, many) = (&all[TWENTY_BYTES], &all[TWENTY_KILOBYTES]);
+    let more = |at: usize, figure: fn(&Figures) -> f64| {
+        let pairs = many[at].iter().zip(&few[at]);
+        median(pairs.map(|(many, few)| figure(many) - figure(few)).collect())
+    };
+    println!(
+        "| 20 kB of structured arguments, more than 20 bytes | p50, µs | without what direct calls take, µs | processor, µs/call |"
+    );
+    println!("|---|---:|---:|---:|");
+    for (at, way) in ways.iter().enumerate() {
+        let p50 = more(at, |f| f.p50);
+        let beyond = p50 - more(0, |f| f.p50);
+        println!("| {} | {p50:.0} | {beyond:.0} | {:.0} |", way.name, more(at, |f| f.processor));
+    }
+    println!();
+}
+
+/// How this build compares with another binary, load by load: ratios are taken within each round, and
+/// their range is the noise.
+fn against(other: &Way, at: usize, all: &[Vec<Vec<Figures>>]) {
+    println!("| tollgate ÷ {} | p50 | range of the rounds | calls/s | processor |", other.name);
+    println!("|---|---:|---:|---:|---:|");
+    for (load, rows) in LOADS.iter().zip(all) {
+        let ratios = |figure: fn(&Figures) -> f64| -> Vec<f64> {
+            let pairs = rows[Way::OURS_AT].iter().zip(&rows[at]);
+            pairs.map(|(ours, theirs)| figure(ours) / figure(theirs)).collect()
+        };
+        let p50 = ratios(|f| f.p50);
+        let (low, high) = p50
+            .iter()
+            .fold((f64::MAX, 0.0_f64), |(low, high), ratio| (low.min(*ratio), high.max(*ratio)));
+        let (rate, processor) = (median(ratios(|f| f.rate)), median(ratios(|f| f.processor)));
+        let p50 = median(p50);
+        println!("| {} | {p50:.2} | {low:.2}–{high:.2} | {rate:.2} | {processor:.2} |", load.name);
+    }
+    println!();
 }
 
 /// Started, shaken hands with, and warm.
@@ -97,10 +155,20 @@ impl Load {
     fn params(&self, way: &Way) -> Value {
         let arguments = match self.tool {
             "echo" => json!({"text": "x".repeat(self.bytes)}),
+            "record" => json!({"text": "x".repeat(self.bytes), "rows": rows(self.rows)}),
             _ => json!({"bytes": self.bytes}),
         };
         way.call(self.tool, &arguments)
     }
+}
+
+/// Objects of several types, as an agent writes them into a table.
+fn rows(count: usize) -> Vec<Value> {
+    let row = |i: usize| {
+        let name = format!("item {i:03}");
+        json!({"id": i, "name": name, "tags": ["red", "round"], "score": i as f64 / 4.0, "open": true})
+    };
+    (100..100 + count).map(row).collect()
 }
 
 fn put(load: &Load, calls: usize, way: &Way, client: &mut Client) -> Figures {

@@ -29,7 +29,7 @@ use sha2::{Digest, Sha256};
 use way::{Rival, Way};
 
 const USAGE: &str = "usage: cargo bench --bench calls -- [--quick] [--rounds N] [--stateless] \
-                     [OTHER_TOLLGATE_BINARY | OTHER_GATEWAY]...";
+                     [--against TOLLGATE_BINARY] [OTHER_TOLLGATE_BINARY | OTHER_GATEWAY]...";
 
 /// The era of MCP that is spoken on both sides of what is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,9 @@ struct Plan {
     rounds: usize,
     /// A tenth of the calls and few rounds: shows that everything runs, the figures mean little.
     quick: bool,
+    /// Whether this build is compared with one other binary, and nothing else is measured but what
+    /// both are compared with.
+    against: bool,
     /// Paths of other Tollgate binaries, and names or paths of other gateways.
     others: Vec<String>,
 }
@@ -87,7 +90,9 @@ fn main() {
 }
 
 fn plan(arguments: &[String]) -> Plan {
-    let mut plan = Plan { era: Era::of(arguments), rounds: 0, quick: false, others: Vec::new() };
+    let others = Vec::new();
+    let mut plan =
+        Plan { era: Era::of(arguments), rounds: 0, quick: false, against: false, others };
     let mut rest = arguments.iter().map(String::as_str);
     while let Some(argument) = rest.next() {
         match argument {
@@ -96,6 +101,13 @@ fn plan(arguments: &[String]) -> Plan {
             "--quick" => plan.quick = true,
             "--rounds" => match rest.next().and_then(|n| n.parse().ok()) {
                 Some(rounds) => plan.rounds = rounds,
+                None => usage(),
+            },
+            "--against" => match rest.next() {
+                Some(binary) => {
+                    plan.against = true;
+                    plan.others.push(binary.to_owned());
+                }
                 None => usage(),
             },
             option if option.starts_with('-') => usage(),
@@ -115,7 +127,8 @@ fn usage() -> ! {
 
 fn drive(plan: &Plan) {
     let dir = tempfile::tempdir().unwrap();
-    let (mut ways, mut binaries) = (Way::standard(), vec![way::OURS.to_owned()]);
+    let mut ways = if plan.against { Way::compared() } else { Way::standard() };
+    let mut binaries = vec![way::OURS.to_owned()];
     for other in &plan.others {
         match Rival::named(other) {
             Some(rival) => ways.extend(rival.way()),
@@ -125,8 +138,10 @@ fn drive(plan: &Plan) {
             }
         }
     }
-    for rival in Rival::known(&plan.others) {
-        ways.extend(rival.way());
+    if !plan.against {
+        for rival in Rival::known(&plan.others) {
+            ways.extend(rival.way());
+        }
     }
     println!("\nMachine: {}. Load before: {}.", machine(), load_average());
     println!("MCP {} on both sides, medians of {} rounds.", plan.era.version(), plan.rounds);

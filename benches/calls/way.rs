@@ -40,17 +40,31 @@ enum Kind {
 }
 
 impl Way {
-    /// Those that are always there. The first two are what the others are compared with.
+    /// Where this build is among the ways.
+    pub(super) const OURS_AT: usize = 2;
+
+    /// Those that every other is compared with, and this build.
+    pub(super) fn compared() -> Vec<Self> {
+        let direct = Self { name: "direct".into(), kind: Kind::Direct };
+        vec![direct, Self::pass(false, "pass-through"), Self::tollgate(OURS)]
+    }
+
+    /// Those that are always there, unless two binaries are compared.
     pub(super) fn standard() -> Vec<Self> {
-        let pass = |threads, name: &str| Self { name: name.into(), kind: Kind::Pass { threads } };
-        vec![
-            Self { name: "direct".into(), kind: Kind::Direct },
-            pass(false, "pass-through"),
-            pass(true, "pass-through, a thread per core"),
-            Self::tollgate(OURS),
-            // What the store's file costs, beside accounts and records themselves.
-            Self::over("tollgate, ledger in memory", OURS, IN_MEMORY),
-        ]
+        let mut ways = Self::compared();
+        ways.push(Self::pass(true, "pass-through, a thread per core"));
+        // What the store's file costs, beside accounts and records themselves.
+        ways.push(Self::over("tollgate, ledger in memory", OURS, IN_MEMORY));
+        ways
+    }
+
+    fn pass(threads: bool, name: &str) -> Self {
+        Self { name: name.into(), kind: Kind::Pass { threads } }
+    }
+
+    /// Whether it is Tollgate, as another binary than this build.
+    pub(super) fn is_other_binary(&self) -> bool {
+        matches!(&self.kind, Kind::Tollgate { binary, .. } if binary != OURS)
     }
 
     pub(super) fn tollgate(binary: &str) -> Self {
@@ -153,7 +167,7 @@ fn rules() -> Value {
         let rules = json!({
             "allow": {
                 "servers": [own, "echo", "*"],
-                "tools": {"echo": ["ec*", "payload", "read_*", "list_*"], "*": ["*"]},
+                "tools": {"echo": ["ec*", "payload", "record", "read_*", "list_*"], "*": ["*"]},
             },
             "deny": {
                 "servers": [format!("server-{}", i + AGENTS)],

@@ -1,7 +1,7 @@
-//! The log: on standard error, every secret of the settings masked.
+//! The log: on standard error, with every secret of the settings masked.
 //!
-//! Lines are written by a thread of their own and dropped, and counted, when nobody takes them: a
-//! client that does not read the gateway's stderr must not hold anything up.
+//! A thread of its own writes the lines. Lines that standard error does not take are dropped and
+//! counted: a client that does not read the gateway's stderr must not hold anything up.
 
 use std::{
     io::{self, Write},
@@ -14,6 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tracing::subscriber::set_global_default;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt as _, reload};
 
 use crate::{
@@ -24,36 +25,27 @@ use crate::{
     },
 };
 
-/// This many lines may wait to be written.
+/// The most lines that wait to be written.
 const WAITING_LINES: usize = 1024;
 
-/// The secrets that the log masks. They only become more: a server of settings that are in force no
-/// longer may still tell of theirs.
-#[derive(Clone)]
-struct Secrets(Arc<ArcSwap<Redactor>>);
+/// The secrets that the log masks. None is ever removed: a server of earlier settings may still
+/// write its own.
+type Secrets = Arc<ArcSwap<Redactor>>;
 
-impl Secrets {
-    /// From here on these are masked as well.
-    fn learn(&self, more: &Redactor) {
-        self.0.rcu(|known| known.with(more));
-    }
-}
-
-/// The log as it runs.
 #[derive(Clone)]
 pub(super) struct Log {
     secrets: Secrets,
-    /// Puts another level in force; None where `RUST_LOG` decides.
+    /// Sets another level; None where `RUST_LOG` decides.
     set_level: Option<Arc<dyn Fn(LogLevel) + Send + Sync>>,
 }
 
 impl Log {
-    /// From here on these are masked as well.
+    /// Masks these as well from now on.
     pub(super) fn learn(&self, more: &Redactor) {
-        self.secrets.learn(more);
+        self.secrets.rcu(|known| known.with(more));
     }
 
-    /// From here on this is the level, unless `RUST_LOG` says another.
+    /// Sets the level, unless `RUST_LOG` does.
     pub(super) fn set_level(&self, level: LogLevel) {
         if let Some(set) = &self.set_level {
             set(level);
@@ -63,30 +55,27 @@ impl Log {
 
 /// Starts the log: text, or a JSON object per line. `RUST_LOG` overrides the level.
 pub(super) fn start(level: LogLevel, json: bool, redactor: &Redactor, env: &Environment) -> Log {
-    let secrets = Secrets(Arc::new(ArcSwap::from_pointee(redactor.clone())));
+    let secrets = Secrets::new(ArcSwap::from_pointee(redactor.clone()));
     let asked = env.get("RUST_LOG").filter(|filter| !filter.trim().is_empty());
     let asked = asked.map(EnvFilter::try_new).transpose();
     let bad = asked.as_ref().err().map(ToString::to_string);
     let asked = asked.unwrap_or_default();
     let overridden = asked.is_some();
     let (filter, handle) = reload::Layer::new(asked.unwrap_or_else(|| of_level(level)));
+    let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(colour())
         .with_writer(Masked::new(secrets.clone()));
     // Fails only if a log was started before, which then goes on.
     let _ = match json {
-        true => tracing::subscriber::set_global_default(
-            tracing_subscriber::registry().with(filter).with(lines.json()),
-        ),
-        false => tracing::subscriber::set_global_default(
-            tracing_subscriber::registry().with(filter).with(lines),
-        ),
+        true => set_global_default(registry.with(lines.json())),
+        false => set_global_default(registry.with(lines)),
     };
     if let Some(bad) = bad {
         tracing::warn!("RUST_LOG has no effect, as it is not a filter: {bad}");
     }
     let set_level = move |level| {
-        // Fails only if the log is no more.
+        // Fails only if the log has ended.
         let _ = handle.reload(of_level(level));
     };
     Log { secrets, set_level: (!overridden).then(|| Arc::new(set_level) as _) }
@@ -97,7 +86,7 @@ fn of_level(level: LogLevel) -> EnvFilter {
     EnvFilter::new(format!("off,tollgate={}", level.as_str()))
 }
 
-/// Hands lines to the writing thread, secrets masked.
+/// Masks secrets in lines and hands them to the thread that writes.
 struct Masked {
     secrets: Secrets,
     lines: SyncSender<Vec<u8>>,
@@ -121,31 +110,34 @@ fn write(waiting: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
     for line in waiting {
         let dropped = dropped.swap(0, Ordering::Relaxed);
         let mut stderr = io::stderr().lock();
-        // There is nowhere to tell of a log that cannot be written.
+        // A log that cannot be written cannot say so.
         if dropped > 0 {
-            let _ = writeln!(stderr, "({dropped} lines of the log were dropped: nobody read them)");
+            let _ = writeln!(
+                stderr,
+                "({dropped} log lines were dropped, as standard error was not read)"
+            );
         }
         let _ = stderr.write_all(&line);
     }
 }
 
 impl<'a> MakeWriter<'a> for Masked {
-    type Writer = Line<'a>;
+    type Writer = LogLine<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line { log: self }
+    fn make_writer(&'a self) -> LogLine<'a> {
+        LogLine { log: self }
     }
 }
 
 /// One event, which `tracing_subscriber` writes in one piece.
-struct Line<'a> {
+struct LogLine<'a> {
     log: &'a Masked,
 }
 
-impl Write for Line<'_> {
+impl Write for LogLine<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        let mut line = self.log.secrets.0.load().redact(&text).into_owned();
+        let mut line = self.log.secrets.load().redact(&text).into_owned();
         if self.log.terminal {
             // The formatter writes its colours with ESC, and escapes those in what it is given.
             let harmless = line.split('\u{1b}').map(visible);

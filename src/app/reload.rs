@@ -1,4 +1,4 @@
-//! Live settings: what `config` reads anew comes into force in the gateway.
+//! Live settings: puts what `config` reads anew in force in the gateway.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -14,7 +14,7 @@ use crate::{
     gateway::Gateway,
 };
 
-/// Puts every change of the settings files in force that is whole; does not end.
+/// Puts every change of the settings files in force, unless it has faults; does not end.
 pub(super) async fn follow(mut watch: Watch, gateway: Arc<Gateway>, log: Log) {
     loop {
         let in_use = gateway.current().settings().sources.clone();
@@ -26,26 +26,18 @@ pub(super) async fn follow(mut watch: Watch, gateway: Arc<Gateway>, log: Log) {
         match outcome.map(|settings| following(before.settings(), settings)) {
             Ok(settings) => {
                 let prepared = gateway.prepare(settings).await;
-                let told = Told::of(&files, before.settings(), prepared.settings());
+                let summary = Summary::of(&files, before.settings(), prepared.settings());
                 let sources = prepared.settings().sources.clone();
                 let level = prepared.settings().log_level();
                 let Some(succession) = gateway.replace(prepared) else { continue };
                 gateway.readings().succeeded(&files, at, &sources);
                 log.set_level(level);
-                let line = told.line(&succession);
-                match told.warnings.is_empty() {
+                let line = summary.line(&succession);
+                match summary.warnings.is_empty() {
                     true => tracing::info!("{line}"),
                     false => tracing::warn!("{line}"),
                 }
-                let decision = Some(Decision::Allowed);
-                gateway
-                    .record(Draft {
-                        event: Event::Reload,
-                        decision,
-                        note: Some(line),
-                        ..Draft::default()
-                    })
-                    .await;
+                record(&gateway, Decision::Allowed, line).await;
             }
             Err(faults) => {
                 refuse(&gateway, &files, at, &lines(&faults, &gateway)).await;
@@ -54,7 +46,7 @@ pub(super) async fn follow(mut watch: Watch, gateway: Arc<Gateway>, log: Log) {
     }
 }
 
-/// Notes that settings were not put in force, and why.
+/// Records and logs why settings were not put in force.
 async fn refuse(
     gateway: &Gateway,
     files: &[SettingsFile],
@@ -67,27 +59,31 @@ async fn refuse(
         tracing::error!("settings not reloaded, those before stay in force: {line}");
     }
     let note = faults.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("; ");
-    let (decision, note) = (Some(Decision::Refused), Some(note));
+    record(gateway, Decision::Refused, note).await;
+}
+
+async fn record(gateway: &Gateway, decision: Decision, note: String) {
+    let (decision, note) = (Some(decision), Some(note));
     gateway.record(Draft { event: Event::Reload, decision, note, ..Draft::default() }).await;
 }
 
-/// The faults as lines, with what each is about. What they quote was masked by the new settings;
-/// secrets of those in force are masked here.
+/// The faults as lines, each with the file that it is about. The new settings masked their own
+/// secrets in what is quoted; those in force are masked here.
 fn lines(faults: &Faults, gateway: &Gateway) -> Vec<(Option<SettingsFile>, String)> {
     let current = gateway.current();
     let masked = |text: String| current.settings().redactor.redact(&text).into_owned();
     faults.iter().map(|fault| (fault.about, masked(fault.to_string()))).collect()
 }
 
-/// What there is to tell of a reload.
-struct Told {
+/// What the log and the record say of a reload.
+struct Summary {
     files: Vec<&'static str>,
-    /// What changed beside servers.
+    /// Parts of the settings that changed, apart from servers.
     changed: Vec<&'static str>,
     warnings: Vec<String>,
 }
 
-impl Told {
+impl Summary {
     fn of(files: &[SettingsFile], before: &Settings, after: &Settings) -> Self {
         let changed = [
             ("rules", before.rules != after.rules || before.identities != after.identities),

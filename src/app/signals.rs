@@ -2,29 +2,31 @@
 
 use std::{io, thread, time::Duration};
 
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::serve::HangUp;
 
-/// A gateway that is to end takes less.
+/// Longer than an orderly end takes.
 const LONGEST_END: Duration = Duration::from_millis(4_900);
 
-/// Cancels `shutdown` on a signal. If the process has not ended some time after that, or after the
-/// client hung up, it is ended. In a thread with a runtime of its own, as the gateway's may be busy.
+/// Cancels `shutdown` on a signal. Ends the process if it is still there some time after that, or
+/// after the client hung up. Runs in a thread with a runtime of its own, as the gateway's may be busy.
 ///
 /// # Errors
-/// Signals cannot be heard.
+/// Signals cannot be received.
 pub(super) fn start(shutdown: CancellationToken, hang_up: HangUp) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Before anything that takes time: an early signal is heard as well.
+    // Before anything that takes time, so that an early signal counts as well.
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let watch = async move {
         tokio::select! {
-            () = signals.heard() => shutdown.cancel(),
+            () = signals.received() => shutdown.cancel(),
             () = hang_up.happened() => {}
         }
         tokio::time::sleep(LONGEST_END).await;
-        tracing::error!("the gateway did not end in time, and is ended as it is");
+        tracing::error!("the gateway did not end in time; its process exits now");
         std::process::exit(1);
     };
     thread::Builder::new().name("watchdog".into()).spawn(move || runtime.block_on(watch))?;
@@ -32,31 +34,27 @@ pub(super) fn start(shutdown: CancellationToken, hang_up: HangUp) -> io::Result<
 }
 
 /// SIGTERM and SIGINT; Ctrl-C elsewhere.
-#[cfg(unix)]
-struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+struct Signals(#[cfg(unix)] [Signal; 2]);
 
-#[cfg(unix)]
 impl Signals {
+    #[cfg(unix)]
     fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?]))
     }
 
-    async fn heard(&mut self) {
-        tokio::select! { _ = self.0.recv() => {}, _ = self.1.recv() => {} }
+    #[cfg(unix)]
+    async fn received(&mut self) {
+        let [terminate, interrupt] = &mut self.0;
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     }
-}
 
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
+    #[cfg(not(unix))]
     fn new() -> io::Result<Self> {
-        Ok(Self)
+        Ok(Self())
     }
 
-    async fn heard(&mut self) {
+    #[cfg(not(unix))]
+    async fn received(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -39,8 +39,8 @@ pub(super) fn run(args: &SettingsArgs, serve: &ServeArgs) -> anyhow::Result<Exit
     }
 }
 
-/// Says what is served, and what to do on a terminal. Where nobody watches, that is one line, and one
-/// for each warning: clients show it as the first words of every session.
+/// Prints what is served, and what to do on a terminal. Elsewhere that is one line, and one for each
+/// warning: clients show it as the first words of every session.
 fn introduce(settings: &Settings) {
     let title = format!("tollgate {} on stdio", env!("CARGO_PKG_VERSION"));
     let one_line = || format!("{title}: {}", summary::line(settings));
@@ -69,7 +69,7 @@ waiting for an MCP client on standard input. A client starts this command itself
   claude mcp add tollgate -- tollgate serve --config-dir DIR
 `tollgate demo` shows a session, `tollgate --help` every command. Ctrl-C ends this.";
 
-/// Tells whoever started the gateway the root token, as the older system did: on standard error, and
+/// Prints the root token for whoever started the gateway, as the older system did: on standard error,
 /// never in the log.
 fn tell_root_token(root: &Root) {
     note(&format!("ROOT_TOKEN={}", root.token.expose_secret()));

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    in_flight::Room,
-    message::{INVALID_PARAMS, METHOD_NOT_FOUND, Message, Rejection, Request, error},
+    in_flight::AnswerSlot,
+    message::{ClientRequest, INVALID_PARAMS, METHOD_NOT_FOUND, Message, Rejection, error},
     outbox::ResultText,
-    protocol::{Lifecycle, Protocol, VERSIONS},
+    protocol::{Protocol, VERSIONS},
     session::Session,
     tool_call::{ToolCall, credential},
 };
@@ -23,8 +23,8 @@ use crate::{
 /// How long clients may keep the list of tools, in milliseconds.
 const TOOLS_TTL_MS: u64 = 3_600_000;
 
-/// What is done to answer a request.
-enum Work {
+/// How a request is answered.
+enum Answering {
     Answered(ResultText),
     Call(ToolCall, Protocol),
     /// One of the gateway's own methods.
@@ -35,57 +35,57 @@ enum Work {
 }
 
 /// Acts on one message. What takes time runs in a task of its own, so messages are taken in the order
-/// in which they came, and `room` is held until an answer is written.
+/// in which they came, and `slot` is held until an answer is written.
 pub(super) fn receive(
     session: &Arc<Session>,
     message: Result<Option<Message>, Rejection>,
-    room: Room,
+    slot: AnswerSlot,
 ) {
     match message {
-        Ok(Some(Message::Request(request))) => begin(session, request, room),
+        Ok(Some(Message::Request(request))) => begin(session, request, slot),
         Ok(Some(Message::Cancelled(id))) => session.in_flight.withdraw(&id),
         Ok(Some(Message::Answer(id, outcome))) => session.questions.answered(&id, outcome),
         Ok(None) => {}
-        Err(Rejection { id, error }) => reject(session, id, error, room),
+        Err(Rejection { id, error }) => reject(session, id, error, slot),
     }
 }
 
-fn reject(session: &Arc<Session>, id: Value, error: RpcError, room: Room) {
+fn reject(session: &Arc<Session>, id: Value, error: RpcError, slot: AnswerSlot) {
     let this = session.clone();
     session.tasks.spawn(async move {
         // A client that takes no answers is noticed by the outbox.
         let _ = this.outbox.answer(&id, Err(error)).await;
-        drop(room);
+        drop(slot);
     });
 }
 
-fn begin(session: &Arc<Session>, request: Request, mut room: Room) {
+fn begin(session: &Arc<Session>, request: ClientRequest, mut slot: AnswerSlot) {
     let cancel = session.gateway.cancellation();
     if let Err(error) = session.in_flight.register(&request.id, cancel.clone()) {
-        return reject(session, json!(request.id), error, room);
+        return reject(session, json!(request.id), error, slot);
     }
-    let mut work = work_for(session, &request);
-    if let Ok(Work::Call(call, _)) = &mut work {
+    let mut answering = answering(session, &request);
+    if let Ok(Answering::Call(call, _)) = &mut answering {
         match session.in_flight.admit(&mut call.arguments) {
-            Ok(room_for_call) => room = room_for_call,
-            Err(error) => work = Err(error),
+            Ok(call_slot) => slot = call_slot,
+            Err(error) => answering = Err(error),
         }
     }
     let (id, arrival, this) = (request.id, session.arrival(), session.clone());
     session.tasks.spawn(async move {
-        let answer = match work {
-            Ok(work) => work.finish(&this, arrival, cancel).await,
+        let answer = match answering {
+            Ok(answering) => answering.finish(&this, arrival, cancel).await,
             Err(error) => Err(error),
         };
         if this.in_flight.complete(&id) {
             // A client that takes no answers is noticed by the outbox.
             let _ = this.outbox.answer(&id, answer).await;
         }
-        drop(room);
+        drop(slot);
     });
 }
 
-impl Work {
+impl Answering {
     async fn finish(
         self,
         session: &Arc<Session>,
@@ -113,64 +113,40 @@ fn meta_of(params: &Map<String, Value>) -> Option<&Map<String, Value>> {
     params.get("_meta").and_then(Value::as_object)
 }
 
-/// What answers a request. The session begins, with the handshake or without, with the first request
-/// that can be answered, other than a ping or a probe of the versions.
-fn work_for(session: &Arc<Session>, request: &Request) -> Result<Work, RpcError> {
+/// # Errors
+/// A request that no work can answer.
+fn answering(session: &Arc<Session>, request: &ClientRequest) -> Result<Answering, RpcError> {
     let method = request.method.as_str();
     let call = request.params.as_ref().filter(|_| method == "tools/call");
     if let Some(call) = call.map(ToolCall::read).transpose()?.flatten() {
-        let protocol = protocol_of(session, method, &call.meta)?;
-        return Ok(Work::Call(call, protocol));
+        let protocol = session.lifecycle().protocol_of(method, &call.meta)?;
+        return Ok(Answering::Call(call, protocol));
     }
     let params = request.members()?;
     if method == "initialize" {
         return initialize(session, params);
     }
     let none = Map::new();
-    let protocol = protocol_of(session, method, meta_of(&params).unwrap_or(&none))?;
+    let meta = meta_of(&params).unwrap_or(&none);
+    let protocol = session.lifecycle().protocol_of(method, meta)?;
     let result = match method {
         "ping" if !protocol.self_contained => json!({}),
         "server/discover" => discover(&session.gateway),
-        "tools/list" => match params.get("cursor") {
-            None | Some(Value::Null | Value::String(_)) => tools(&session.gateway, &protocol),
-            Some(_) => return Err(bad_params(method)),
-        },
+        "tools/list" => tools(&session.gateway, &protocol),
         "tools/call" => return Err(bad_params(method)),
         _ => match builtin::of_method(method) {
-            Some(tool) => return Ok(Work::Own { tool, params }),
+            Some(tool) => return Ok(Answering::Own { tool, params }),
             None => return Err(unsupported(method)),
         },
     };
-    Ok(Work::Answered(text(&result)))
+    Ok(Answering::Answered(text(&result)))
 }
 
-fn protocol_of(
-    session: &Session,
-    method: &str,
-    meta: &Map<String, Value>,
-) -> Result<Protocol, RpcError> {
-    let mut lifecycle = session.lifecycle();
-    let is_new = matches!(*lifecycle, Lifecycle::New);
-    if is_new && method == "ping" {
-        return Ok(Protocol::default());
-    }
-    let protocol = lifecycle.protocol_of(meta, method == "server/discover")?;
-    if is_new && method != "server/discover" {
-        *lifecycle = Lifecycle::Stateless;
-    }
-    Ok(protocol)
-}
-
-fn initialize(session: &Session, params: Map<String, Value>) -> Result<Work, RpcError> {
+fn initialize(session: &Session, params: Map<String, Value>) -> Result<Answering, RpcError> {
     let params: InitializeRequestParams =
         serde_json::from_value(params.into()).map_err(|_| bad_params("initialize"))?;
-    let (version, lifecycle) = Lifecycle::handshake(params.protocol_version, params.capabilities);
-    let mut current = session.lifecycle();
-    // Once a request has spoken for itself, all others have to.
-    if !matches!(*current, Lifecycle::Stateless) {
-        *current = lifecycle;
-    }
-    Ok(Work::Answered(text(&json!({
+    let version = session.lifecycle().handshake(params.protocol_version, params.capabilities);
+    Ok(Answering::Answered(text(&json!({
         "protocolVersion": version,
         "capabilities": {"tools": {}},
         "serverInfo": server_info(&session.gateway),

@@ -28,16 +28,16 @@ const LIMITED: i32 = -32004;
 
 /// All requests that are not answered yet.
 pub(super) struct InFlight {
-    open: Mutex<HashMap<RequestId, Open>>,
+    open: Mutex<HashMap<RequestId, Registered>>,
     answers: Arc<Semaphore>,
     calls: Arc<Semaphore>,
     argument_bytes: Arc<Semaphore>,
 }
 
-/// Room for one answer, until it is written.
-pub(super) type Room = OwnedSemaphorePermit;
+/// The right to one answer, held until it is written.
+pub(super) type AnswerSlot = OwnedSemaphorePermit;
 
-struct Open {
+struct Registered {
     cancel: CancellationToken,
     /// Whether the client has withdrawn it: it gets no answer then.
     withdrawn: bool,
@@ -53,8 +53,8 @@ impl InFlight {
         }
     }
 
-    /// Waits for room for one more answer.
-    pub(super) async fn room(&self) -> Option<Room> {
+    /// Waits until one more answer may be owed.
+    pub(super) async fn answer_slot(&self) -> Option<AnswerSlot> {
         self.answers.clone().acquire_owned().await.ok()
     }
 
@@ -71,23 +71,23 @@ impl InFlight {
                 "a request with this `id` is in flight, and its answer follows under this `id`; give every request an id of its own",
             ));
         }
-        open.insert(id.clone(), Open { cancel, withdrawn: false });
+        open.insert(id.clone(), Registered { cancel, withdrawn: false });
         Ok(())
     }
 
-    /// Room for a call in flight, which takes the place of the room for its answer. The room for its
+    /// The slot of a call in flight, which replaces the one for its answer. Its share of the bytes for
     /// arguments is held as long as they are.
-    pub(super) fn admit(&self, arguments: &mut RawJson) -> Result<Room, RpcError> {
+    pub(super) fn admit(&self, arguments: &mut RawJson) -> Result<AnswerSlot, RpcError> {
         let busy = |what| error(LIMITED, what);
-        let room = self.calls.clone().try_acquire_owned();
-        let room =
-            room.map_err(|_| busy("1024 calls are in flight; wait for answers, or cancel some"))?;
+        let slot = self.calls.clone().try_acquire_owned();
+        let slot =
+            slot.map_err(|_| busy("1024 calls are in flight; wait for answers, or cancel some"))?;
         let bytes = u32::try_from(arguments.length()).unwrap_or(u32::MAX);
         let bytes = self.argument_bytes.clone().try_acquire_many_owned(bytes).map_err(|_| {
             busy("the arguments of calls in flight take more than 64 MiB; wait for answers")
         })?;
         *arguments = arguments.clone().guarded_by(bytes);
-        Ok(room)
+        Ok(slot)
     }
 
     /// A request that is withdrawn gets no answer. Its id is free when its work has ended.
@@ -103,7 +103,7 @@ impl InFlight {
         self.lock().remove(id).is_some_and(|request| !request.withdrawn)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Open>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Registered>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -20,7 +20,7 @@ pub(super) const INVALID_PARAMS: i32 = -32602;
 
 /// A message that the session acts on.
 pub(super) enum Message {
-    Request(Request),
+    Request(ClientRequest),
     /// The client withdraws a request of its own.
     Cancelled(RequestId),
     /// The client answers a question.
@@ -28,7 +28,7 @@ pub(super) enum Message {
 }
 
 /// A request as it came.
-pub(super) struct Request {
+pub(super) struct ClientRequest {
     pub(super) id: RequestId,
     pub(super) method: String,
     pub(super) params: Option<RawJson>,
@@ -70,9 +70,10 @@ pub(super) fn read(text: Vec<u8>) -> Result<Option<Message>, Rejection> {
     }
     let method = envelope.method.as_ref().map(|method| name_in("method", method));
     let method = method.transpose().map_err(|cause| Rejection::invalid(cause, id.clone()))?;
-    match (method.flatten().filter(|_| envelope.is_of_version_2()), request_id(id.as_ref())) {
+    let valid = envelope.is_of_version_2() && envelope.result.is_none();
+    match (method.flatten().filter(|_| valid), request_id(id.as_ref())) {
         (Some(method), Some(id)) => {
-            Ok(Some(Message::Request(Request { id, method, params: envelope.params })))
+            Ok(Some(Message::Request(ClientRequest { id, method, params: envelope.params })))
         }
         (Some(method), None) => Ok(notification(&method, envelope.params.as_ref())),
         (None, _) if is_request => Err(not_a_message(id)),
@@ -150,7 +151,7 @@ fn unreadable(cause: Malformed, text: &[u8]) -> Rejection {
     }
 }
 
-impl Request {
+impl ClientRequest {
     /// The params as values; without any, there are none.
     pub(super) fn members(&self) -> Result<Map<String, Value>, RpcError> {
         let Some(params) = &self.params else { return Ok(Map::new()) };

@@ -40,23 +40,45 @@ pub(super) struct Protocol {
 }
 
 impl Lifecycle {
-    /// The version that a handshake agrees on, and the session from then on.
+    /// Begins a session with the handshake; returns the version that it agrees on.
     pub(super) fn handshake(
+        &mut self,
         requested: ProtocolVersion,
         capabilities: ClientCapabilities,
-    ) -> (ProtocolVersion, Self) {
+    ) -> ProtocolVersion {
         let known = requested.has_initialize() && VERSIONS.contains(&requested);
         let version = if known { requested } else { ProtocolVersion::LATEST_WITH_INITIALIZE };
-        let elicitation = elicitation_of(capabilities);
-        (version.clone(), Self::Handshake { version, elicitation })
+        // Once a request has spoken for itself, all others have to.
+        if !matches!(self, Self::Stateless) {
+            let elicitation = elicitation_of(capabilities);
+            *self = Self::Handshake { version: version.clone(), elicitation };
+        }
+        version
     }
 
-    /// What a request with this `_meta` speaks; `speaks_for_itself` if its method has to say so in
-    /// any session.
+    /// What a request of this method and with this `_meta` speaks. Other than a ping or a probe of the
+    /// versions, it begins a session that has not begun.
     ///
     /// # Errors
     /// A version that is not served, or `_meta` that lacks what the request has to say.
     pub(super) fn protocol_of(
+        &mut self,
+        method: &str,
+        meta: &Map<String, Value>,
+    ) -> Result<Protocol, RpcError> {
+        let is_new = matches!(self, Self::New);
+        if is_new && method == "ping" {
+            return Ok(Protocol::default());
+        }
+        let is_probe = method == "server/discover";
+        let protocol = self.read(meta, is_probe)?;
+        if is_new && !is_probe {
+            *self = Self::Stateless;
+        }
+        Ok(protocol)
+    }
+
+    fn read(
         &self,
         meta: &Map<String, Value>,
         speaks_for_itself: bool,

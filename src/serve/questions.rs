@@ -19,13 +19,13 @@ use crate::{
     downstream::{ELICITATION, Question},
 };
 
-type Outcome = Result<Value, RpcError>;
+type ClientAnswer = Result<Value, RpcError>;
 
 /// The questions that the client has not answered yet.
 #[derive(Default)]
 pub(super) struct OpenQuestions {
     next_id: AtomicI64,
-    open: Mutex<HashMap<i64, oneshot::Sender<Outcome>>>,
+    open: Mutex<HashMap<i64, oneshot::Sender<ClientAnswer>>>,
 }
 
 impl OpenQuestions {
@@ -58,7 +58,7 @@ impl OpenQuestions {
     }
 
     /// Takes an answer of the client; some clients write numeric ids as strings.
-    pub(super) fn answered(&self, id: &RequestId, outcome: Outcome) {
+    pub(super) fn answered(&self, id: &RequestId, outcome: ClientAnswer) {
         let id = match id {
             RequestId::Number(id) => Some(*id),
             RequestId::String(id) => id.parse().ok(),
@@ -69,7 +69,7 @@ impl OpenQuestions {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<i64, oneshot::Sender<Outcome>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, oneshot::Sender<ClientAnswer>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -69,10 +69,10 @@ async fn serve(session: Arc<Session>, input: StdioReader, hang_up: HangUp) {
     let stopping = session.gateway.cancellation();
     let reading = async {
         // Where answers are not taken, no more is read.
-        while let Some(room) = session.in_flight.room().await
+        while let Some(slot) = session.in_flight.answer_slot().await
             && let Some(frame) = lines.next().await
         {
-            receive(&session, message_in(frame), room);
+            receive(&session, message_in(frame), slot);
         }
         hang_up.input.cancel();
     };

@@ -98,6 +98,7 @@ mod satgate;
 mod secrets;
 mod secrets_compared;
 mod server_volume;
+mod sessions;
 mod settings;
 mod settings_faults;
 mod settings_forms;

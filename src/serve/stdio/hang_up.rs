@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 /// Whether the client has closed its end.
 #[derive(Clone, Debug, Default)]
 pub struct HangUp {
-    /// Cancelled when nothing more will be written to standard input. What was written can still be
-    /// read.
+    /// Cancelled when the client will write nothing more to standard input. What it wrote can still
+    /// be read.
     pub input: CancellationToken,
     /// Cancelled when standard output has no reader any more.
     pub output: CancellationToken,
@@ -21,12 +21,12 @@ impl HangUp {
         tokio::select! { () = self.input.cancelled() => {}, () = self.output.cancelled() => {} }
     }
 
-    /// Begins to watch, in a thread of its own, so that it works however busy the runtime is. The
+    /// Starts to watch, in a thread of its own, so that it works however busy the runtime is. The
     /// thread ends with the process.
     #[cfg(unix)]
     pub(super) fn watch(&self) {
         let hang_up = self.clone();
-        // Without the thread it is noticed by reading and writing.
+        // Without the thread, reading and writing notice it.
         let _ = thread::Builder::new().name("hang-up".into()).spawn(move || {
             while !hang_up.input.is_cancelled() && !hang_up.output.is_cancelled() {
                 let Some((input, output)) = hung_up() else { return };
@@ -44,7 +44,7 @@ impl HangUp {
     pub(super) fn watch(&self) {}
 }
 
-/// Waits until one of the streams has been closed at the other end; tells which.
+/// Waits until one of the streams has been closed at the other end; returns which.
 #[cfg(unix)]
 fn hung_up() -> Option<(bool, bool)> {
     use rustix::{
@@ -52,7 +52,7 @@ fn hung_up() -> Option<(bool, bool)> {
         io::Errno,
         stdio::{stdin, stdout},
     };
-    // A socket of which only one direction is shut down says so on request.
+    // A socket reports that only one direction was shut down if asked to.
     #[cfg(target_os = "linux")]
     let shut = PollFlags::RDHUP;
     #[cfg(not(target_os = "linux"))]
