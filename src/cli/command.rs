@@ -14,6 +14,7 @@ use super::{
     explain::ExplainArgs,
     hook::HookArgs,
     keys::KeysArgs,
+    schema::SchemaArgs,
     token::TokenArgs,
     usage::UsageArgs,
 };
@@ -175,6 +176,8 @@ pub(super) enum Command {
     /// Sign calls with the true agent; a client runs this before each call
     #[command(subcommand)]
     Hook(HookArgs),
+    /// Print the JSON Schema of a settings file, for completion in editors
+    Schema(SchemaArgs),
     /// Print the completion script of a shell
     #[command(after_help = OF_COMPLETIONS)]
     Completions(CompletionsArgs),

@@ -22,6 +22,7 @@ mod output;
 mod parse;
 mod progress;
 mod records;
+mod schema;
 mod serve;
 mod shell;
 mod summary;
@@ -65,6 +66,7 @@ fn run(context: &CommandContext, command: Command, before: ServeArgs) -> anyhow:
         Command::Hook(asked) => hook::run(context, &asked),
         Command::Completions(asked) => completions::completions(context, &asked, &Cli::command()),
         Command::Man(asked) => completions::man(context, &asked, Cli::command()),
+        Command::Schema(asked) => schema::run(context, &asked),
         Command::Supervise(asked) => Ok(asked.run()),
         Command::Servers(asked) => wait(call::servers(context, &asked)),
         Command::Tools(asked) => wait(call::tools(context, &asked)),

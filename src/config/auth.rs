@@ -1,13 +1,11 @@
 //! `auth` of `gateway.yaml`: what a call must show.
 
-use std::path::Path;
-
 use secrecy::SecretString;
 
 use super::{
-    document::Value,
-    fault::{Fault, Faults},
-    reader::{At, Object, Reader, Refused},
+    findings::FileFindings,
+    values::PRESENTED,
+    written::{At, AuthSection, AuthWord, KeyEntry, Location, OneOrMany},
 };
 use crate::{
     domain::{
@@ -16,22 +14,11 @@ use crate::{
         period::moment,
         rules::Rules,
     },
-    host::{clock::now, environment::Environment},
+    host::clock::now,
 };
-
-/// The variable with what this process shows for calls that show nothing. It is a credential for
-/// this gateway, and no server ever gets it.
-pub(super) const PRESENTED: &str = "TOLLGATE_TOKEN";
-
-/// What to say of it where it would go to one.
-pub(super) const NOT_PASSED_ON: &str =
-    "`TOLLGATE_TOKEN`, which is the credential for this gateway, and is not passed on to servers";
 
 /// How Tollgate tokens begin.
 const PREFIX: &str = "gwt1.";
-
-/// Shorter secrets can be guessed.
-const SHORTEST: usize = 16;
 
 /// Which mode each key belongs to.
 const BELONGS: [(&str, &str); 7] = [
@@ -44,321 +31,245 @@ const BELONGS: [(&str, &str); 7] = [
     ("oidc", "oidc"),
 ];
 
-const NOT_ENFORCED: &str = "which this version cannot enforce yet, and therefore it does not start; use `header`, `api-key` or `config`";
-
-/// Why `roles` of a key are refused: no policy looks at them, so that whoever holds the key could do
-/// more than they say.
+/// Why `roles` of a key are refused: no policy looks at them, so the key could do more than they say.
 const ROLES: &str = "is not enforced by this version, so the key could do all that its agents may; restrict those in .mcp-gateway-rules.json, then remove `roles`";
-
-const REFUSED: [Refused; 2] = [("jwt", NOT_ENFORCED), ("oidc", NOT_ENFORCED)];
 
 /// What the file says, before the rules are known.
 #[derive(Debug, Default)]
-pub(super) struct Loaded {
+pub(super) struct LoadedAuth {
     mode: AuthMode,
-    keys: Vec<Written>,
+    keys: Vec<DraftKey>,
 }
 
 /// An entry of `auth.keys`.
 #[derive(Debug)]
-struct Written {
+struct DraftKey {
     key: ApiKey,
     /// Whether it says which agents it may act as.
     listed: bool,
     consumer: Option<String>,
-    position: (u64, u64),
-    place: String,
-    whereabouts: String,
+    place: Location,
 }
 
-/// Reads `auth`. Identity that is asked for is enforced, or the gateway does not start. With
-/// `policies` a fault keeps it from starting already.
-pub(super) fn load(at: &At<'_>, policies: bool, reader: &mut Reader<'_>) -> Loaded {
-    let mut loaded = Loaded::default();
-    let (refused, enforced): (Vec<_>, Vec<_>) = BELONGS
-        .into_iter()
-        .partition(|(_, belongs)| REFUSED.iter().any(|(word, _)| word == belongs));
-    let keys_of = |pairs: Vec<(&'static str, _)>| pairs.into_iter().map(|(key, _)| key);
-    let known: Vec<&'static str> = ["mode", "type"].into_iter().chain(keys_of(enforced)).collect();
-    let quiet: Vec<&'static str> = keys_of(refused).collect();
-    let Some(object) = reader.object_with(at, &known, &quiet, &[]) else { return loaded };
-    // What is said beside a mode that is none is told with that.
-    let Some(mode) = mode(&object, reader) else { return loaded };
-    refuse_of_others(&object, mode, reader);
+/// Reads `auth`. IdentityWord that is asked for is enforced, or the gateway does not start.
+pub(super) fn load(
+    At { place, value: written }: At<AuthSection>,
+    findings: &mut FileFindings<'_>,
+) -> LoadedAuth {
+    let mut loaded = LoadedAuth::default();
+    let Some(mode) = mode(&place, &written, findings) else { return loaded };
+    refuse_other_modes(&place, mode, findings);
     match mode {
-        "config" => {
-            let Some(at) = object.even_null("token") else {
-                reader.fault(
-                    at,
-                    "has the mode `config` and no `token`; give the one that calls must show",
-                );
-                return loaded;
-            };
-            loaded.mode = secret(&at, reader).map(AuthMode::Config).unwrap_or_default();
-        }
-        "header" => loaded.mode = AuthMode::Header(tokens(&object, reader)),
-        "api-key" => {
+        AuthWord::None => {}
+        AuthWord::Config => match written.token {
+            Some(token) => loaded.mode = AuthMode::Config(token.into()),
+            None if place.even_null("token").is_some() => {}
+            None => findings.fault(
+                &place,
+                "has the mode `config` and no `token`; give the one that calls must show",
+            ),
+        },
+        AuthWord::Header => loaded.mode = AuthMode::Header(tokens(written, findings)),
+        AuthWord::ApiKey => {
             loaded.mode = AuthMode::ApiKey(Vec::new());
-            if let Some(at) = object.get("keys") {
-                loaded.keys = keys(&at, policies, reader);
-            }
+            loaded.keys = keys(written.keys.unwrap_or_default(), findings);
         }
-        _ => {}
     }
     loaded
 }
 
-/// The mode, under either of its names. A slip must not leave it open.
-fn mode(object: &Object<'_>, reader: &mut Reader<'_>) -> Option<&'static str> {
-    let words = AuthMode::WORDS.map(|word| (word, word));
-    let said: Vec<_> =
-        ["mode", "type"].into_iter().filter_map(|key| object.even_null(key)).collect();
-    let mut found = Some("none");
-    for (index, at) in said.iter().enumerate() {
-        let word = reader.choice_but(at, &words, &REFUSED);
-        if let (1.., Some(first), Some(word)) = (index, found, word)
-            && first != word
-        {
-            reader
-                .fault(at, format!("is `{word}`, and `auth.mode` is `{first}`; keep one of them"));
-            return None;
-        }
-        found = word.filter(|_| found.is_some());
+/// The mode, under either of its names; None if one of them is faulty. A slip must not leave it open.
+fn mode(
+    place: &Location,
+    written: &AuthSection,
+    findings: &mut FileFindings<'_>,
+) -> Option<AuthWord> {
+    let faulty = |key: &str, read: bool| !read && place.even_null(key).is_some();
+    if faulty("mode", written.mode.is_some()) || faulty("type", written.kind.is_some()) {
+        return None;
     }
-    found
+    match (&written.mode, &written.kind) {
+        (Some(mode), Some(kind)) if mode.value != kind.value => {
+            let (mode, word) = (mode.as_str(), kind.as_str());
+            let message = format!("is `{word}`, and `auth.mode` is `{mode}`; keep one of them");
+            findings.refuse(&kind.place, message)
+        }
+        (Some(word), _) | (None, Some(word)) => Some(word.value),
+        (None, None) => Some(AuthWord::None),
+    }
+}
+
+impl AuthWord {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Config => "config",
+            Self::Header => "header",
+            Self::ApiKey => "api-key",
+        }
+    }
 }
 
 /// What belongs to another mode would be passed over.
-fn refuse_of_others(object: &Object<'_>, mode: &str, reader: &mut Reader<'_>) {
+fn refuse_other_modes(place: &Location, mode: AuthWord, findings: &mut FileFindings<'_>) {
+    let mode = mode.as_str();
     for (key, belongs) in BELONGS.into_iter().filter(|(_, belongs)| *belongs != mode) {
-        let Some(at) = object.even_null(key) else { continue };
-        let choose = match REFUSED.iter().any(|(word, _)| *word == belongs) {
-            true => "which this version cannot enforce yet; remove it".to_owned(),
-            false => format!("so set `auth.mode` to `{belongs}`, or remove it"),
+        let Some(at) = place.even_null(key) else { continue };
+        let choose = match belongs {
+            "jwt" | "oidc" => "which this version cannot enforce yet; remove it".to_owned(),
+            _ => format!("so set `auth.mode` to `{belongs}`, or remove it"),
         };
-        reader.fault(
+        findings.fault(
             &at,
             format!("asks for what is not enforced under the mode `{mode}`; it belongs to the mode `{belongs}`, {choose}"),
         );
     }
 }
 
-/// A text that nothing may show, even where it stands in the file as it is.
-fn secret_text(at: &At<'_>, reader: &mut Reader<'_>) -> Option<String> {
-    let text = reader.text(at)?;
-    reader.secrets.push(text.clone());
-    match text.trim().chars().count() {
-        0 => {
-            reader.fault(at, "is empty");
-            return None;
-        }
-        1..SHORTEST => reader.warn(
-            at,
-            "has fewer than 16 characters and may be guessed; `openssl rand -hex 32` makes a better one",
-        ),
-        _ => {}
-    }
-    Some(text)
-}
-
-fn secret(at: &At<'_>, reader: &mut Reader<'_>) -> Option<SecretString> {
-    secret_text(at, reader).map(SecretString::from)
-}
-
 /// What `header` takes: keys of tokens, and what is done about root tokens.
-fn tokens(object: &Object<'_>, reader: &mut Reader<'_>) -> Tokens {
-    let root_keys = object.even_null("rootKey").map(|at| root_keys(&at, reader));
-    let auto_mint = object.get("autoMintRoot");
-    let auto_mint_root = auto_mint.as_ref().and_then(|at| reader.flag(at)).unwrap_or(false);
-    let root_token = object.even_null("rootToken").and_then(|at| {
-        let token = secret_text(&at, reader)?;
+fn tokens(written: AuthSection, findings: &mut FileFindings<'_>) -> Tokens {
+    let root_keys = match written.root_key {
+        Some(At { value: OneOrMany::One(key), .. }) => vec![key],
+        Some(At { place, value: OneOrMany::Many(keys) }) => {
+            if keys.is_empty() {
+                let message =
+                    "has no key; give one, or leave it out for the key of this installation";
+                findings.fault(&place, message);
+            }
+            keys
+        }
+        None => Vec::new(),
+    };
+    let root_token = written.root_token.and_then(|At { place, value: token }| {
         if token.starts_with(PREFIX) {
             return Some(SecretString::from(token));
         }
-        reader.fault(
-            &at,
+        findings.refuse(
+            &place,
             format!("is a token of another system, which cannot be used here: those of this one begin with `{PREFIX}`; `tollgate token mint` makes one, or remove it"),
-        );
-        None
+        )
     });
-    if let (true, Some(at), Some(_)) = (auto_mint_root, auto_mint, &root_token) {
-        reader.warn(&at, "has no effect beside `rootToken`");
+    let auto_mint_root = written.auto_mint_root.as_ref().is_some_and(|at| at.value);
+    if let (true, Some(at), Some(_)) = (auto_mint_root, written.auto_mint_root, &root_token) {
+        findings.warn(&at.place, "has no effect beside `rootToken`");
     }
-    Tokens { root_keys: root_keys.unwrap_or_default(), auto_mint_root, root_token }
+    let root_keys = root_keys.into_iter().map(SecretString::from).collect();
+    Tokens { root_keys, auto_mint_root, root_token }
 }
 
-/// One key, or several: the first signs, all verify.
-fn root_keys(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<SecretString> {
-    let Value::List(_) = &at.node.value else { return secret(at, reader).into_iter().collect() };
-    let items = reader.list(at).unwrap_or_default();
-    if items.is_empty() {
-        reader.fault(at, "has no key; give one, or leave it out for the key of this installation");
-    }
-    items.iter().filter_map(|at| secret(at, reader)).collect()
-}
-
-fn keys(at: &At<'_>, policies: bool, reader: &mut Reader<'_>) -> Vec<Written> {
-    let mut keys: Vec<Written> = Vec::new();
-    for at in &reader.list(at).unwrap_or_default() {
-        let Some(written) = key(at, policies, reader) else { continue };
+fn keys(written: Vec<At<KeyEntry>>, findings: &mut FileFindings<'_>) -> Vec<DraftKey> {
+    let mut keys: Vec<DraftKey> = Vec::new();
+    for At { place, value } in written {
+        let draft = draft(place, value, findings);
         // Keys that are the same have the same digest, and so the same id where none is written.
-        if let Some(first) = keys.iter().find(|w| w.key.is_of(&written.key.digest)) {
-            reader.fault(at, format!("has the `key` of `{}`", first.place));
-        } else if let Some(first) = keys.iter().find(|first| first.key.id == written.key.id) {
-            reader.fault(at, format!("has the `id` of `{}`", first.place));
+        if let Some(first) = keys.iter().find(|first| first.key.is_of(&draft.key.digest)) {
+            findings.fault(&draft.place, format!("has the `key` of `{}`", first.place.path));
+        } else if let Some(first) = keys.iter().find(|first| first.key.id == draft.key.id) {
+            findings.fault(&draft.place, format!("has the `id` of `{}`", first.place.path));
         }
-        keys.push(written);
+        keys.push(draft);
     }
     keys
 }
 
 /// An entry; kept without its key.
-fn key(at: &At<'_>, policies: bool, reader: &mut Reader<'_>) -> Option<Written> {
-    let known = ["key", "id", "name", "consumerId", "enabled", "agents", "expires"];
-    let object = reader.object_with(at, &known, &["roles"], &[])?;
-    let key = match object.even_null("key") {
-        Some(at) => secret_text(&at, reader),
-        None => {
-            reader.fault(at, "has no `key`");
-            None
-        }
-    };
-    let mut text = |key: &str| object.get(key).and_then(|at| line(&at, reader));
-    let (id, name, consumer) = (text("id"), text("name"), text("consumerId"));
-    let agents = object.even_null("agents").map(|at| agents(&at, reader));
-    if let (Some(at), false) = (object.get("roles"), policies) {
-        reader.fault(&at, ROLES);
+fn draft(place: Location, written: KeyEntry, findings: &mut FileFindings<'_>) -> DraftKey {
+    let listed = place.even_null("agents").is_some();
+    let agents = written.agents.map(|at| agents(at, findings)).unwrap_or_default();
+    // Beside policies, which are refused themselves, one fault is enough.
+    let policies = findings.faults.iter().any(|fault| fault.place == "policies");
+    if let (true, false, Some(at)) = (place.has("roles"), policies, place.even_null("roles")) {
+        findings.fault(&at, ROLES);
     }
-    // A switch that cannot be read is a fault, so what it would have said is no matter.
-    let enabled = object.even_null("enabled").map(|at| reader.flag(&at));
-    let expires = object.even_null("expires").and_then(|at| expires(&at, reader));
-    let digest = digest(&key?);
-    let id = id.unwrap_or_else(|| named_by(&digest));
-    let listed = agents.is_some();
-    Some(Written {
+    let expires = written.expires.and_then(|at| {
+        let moment = moment(&at)?;
+        if moment <= now() {
+            findings.warn(&at.place, "is in the past: the key cannot be used");
+        }
+        Some(moment)
+    });
+    let digest = digest(&written.key);
+    let id = written.id.unwrap_or_else(|| named_by(&digest));
+    let consumer = written.consumer_id;
+    DraftKey {
         listed,
         key: ApiKey {
-            name: name.or(consumer.clone()).unwrap_or_else(|| id.clone()),
+            name: written.name.or(consumer.clone()).unwrap_or_else(|| id.clone()),
             id,
             digest,
-            agents: agents.unwrap_or_default(),
+            agents,
             roles: Vec::new(),
             created: 0,
             expires,
-            revoked: enabled == Some(Some(false)),
+            revoked: written.enabled == Some(false),
         },
         consumer,
-        position: at.node.position,
-        place: at.place.clone(),
-        whereabouts: reader.whereabouts(at),
-    })
+        place,
+    }
 }
 
-/// Text that can be shown in a table.
-fn line(at: &At<'_>, reader: &mut Reader<'_>) -> Option<String> {
-    let text = reader.text(at)?;
-    if text.trim().is_empty() || text.chars().any(char::is_control) {
-        reader.fault(at, "must be text in one line");
+fn agents(
+    At { place, value }: At<Vec<At<String>>>,
+    findings: &mut FileFindings<'_>,
+) -> Vec<AgentId> {
+    if value.is_empty() {
+        let message = "names no agent; a key that is not to be used is `enabled: false`";
+        findings.fault(&place, message);
     }
-    Some(text)
+    for at in value.iter().filter(|name| !AgentId::is_well_formed(name)) {
+        findings.fault(&at.place, "is not an agent name: 1 to 128 of A-Z a-z 0-9 _ . : -");
+    }
+    value.iter().map(|name| AgentId::from(name.as_str())).collect()
 }
 
-fn agents(at: &At<'_>, reader: &mut Reader<'_>) -> Vec<AgentId> {
-    let Some(items) = reader.list(at) else { return Vec::new() };
-    if items.is_empty() {
-        reader.fault(at, "names no agent; a key that is not to be used is `enabled: false`");
-    }
-    let mut agents = Vec::new();
-    for at in &items {
-        let Some(text) = reader.text(at) else { continue };
-        if !AgentId::is_well_formed(&text) {
-            reader.fault(at, "is not an agent name: 1 to 128 of A-Z a-z 0-9 _ . : -");
-        }
-        agents.push(AgentId::from(text.as_str()));
-    }
-    agents
-}
-
-fn expires(at: &At<'_>, reader: &mut Reader<'_>) -> Option<i64> {
-    let text = reader.text(at)?;
-    let moment = moment(&text);
-    match moment {
-        Some(moment) if moment <= now() => {
-            reader.warn(at, "is in the past: the key cannot be used");
-        }
-        Some(_) => {}
-        None => reader.fault(
-            at,
-            "must be a moment as in RFC 3339, such as \"2027-01-31T00:00:00Z\", or a day, such as \"2027-01-31\", at whose beginning (UTC) the key ends",
-        ),
-    }
-    moment
-}
-
-/// What it takes to say what is in force.
-pub(super) struct Settling<'a> {
-    pub(super) file: Option<&'a Path>,
+impl LoadedAuth {
+    /// What calls must show, and what this process shows for those that show nothing; `rules` are
     /// None if they could not be read.
-    pub(super) rules: Option<&'a Rules>,
-    pub(super) rules_exist: bool,
-    pub(super) env: &'a Environment,
-}
-
-impl Settling<'_> {
-    /// What calls must show, and what this process shows for those that show nothing.
     pub(super) fn settle(
         self,
-        said: Loaded,
-        faults: &mut Faults,
-        warnings: &mut Vec<String>,
+        rules: Option<&Rules>,
+        rules_exist: bool,
+        findings: &mut FileFindings<'_>,
     ) -> Auth {
-        let Loaded { mut mode, keys } = said;
+        let Self { mut mode, keys } = self;
         if let AuthMode::ApiKey(settled) = &mut mode {
-            settled.extend(keys.into_iter().filter_map(|key| self.key(key, faults, warnings)));
+            let key = |key| with_agents(key, rules, rules_exist, findings);
+            settled.extend(keys.into_iter().filter_map(key));
         }
-        let presented = self.env.get(PRESENTED);
+        let presented = findings.env.get(PRESENTED);
         if let (Some(_), AuthMode::None) = (presented, &mode) {
-            warnings.push(format!("{PRESENTED} is set but never used: `auth.mode` is `none`"));
+            let message = format!("{PRESENTED} is set but never used: `auth.mode` is `none`");
+            findings.warnings.push(message);
         }
         Auth { mode, presented: presented.map(SecretString::from) }
     }
+}
 
-    /// A key with its agents.
-    fn key(
-        &self,
-        written: Written,
-        faults: &mut Faults,
-        warnings: &mut Vec<String>,
-    ) -> Option<ApiKey> {
-        let Written { mut key, listed, consumer, position, place, whereabouts } = written;
-        let has_rules = |agent: &str| Some(self.rules?.agents.contains_key(agent));
-        if listed {
-            let none = key.agents.iter().filter(|agent| has_rules(agent.as_str()) == Some(false));
-            warnings.extend(none.map(|agent| {
-                format!(
-                    "{whereabouts} may act as `{agent}`, which has no rules: such calls are refused"
-                )
-            }));
-            return Some(key);
+/// A key with its agents.
+fn with_agents(
+    DraftKey { mut key, listed, consumer, place }: DraftKey,
+    rules: Option<&Rules>,
+    rules_exist: bool,
+    findings: &mut FileFindings<'_>,
+) -> Option<ApiKey> {
+    let has_rules = |agent: &str| Some(rules?.agents.contains_key(agent));
+    if listed {
+        for agent in key.agents.iter().filter(|agent| has_rules(agent.as_str()) == Some(false)) {
+            let message =
+                format!("may act as `{agent}`, which has no rules: such calls are refused");
+            findings.warn(&place, &message);
         }
-        let meant = consumer.filter(|agent| has_rules(agent) == Some(true));
-        key.agents = match meant {
-            Some(agent) => vec![agent.as_str().into()],
-            None if !self.rules_exist => vec![AgentId::fallback()],
-            // Their faults come first.
-            None if self.rules.is_none() => return None,
-            None => {
-                faults.push(Fault {
-                    about: None,
-                    file: self.file.map(Path::to_owned),
-                    position: Some(position),
-                    place,
-                    message: "does not say which agents it may act as; list them in `agents`"
-                        .into(),
-                });
-                return None;
-            }
-        };
-        Some(key)
+        return Some(key);
     }
+    key.agents = match consumer.filter(|agent| has_rules(agent) == Some(true)) {
+        Some(agent) => vec![agent.as_str().into()],
+        None if !rules_exist => vec![AgentId::fallback()],
+        // Their faults come first.
+        None if rules.is_none() => return None,
+        None => {
+            let message = "does not say which agents it may act as; list them in `agents`";
+            return findings.refuse(&place, message);
+        }
+    };
+    Some(key)
 }

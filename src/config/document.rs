@@ -30,12 +30,12 @@ pub(super) enum Value {
     Number(String),
     Text(String),
     List(Vec<Node>),
-    Object(Vec<Member>),
+    Object(Vec<Property>),
 }
 
 /// A member of an object.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(super) struct Property {
     pub(super) key: String,
     /// Where the key stands.
     pub(super) position: (u64, u64),
@@ -181,7 +181,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         let mut object = Vec::new();
         while let Some((key, value)) = access.next_entry::<Spanned<String>, Spanned<Value>>()? {
             let position = (key.referenced.line(), key.referenced.column());
-            object.push(Member { key: key.value, position, node: Node::from(value) });
+            object.push(Property { key: key.value, position, node: Node::from(value) });
         }
         Ok(Value::Object(object))
     }

@@ -1,4 +1,4 @@
-//! What is wrong with settings, and where.
+//! Faults of settings, with their places.
 
 use std::{fmt, path::PathBuf};
 
@@ -15,7 +15,7 @@ pub struct Fault {
     pub position: Option<(u64, u64)>,
     /// The place within the file, such as `agents.backend.allow`; empty for the top.
     pub place: String,
-    /// What is wrong, and what to write instead.
+    /// The fault, and what to write instead.
     pub message: String,
 }
 

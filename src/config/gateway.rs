@@ -1,68 +1,40 @@
-//! `gateway.yaml`: how the gateway runs. [`super::money`] and [`super::upstreams`] read the larger
-//! parts of it.
+//! `gateway.yaml`: how the gateway runs. [`super::auth`], [`super::money`] and [`super::routing`]
+//! read the larger parts of it.
 
 use std::path::Path;
 
 use super::{
-    auth,
+    auth, check,
     document::{self, Value},
-    entry::{self, worth_hiding},
+    entry::Form,
     fault::Faults,
+    findings::{FileFindings, worth_hiding},
     money,
-    reader::{At, Object, Reader, Refused},
-    rules::context_of_all,
-    upstreams::{self, Destinations, Others},
+    routing::{Others, routing},
+    servers,
+    written::{
+        Arguments, At, AuditSection, DiscoveryEntry, DiscoveryWord, GatewayFile, ServerEntry,
+        ServerSection, Servers,
+    },
 };
 use crate::{
     domain::{
-        budget::{Backend, Budgeting, Discovery, Durability, StoreSettings},
+        budget::{Backend, Budgeting, Discovery, StoreSettings},
         routing::Routing,
         rules::ContextLimits,
-        settings::{LogLevel, Logging},
+        settings::{Logging, SettingsFile},
         tokens::Encoding,
     },
     host::environment::Environment,
 };
 
-const KNOWN: [&str; 16] = [
-    "server",
-    "auth",
-    "upstreams",
-    "servers",
-    "defaultUpstream",
-    "routing",
-    "budget",
-    "tools",
-    "enforcement",
-    "audit",
-    "metering",
-    "logging",
-    "allowPrivateUpstreams",
-    "context",
-    "store",
-    "$schema",
-];
-
-/// Who writes these relies on them.
-const NOT_ENFORCED: &str = "is not enforced by this version yet, so the gateway does not start; removing it removes the protection that it asks for";
-
-const POLICIES: &str = "is not enforced by this version yet, so the gateway does not start; removing it removes the protection that it asks for: write into .mcp-gateway-rules.json first what each agent may do";
-
-const REFUSED: [Refused; 5] = [
-    ("policies", POLICIES),
-    ("rateLimit", NOT_ENFORCED),
-    ("tenants", NOT_ENFORCED),
-    ("ipFilter", NOT_ENFORCED),
-    ("cors", NOT_ENFORCED),
-];
-
 /// What the file says.
 #[derive(Default)]
-pub(super) struct Loaded {
+pub(super) struct LoadedGateway {
     /// Its servers; warnings and secrets are those of the whole file.
-    pub(super) servers: entry::Loaded,
+    pub(super) servers: servers::LoadedServers,
     /// To be settled with the rules.
-    pub(super) auth: auth::Loaded,
+    pub(super) auth: auth::LoadedAuth,
     pub(super) budgeting: Budgeting,
     pub(super) routing: Routing,
     pub(super) presented_as: (Option<String>, Option<String>),
@@ -78,175 +50,134 @@ pub(super) fn load(
     others: Others<'_>,
     env: &Environment,
     faults: &mut Faults,
-) -> Loaded {
-    let mut loaded = Loaded::default();
+) -> LoadedGateway {
+    let mut loaded = LoadedGateway::default();
     let Some(file) = file else { return loaded };
     let Some(document) = document::read(file, faults) else { return loaded };
-    let mut reader = Reader::new(file.to_owned(), env, faults);
-    let top = At::top(&document);
     // All of it may be commented out.
     if let Value::Null = &document.value {
         return loaded;
     }
-    if let Some(top) = reader.object_but(&top, &KNOWN, &REFUSED) {
-        loaded.servers = upstreams::servers(&top, others.servers, &mut reader);
-        let known = others.servers.entries.keys().chain(loaded.servers.entries.keys());
-        let known: Vec<&str> = known.map(String::as_str).collect();
-        if let Some(at) = top.get("tools") {
-            loaded.budgeting.tariff = money::tariff(&at, &known, &mut reader);
+    let mut findings = FileFindings::new(file, env, faults);
+    let written: Option<At<GatewayFile>> =
+        check::read(&document, SettingsFile::Gateway, &mut findings);
+    if let Some(At { place, value }) = written {
+        let written = loaded.servers(value, others.servers, &mut findings);
+        let names = others.servers.entries.keys().chain(loaded.servers.entries.keys());
+        let names: Vec<&str> = names.map(String::as_str).collect();
+        loaded.budgeting.tariff = money::tariff(written.tools, &names, &mut findings);
+        let default = (written.default_upstream, place.has("defaultUpstream"));
+        loaded.routing = routing(written.routing, default, others, &loaded.servers, &mut findings);
+        loaded.presented_as = server(written.server.unwrap_or_default(), &mut findings);
+        loaded.auth = auth::load(written.auth.unwrap_or_default(), &mut findings);
+        money::budget(written.budget.unwrap_or_default(), &mut loaded.budgeting, &mut findings);
+        let mode = written.enforcement.and_then(|section| section.mode);
+        loaded.budgeting.mode = mode.map(|word| word.0).unwrap_or_default();
+        audit(written.audit.unwrap_or_default(), &mut loaded.budgeting, &mut findings);
+        let metering = written.metering.and_then(|section| section.enabled);
+        warn_if_off(metering, "every call is metered all the same", &mut findings);
+        if let Some(section) = written.logging {
+            let level = section.level.map(|word| word.0);
+            loaded.logging = Logging { level, json: section.json.unwrap_or(false) };
         }
-        let destinations = Destinations { others, own: &loaded.servers };
-        loaded.routing = destinations.routing(&top, &mut reader);
-        sections(&top, &mut loaded, &mut reader);
+        (loaded.context, loaded.encoding) = written.context.unwrap_or_default().into();
+        if let Some(section) = written.store {
+            let durability = section.durability.map(|word| word.0);
+            loaded.budgeting.store.durability = durability.unwrap_or_default();
+            store_path(section.path, &mut loaded.budgeting.store, &mut findings);
+        }
     }
-    loaded.servers.warnings = reader.warnings;
-    loaded.servers.secrets.extend(worth_hiding(reader.secrets, env));
+    loaded.servers.warnings = findings.warnings;
+    loaded.servers.secrets.extend(worth_hiding(findings.secrets, env));
     loaded
 }
 
-/// What depends on nothing else.
-fn sections(top: &Object<'_>, loaded: &mut Loaded, reader: &mut Reader<'_>) {
-    if let Some(at) = top.get("server") {
-        loaded.presented_as = server(&at, reader);
-    }
-    if let Some(at) = top.get("auth") {
-        // Beside policies, which are refused themselves, one fault is enough.
-        let policies = top.get("policies").is_some_and(|at| !reader.asks_for_nothing(&at));
-        loaded.auth = auth::load(&at, policies, reader);
-    }
-    if let Some(at) = top.get("budget") {
-        money::budget(&at, &mut loaded.budgeting, reader);
-    }
-    if let Some(at) = top.get("enforcement") {
-        loaded.budgeting.mode = money::mode(&at, reader);
-    }
-    if let Some(at) = top.get("audit") {
-        audit(&at, &mut loaded.budgeting, reader);
-    }
-    if let Some(at) = top.get("metering") {
-        metering(&at, reader);
-    }
-    if let Some(at) = top.get("logging") {
-        loaded.logging = logging(&at, reader);
-    }
-    if let Some(at) = top.get("context") {
-        (loaded.context, loaded.encoding) = context_of_all(&at, reader);
-    }
-    if let Some(at) = top.get("store") {
-        store(&at, &mut loaded.budgeting.store, reader);
+impl LoadedGateway {
+    /// Takes in the servers, and leaves the rest; `others` are those of `.mcp.json`.
+    fn servers(
+        &mut self,
+        mut written: GatewayFile,
+        others: &servers::LoadedServers,
+        findings: &mut FileFindings<'_>,
+    ) -> GatewayFile {
+        let form = Form { any_address: written.allow_private_upstreams == Some(true) };
+        let mut add = |name: &str, entry: At<ServerEntry>| {
+            let own = &self.servers.entries;
+            if let Some(place) = others.entries.get(name).or_else(|| own.get(name)) {
+                let message = format!("has a name that is taken by {place}; rename one of them");
+                findings.fault(&entry.place, message);
+            }
+            self.servers.add(name, entry, form, findings);
+        };
+        let by_name = written.upstreams.take().into_iter().flatten();
+        let (more, list) = match written.servers.take() {
+            Some(Servers::ByName(more)) => (more, Vec::new()),
+            Some(Servers::List(list)) => (Default::default(), list),
+            None => Default::default(),
+        };
+        for (name, At { place, value }) in by_name.chain(more) {
+            add(&name, At { place, value: value.0 });
+        }
+        for At { place, value } in list {
+            let name = value.0.id.clone().unwrap_or_default();
+            add(&name, At { place, value: value.0 });
+        }
+        written
     }
 }
 
 /// Under which name and version the gateway presents itself.
-fn server(at: &At<'_>, reader: &mut Reader<'_>) -> (Option<String>, Option<String>) {
-    let known = ["transport", "name", "version", "host", "port"];
-    let Some(object) = reader.object(at, &known, &[]) else { return (None, None) };
-    if let Some(at) = object.get("transport") {
-        let why = "and this version serves `stdio` only";
-        let refused = ["http", "sse", "streamable", "streamable-http"].map(|word| (word, why));
-        reader.choice_but(&at, &[("stdio", ())], &refused);
+fn server(
+    written: ServerSection,
+    findings: &mut FileFindings<'_>,
+) -> (Option<String>, Option<String>) {
+    let host = written.host.map(|at| at.place);
+    for place in host.into_iter().chain(written.port.map(|at| at.place)) {
+        findings.warn(&place, "has no effect on a gateway that serves stdio");
     }
-    if let Some(at) = object.get("host") {
-        reader.text(&at);
-        reader.warn(&at, "has no effect on a gateway that serves stdio");
-    }
-    if let Some(at) = object.get("port") {
-        reader.count(&at);
-        reader.warn(&at, "has no effect on a gateway that serves stdio");
-    }
-    let mut named = |key| {
-        let at = object.get(key)?;
-        let text = reader.text(&at)?;
-        if text.trim().is_empty() || text.chars().any(char::is_control) {
-            reader.fault(&at, "must be text in one line");
-        }
-        Some(text)
-    };
-    (named("name"), named("version"))
+    (written.name, written.version)
 }
 
 /// Whether records hold whole arguments, and where they are kept: `path` is the SQLite file of
 /// records in the older system, and accounts lie in the same file here.
-fn audit(at: &At<'_>, budgeting: &mut Budgeting, reader: &mut Reader<'_>) {
-    let known = ["enabled", "hashChain", "storage", "arguments", "discovery", "path"];
-    let later = ["dsn", "webhookUrl", "retentionDays", "export"];
-    let Some(object) = reader.object(at, &known, &later) else { return };
-    always_on(&object, "enabled", "every call is recorded all the same", reader);
-    always_on(&object, "hashChain", "records are chained all the same", reader);
-    if let Some(at) = object.get("storage") {
-        reader.choice(&at, &[("sqlite", ())]);
-    }
-    budgeting.discovery =
-        object.get("discovery").and_then(|at| discovery(&at, reader)).unwrap_or_default();
-    let full = object.get("arguments");
-    let full = full.and_then(|at| reader.choice(&at, &[("digest", false), ("full", true)]));
-    budgeting.full_arguments = full.unwrap_or(false);
-    if let Some(at) = object.get("path") {
-        store_path(&at, &mut budgeting.store, reader);
-    }
-}
-
-/// `each`, `off`, or one in how many.
-fn discovery(at: &At<'_>, reader: &mut Reader<'_>) -> Option<Discovery> {
-    match &at.node.value {
-        Value::Number(_) => reader.positive(at).map(|many| Discovery::OneIn(many.get())),
-        _ => reader.choice(at, &[("each", Discovery::OneIn(1)), ("off", Discovery::Off)]),
-    }
-}
-
-fn metering(at: &At<'_>, reader: &mut Reader<'_>) {
-    let known = ["enabled", "dimensions"];
-    let Some(object) = reader.object(at, &known, &["flushIntervalMs"]) else { return };
-    always_on(&object, "enabled", "every call is metered all the same", reader);
-    let dimensions = object.get("dimensions").and_then(|at| reader.list(&at));
-    for at in dimensions.unwrap_or_default() {
-        reader.choice(&at, &["calls", "errors", "latency", "credits", "tokens"].map(|w| (w, ())));
-    }
+fn audit(written: AuditSection, budgeting: &mut Budgeting, findings: &mut FileFindings<'_>) {
+    warn_if_off(written.enabled, "every call is recorded all the same", findings);
+    warn_if_off(written.hash_chain, "records are chained all the same", findings);
+    budgeting.discovery = match written.discovery {
+        Some(DiscoveryEntry::OneIn(many)) => Discovery::OneIn(many.get()),
+        Some(DiscoveryEntry::Word(DiscoveryWord::Off)) => Discovery::Off,
+        Some(DiscoveryEntry::Word(DiscoveryWord::Each)) | None => Discovery::default(),
+    };
+    budgeting.full_arguments = written.arguments == Some(Arguments::Full);
+    store_path(written.path, &mut budgeting.store, findings);
 }
 
 /// Warns of a switch that says `false` and switches nothing off.
-fn always_on(object: &Object<'_>, key: &str, why: &str, reader: &mut Reader<'_>) {
-    if let Some(at) = object.get(key)
-        && reader.flag(&at) == Some(false)
-    {
-        reader.warn(&at, &format!("has no effect: {why}"));
-    }
-}
-
-fn logging(at: &At<'_>, reader: &mut Reader<'_>) -> Logging {
-    let Some(object) = reader.object(at, &["level", "json"], &[]) else {
-        return Logging::default();
-    };
-    let level = object.get("level").and_then(|at| reader.choice(&at, &LogLevel::WORDS));
-    let json = object.get("json").and_then(|at| reader.flag(&at));
-    Logging { level, json: json.unwrap_or(false) }
-}
-
-fn store(at: &At<'_>, settings: &mut StoreSettings, reader: &mut Reader<'_>) {
-    let Some(object) = reader.object(at, &["path", "durability"], &["url"]) else { return };
-    let words = [("process", Durability::Process), ("power", Durability::Power)];
-    let durability = object.get("durability").and_then(|at| reader.choice(&at, &words));
-    settings.durability = durability.unwrap_or_default();
-    if let Some(at) = object.get("path") {
-        store_path(&at, settings, reader);
+fn warn_if_off(switch: Option<At<bool>>, why: &str, findings: &mut FileFindings<'_>) {
+    if let Some(At { place, value: false }) = switch {
+        findings.warn(&place, &format!("has no effect: {why}"));
     }
 }
 
 /// Where accounts and records are kept: `store.path`, or `audit.path` of the older system.
-fn store_path(at: &At<'_>, settings: &mut StoreSettings, reader: &mut Reader<'_>) {
-    let Some(path) = reader.text(at) else { return };
+fn store_path(
+    path: Option<At<String>>,
+    settings: &mut StoreSettings,
+    findings: &mut FileFindings<'_>,
+) {
+    let Some(At { place, value: path }) = path else { return };
     if path.is_empty() {
-        reader.fault(at, "must name a file");
+        findings.fault(&place, "must name a file");
     }
     if settings.backend == Backend::Memory {
-        reader.warn(at, "has no effect beside `budget.backend: memory`");
+        findings.warn(&place, "has no effect beside `budget.backend: memory`");
     }
     // Beside the file that names it: the gateway is started from many directories.
-    let dir = reader.file.parent().unwrap_or(Path::new(""));
-    let path = dir.join(reader.env.beneath_home(path));
+    let dir = findings.file.parent().unwrap_or(Path::new(""));
+    let path = dir.join(findings.env.beneath_home(path));
     if settings.path.as_ref().is_some_and(|other| *other != path) {
-        reader.fault(
-            at,
+        findings.fault(
+            &place,
             "is another file than `audit.path`, and both name the store of accounts and records; keep one of them",
         );
     }

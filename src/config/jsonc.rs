@@ -4,7 +4,7 @@
 
 use std::{iter::Peekable, str::Chars};
 
-use super::document::{Member, Node, Value};
+use super::document::{Node, Property, Value};
 
 /// Deeper nesting is no settings.
 const DEEPEST: usize = 64;
@@ -12,7 +12,7 @@ const DEEPEST: usize = 64;
 /// Line and column, from 1.
 type Position = (u64, u64);
 
-/// What is wrong, and where.
+/// A fault, and where it is.
 pub(super) type Bad = (Position, String);
 
 /// Whether a text begins as JSON does, or with one of its comments. An empty one does.
@@ -26,7 +26,7 @@ pub(super) fn is_json(text: &str) -> bool {
 /// # Errors
 /// The first fault.
 pub(super) fn parse(text: &str) -> Result<Node, Bad> {
-    let mut parser = Parser {
+    let mut parser = JsoncParser {
         chars: text.trim_start_matches('\u{feff}').chars().peekable(),
         position: (1, 1),
         depth: 0,
@@ -44,14 +44,14 @@ pub(super) fn parse(text: &str) -> Result<Node, Bad> {
     }
 }
 
-struct Parser<'t> {
+struct JsoncParser<'t> {
     chars: Peekable<Chars<'t>>,
     /// Of the next character.
     position: Position,
     depth: usize,
 }
 
-impl Parser<'_> {
+impl JsoncParser<'_> {
     fn bad<T>(&self, message: &str) -> Result<T, Bad> {
         Err((self.position, message.to_owned()))
     }
@@ -137,7 +137,7 @@ impl Parser<'_> {
     fn object(&mut self) -> Result<Value, Bad> {
         let begin = self.position;
         self.next();
-        let mut members: Vec<Member> = Vec::new();
+        let mut members: Vec<Property> = Vec::new();
         loop {
             self.skip()?;
             if self.takes('}') {
@@ -159,7 +159,7 @@ impl Parser<'_> {
             }
             self.skip()?;
             let node = self.node()?;
-            members.push(Member { key, position, node });
+            members.push(Property { key, position, node });
             self.comma('}', begin)?;
         }
     }

@@ -3,11 +3,28 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Faults, Options};
+use super::fault::Faults;
 use crate::{domain::settings::SettingsFile, host::environment::Environment};
 
+/// What the command line says about settings.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `--config-dir`: all files are looked for here and nowhere else.
+    pub config_dir: Option<PathBuf>,
+    /// `--mcp-config`.
+    pub mcp_config: Option<PathBuf>,
+    /// `--rules`.
+    pub rules: Option<PathBuf>,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--as`: the one agent that this gateway serves.
+    pub act_as: Option<String>,
+    /// `--debug`.
+    pub debug: bool,
+}
+
 /// Where a file is looked for, and who says so.
-enum Places {
+enum LookupPlaces {
     /// One place, named by a flag or a variable.
     Named(&'static str, PathBuf),
     /// `--config-dir`.
@@ -33,22 +50,22 @@ impl SettingsFile {
         }
     }
 
-    fn places(self, options: &Options, env: &Environment) -> Places {
+    fn places(self, options: &Options, env: &Environment) -> LookupPlaces {
         let (flag, named) = self.flag(options);
         if let Some(path) = named {
-            return Places::Named(flag, env.path(path));
+            return LookupPlaces::Named(flag, env.path(path));
         }
         if let Some(dir) = &options.config_dir {
-            return Places::Dir(env.path(dir));
+            return LookupPlaces::Dir(env.path(dir));
         }
         for &variable in self.variables() {
             if let Some(path) = env.get(variable) {
-                return Places::Named(variable, env.path(path));
+                return LookupPlaces::Named(variable, env.path(path));
             }
         }
         let home = env.get("HOME").map(|home| Path::new(home).join(".config/tollgate"));
         let dirs = [env.working_dir.clone(), env.working_dir.join("config")];
-        Places::Search(dirs.into_iter().chain(home).collect())
+        LookupPlaces::Search(dirs.into_iter().chain(home).collect())
     }
 
     /// Every path in a directory at which it would be read.
@@ -65,25 +82,27 @@ pub(super) fn locate(
     faults: &mut Faults,
 ) -> Option<PathBuf> {
     match file.places(options, env) {
-        Places::Named(by, path) => existing(by, path, faults),
-        Places::Dir(dir) => in_config_dir(file, &dir, env, faults),
-        Places::Search(dirs) => dirs.iter().find_map(|dir| match only(file, dir, faults) {
-            Ok(found) => found.map(|path| readable(path, faults)),
-            Err(Several) => Some(None),
-        })?,
+        LookupPlaces::Named(by, path) => existing(by, path, faults),
+        LookupPlaces::Dir(dir) => in_config_dir(file, &dir, env, faults),
+        LookupPlaces::Search(dirs) => {
+            dirs.iter().find_map(|dir| match only(file, dir, faults) {
+                Ok(found) => found.map(|path| readable(path, faults)),
+                Err(Several) => Some(None),
+            })?
+        }
     }
 }
 
 /// Whether a flag or a variable says where the file is.
 pub(super) fn is_named(file: SettingsFile, options: &Options, env: &Environment) -> bool {
-    !matches!(file.places(options, env), Places::Search(_))
+    !matches!(file.places(options, env), LookupPlaces::Search(_))
 }
 
 /// Several files of one kind lie in one directory.
 struct Several;
 
-/// The file of a directory, if it has one. Which of several is meant nobody can tell: what is passed
-/// over may be what restricts.
+/// The file of a directory, if it has one. Several are a fault: the one that is passed over may be
+/// the one that restricts.
 fn only(file: SettingsFile, dir: &Path, faults: &mut Faults) -> Result<Option<PathBuf>, Several> {
     let mut found: Vec<PathBuf> = file.within(dir).filter(|path| is_there(path)).collect();
     if found.len() < 2 {
@@ -101,9 +120,9 @@ fn only(file: SettingsFile, dir: &Path, faults: &mut Faults) -> Result<Option<Pa
 /// Every path at which the file would be read, in order.
 pub(super) fn candidates(file: SettingsFile, options: &Options, env: &Environment) -> Vec<PathBuf> {
     match file.places(options, env) {
-        Places::Named(_, path) => vec![path],
-        Places::Dir(dir) => file.within(&dir).collect(),
-        Places::Search(dirs) => dirs.iter().flat_map(|dir| file.within(dir)).collect(),
+        LookupPlaces::Named(_, path) => vec![path],
+        LookupPlaces::Dir(dir) => file.within(&dir).collect(),
+        LookupPlaces::Search(dirs) => dirs.iter().flat_map(|dir| file.within(dir)).collect(),
     }
 }
 

@@ -1,86 +1,99 @@
-//! `.mcp.json`: which servers. The format that MCP clients share, so an existing file works as it is.
+//! The servers of one file, as checked: names, entries that are switched off, specifications.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
-    document::{self, Node, Value},
-    entry::{Form, KNOWN, Loaded, NOT_BUILT, worth_hiding},
+    check, document,
+    entry::{self, Form},
     fault::Faults,
-    reader::{At, LATER, Object, Reader},
+    findings::{FileFindings, worth_hiding},
+    written::{At, McpFile, ServerEntry},
 };
-use crate::{domain::near::near, host::environment::Environment};
+use crate::{
+    domain::{
+        call::ServerName,
+        settings::{Endpoint, ServerSpec, SettingsFile},
+    },
+    host::environment::Environment,
+};
 
-pub(super) fn load(file: Option<&Path>, env: &Environment, faults: &mut Faults) -> Loaded {
-    let mut loaded = Loaded::default();
+#[derive(Default)]
+pub(super) struct LoadedServers {
+    pub(super) specs: Vec<ServerSpec>,
+    /// Servers that are there but switched off.
+    pub(super) disabled: Vec<String>,
+    /// Every entry, faulty ones included, and where it stands.
+    pub(super) entries: BTreeMap<String, String>,
+    pub(super) warnings: Vec<String>,
+    pub(super) secrets: Vec<String>,
+}
+
+/// Reads `.mcp.json`: the format that MCP clients share, so an existing file works as it is.
+pub(super) fn load(file: Option<&Path>, env: &Environment, faults: &mut Faults) -> LoadedServers {
+    let mut loaded = LoadedServers::default();
     let Some(file) = file else { return loaded };
     let Some(document) = document::read(file, faults) else { return loaded };
-    let mut reader = Reader::new(file.to_owned(), env, faults);
-    let top = At::top(&document);
-    if let Some(object) = reader.object(&top, &["mcpServers", "$schema"], &[]) {
-        match object.get("mcpServers") {
-            Some(servers) => all(&servers, &mut reader, &mut loaded),
-            None => reader.fault(&top, "`mcpServers` is missing; it maps names to servers"),
-        }
+    let mut findings = FileFindings::new(file, env, faults);
+    let written: Option<At<McpFile>> =
+        check::read(&document, SettingsFile::McpConfig, &mut findings);
+    for (name, At { place, value }) in written.into_iter().flat_map(|file| file.value.servers) {
+        loaded.add(&name, At { place, value: value.0 }, Form::default(), &mut findings);
     }
-    loaded.warnings = reader.warnings;
-    loaded.secrets.extend(worth_hiding(reader.secrets, env));
+    loaded.warnings = findings.warnings;
+    loaded.secrets.extend(worth_hiding(findings.secrets, env));
     loaded
 }
 
-fn all(servers: &At<'_>, reader: &mut Reader<'_>, loaded: &mut Loaded) {
-    let Some(servers) = reader.any_object(servers) else { return };
-    for (name, at) in servers.members() {
-        loaded.found(name, &at, reader);
-        let Some(object) = reader.any_object(&at) else { continue };
-        check_keys(&object, reader);
-        let off = is_disabled(&object, reader);
-        loaded.add(name, &object, off, Form::default(), reader);
-    }
-}
-
-/// Keys with which clients hide the tools that they name. Passing them over would offer these.
-const HIDING: [&str; 3] = ["disabledTools", "disabled_tools", "excludeTools"];
-
-/// Keys with which clients hide all other tools.
-const SHOWING: [&str; 5] =
-    ["enabledTools", "enabled_tools", "includeTools", "allowedTools", "tools"];
-
-/// Whether an entry is switched off, by either of the words for it.
-pub(super) fn is_disabled(object: &Object<'_>, reader: &mut Reader<'_>) -> bool {
-    let disabled = object.get("disabled").and_then(|at| reader.flag(&at));
-    let enabled = object.get("enabled").and_then(|at| reader.flag(&at));
-    disabled == Some(true) || enabled == Some(false)
-}
-
-/// Clients keep keys of their own in an entry, so an unknown one is only worth a warning.
-fn check_keys(object: &Object<'_>, reader: &mut Reader<'_>) {
-    for (key, at) in object.members() {
-        if NOT_BUILT.contains(&key) {
-            if !reader.asks_for_nothing(&at) {
-                reader.fault(&at, LATER);
+impl LoadedServers {
+    /// Takes in an entry, which may be switched off.
+    pub(super) fn add(
+        &mut self,
+        name: &str,
+        entry: At<ServerEntry>,
+        form: Form,
+        findings: &mut FileFindings<'_>,
+    ) {
+        let at = entry.place.clone();
+        self.entries.insert(name.to_owned(), findings.whereabouts(&at));
+        if let Err(message) = check_name(name) {
+            findings.fault(&at, message);
+        }
+        if entry.disabled == Some(true) {
+            self.disabled.push(name.to_owned());
+            return;
+        }
+        match entry::spec(name, entry, form, findings, &mut self.secrets) {
+            Some(spec) if starts_tollgate(&spec, findings.env) => {
+                findings.warn(&at, "starts Tollgate itself and is left out");
+                self.disabled.push(name.to_owned());
             }
-        } else if HIDING.contains(&key) || SHOWING.contains(&key) {
-            if hides_tools(key, &at) {
-                reader.fault(&at, "hides tools, which is the work of rules here; write it into `allow.tools` or `deny.tools` of .mcp-gateway-rules.json, then remove it");
-            }
-        } else if !KNOWN.contains(&key) {
-            let meant = near(key, KNOWN.iter().copied());
-            let meant = meant.first().map(|meant| format!("; did you mean `{meant}`?"));
-            reader.warn(
-                &at,
-                &format!("is not a key that Tollgate knows{}", meant.unwrap_or_default()),
-            );
+            Some(spec) => self.specs.push(spec),
+            None => {}
         }
     }
 }
 
-/// Whether a client that reads this key offers less than all tools.
-fn hides_tools(key: &str, at: &At<'_>) -> bool {
-    let is_all = |item: &Node| matches!(&item.value, Value::Text(text) if text == "*");
-    match &at.node.value {
-        Value::Null => false,
-        Value::List(items) if HIDING.contains(&key) => !items.is_empty(),
-        Value::List(items) => !items.iter().any(is_all),
-        _ => true,
+fn check_name(name: &str) -> Result<(), &'static str> {
+    match name {
+        "" => Err("has an empty name"),
+        ServerName::BUILT_IN => {
+            Err("uses a name that is kept for the gateway itself; rename the server")
+        }
+        name if name.contains(['*', '?', '[', ']']) || name.chars().any(char::is_control) => Err(
+            "has a name that rules could not write; leave out `*`, `?`, `[`, `]` and control characters",
+        ),
+        _ => Ok(()),
     }
+}
+
+/// Whether an entry would start this gateway again.
+fn starts_tollgate(spec: &ServerSpec, env: &Environment) -> bool {
+    let Endpoint::Stdio(command) = &spec.endpoint else { return false };
+    let program = Path::new(&command.program);
+    let named = program.file_stem().is_some_and(|stem| stem == "tollgate");
+    let same = || {
+        let ours = env.executable.as_ref()?.canonicalize().ok()?;
+        Some(env.working_dir.join(program).canonicalize().ok()? == ours)
+    };
+    named || same().unwrap_or(false)
 }

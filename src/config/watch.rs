@@ -1,22 +1,20 @@
 //! When the settings files change, they are read again.
 //!
-//! Every directory on the way to a place where a file is, or would be looked for, is watched. An
-//! event only makes us look: what counts is whether the content of a file differs from what was
-//! read last. What cannot be watched is looked at every now and then.
+//! Looks at the content of the files once a second, which misses nothing: links that are pointed
+//! elsewhere, directories that are replaced, file systems without events. Events of the directories
+//! where files are, or would be looked for, only make it look sooner. What counts is whether the
+//! content of a file differs from what was read last.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use notify::{
     EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode, ModifyKind},
+    event::{AccessKind, AccessMode},
 };
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -25,7 +23,10 @@ use tokio::{
 };
 
 use super::{
-    Faults, Options, document, locate, reload,
+    document,
+    fault::Faults,
+    load::reload,
+    locate::{self, Options},
     watched_paths::{self, FileId, WatchedPaths},
 };
 use crate::{
@@ -33,30 +34,30 @@ use crate::{
     host::{clock, environment::Environment},
 };
 
-/// Files are read when they were left alone for so long,
+/// Files are read when nothing has changed for this long,
 const QUIET: Duration = Duration::from_millis(100);
 
-/// but at most so long after their first change.
+/// and at the latest this long after the first change.
 const LATEST: Duration = Duration::from_millis(500);
 
-/// Files are read so often while somebody writes to them.
+/// How many times files are read while they are being written to.
 const MOST_TRIES: usize = 4;
 
 const RESTLESS: &str =
     "the settings files are written to all the time; they are read again when that ends";
 
-/// How often files that cannot be watched are looked at.
-const POLL: Duration = Duration::from_millis(500);
+/// How often files are looked at when no event says so.
+const POLL: Duration = Duration::from_secs(1);
 
 /// Waits for changes of the settings files.
 pub struct Watch {
     options: Options,
     env: Environment,
-    /// What was there when the files were read last.
-    read: Seen,
+    /// The files as they were when they were read last.
+    read: FilesSeen,
     /// Files that were written to for as long as we tried to read them.
     owed: Vec<SettingsFile>,
-    /// Rings when something on the trail has changed.
+    /// Rings at an event.
     bell: Arc<Notify>,
     armed: Option<Armed>,
     asked: Hangup,
@@ -73,16 +74,13 @@ pub struct Reload {
     pub outcome: Result<Settings, Faults>,
 }
 
-/// A watched trail.
+/// Watched directories.
 struct Armed {
-    trail: WatchedPaths,
+    paths: WatchedPaths,
     /// Watches as long as it is there; None if nothing can be watched.
     _watcher: Option<RecommendedWatcher>,
-    /// Whether part of the trail is not watched.
+    /// Whether some of them cannot be watched.
     blind: bool,
-    /// Set when a directory of the trail has gone, and its watch with it. One that is made in its
-    /// place may have the same number.
-    stale: Arc<AtomicBool>,
 }
 
 impl Watch {
@@ -92,7 +90,7 @@ impl Watch {
     /// # Errors
     /// The signal cannot be listened for.
     pub fn new(options: Options, env: Environment) -> io::Result<Self> {
-        let read = Seen::now(&options, &env);
+        let read = FilesSeen::now(&options, &env);
         let bell = Arc::default();
         let (owed, asked) = (Vec::new(), Hangup::new()?);
         Ok(Self { options, env, read, owed, bell, armed: None, asked })
@@ -114,7 +112,7 @@ impl Watch {
                 let outcome = if disturbed { Err(Faults::of_no_file(RESTLESS)) } else { outcome };
                 return Reload { files, at, outcome };
             }
-            // What was read may be half of one state and half of the next.
+            // The settings may be half of one state and half of the next.
             self.quiet().await;
             seen = self.look().await;
             files = either(&files, &seen.differing(&self.read));
@@ -130,7 +128,7 @@ impl Watch {
         })
     }
 
-    async fn changed(&mut self) -> (Vec<SettingsFile>, Seen) {
+    async fn changed(&mut self) -> (Vec<SettingsFile>, FilesSeen) {
         let mut asked = false;
         loop {
             // In this order: what changes after the look, or before the watch, is not missed.
@@ -152,14 +150,12 @@ impl Watch {
         }
     }
 
-    /// Waits until there may be something to see; answers whether SIGHUP asked.
+    /// Waits until it is time to look; answers whether SIGHUP asked.
     async fn rung(&mut self) -> bool {
-        let blind = self.armed.as_ref().is_none_or(|armed| armed.blind);
-        let poll = clock::tokio_instant() + POLL;
         tokio::select! {
             () = self.bell.notified() => false,
             () = self.asked.recv() => true,
-            () = sleep_until(poll), if blind => false,
+            () = tokio::time::sleep(POLL) => false,
         }
     }
 
@@ -175,25 +171,24 @@ impl Watch {
         }
     }
 
-    async fn look(&self) -> Seen {
+    async fn look(&self) -> FilesSeen {
         let (options, env) = (self.options.clone(), self.env.clone());
-        let seen = tokio::task::spawn_blocking(move || Seen::now(&options, &env)).await;
+        let seen = tokio::task::spawn_blocking(move || FilesSeen::now(&options, &env)).await;
         seen.unwrap_or_else(|_| self.read.clone())
     }
 
-    /// Watches the trail as it is now. A new watch is whole before the old one ends.
+    /// Watches the directories as they are now. A new watch is whole before the old one ends.
     async fn arm(&mut self) {
         let (options, env, bell) = (self.options.clone(), self.env.clone(), self.bell.clone());
         let before = self.armed.take();
         let was_blind = before.as_ref().is_some_and(|armed| armed.blind);
         let armed = tokio::task::spawn_blocking(move || {
             let all = SettingsFile::ALL.into_iter();
-            let places: Vec<PathBuf> =
-                all.flat_map(|file| locate::candidates(file, &options, &env)).collect();
-            let trail = WatchedPaths::to(&places);
+            let places = all.flat_map(|file| locate::candidates(file, &options, &env));
+            let paths = WatchedPaths::of(places);
             match before {
-                Some(before) if before.trail == trail && !before.is_stale() => before,
-                _ => Armed::new(trail, bell),
+                Some(before) if before.paths == paths => before,
+                _ => Armed::new(paths, bell),
             }
         });
         self.armed = armed.await.ok();
@@ -207,39 +202,20 @@ impl Watch {
 }
 
 impl Armed {
-    fn new(trail: WatchedPaths, bell: Arc<Notify>) -> Self {
-        let (passed, stale) = (trail.clone(), Arc::new(AtomicBool::new(false)));
-        let ends = stale.clone();
+    fn new(paths: WatchedPaths, bell: Arc<Notify>) -> Self {
+        let watched = paths.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            match event {
-                Ok(event) if !matters(&event, &passed) => return,
-                Ok(event) if !ends_a_watch(&event, &passed) => {}
-                _ => ends.store(true, Ordering::Release),
+            if event.map_or(true, |event| matters(&event, &watched)) {
+                bell.notify_one();
             }
-            bell.notify_one();
         });
-        let mut blind = false;
-        let mut tell = |error: notify::Error| {
-            tracing::debug!("cannot watch: {error}");
-            blind = true;
+        let watch = |mut watcher: RecommendedWatcher| {
+            let watched = paths.dirs().map(|dir| watcher.watch(dir, RecursiveMode::NonRecursive));
+            let blind = watched.filter_map(Result::err).count() > 0;
+            (Some(watcher), blind)
         };
-        let watcher = match watcher {
-            Ok(mut watcher) => {
-                for dir in trail.dirs() {
-                    watcher.watch(dir, RecursiveMode::NonRecursive).unwrap_or_else(&mut tell);
-                }
-                Some(watcher)
-            }
-            Err(error) => {
-                tell(error);
-                None
-            }
-        };
-        Self { trail, _watcher: watcher, blind, stale }
-    }
-
-    fn is_stale(&self) -> bool {
-        self.stale.load(Ordering::Acquire)
+        let (watcher, blind) = watcher.map_or((None, true), watch);
+        Self { paths, _watcher: watcher, blind }
     }
 }
 
@@ -248,31 +224,25 @@ fn either(some: &[SettingsFile], others: &[SettingsFile]) -> Vec<SettingsFile> {
     all.filter(|file| some.contains(file) || others.contains(file)).collect()
 }
 
-/// Whether an event may have changed what is at the end of the trail. Reading is none of that, and
-/// we read ourselves.
-fn matters(event: &notify::Event, trail: &WatchedPaths) -> bool {
+/// Whether an event may have changed a file. Reading changes none, and we read ourselves.
+fn matters(event: &notify::Event, watched: &WatchedPaths) -> bool {
     let reading = match event.kind {
         EventKind::Access(kind) => kind != AccessKind::Close(AccessMode::Write),
         _ => false,
     };
     let lost = event.need_rescan() || event.paths.is_empty();
-    lost || !reading && event.paths.iter().any(|path| trail.passes(path))
+    lost || !reading && event.paths.iter().any(|path| watched.contains(path))
 }
 
-fn ends_a_watch(event: &notify::Event, trail: &WatchedPaths) -> bool {
-    let gone = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
-    gone && event.paths.iter().any(|path| trail.dirs().any(|dir| dir == path))
-}
-
-/// What is at the places of the files, in the order of [`SettingsFile::ALL`].
+/// The files at their places, in the order of [`SettingsFile::ALL`].
 #[derive(Clone, Debug)]
-struct Seen([Option<Found>; 3]);
+struct FilesSeen([Option<FileFound>; 3]);
 
 #[derive(Clone, Debug)]
-struct Found {
+struct FileFound {
     path: PathBuf,
     content: Content,
-    /// When it was written, and which file it is: tells of writes that came and went.
+    /// When it was written, and which file it is: shows writes that left the content as it was.
     written: Option<(SystemTime, FileId)>,
 }
 
@@ -284,12 +254,12 @@ enum Content {
     Unreadable(String),
 }
 
-impl Seen {
+impl FilesSeen {
     /// Blocks: reads the files.
     fn now(options: &Options, env: &Environment) -> Self {
         Self(SettingsFile::ALL.map(|file| {
             let places = locate::candidates(file, options, env);
-            places.into_iter().find(|path| locate::is_there(path)).map(Found::at)
+            places.into_iter().find(|path| locate::is_there(path)).map(FileFound::at)
         }))
     }
 
@@ -300,7 +270,7 @@ impl Seen {
 
     /// The files whose place or content is another one.
     fn differing(&self, other: &Self) -> Vec<SettingsFile> {
-        let same = |(one, other): (&Option<Found>, &Option<Found>)| match (one, other) {
+        let same = |(one, other): (&Option<FileFound>, &Option<FileFound>)| match (one, other) {
             (Some(one), Some(other)) => one.path == other.path && one.content == other.content,
             (one, other) => one.is_none() == other.is_none(),
         };
@@ -316,7 +286,7 @@ impl Seen {
     }
 }
 
-impl Found {
+impl FileFound {
     fn at(path: PathBuf) -> Self {
         let modified = fs::metadata(&path).and_then(|meta| meta.modified()).ok();
         let written = modified.map(|modified| (modified, watched_paths::id(&path)));
@@ -326,7 +296,7 @@ impl Found {
 
 impl Content {
     fn of(path: &Path) -> Self {
-        // Anything but a file may block whoever opens it.
+        // Opening anything but a regular file may block.
         match fs::metadata(path) {
             Ok(meta) if meta.is_file() && meta.len() <= document::LARGEST_FILE => {}
             Ok(meta) if meta.is_file() => return Self::Unreadable("too large".into()),

@@ -103,6 +103,7 @@ mod settings;
 mod settings_faults;
 mod settings_forms;
 mod settings_paths;
+mod settings_schema;
 mod settings_warnings;
 mod stamped_calls;
 mod stamps;

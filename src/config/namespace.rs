@@ -17,7 +17,7 @@ use crate::{domain::settings::SettingsFile, host::environment::Environment};
 const MAIN: &str = "main";
 
 /// The name of the accounts, by the files in use: `gateway.yaml` decides, else the rules.
-pub(super) fn book(gateway: Option<&Path>, rules: Option<&Path>, env: &Environment) -> String {
+pub(super) fn namespace(gateway: Option<&Path>, rules: Option<&Path>, env: &Environment) -> String {
     let deciding = gateway
         .map(|path| (SettingsFile::Gateway, path))
         .or_else(|| rules.map(|path| (SettingsFile::Rules, path)));
@@ -41,7 +41,7 @@ pub(super) fn of_agents(
 ) -> Option<String> {
     let dir = |file: &Path| normal(&env.working_dir.join(file)).parent().map(Path::to_owned);
     let (gateway, rules) = (gateway?, rules?);
-    (dir(gateway) != dir(rules)).then(|| book(None, Some(rules), env))
+    (dir(gateway) != dir(rules)).then(|| namespace(None, Some(rules), env))
 }
 
 /// The path without `.` and `..`. Links stay: where one leads may change, and the accounts of who
@@ -74,7 +74,7 @@ fn digest(path: &Path) -> String {
 mod tests {
     use std::path::Path;
 
-    use super::{Environment, book, of_agents};
+    use super::{Environment, namespace, of_agents};
 
     #[test]
     fn each_project_and_each_user_has_separate_accounts() {
@@ -84,7 +84,7 @@ mod tests {
             ..Environment::default()
         };
         let of = |gateway: Option<&str>, rules: Option<&str>| {
-            book(gateway.map(Path::new), rules.map(Path::new), &env)
+            namespace(gateway.map(Path::new), rules.map(Path::new), &env)
         };
         let home = "/home/u/.config/tollgate";
         assert_eq!(of(None, None), "main");
