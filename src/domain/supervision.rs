@@ -118,7 +118,7 @@ impl Supervision {
         }
     }
 
-    /// The server was stopped because nobody used it: no setback, the next start waits for nothing.
+    /// The server was stopped because it was idle: no setback, the next start waits for nothing.
     pub fn stopped_idle(&mut self, now: Duration) {
         if self.is_steady(now) {
             self.clear();

@@ -1,6 +1,6 @@
 //! Results that clients have not taken yet: how many bytes of them there may be.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -42,4 +42,22 @@ impl Backlog {
     pub(super) fn part(mut room: Room, length: usize) -> Option<Room> {
         room.split(length)
     }
+}
+
+/// The length of a value as JSON text, without writing it.
+pub(super) fn size(value: &impl serde::Serialize) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Writing to a counter cannot fail.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }

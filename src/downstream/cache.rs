@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::opening::Era;
+use super::handshake::{Era, LONGEST_ABOUT};
 use crate::{
     domain::{
         call::{ServerName, ToolName},
@@ -31,9 +31,6 @@ use crate::{
 
 /// Beyond this many files the oldest go.
 const MOST_FILES: usize = 256;
-
-/// The most characters that are kept of a server's description of itself.
-pub(super) const LONGEST_ABOUT: usize = 160;
 
 /// Where the tools of servers are kept.
 #[derive(Clone, Debug)]
@@ -81,7 +78,7 @@ struct StoredTool {
 pub(super) struct Known(HashMap<ToolName, (Map<String, Value>, TokenCosts)>);
 
 impl Known {
-    /// The counts of a rendered.
+    /// The counts of a rendered catalogue.
     pub(super) fn of(rendered: &RenderedCatalog) -> Self {
         let counted = rendered.tools().iter().map(|tool| {
             (tool.name().clone(), (tool.tool().definition().clone(), tool.costs().clone()))

@@ -1,80 +1,70 @@
 //! How a call goes to a server and comes back.
 //!
-//! Over pipes a call is written by whoever makes it, and its answer handed to them by the reader:
-//! the way through rmcp's tasks costs several times as much. Over HTTP rmcp's worker keeps the
-//! session, and so sends the calls.
+//! Whoever makes a call writes its line to the child, and the reader hands them the answer. Over HTTP
+//! the line is the body of a request, which rmcp's worker sends in its session.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
-use rmcp::{
-    RoleClient,
-    model::{
-        CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientRequest,
-        GetExtensions, MetaObject, RequestId, RequestMetaObject,
-    },
-    service::{Peer, PeerRequestOptions, ServiceError},
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, ClientJsonRpcMessage, ClientRequest, MetaObject,
+    RequestId, RequestMetaObject,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connection::Connection,
-    failure::{CallFailure, Unavailable},
-    findings::{Finding, Unusable},
-    opening::{Era, Line},
+    failure::{CallFailure, Unavailable, Unusable},
+    handshake::Era,
+    http::Body,
     outgoing::Outgoing,
-    pending::{PendingCall, Reply},
-    stdin_writer::{Seen, StdinWriter},
+    peer::{Outbound, Outlet},
+    pending::{PendingCall, Registered, Reply},
+    session::{END_GRACE, Session},
+    stdin_writer::Seen,
 };
 use crate::{
     domain::{
         json::{MOST_VALUES, RawJson},
-        refusal::RpcError,
         settings::Elicitation,
     },
     host::http::Reached,
 };
-
-/// How long after the end of a server's stdout its process may still be seen to live.
-pub(super) const END_GRACE: Duration = Duration::from_secs(1);
-
-/// How long telling a server of a withdrawn request may take.
-const NOTICE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What every request of the stateless version says of the client (2026-07-28, `_meta`).
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
 const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
-/// Why a call is given up, for us and for the server.
-type GivenUp = (CallFailure, &'static str);
-
 /// A `tools/call` as it is written.
 #[derive(Serialize)]
-struct Request<'a> {
+struct CallMessage<'a> {
     jsonrpc: &'static str,
     id: i64,
     method: &'static str,
-    params: Params<'a>,
+    params: CallMessageParams<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Params<'a> {
+struct CallMessageParams<'a> {
     name: &'a str,
     arguments: &'a RawJson,
     #[serde(rename = "_meta")]
-    meta: Map<String, Value>,
+    meta: &'a Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     input_responses: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_state: Option<&'a str>,
 }
 
-impl Connection {
+impl Session {
     /// Forwards one call and answers the result as it arrived.
     pub(super) async fn call(
         &self,
@@ -82,66 +72,96 @@ impl Connection {
         timeout: Duration,
         cancel: &CancellationToken,
     ) -> Result<RawJson, CallFailure> {
-        let mut flight = PendingCall::new(call.client.channel.clone(), timeout);
-        flight.answers = call.client.answers.clone().filter(|_| self.era() == Era::Stateless);
-        match &self.line {
-            Line::Pipes(writer) => self.over_pipes(writer, call, &Arc::new(flight), cancel).await,
-            Line::Http => self.over_http(call, flight, cancel).await,
-        }
-    }
-
-    async fn over_pipes(
-        &self,
-        writer: &Arc<StdinWriter>,
-        call: &Outgoing,
-        flight: &Arc<PendingCall>,
-        cancel: &CancellationToken,
-    ) -> Result<RawJson, CallFailure> {
-        let mut departed = self.wire.pending_calls.register(flight).ok_or(CallFailure::NotSent)?;
-        let id = departed.id();
-        let line = self.line_of(id, call, flight).map_err(|_| CallFailure::NotSent)?;
-        let mut writing = Box::pin(writer.clone().write(line, Some(id)));
-        if writing.as_mut().now_or_never().is_none() {
-            // Somebody else is writing, or the pipe is full.
-            tokio::spawn(writing);
-        }
-        let outcome = given_up_or(departed.reply(), flight, cancel).await;
-        let seen = writer.take_seen(id);
-        match outcome {
-            Ok(Some(reply)) => result_of(reply),
-            Ok(None) => Err(self.lost(seen).await),
-            Err((failure, reason)) => {
-                // Written after the call, as lines are in the order in which they were begun.
-                withdraw(&self.peer, RequestId::Number(id), reason);
-                Err(failure)
+        let pending = Arc::new(PendingCall::new(call.client.channel.clone(), timeout));
+        let registered = self.peer.pending.register(Some(pending.clone()));
+        let mut registered = registered.ok_or(CallFailure::NotSent)?;
+        let id = registered.id();
+        let meta = self.meta(call, id);
+        let line = self.line(call, id, &meta).map_err(|_| CallFailure::NotSent)?;
+        let lost = match self.peer.outlet() {
+            Outlet::Stdin(writer) => {
+                let mut writing = Box::pin(writer.clone().write(line, Some(id)));
+                if writing.as_mut().now_or_never().is_none() {
+                    // Somebody else is writing, or the pipe is full.
+                    tokio::spawn(writing);
+                }
+                let outcome = self.outcome(&mut registered, &pending, cancel).await;
+                let seen = writer.take_seen(id);
+                match outcome {
+                    Some(outcome) => return outcome,
+                    None => self.lost(seen).await,
+                }
             }
-        }
+            Outlet::Http(queue) => {
+                self.post(queue, call, id, meta, line)?;
+                match self.outcome(&mut registered, &pending, cancel).await {
+                    Some(outcome) => return outcome,
+                    None => CallFailure::Broken(Unavailable::because(
+                        "its stream or session ended without the answer".into(),
+                    )),
+                }
+            }
+        };
+        Err(lost)
     }
 
-    fn line_of(
+    /// Waits for the answer, unless the client withdraws the call or its time runs out; None if the
+    /// session ends without one.
+    async fn outcome(
         &self,
-        id: i64,
+        registered: &mut Registered<'_>,
+        pending: &PendingCall,
+        cancel: &CancellationToken,
+    ) -> Option<Result<RawJson, CallFailure>> {
+        let id = registered.id();
+        let (failure, reason) = tokio::select! {
+            biased;
+            reply = registered.reply() => return reply.map(result_of),
+            () = cancel.cancelled() => (CallFailure::Cancelled, "the client cancelled the call"),
+            () = pending.expired() => (CallFailure::Timeout, "the call timed out"),
+        };
+        // Written after the call, as lines are in the order in which they were begun.
+        self.peer.withdraw(id, reason);
+        Some(Err(failure))
+    }
+
+    fn line(
+        &self,
         call: &Outgoing,
-        flight: &PendingCall,
+        id: i64,
+        meta: &Map<String, Value>,
     ) -> serde_json::Result<Vec<u8>> {
-        let mut meta = self.meta(call);
-        meta.insert("progressToken".into(), id.into());
-        if self.era() == Era::Stateless {
-            let us = json!({"name": "tollgate", "version": env!("CARGO_PKG_VERSION")});
-            meta.insert(VERSION.into(), self.version.as_str().into());
-            meta.insert(CLIENT_INFO.into(), us);
-        }
-        let params = Params {
+        let stateless = self.era() == Era::Stateless;
+        let params = CallMessageParams {
             name: call.tool.as_str(),
             arguments: &call.arguments,
             meta,
-            input_responses: flight.answers.as_ref(),
-            request_state: self.state(call),
+            input_responses: call.client.answers.as_ref().filter(|_| stateless),
+            request_state: call.client.state.as_deref().filter(|_| stateless),
         };
-        let request = Request { jsonrpc: "2.0", id, method: "tools/call", params };
-        let mut line = serde_json::to_vec(&request)?;
+        let message = CallMessage { jsonrpc: "2.0", id, method: "tools/call", params };
+        let mut line = serde_json::to_vec(&message)?;
         line.push(b'\n');
         Ok(line)
+    }
+
+    /// The call's own `_meta`; in the stateless version also what the client can be asked, of which
+    /// nothing but elicitation is ever passed on.
+    fn meta(&self, call: &Outgoing, id: i64) -> Map<String, Value> {
+        let mut meta = call.meta.clone();
+        meta.insert("progressToken".into(), id.into());
+        if self.era() == Era::Stateless {
+            let asked = call.client.elicitation.as_ref();
+            let capabilities = match asked.filter(|_| self.elicitation == Elicitation::Allow) {
+                Some(elicitation) => json!({ "elicitation": elicitation }),
+                None => json!({}),
+            };
+            let us = json!({"name": "tollgate", "version": env!("CARGO_PKG_VERSION")});
+            meta.insert(CLIENT_CAPABILITIES.into(), capabilities);
+            meta.insert(VERSION.into(), self.agreement.version.as_str().into());
+            meta.insert(CLIENT_INFO.into(), us);
+        }
+        meta
     }
 
     /// The server ended, or its stream did.
@@ -157,126 +177,42 @@ impl Connection {
         }
     }
 
-    async fn over_http(
+    /// Has the line sent over HTTP. rmcp's worker makes headers of the name, the version, and the
+    /// arguments that a tool wants as headers; it does not see the line.
+    fn post(
         &self,
+        queue: &mpsc::UnboundedSender<Outbound>,
         call: &Outgoing,
-        mut flight: PendingCall,
-        cancel: &CancellationToken,
-    ) -> Result<RawJson, CallFailure> {
-        let meta = RequestMetaObject(MetaObject(self.meta(call)));
-        let options = PeerRequestOptions::no_options().with_meta(meta);
-        let arguments = match call.arguments.tree(MOST_VALUES) {
-            Ok(Value::Object(arguments)) => Some(arguments),
-            _ => {
-                flight.arguments = Some(call.arguments.clone());
-                None
-            }
-        };
-        let flight = &Arc::new(flight);
-        let request = self.request(call, arguments, flight);
-        let sending = self.peer.send_cancellable_request(request, options);
-        let sent = given_up_or(sending, flight, cancel).await.map_err(|(failure, _)| failure)?;
-        let handle = sent.map_err(|_| CallFailure::NotSent)?;
-        let (id, token) = (handle.id.clone(), handle.progress_token.clone());
-        let outcome = given_up_or(handle.await_response(), flight, cancel).await;
-        self.wire.pending_calls.complete(flight, &id, &token);
-        let because = |cause: &str| Unavailable::because(cause.into());
-        match (outcome, flight.take_reply()) {
-            (Err((failure, reason)), _) => {
-                withdraw(&self.peer, id, reason);
-                Err(failure)
-            }
-            (Ok(_), Some(reply)) => result_of(reply),
-            (Ok(Err(ServiceError::TransportSend(_))), None) => {
-                Err(CallFailure::Unavailable(because("its session ended and could not be renewed")))
-            }
-            // Nothing came of it, whatever rmcp makes of that.
-            (Ok(_), None) => {
-                Err(CallFailure::Broken(because("its stream or session ended without the answer")))
-            }
-        }
-    }
-
-    fn request(
-        &self,
-        call: &Outgoing,
-        arguments: Option<Map<String, Value>>,
-        flight: &Arc<PendingCall>,
-    ) -> ClientRequest {
+        id: i64,
+        meta: Map<String, Value>,
+        line: Vec<u8>,
+    ) -> Result<(), CallFailure> {
         let mut params = CallToolRequestParams::new(call.tool.as_str().to_owned());
-        params.arguments = arguments;
-        params.request_state = self.state(call).map(str::to_owned);
-        let mut request = CallToolRequest::new(params);
-        request.extensions_mut().insert(flight.clone());
-        ClientRequest::CallToolRequest(request)
-    }
-
-    fn state<'a>(&self, call: &'a Outgoing) -> Option<&'a str> {
-        call.client.state.as_deref().filter(|_| self.era() == Era::Stateless)
-    }
-
-    /// The call's own `_meta`; in the stateless version also what the client can be asked, of which
-    /// nothing but elicitation is ever passed on.
-    fn meta(&self, call: &Outgoing) -> Map<String, Value> {
-        let mut meta = call.meta.clone();
-        if self.era() == Era::Stateless {
-            let asked = call.client.elicitation.clone();
-            let capabilities = match asked.filter(|_| self.elicitation == Elicitation::Allow) {
-                Some(elicitation) => json!({ "elicitation": elicitation }),
-                None => Value::Object(Map::new()),
-            };
-            meta.insert(CLIENT_CAPABILITIES.into(), capabilities);
+        if self.peer.mirrors_arguments.load(Ordering::Relaxed)
+            && let Ok(Value::Object(arguments)) = call.arguments.tree(MOST_VALUES)
+        {
+            params.arguments = Some(arguments);
         }
-        meta
-    }
-}
-
-/// Tells the server that nobody waits for a request any more; in the background, as it may not be
-/// reading. A runtime that ends takes the session with it.
-pub(super) fn withdraw(peer: &Peer<RoleClient>, id: RequestId, reason: &'static str) {
-    let Ok(runtime) = Handle::try_current() else { return };
-    let peer = peer.clone();
-    let notice = CancelledNotificationParam::new(Some(id), Some(reason.to_owned()));
-    runtime.spawn(async move {
-        // A server that cannot be told is gone or stuck, and will be noticed as such.
-        let _ = tokio::time::timeout(NOTICE_DEADLINE, peer.notify_cancelled(notice)).await;
-    });
-}
-
-/// Waits for something of a call, unless the client withdraws it or its time runs out.
-async fn given_up_or<T>(
-    step: impl Future<Output = T>,
-    flight: &PendingCall,
-    cancel: &CancellationToken,
-) -> Result<T, GivenUp> {
-    let step = pin!(step);
-    tokio::select! {
-        biased;
-        done = step => Ok(done),
-        () = cancel.cancelled() => Err((CallFailure::Cancelled, "the client cancelled the call")),
-        () = flight.expired() => Err((CallFailure::Timeout, "the call timed out")),
+        let mut request = CallToolRequest::new(params);
+        request.extensions.insert(RequestMetaObject(MetaObject(meta)));
+        request.extensions.insert(Body(Bytes::from(line)));
+        let request = ClientRequest::CallToolRequest(request);
+        let message = ClientJsonRpcMessage::request(request, RequestId::Number(id));
+        let (sent, _) = oneshot::channel();
+        queue.send(Outbound { message, sent }).map_err(|_| CallFailure::NotSent)
     }
 }
 
 fn result_of(reply: Reply) -> Result<RawJson, CallFailure> {
-    let failed = match reply {
+    Err(match reply {
         Reply::Result(result) => return Ok(result),
-        Reply::Error(error) => {
-            return Err(CallFailure::Rpc(RpcError {
-                code: error.code.0,
-                message: error.message.into_owned(),
-                data: error.data,
-            }));
-        }
-        Reply::Finding(Finding::Unusable(Unusable::TooLong)) => return Err(CallFailure::TooLong),
-        Reply::Finding(Finding::Unusable(Unusable::Unreadable)) => {
-            return Err(CallFailure::Unreadable);
-        }
-        Reply::Finding(Finding::Failed(failed)) => failed,
-    };
-    Err(match failed.reached {
-        Reached::No => CallFailure::NotSent,
-        Reached::Refused => CallFailure::Unavailable(failed.unavailable),
-        Reached::Maybe => CallFailure::Broken(failed.unavailable),
+        Reply::Error(error) => CallFailure::Rpc(error),
+        Reply::Unusable(Unusable::TooLong) => CallFailure::TooLong,
+        Reply::Unusable(Unusable::Unreadable) => CallFailure::Unreadable,
+        Reply::Failed(failed) => match failed.reached {
+            Reached::No => CallFailure::NotSent,
+            Reached::Refused => CallFailure::Unavailable(failed.unavailable),
+            Reached::Maybe => CallFailure::Broken(failed.unavailable),
+        },
     })
 }

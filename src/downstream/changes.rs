@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 pub(super) struct Changes {
     changed: AtomicBool,
     told: Notify,
+    /// The server could not tell of changes for a while.
+    missed: AtomicBool,
 }
 
 /// A change that was taken. It stands again unless it is [`Taken::settled`]: the listing may fail,
@@ -20,6 +22,18 @@ impl Changes {
     pub(super) fn note(&self) {
         self.changed.store(true, Ordering::Release);
         self.told.notify_one();
+    }
+
+    /// The server cannot tell of changes until [`Self::subscribed`].
+    pub(super) fn unsubscribed(&self) {
+        self.missed.store(true, Ordering::Release);
+    }
+
+    /// The server tells of changes from now on; the tools may have changed before.
+    pub(super) fn subscribed(&self) {
+        if self.missed.swap(false, Ordering::AcqRel) {
+            self.note();
+        }
     }
 
     /// The change, if there is one that nobody has taken.

@@ -8,13 +8,14 @@ use std::{
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 
-use super::listing::size;
+use super::backlog::size;
 use crate::domain::{json::RawJson, refusal::RpcError};
 
-/// This much may wait for a client that does not keep up; then newer progress replaces the newest.
+/// At most this many events wait for a client that does not keep up; then progress replaces the
+/// newest.
 const MOST_WAITING: usize = 1_024;
 
-/// So many bytes as well, and the last that came before there were so many.
+/// Also limits total bytes; the last event may exceed the limit.
 const MOST_WAITING_BYTES: usize = 1024 * 1024;
 
 /// The server's end.
@@ -29,7 +30,7 @@ pub struct ClientChannel {
 #[derive(Debug)]
 pub struct ClientEvents(Arc<Shared>);
 
-/// What a server says in the middle of a call.
+/// What a server sends during a call.
 #[derive(Debug)]
 pub enum ClientEvent {
     /// The params of a progress notification, as they came.
@@ -52,35 +53,35 @@ struct Shared {
     arrived: Notify,
 }
 
-/// ClientEvent that the client has not taken yet.
+/// Events that the client has not taken yet.
 #[derive(Debug, Default)]
 struct Waiting {
-    news: VecDeque<(ClientEvent, usize)>,
+    events: VecDeque<(ClientEvent, usize)>,
     bytes: usize,
 }
 
 impl Waiting {
-    /// Takes news in, unless it is a question and there is no room.
-    fn push(&mut self, news: ClientEvent) {
-        let bytes = news.size();
-        if self.news.len() >= MOST_WAITING || self.bytes >= MOST_WAITING_BYTES {
-            match (self.news.back(), &news) {
+    /// Takes an event, unless it is a question and there is no room.
+    fn push(&mut self, event: ClientEvent) {
+        let bytes = event.size();
+        if self.events.len() >= MOST_WAITING || self.bytes >= MOST_WAITING_BYTES {
+            match (self.events.back(), &event) {
                 (Some((ClientEvent::Progress(_), _)), ClientEvent::Progress(_)) => self.pop_back(),
                 _ => return,
             }
         }
         self.bytes += bytes;
-        self.news.push_back((news, bytes));
+        self.events.push_back((event, bytes));
     }
 
     fn pop(&mut self) -> Option<ClientEvent> {
-        let (news, bytes) = self.news.pop_front()?;
+        let (event, bytes) = self.events.pop_front()?;
         self.bytes -= bytes;
-        Some(news)
+        Some(event)
     }
 
     fn pop_back(&mut self) {
-        if let Some((_, bytes)) = self.news.pop_back() {
+        if let Some((_, bytes)) = self.events.pop_back() {
             self.bytes -= bytes;
         }
     }
@@ -103,7 +104,7 @@ impl ClientChannel {
         (Self { shared: shared.clone(), asks }, ClientEvents(shared))
     }
 
-    /// An channel that nobody listens to.
+    /// A channel without a client.
     pub fn disconnected() -> Self {
         Self::new(false).0
     }
@@ -130,24 +131,24 @@ impl ClientChannel {
         answered.await.ok()
     }
 
-    fn push(&self, news: ClientEvent) {
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(news);
+    fn push(&self, event: ClientEvent) {
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(event);
         self.shared.arrived.notify_one();
     }
 }
 
 impl ClientEvents {
-    /// The next news, in the order in which the server sent them.
+    /// The next event, in the order in which the server sent them.
     pub async fn next(&mut self) -> ClientEvent {
         loop {
-            if let Some(news) = self.ready() {
-                return news;
+            if let Some(event) = self.ready() {
+                return event;
             }
             self.0.arrived.notified().await;
         }
     }
 
-    /// The next news, if there are any by now.
+    /// The next event, if there is one by now.
     pub fn ready(&mut self) -> Option<ClientEvent> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
@@ -176,7 +177,7 @@ mod tests {
         let (up, mut down) = ClientChannel::new(false);
         (0..MOST_WAITING + 500).for_each(|number| up.tell(step(number)));
         let told: Vec<u64> = std::iter::from_fn(|| down.ready())
-            .map(|news| match news {
+            .map(|event| match event {
                 ClientEvent::Progress(params) => {
                     params.member("progress").unwrap().as_str().parse().unwrap()
                 }

@@ -1,6 +1,9 @@
 //! Why a call has no result.
 
-use crate::domain::refusal::{Refusal, RpcError};
+use crate::{
+    domain::refusal::{Refusal, RpcError},
+    host::http::Reached,
+};
 
 /// A server that cannot be used now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +43,25 @@ pub enum CallFailure {
     Rpc(RpcError),
 }
 
+/// Why a request has no answer.
+#[derive(Clone, Debug)]
+pub(super) struct Failed {
+    pub(super) unavailable: Unavailable,
+    /// Whether the server may have acted on the request.
+    pub(super) reached: Reached,
+}
+
+/// Why an answer cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unusable {
+    /// It is longer than any message may be.
+    TooLong,
+    /// It is nested too deeply, or not JSON in UTF-8.
+    Unreadable,
+}
+
 impl Unavailable {
-    /// For this reason, and nobody knows until when.
+    /// For this reason, and for an unknown time.
     pub fn because(cause: String) -> Self {
         Self { cause, retry_after_ms: None, needs_login: false }
     }

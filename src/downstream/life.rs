@@ -1,22 +1,24 @@
 //! The life of a server: started at first need and again after a death, with pauses if that comes to
-//! nothing; put down when nobody uses it; stopped for good.
+//! nothing; stopped when it is idle; stopped for good.
 //!
 //! Each connection is watched by a task of its own, [`Server::watch`], from its handshake to the end
 //! of its process. So a death is noticed when it happens, whether anybody calls or not.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
 use super::{
-    connection::Connection, failure::Unavailable, opening::Era, server::Server, turns::Wanted,
+    connection::Connection,
+    failure::Unavailable,
+    handshake::Era,
+    server::Server,
+    session::Opening,
+    state::{Phase, Start, StartOutcome, State},
     uses::Use,
 };
 use crate::{
-    domain::{
-        settings::Endpoint,
-        supervision::{Attempt, Pause, Supervision},
-    },
+    domain::{settings::Endpoint, supervision::Attempt},
     host::{activity::Activity, blocking, clock},
 };
 
@@ -31,84 +33,9 @@ const UNSEEN_START: Duration = Duration::from_secs(60);
 /// A start that takes longer than this is given up, whatever it does.
 pub const LONGEST_START: Duration = Duration::from_secs(10 * 60);
 
-/// After tools were listed again, rendered and counted, nothing of the kind is begun for so many
-/// times as long.
+/// Backs off after listing, rendering and counting changed tools: waits this many times as long as
+/// that took.
 const REST: u32 = 4;
-
-/// Where a server is in its life.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) phase: Phase,
-    /// The connection before; its process may not have ended yet. The next start waits for that, as
-    /// two of a kind may get into each other's way.
-    last: Option<Arc<Connection>>,
-    /// Learned at the last handshake, of this gateway or of an earlier one.
-    era: Option<Era>,
-    /// Whether what an earlier gateway learned was looked up.
-    recalled: bool,
-    /// The start ahead of need that waits for its turn or is under way.
-    pub(super) wanted: Option<Wanted>,
-    /// Why the last start failed, until one succeeds.
-    failure: Option<Unavailable>,
-    pub(super) supervision: Supervision,
-}
-
-#[derive(Debug, Default)]
-pub(super) enum Phase {
-    #[default]
-    Down,
-    Starting(Start),
-    Up(Arc<Connection>),
-}
-
-/// A start under way.
-#[derive(Clone, Debug)]
-pub(super) struct Start {
-    pub(super) since: Instant,
-    pub(super) activity: Arc<Activity>,
-    /// None until it has ended.
-    pub(super) outcome: watch::Receiver<Option<Outcome>>,
-}
-
-/// What a start came to.
-type Outcome = Result<Arc<Connection>, Unavailable>;
-
-impl State {
-    /// Why the server is not up, and when it may be: None if all it takes is a call.
-    pub(super) fn obstacle(&self, now: Duration) -> Option<Unavailable> {
-        match self.supervision.pause(now) {
-            Some(pause) => Some(self.refusal(&pause)),
-            None => self.failure.clone(),
-        }
-    }
-
-    /// Why the last start failed, until one succeeds.
-    pub(super) fn failure(&self) -> Option<Unavailable> {
-        self.failure.clone()
-    }
-
-    fn refusal(&self, pause: &Pause) -> Unavailable {
-        let (cause, needs_login) = match &self.failure {
-            Some(failure) => (format!("{}; {pause}", failure.cause), failure.needs_login),
-            None => (pause.to_string(), false),
-        };
-        Unavailable { cause, retry_after_ms: Some(pause.left_ms()), needs_login }
-    }
-
-    fn is_up(&self, connection: &Arc<Connection>) -> bool {
-        matches!(&self.phase, Phase::Up(up) if Arc::ptr_eq(up, connection))
-    }
-
-    /// Takes a connection out of use; whether it was in use.
-    fn take_down(&mut self, connection: &Arc<Connection>) -> bool {
-        let was_up = self.is_up(connection);
-        if was_up {
-            self.phase = Phase::Down;
-            self.last = Some(connection.clone());
-        }
-        was_up
-    }
-}
 
 impl Server {
     /// A live connection; starts the server if need be, and waits for that at most `wait`. It stays
@@ -148,7 +75,9 @@ impl Server {
             return Err(Unavailable::because("the gateway is stopping".into()));
         }
         match &state.phase {
-            Phase::Up(connection) if connection.is_alive() => Ok(Phase::Up(connection.clone())),
+            Phase::Up(connection) if connection.session.is_alive() => {
+                Ok(Phase::Up(connection.clone()))
+            }
             Phase::Starting(start) => Ok(Phase::Starting(start.clone())),
             Phase::Up(dead) => {
                 let dead = dead.clone();
@@ -176,7 +105,7 @@ impl Server {
         attempt: Attempt,
         last: Option<Arc<Connection>>,
         activity: Arc<Activity>,
-        done: watch::Sender<Option<Outcome>>,
+        done: watch::Sender<Option<StartOutcome>>,
     ) {
         let _in_use = self.in_use();
         tracing::debug!(server = %self.name(), "starting");
@@ -214,10 +143,11 @@ impl Server {
     ) -> Result<Arc<Connection>, Unavailable> {
         // Over HTTP there is no process, and calls may still be in flight on the last session.
         if let (Some(last), Endpoint::Stdio(_)) = (last, &self.spec.endpoint) {
-            last.close().await;
+            last.session.close().await;
         }
         let era = self.known_era().await;
-        Connection::open(&self.spec, &self.launcher, era, activity).await.map(Arc::new)
+        let opening = Opening { spec: &self.spec, launcher: &self.launcher, activity };
+        Connection::open(opening, era).await.map(Arc::new)
     }
 
     /// The era that this gateway has learned, or an earlier one if this is the first start.
@@ -243,9 +173,9 @@ impl Server {
         self: &Arc<Self>,
         attempt: Attempt,
         connection: Arc<Connection>,
-        done: &watch::Sender<Option<Outcome>>,
+        done: &watch::Sender<Option<StartOutcome>>,
     ) {
-        let era = Some(connection.era());
+        let era = Some(connection.session.era());
         let mut learned = false;
         let in_time = {
             let mut state = self.lock();
@@ -259,7 +189,7 @@ impl Server {
             in_time
         };
         if !in_time {
-            connection.close().await;
+            connection.session.close().await;
             return;
         }
         tokio::spawn(self.clone().watch(connection.clone()));
@@ -289,7 +219,7 @@ impl Server {
         while connection.changed().await {
             let begun = clock::tokio_instant();
             self.refresh(&connection).await;
-            // A server that always has others to offer gets a share of our time, not all of it.
+            // A server that changes its tools all the time gets a share of our time, not all of it.
             tokio::time::sleep(begun.elapsed() * REST).await;
         }
     }
@@ -303,16 +233,16 @@ impl Server {
         }
     }
 
-    /// Watches over a connection until it ends, or nobody needs it any more; then ends its process.
+    /// Watches a connection until it ends or is idle; then ends its process.
     async fn watch(self: Arc<Self>, connection: Arc<Connection>) {
         tokio::select! {
-            () = connection.gone() => self.note_death(&mut self.lock(), &connection),
+            () = connection.session.gone() => self.note_death(&mut self.lock(), &connection),
             () = self.stop_idle(&connection) => {}
         }
-        connection.close().await;
+        connection.session.close().await;
     }
 
-    /// Waits until the server is kept no longer, and takes the connection out of use.
+    /// Waits until the server is idle for too long, and takes the connection out of use.
     async fn stop_idle(&self, connection: &Arc<Connection>) {
         loop {
             self.uses.over().await;
@@ -321,7 +251,7 @@ impl Server {
             if self.uses.are_over() {
                 if state.take_down(connection) {
                     state.supervision.stopped_idle(self.now());
-                    tracing::debug!(server = %self.name(), "stopped: nobody uses it");
+                    tracing::debug!(server = %self.name(), "stopped: idle");
                 }
                 return;
             }
@@ -340,8 +270,8 @@ impl Server {
         drop(state);
         let dead = dead.clone();
         tokio::spawn(async move {
-            dead.landed().await;
-            dead.close().await;
+            dead.session.peer.pending.no_calls().await;
+            dead.session.close().await;
         });
     }
 
@@ -383,10 +313,10 @@ impl Server {
             (std::mem::take(&mut state.phase), state.last.take())
         };
         if let Some(last) = last {
-            last.close().await;
+            last.session.close().await;
         }
         match phase {
-            Phase::Up(connection) => connection.close().await,
+            Phase::Up(connection) => connection.session.close().await,
             // Ends at once; a connection that comes up all the same is closed by `start`.
             Phase::Starting(mut start) => {
                 let _ = start.outcome.wait_for(Option::is_some).await;

@@ -1,26 +1,22 @@
 //! All tools of a server, page by page, within bounds.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
-use rmcp::{
-    RoleClient,
-    model::{
-        ClientRequest, ErrorCode, ListToolsRequest, PaginatedRequestParams, RequestId, ServerResult,
-    },
-    service::{Peer, PeerRequestOptions, ServiceError},
+use rmcp::model::{
+    ClientRequest, ErrorCode, ListToolsRequest, PaginatedRequestParams, RequestMetaObject,
 };
 use serde_json::{Map, Value};
 
-use super::{
-    calling::withdraw,
-    failure::Unavailable,
-    findings::{Finding, Findings},
-};
+use super::{backlog::size, failure::Unavailable, peer::Peer, pending::Reply};
 use crate::domain::{
     call::ServerName,
     catalog::{Catalogue, Tool},
+    json::MOST_VALUES,
     render::visible,
 };
+
+/// The most values in an answer that is not the result of a call: a page of tools may have many.
+pub(super) const MOST_LISTED: usize = 8 * MOST_VALUES;
 
 /// The most pages of tools that are followed.
 const MAX_PAGES: usize = 200;
@@ -38,19 +34,19 @@ pub(super) struct Listing {
     pub(super) ttl: Option<Duration>,
 }
 
-/// Lists all tools, page by page, within bounds. `findings` are those of the same connection.
+/// Lists all tools, page by page, within bounds.
 ///
 /// # Errors
 /// Why there is no list.
 pub(super) async fn list(
     server: &ServerName,
-    peer: &Peer<RoleClient>,
-    findings: &Findings,
+    peer: &Peer,
+    meta: Option<RequestMetaObject>,
 ) -> Result<Listing, Unavailable> {
     let mut gathered = Gathered::default();
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
-        let Some(page) = page(peer, findings, cursor.clone()).await? else {
+        let Some(page) = page(peer, meta.clone(), cursor.clone()).await? else {
             return Ok(Listing::default());
         };
         match gathered.take(server, page)? {
@@ -112,57 +108,32 @@ impl Gathered {
 
 /// One page of tools; None from a server that has no tools at all.
 async fn page(
-    peer: &Peer<RoleClient>,
-    findings: &Findings,
+    peer: &Peer,
+    meta: Option<RequestMetaObject>,
     cursor: Option<String>,
 ) -> Result<Option<Map<String, Value>>, Unavailable> {
     let params = PaginatedRequestParams::default().with_cursor(cursor);
-    let request = ClientRequest::ListToolsRequest(ListToolsRequest::with_param(params));
-    let sent = peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await;
-    let Ok(handle) = sent else { return Err(because("it ended before it listed its tools")) };
-    let awaited = Awaited { peer, findings, id: Some(handle.id.clone()) };
-    let answer = handle.await_response().await;
-    match awaited.finding() {
-        Some(Finding::Failed(failed)) => return Err(failed.unavailable),
-        Some(Finding::Unusable(_)) => {
-            return Err(because("its list of tools is too long, or nested too deeply"));
-        }
-        None => {}
+    let mut request = ListToolsRequest::with_param(params);
+    if let Some(meta) = meta {
+        request.extensions.insert(meta);
     }
-    match answer {
-        Ok(ServerResult::CustomResult(result)) => match result.0 {
-            Value::Object(page) => Ok(Some(page)),
-            _ => Err(because("its list of tools is not an object")),
+    match peer.request(ClientRequest::ListToolsRequest(request)).await {
+        Some(Reply::Result(result)) => match result.tree(MOST_LISTED) {
+            Ok(Value::Object(page)) => Ok(Some(page)),
+            Ok(_) => Err(because("its list of tools is not an object")),
+            Err(_) => Err(because("its list of tools is too long, or nested too deeply")),
         },
-        Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => Ok(None),
-        Err(ServiceError::McpError(error)) => {
+        Some(Reply::Error(error)) if ErrorCode(error.code) == ErrorCode::METHOD_NOT_FOUND => {
+            Ok(None)
+        }
+        Some(Reply::Error(error)) => {
             Err(because(&format!("it did not list its tools: {}", cut(&error.message))))
         }
-        _ => Err(because("it ended while it listed its tools")),
-    }
-}
-
-/// A request for a page. If it is given up, it is withdrawn: over HTTP it would hold one of the few
-/// places for requests as long as the session lives.
-struct Awaited<'a> {
-    peer: &'a Peer<RoleClient>,
-    findings: &'a Findings,
-    id: Option<RequestId>,
-}
-
-impl Awaited<'_> {
-    /// It was answered: what the gateway itself found out about it.
-    fn finding(mut self) -> Option<Finding> {
-        self.findings.take(&self.id.take()?)
-    }
-}
-
-impl Drop for Awaited<'_> {
-    fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            self.findings.take(&id);
-            withdraw(self.peer, id, "it took too long");
+        Some(Reply::Failed(failed)) => Err(failed.unavailable),
+        Some(Reply::Unusable(_)) => {
+            Err(because("its list of tools is too long, or nested too deeply"))
         }
+        None => Err(because("it ended while it listed its tools")),
     }
 }
 
@@ -175,24 +146,6 @@ fn take_array(object: &mut Map<String, Value>, key: &str) -> Vec<Value> {
         Some(Value::Array(items)) => items,
         _ => Vec::new(),
     }
-}
-
-/// The length of a value as JSON text, without writing it.
-pub(super) fn size(value: &impl serde::Serialize) -> usize {
-    struct Count(usize);
-    impl io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    // Writing to a counter cannot fail.
-    let _ = serde_json::to_writer(&mut count, value);
-    count.0
 }
 
 /// A server's own words, as far as they are worth repeating.

@@ -1,21 +1,20 @@
 //! Floor 2: the MCP servers behind us.
 //!
 //! - [`Fleet`]: all servers of the settings, by name; [`Member`]: a server, and its settings.
-//! - [`server`]: one server as others see it. [`life`]: how it is started, started again, stopped.
-//!   [`turns`]: starts ahead of need. [`activity`]: whether a start still does something. [`uses`]:
-//!   who uses it. [`slots`]: how many calls it works on at a time.
-//! - [`opening`]: how a session begins. [`negotiation`]: in which era. [`connection`]: one live session and its
-//!   tools. [`calling`]: its calls.
+//! - [`server`]: one server as others see it. [`state`]: where it is in its life. [`life`]: how it is
+//!   started, started again, stopped. [`turns`]: starts ahead of need. [`uses`]: when it is idle.
+//!   [`slots`]: how many calls it works on at a time. [`launcher`]: what servers share.
+//! - [`session`]: one MCP session: the process or the HTTP client, and its end. [`handshake`]: which
+//!   version is spoken. [`connection`]: a session and its tools. [`listing`]: lists them. [`calling`]:
+//!   its calls.
+//! - [`peer`]: requests and their answers, over either transport. [`pending`]: who waits for an
+//!   answer, and for how long. [`questions`]: what the server asks. [`changes`]: whether its tools
+//!   changed. [`pace`]: how fast it may send notifications. [`backlog`]: how many bytes may wait for
+//!   clients.
+//! - [`pipes`]: reads a child's standard output; [`stdin_writer`] writes its input, [`stderr`] logs.
+//!   [`http`]: Streamable HTTP.
+//! - [`outgoing`], [`client_channel`]: a call, and the way back to the client that made it.
 //! - [`cache`]: tools and their counts, kept between runs.
-//! - [`wire`]: what servers send, results kept raw. [`transport`]: over a child's standard streams,
-//!   written to by [`stdin_writer`].
-//!   [`http`]: over Streamable HTTP. [`lines`]: lines of bounded length.
-//! - [`findings`]: what the gateway itself finds out about a request.
-//! - [`pending`], [`outgoing`], [`client_channel`]: a call, and the way back to the client that made it.
-//!   [`questions`]: how much a server may ask at a time. [`pace`]: how fast it may send notifications.
-//!   [`backlog`]: how much may wait for clients.
-//! - [`child`], [`supervisor`], [`tree`]: child processes, and how the whole tree of them ends.
-//!   [`leftovers`]: what killed gateways leave of them. [`files`]: small files of our own.
 //!
 //! A broken server delays nobody else: every server has its own state and its own deadlines.
 
@@ -26,86 +25,49 @@ mod changes;
 mod client_channel;
 mod connection;
 mod failure;
-mod findings;
-mod handler;
+mod handshake;
 mod http;
+mod launcher;
 mod life;
 mod listing;
-mod negotiation;
-mod opening;
 mod outgoing;
 mod pace;
+mod peer;
 mod pending;
+mod pipes;
 mod questions;
 mod server;
+mod session;
 mod slots;
+mod state;
 mod stderr;
 mod stdin_writer;
-mod transport;
 mod turns;
 mod uses;
-mod wire;
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
 pub use cache::SchemaCache;
 pub use client_channel::{ClientChannel, ClientEvent, ClientEvents, Question};
 pub use failure::{CallFailure, Unavailable};
+pub use launcher::Launcher;
 pub use life::LONGEST_START;
 pub use outgoing::{Client, Outgoing};
+pub use peer::ELICITATION;
 pub use server::{Server, Status};
 pub use turns::NotYet;
 pub use uses::Use;
-pub use wire::ELICITATION;
 
-use crate::{
-    domain::{
-        call::ServerName,
-        settings::{Remote, ServerSpec, StartMode},
-        tokens::Encoding,
-    },
-    host::{activity::ProcessTable, children::Children},
+use crate::domain::{
+    call::ServerName,
+    settings::{Remote, ServerSpec, StartMode},
+    tokens::Encoding,
 };
 
 /// How long stopping everything may take, in all.
 const STOP_DEADLINE: Duration = Duration::from_millis(2_200);
-
-/// What all servers share.
-#[derive(Debug)]
-pub struct Launcher {
-    children: Children,
-    processes: Arc<ProcessTable>,
-    /// For starts ahead of need.
-    turns: turns::Turns,
-    backlog: backlog::Backlog,
-}
-
-impl Launcher {
-    /// Starts servers through the `tollgate` binary at `supervisor`, for a gateway that runs below
-    /// `depth` others.
-    pub fn new(supervisor: PathBuf, depth: u32) -> Self {
-        Self {
-            children: Children::new(supervisor, depth),
-            processes: Arc::default(),
-            turns: turns::Turns::default(),
-            backlog: backlog::Backlog::default(),
-        }
-    }
-
-    /// Ends what killed gateways have left behind, as far as they have recorded it in `dir`, and
-    /// records there what this one starts.
-    pub fn recording(mut self, dir: Option<&Path>) -> Self {
-        self.children = self.children.recording(dir);
-        self
-    }
-}
 
 /// All servers of one state of the settings.
 #[derive(Debug)]

@@ -35,7 +35,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Nobody listens, and nobody can be asked.
+    /// No client: nothing is passed on, and nothing can be asked.
     pub fn absent() -> Self {
         Self {
             came: 0,

@@ -1,23 +1,25 @@
-//! The calls in flight on one connection: whose progress a notification tells, whom a question is
-//! for, and how long each may still take.
+//! Requests that wait for their answers on one connection. A tool call among them also has a
+//! deadline, which progress and questions extend, and a way back to its client.
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
 
-use rmcp::model::{ErrorData, ProgressToken, RequestId};
 use serde_json::Value;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
 
-use super::{backlog::Backlog, client_channel::ClientChannel, findings::Finding};
+use super::{
+    client_channel::ClientChannel,
+    failure::{Failed, Unusable},
+};
 use crate::{
     domain::{json::RawJson, refusal::RpcError},
     host::clock,
@@ -29,58 +31,50 @@ const MOST_EXTENSION: u32 = 10;
 /// How long a user may think about a question.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(600);
 
-/// The ids of calls that do not go through rmcp begin here; rmcp counts its own from zero.
-const FIRST_ID: i64 = 1_000_000_000;
-
-/// The clock of a call stands still for so long in all, or a server could keep the call for ever by
-/// asking again and again.
+/// The clock of a call stands still for at most this long in all, or a server could keep the call
+/// for ever by asking again and again.
 const MOST_STILL: Duration = Duration::from_secs(3_600);
 
-/// All calls in flight on one connection.
+/// All requests of one connection that wait for their answers.
 #[derive(Debug, Default)]
-pub(super) struct PendingCalls {
-    departed: AtomicI64,
+pub(super) struct PendingRequests {
+    last_id: AtomicI64,
     table: Mutex<Table>,
-    /// Told when the last one has landed.
-    empty: Notify,
+    /// Notified when the last call has ended.
+    no_calls: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Table {
-    by_id: HashMap<RequestId, Arc<PendingCall>>,
-    by_token: HashMap<ProgressToken, Arc<PendingCall>>,
-    /// Who waits for the answers to calls that do not go through rmcp.
-    waiting: HashMap<RequestId, Waiting>,
+    by_id: HashMap<i64, Entry>,
     /// Nothing is read any more.
     ended: bool,
 }
 
-/// What comes back of a call.
+#[derive(Debug)]
+struct Entry {
+    /// None once it was answered.
+    reply: Option<oneshot::Sender<Reply>>,
+    /// None for requests of the gateway's own.
+    call: Option<Arc<PendingCall>>,
+}
+
+/// What comes back of a request.
 #[derive(Debug)]
 pub(super) enum Reply {
     /// The server's result.
     Result(RawJson),
     /// The server's own error.
-    Error(ErrorData),
-    /// What the gateway found out instead.
-    Finding(Finding),
+    Error(RpcError),
+    /// There is no answer.
+    Failed(Failed),
+    /// There is one that cannot be used.
+    Unusable(Unusable),
 }
 
-/// Who waits for an answer.
-#[derive(Debug)]
-pub(super) struct Waiting(oneshot::Sender<Reply>);
-
-impl Waiting {
-    pub(super) fn answer(self, reply: Reply) {
-        // One who gave up does not take it.
-        let _ = self.0.send(reply);
-    }
-}
-
-/// A call that is on its way, as long as this lives.
+/// A request that is pending as long as this lives.
 pub(super) struct Registered<'a> {
-    pending_calls: &'a PendingCalls,
-    flight: Arc<PendingCall>,
+    requests: &'a PendingRequests,
     id: i64,
     reply: Option<oneshot::Receiver<Reply>>,
 }
@@ -99,30 +93,105 @@ impl Registered<'_> {
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        let id = RequestId::Number(self.id);
-        self.pending_calls.complete(&self.flight, &id, &ProgressToken(id.clone()));
+        let mut table = self.requests.lock();
+        table.by_id.remove(&self.id);
+        if table.calls().next().is_none() {
+            self.requests.no_calls.notify_waiters();
+        }
     }
 }
 
-/// One call in flight. Through rmcp it travels with the request to the transport, which is the first
-/// to know its id and progress token.
+impl PendingRequests {
+    /// Registers a request that is about to be sent; None if nothing is read any more.
+    pub(super) fn register(&self, call: Option<Arc<PendingCall>>) -> Option<Registered<'_>> {
+        let id = 1 + self.last_id.fetch_add(1, Ordering::Relaxed);
+        let (send, receive) = oneshot::channel();
+        let mut table = self.lock();
+        if table.ended {
+            return None;
+        }
+        table.by_id.insert(id, Entry { reply: Some(send), call });
+        Some(Registered { requests: self, id, reply: Some(receive) })
+    }
+
+    /// Hands the answer to whoever waits for it; of several only the first.
+    pub(super) fn complete(&self, id: i64, reply: Reply) {
+        let waiting = self.lock().by_id.get_mut(&id).and_then(|entry| entry.reply.take());
+        if let Some(waiting) = waiting {
+            // One who gave up does not take it.
+            let _ = waiting.send(reply);
+        }
+    }
+
+    /// The request will get no answer, unless it has one.
+    pub(super) fn abandon(&self, id: i64) {
+        if let Some(entry) = self.lock().by_id.get_mut(&id) {
+            entry.reply = None;
+        }
+    }
+
+    /// The server ends one of the gateway's own requests; calls are ended by their answers only.
+    pub(super) fn abandon_own(&self, id: i64) {
+        if let Some(entry) = self.lock().by_id.get_mut(&id).filter(|entry| entry.call.is_none()) {
+            entry.reply = None;
+        }
+    }
+
+    /// Nothing is read any more: no request gets an answer.
+    pub(super) fn end(&self) {
+        let mut table = self.lock();
+        table.ended = true;
+        table.by_id.values_mut().for_each(|entry| entry.reply = None);
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// Waits until no call is pending.
+    pub(super) async fn no_calls(&self) {
+        loop {
+            let none = self.no_calls.notified();
+            if self.lock().calls().next().is_none() {
+                return;
+            }
+            none.await;
+        }
+    }
+
+    /// The call with this id.
+    pub(super) fn call(&self, id: i64) -> Option<Arc<PendingCall>> {
+        self.lock().by_id.get(&id)?.call.clone()
+    }
+
+    /// The one pending call, if it is only one.
+    pub(super) fn only_call(&self) -> Option<Arc<PendingCall>> {
+        let table = self.lock();
+        let mut calls = table.calls();
+        calls.next().filter(|_| calls.next().is_none()).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn calls(&self) -> impl Iterator<Item = &Arc<PendingCall>> {
+        self.by_id.values().filter_map(|entry| entry.call.as_ref())
+    }
+}
+
+/// A call that waits for its answer.
 #[derive(Debug)]
 pub(super) struct PendingCall {
     channel: ClientChannel,
     timeout: Duration,
-    clock: Mutex<Clock>,
-    /// Set when it has ended, which may be before rmcp hands it to the transport.
-    over: AtomicBool,
-    /// What a call that is asked again says to the earlier questions, as it came.
-    pub(super) answers: Option<Value>,
-    /// The arguments of a call that goes through rmcp, where they are too many for its types.
-    pub(super) arguments: Option<RawJson>,
-    /// What came back of a call that went through rmcp, which sees at most that something did.
-    reply: Mutex<Option<Reply>>,
+    clock: Mutex<CallClock>,
 }
 
 #[derive(Debug)]
-struct Clock {
+struct CallClock {
     /// When the call began; moved on by the time that questions took.
     begun: Instant,
     /// When the server last showed that it is at work.
@@ -133,142 +202,25 @@ struct Clock {
     still: Duration,
 }
 
-impl PendingCalls {
-    /// A call is about to be written past rmcp; None if nothing is read any more.
-    pub(super) fn register(&self, flight: &Arc<PendingCall>) -> Option<Registered<'_>> {
-        let number = FIRST_ID + self.departed.fetch_add(1, Ordering::Relaxed);
-        let (send, receive) = oneshot::channel();
-        let mut table = self.lock();
-        if table.ended {
-            return None;
-        }
-        let id = RequestId::Number(number);
-        table.waiting.insert(id.clone(), Waiting(send));
-        table.insert(&id, Some(ProgressToken(id.clone())), flight);
-        Some(Registered {
-            pending_calls: self,
-            flight: flight.clone(),
-            id: number,
-            reply: Some(receive),
-        })
-    }
-
-    /// Who waits for the answer with this id. Some servers answer a number with the same number as a
-    /// string.
-    pub(super) fn waiting_for(&self, id: &Value) -> Option<Waiting> {
-        let number = id.as_i64().or_else(|| id.as_str()?.parse().ok())?;
-        self.lock().waiting.remove(&RequestId::Number(number))
-    }
-
-    /// Nothing is read any more: nobody waits on.
-    pub(super) fn end(&self) {
-        let mut table = self.lock();
-        table.ended = true;
-        table.waiting.clear();
-    }
-
-    /// The call is about to be written, unless it has ended already.
-    pub(super) fn begin(
-        &self,
-        id: &RequestId,
-        token: Option<ProgressToken>,
-        flight: &Arc<PendingCall>,
-    ) {
-        let mut table = self.lock();
-        if !flight.over.load(Ordering::Acquire) {
-            table.insert(id, token, flight);
-        }
-    }
-
-    /// The call has ended, one way or the other.
-    pub(super) fn complete(&self, flight: &PendingCall, id: &RequestId, token: &ProgressToken) {
-        let mut table = self.lock();
-        // Under the lock, as a call that is begun after this would never land.
-        flight.over.store(true, Ordering::Release);
-        table.by_id.remove(id);
-        table.by_token.remove(token);
-        table.waiting.remove(id);
-        if table.by_id.is_empty() {
-            self.empty.notify_waiters();
-        }
-    }
-
-    /// Waits until no call is in flight.
-    pub(super) async fn landed(&self) {
-        loop {
-            let empty = self.empty.notified();
-            if self.lock().by_id.is_empty() {
-                return;
-            }
-            empty.await;
-        }
-    }
-
-    /// The call with this id.
-    pub(super) fn get(&self, id: &RequestId) -> Option<Arc<PendingCall>> {
-        self.lock().by_id.get(id).cloned()
-    }
-
-    /// The one call in flight, if it is only one.
-    pub(super) fn only(&self) -> Option<Arc<PendingCall>> {
-        let table = self.lock();
-        let mut pending_calls = table.by_id.values();
-        pending_calls.next().filter(|_| table.by_id.len() == 1).cloned()
-    }
-
-    /// Progress as the server sent it; of a call that has ended it is passed over, and so is what
-    /// there is no room for.
-    pub(super) fn progress(&self, params: RawJson, backlog: &Backlog) {
-        let token = params.member("progressToken").and_then(|token| token.tree(1).ok());
-        let Some(token) = token.and_then(|token| serde_json::from_value(token).ok()) else {
-            return;
-        };
-        let Some(flight) = self.lock().by_token.get(&token).cloned() else { return };
-        flight.heard();
-        if let Some(room) = backlog.room_now(params.length()) {
-            flight.channel.tell(params.guarded_by(room));
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    fn insert(&mut self, id: &RequestId, token: Option<ProgressToken>, flight: &Arc<PendingCall>) {
-        self.by_token.extend(token.map(|token| (token, flight.clone())));
-        self.by_id.insert(id.clone(), flight.clone());
-    }
-}
-
 impl PendingCall {
     pub(super) fn new(channel: ClientChannel, timeout: Duration) -> Self {
         let now = clock::tokio_instant();
-        let clock =
-            Mutex::new(Clock { begun: now, heard: now, asking: None, still: Duration::ZERO });
-        Self {
-            channel,
-            timeout,
-            clock,
-            over: AtomicBool::new(false),
-            answers: None,
-            arguments: None,
-            reply: Mutex::default(),
-        }
+        let clock = CallClock { begun: now, heard: now, asking: None, still: Duration::ZERO };
+        Self { channel, timeout, clock: Mutex::new(clock) }
     }
 
-    /// Keeps what came back; of several the first.
-    pub(super) fn put(&self, reply: Reply) {
-        self.reply.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reply);
+    /// The server is at work on the call.
+    pub(super) fn heard(&self) {
+        self.clock().heard = clock::tokio_instant();
     }
 
-    pub(super) fn take_reply(&self) -> Option<Reply> {
-        self.reply.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Passes progress on to the client.
+    pub(super) fn pass_progress(&self, params: RawJson) {
+        self.channel.tell(params);
     }
 
-    fn heard(&self) {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner).heard = clock::tokio_instant();
+    fn clock(&self) -> MutexGuard<'_, CallClock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns when the call has taken too long: its timeout after the last sign of life, and ten
@@ -285,7 +237,7 @@ impl PendingCall {
     }
 
     fn deadline(&self) -> Instant {
-        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let clock = self.clock();
         match clock.asking {
             Some((since, _)) => {
                 let left = MOST_STILL.saturating_sub(clock.still);
@@ -306,10 +258,10 @@ impl PendingCall {
 }
 
 /// Stops the clock as long as it lives.
-struct OpenQuestion<'a>(&'a Mutex<Clock>);
+struct OpenQuestion<'a>(&'a Mutex<CallClock>);
 
 impl<'a> OpenQuestion<'a> {
-    fn new(clock: &'a Mutex<Clock>) -> Self {
+    fn new(clock: &'a Mutex<CallClock>) -> Self {
         let mut now = clock.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, open) = now.asking.unwrap_or((clock::tokio_instant(), 0));
         now.asking = Some((since, open + 1));
@@ -342,51 +294,51 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    async fn lasts(flight: &PendingCall, alive: impl Fn(u64) -> bool) -> u64 {
+    async fn lasts(call: &PendingCall, alive: impl Fn(u64) -> bool) -> u64 {
         let begun = clock::tokio_instant();
         let life = async {
             for second in 0.. {
                 if alive(second) {
-                    flight.heard();
+                    call.heard();
                 }
                 tokio::time::sleep(SECOND).await;
             }
         };
-        tokio::select! { () = flight.expired() => {}, () = life => {} }
+        tokio::select! { () = call.expired() => {}, () = life => {} }
         begun.elapsed().as_secs()
     }
 
     #[tokio::test(start_paused = true)]
     async fn progress_extends_a_timeout_up_to_ten_times() {
-        let flight = || PendingCall::new(ClientChannel::disconnected(), SECOND * 5);
-        assert_eq!(lasts(&flight(), |_| false).await, 5);
-        assert_eq!(lasts(&flight(), |second| second <= 12).await, 17);
-        assert_eq!(lasts(&flight(), |_| true).await, 50);
+        let call = || PendingCall::new(ClientChannel::disconnected(), SECOND * 5);
+        assert_eq!(lasts(&call(), |_| false).await, 5);
+        assert_eq!(lasts(&call(), |second| second <= 12).await, 17);
+        assert_eq!(lasts(&call(), |_| true).await, 50);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_clock_stands_still_while_a_question_is_open() {
-        let flight = PendingCall::new(ClientChannel::disconnected(), SECOND * 5);
+        let call = PendingCall::new(ClientChannel::disconnected(), SECOND * 5);
         let begun = clock::tokio_instant();
-        let question = OpenQuestion::new(&flight.clock);
+        let question = OpenQuestion::new(&call.clock);
         let answered = async {
             tokio::time::sleep(SECOND * 300).await;
             drop(question);
             std::future::pending::<()>().await
         };
-        tokio::select! { () = flight.expired() => {}, () = answered => {} }
+        tokio::select! { () = call.expired() => {}, () = answered => {} }
         assert_eq!(begun.elapsed().as_secs(), 305);
     }
 
     #[tokio::test(start_paused = true)]
     async fn endless_questions_do_not_extend_a_call_forever() {
         for overlapping in [false, true] {
-            let flight = PendingCall::new(ClientChannel::disconnected(), SECOND * 5);
+            let call = PendingCall::new(ClientChannel::disconnected(), SECOND * 5);
             let begun = clock::tokio_instant();
             let asking = async {
                 let mut open = Vec::new();
                 loop {
-                    open.push(OpenQuestion::new(&flight.clock));
+                    open.push(OpenQuestion::new(&call.clock));
                     tokio::time::sleep(SECOND * 600).await;
                     if overlapping && open.len() == 1 {
                         continue;
@@ -395,7 +347,7 @@ mod tests {
                 }
             };
             let bounded = async {
-                tokio::select! { () = flight.expired() => {}, () = asking => {} }
+                tokio::select! { () = call.expired() => {}, () = asking => {} }
             };
             assert!(tokio::time::timeout(SECOND * 100_000, bounded).await.is_ok());
             let lasted = begun.elapsed().as_secs();

@@ -12,12 +12,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Launcher,
     cache::{Known, SchemaCache},
     failure::{CallFailure, Unavailable},
-    life::{Phase, State},
+    launcher::Launcher,
     outgoing::Outgoing,
     slots::{Slot, Slots},
+    state::{Phase, State},
     uses::{Use, Uses},
 };
 use crate::{
@@ -125,7 +125,7 @@ impl Server {
     pub fn status(&self) -> Status {
         let state = self.lock();
         match &state.phase {
-            Phase::Up(connection) if connection.is_alive() => {
+            Phase::Up(connection) if connection.session.is_alive() => {
                 Status::Ready(connection.known_catalogue())
             }
             Phase::Starting(_) => Status::Starting,
@@ -214,7 +214,7 @@ impl Server {
     }
 
     pub(super) fn is_up(&self) -> bool {
-        matches!(&self.lock().phase, Phase::Up(connection) if connection.is_alive())
+        matches!(&self.lock().phase, Phase::Up(connection) if connection.session.is_alive())
     }
 
     /// The tools as they are sent, if they are known without starting the server.
@@ -228,7 +228,7 @@ impl Server {
     /// The tools, if they are known; asks and starts nothing.
     pub async fn known_catalogue(self: &Arc<Self>) -> Option<Arc<Catalogue>> {
         let listed = match &self.lock().phase {
-            Phase::Up(connection) if connection.is_alive() => connection.known_catalogue(),
+            Phase::Up(connection) if connection.session.is_alive() => connection.known_catalogue(),
             _ => None,
         };
         match listed {
@@ -262,7 +262,7 @@ impl Server {
     /// What it says of itself in the session that it has.
     fn said(&self) -> Option<String> {
         match &self.lock().phase {
-            Phase::Up(connection) => connection.about.clone(),
+            Phase::Up(connection) => connection.session.agreement.about.clone(),
             _ => None,
         }
     }
@@ -346,7 +346,7 @@ impl Server {
             if cancel.is_cancelled() {
                 return Err(CallFailure::Withdrawn);
             }
-            match connection.call(call, timeout, cancel).await {
+            match connection.session.call(call, timeout, cancel).await {
                 Err(CallFailure::NotSent) if again => {
                     again = false;
                     self.replace(&connection);

@@ -113,12 +113,13 @@ impl StdinWriter {
         }
     }
 
-    /// Whether all that was written has been read; None where that cannot be seen.
+    /// Whether something was written and all of it has been read; None where that cannot be seen.
     pub(super) fn is_read(&self) -> Option<bool> {
         #[cfg(target_os = "linux")]
         {
             let stdin = self.stdin.try_lock().ok()?;
-            rustix::io::ioctl_fionread(stdin.as_ref()?).ok().map(|unread| unread == 0)
+            let unread = rustix::io::ioctl_fionread(stdin.as_ref()?).ok()?;
+            Some(self.lock().written > 0 && unread == 0)
         }
         #[cfg(not(target_os = "linux"))]
         None

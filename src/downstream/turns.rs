@@ -6,15 +6,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::Instant,
-};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{
     failure::Unavailable,
-    life::{Phase, State},
     server::Server,
+    state::{Phase, State, Wanted},
 };
 use crate::{
     domain::rendered::RenderedCatalog,
@@ -27,30 +24,6 @@ const IDLE_TURN: Duration = Duration::from_secs(2);
 /// A server that was slow to list its tools has this long to list them again before an earlier list
 /// is used.
 const AT_HAND: Duration = Duration::from_millis(50);
-
-/// Turns for starts ahead of need.
-#[derive(Debug)]
-pub(super) struct Turns(Arc<Semaphore>);
-
-impl Default for Turns {
-    /// Two for each core: a start loads its core half of the time, and the network or the disk
-    /// otherwise.
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self(Arc::new(Semaphore::new(2 * cores)))
-    }
-}
-
-/// A start ahead of need that waits for its turn or is under way.
-#[derive(Clone, Debug)]
-pub(super) struct Wanted {
-    /// When it was first asked for.
-    since: Instant,
-    /// Closed when it has ended.
-    over: watch::Receiver<()>,
-    /// Whether the server has failed before.
-    again: bool,
-}
 
 /// Why the tools of a server are not known now.
 #[derive(Clone, Debug)]
@@ -76,7 +49,7 @@ impl Server {
             return Some(wanted.clone());
         }
         let since = match &state.phase {
-            Phase::Up(connection) if connection.is_alive() => return None,
+            Phase::Up(connection) if connection.session.is_alive() => return None,
             Phase::Starting(start) => start.since,
             Phase::Up(_) | Phase::Down => clock::tokio_instant(),
         };
@@ -92,7 +65,7 @@ impl Server {
 
     async fn start_in_turn(self: Arc<Self>, _done: watch::Sender<()>) {
         let in_turn = async {
-            let turn = self.launcher.turns.0.clone().acquire_owned().await;
+            let turn = self.launcher.start_turns.clone().acquire_owned().await;
             let _in_use = self.in_use();
             if let (Ok(turn), Ok(Phase::Starting(start))) = (turn, self.look()) {
                 let mut outcome = start.outcome.clone();
@@ -163,7 +136,7 @@ impl Server {
     fn why_down(&self) -> Unavailable {
         let state = self.lock();
         // When the next start may be is of no use to a search.
-        let why = state.failure().or_else(|| state.obstacle(self.now()));
+        let why = state.failure.clone().or_else(|| state.obstacle(self.now()));
         why.unwrap_or_else(|| Unavailable::because("it ended after its start".into()))
     }
 }

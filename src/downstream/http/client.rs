@@ -1,18 +1,16 @@
 //! One HTTP request each: how it is sent, and what its answer means.
 //!
-//! A request that fails is ended with a [`Finding`], whatever went wrong, so that whoever waits for
-//! it is told at once and in words. Only an expired session is left to rmcp's worker, which renews
+//! A request that fails is answered with [`Reply::Failed`], whatever went wrong, so that whoever
+//! waits for it learns at once why. Only an expired session is left to rmcp's worker, which renews
 //! it and tries once more.
 
 use std::{collections::HashMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use ::http::{HeaderName, HeaderValue, StatusCode, header};
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream::BoxStream};
 use rmcp::{
-    model::{
-        ClientJsonRpcMessage, ClientRequest, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
-        ServerResult,
-    },
+    model::{ClientJsonRpcMessage, ClientRequest, GetExtensions, JsonRpcMessage},
     transport::streamable_http_client::{
         SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse as Posted,
     },
@@ -21,21 +19,21 @@ use serde_json::Value;
 use sse_stream::Sse;
 
 use super::{
-    Kept,
+    answers::{Answers, Waits, is_answer, text},
     events::{Event, READ_AHEAD, events},
-    mirrored::header_tools,
+    mirrored::Judged,
 };
 use crate::{
     domain::{
-        frame::{MAX_MESSAGE_BYTES, id_of},
+        frame::MAX_MESSAGE_BYTES,
         json::{MOST_VALUES, RawJson},
         settings::Remote,
     },
     downstream::{
         backlog::{Backlog, Room},
-        failure::Unavailable,
-        findings::{Failed, Finding, Unusable},
-        wire::{self, Answers, Wire},
+        failure::{Failed, Unavailable, Unusable},
+        peer::{Peer, own_id},
+        pending::Reply,
     },
     host::http::{self, Guard, GuardedClient, NoAnswer, Reached, RequestBuilder, Response},
 };
@@ -63,12 +61,15 @@ type Headers = HashMap<HeaderName, HeaderValue>;
 #[error("{0}")]
 pub(in crate::downstream) struct Fault(String);
 
+/// The body of a request, where it is not what rmcp would make of the message.
+#[derive(Clone)]
+pub(in crate::downstream) struct Body(pub(in crate::downstream) Bytes);
+
 /// Sends requests to one server.
 #[derive(Clone)]
 pub(super) struct Client {
     http: GuardedClient,
-    wire: Arc<Wire>,
-    kept: Arc<Kept>,
+    answers: Answers,
 }
 
 /// Why there is no answer to hand on.
@@ -79,10 +80,14 @@ enum Trouble {
 }
 
 impl Client {
-    pub(super) fn new(remote: &Remote, wire: Arc<Wire>, kept: Arc<Kept>) -> Result<Self, String> {
+    pub(super) fn new(
+        remote: &Remote,
+        peer: Arc<Peer>,
+        judged: Arc<Judged>,
+    ) -> Result<Self, String> {
         let guard = Guard(remote.allow_private.clone());
         guard.check(&remote.url)?;
-        Ok(Self { http: GuardedClient::new(guard)?, wire, kept })
+        Ok(Self { http: GuardedClient::new(guard)?, answers: Answers { peer, judged } })
     }
 
     async fn exchange(
@@ -92,7 +97,7 @@ impl Client {
         session: Option<&str>,
         headers: Headers,
     ) -> Result<Posted, Trouble> {
-        let body = wire::written(message).map_err(|_| maybe("the request cannot be written"))?;
+        let body = body_of(message).map_err(|_| maybe("the request cannot be written"))?;
         let request = |http: &http::Client| {
             let request = http.post(url).header(header::CONTENT_TYPE, JSON).body(body.clone());
             prepared(request, session, headers.clone())
@@ -132,14 +137,15 @@ impl Client {
                 ),
             }));
         }
-        let Some((body, room)) = long_body(response, &self.wire.backlog).await.map_err(maybe)?
+        let Some((body, room)) =
+            long_body(response, &self.answers.peer.backlog).await.map_err(maybe)?
         else {
-            return Ok(Posted::Json(self.lost(&waits, Unusable::TooLong), session));
+            return Ok(Posted::Json(self.answers.unusable(&waits, Unusable::TooLong), session));
         };
         let Ok(message) = RawJson::parse(body).map(|message| message.guarded_by(room)) else {
-            return Ok(Posted::Json(self.lost(&waits, Unusable::Unreadable), session));
+            return Ok(Posted::Json(self.answers.unusable(&waits, Unusable::Unreadable), session));
         };
-        let message = self.read(&message, Some(&waits), &mut false);
+        let message = self.answers.read(&message, Some(&waits), &mut false);
         match message.filter(is_answer) {
             Some(message) => Ok(Posted::Json(message, session)),
             None => Err(maybe("its answer does not belong to the request")),
@@ -173,24 +179,11 @@ impl Client {
         let (Some(waits), true, false) = (waits, is_error, unauthorised) else {
             return Err(Trouble::Failed(failed));
         };
-        let message = self.read(&raw, Some(&waits), &mut false);
+        let message = self.answers.read(&raw, Some(&waits), &mut false);
         match message.filter(is_answer) {
             Some(message) => Ok(Posted::Json(message, session)),
             None => Err(Trouble::Failed(failed)),
         }
-    }
-
-    /// Of a list of tools that name HTTP headers rmcp's worker gets those tools; all else passes as
-    /// it is.
-    fn without_kept(&self, message: ServerJsonRpcMessage, waits: &Waits) -> ServerJsonRpcMessage {
-        if let (true, JsonRpcMessage::Response(response)) = (waits.list, &message)
-            && let ServerResult::CustomResult(result) = &response.result
-            && let Some(list) = header_tools(&result.0)
-        {
-            self.kept.put(response.id.clone(), result.0.clone());
-            return JsonRpcMessage::response(ServerResult::ListToolsResult(list), waits.id.clone());
-        }
-        message
     }
 
     /// The events of a stream as rmcp's worker is to read them. `waits` is None for a stream that
@@ -200,109 +193,36 @@ impl Client {
         response: Response,
         waits: Option<Waits>,
     ) -> impl Stream<Item = Result<Sse, SseError>> + Send + use<> {
-        let client = self.clone();
+        let answers = self.answers.clone();
         let mut answered = false;
-        events(response, self.wire.backlog.clone()).map(move |event| match event {
+        events(response, self.answers.peer.backlog.clone()).map(move |event| match event {
             Event::Sse(mut event, room) => {
                 event.retry =
                     event.retry.map(|retry| retry.clamp(*RETRY_MS.start(), *RETRY_MS.end()));
                 let data = event.data.take();
-                event.data = data
-                    .and_then(|data| client.sorted_data(data, room, waits.as_ref(), &mut answered));
+                event.data =
+                    data.and_then(|data| answers.data(data, room, waits.as_ref(), &mut answered));
                 Ok(event)
             }
             Event::TooLong => Ok(Sse {
-                data: waits.as_ref().and_then(|waits| text(&client.lost(waits, Unusable::TooLong))),
+                data: waits
+                    .as_ref()
+                    .and_then(|waits| text(&answers.unusable(waits, Unusable::TooLong))),
                 ..Sse::default()
             }),
             Event::Broken => Err(SseError::Body(Box::new(Fault("the stream broke".into())))),
         })
     }
-
-    /// The data of one event as rmcp's worker is to read it; None for what it need not know.
-    fn sorted_data(
-        &self,
-        data: String,
-        room: Option<Room>,
-        waits: Option<&Waits>,
-        answered: &mut bool,
-    ) -> Option<String> {
-        let message = match RawJson::parse(data.into_bytes()) {
-            Ok(message) => message.guarded_by(room),
-            // Whatever else it is, it answers somebody who waits.
-            Err((_, data)) => {
-                return text(&self.wire.lose(Unusable::Unreadable, &id_of(&data)?)?);
-            }
-        };
-        let mut message = self.read(&message, waits, answered)?;
-        if let JsonRpcMessage::Response(response) = &mut message
-            && let ServerResult::CustomResult(result) = &mut response.result
-        {
-            self.kept.put(response.id.clone(), result.0.take());
-            response.result = ServerResult::empty(());
-        }
-        text(&message)
-    }
-
-    /// A message as rmcp's worker is to have it; None for what it need not know.
-    fn read(
-        &self,
-        message: &RawJson,
-        waits: Option<&Waits>,
-        answered: &mut bool,
-    ) -> Option<ServerJsonRpcMessage> {
-        let answers = waits.map_or(&Answers::Raw, |waits| &waits.answers);
-        let message = self.wire.read(message, answers)?;
-        let Some(waits) = waits else { return Some(message) };
-        let message = self.own(waits, message)?;
-        // Of two answers the first counts; what rmcp no longer reads must not be kept.
-        if is_answer(&message) && std::mem::replace(answered, true) {
-            return None;
-        }
-        Some(self.without_kept(message, waits))
-    }
-
-    /// The message, unless it answers a request of somebody else; an error without an id is ours.
-    fn own(&self, waits: &Waits, message: ServerJsonRpcMessage) -> Option<ServerJsonRpcMessage> {
-        match message {
-            JsonRpcMessage::Response(response) => {
-                (response.id == waits.id).then_some(JsonRpcMessage::Response(response))
-            }
-            JsonRpcMessage::Error(error) => match error.id {
-                Some(id) if id == waits.id => Some(JsonRpcMessage::error(error.error, Some(id))),
-                Some(_) => None,
-                None => Some(self.wire.error(waits.id.clone(), error.error)),
-            },
-            other => Some(other),
-        }
-    }
-
-    /// An answer that cannot be handed up as it came.
-    fn lost(&self, waits: &Waits, why: Unusable) -> ServerJsonRpcMessage {
-        self.wire.end(waits.id.clone(), why.into())
-    }
 }
 
-/// Who waits for an answer.
-#[derive(Clone)]
-struct Waits {
-    id: RequestId,
-    answers: Answers,
-    /// Whether tools were asked for.
-    list: bool,
-}
-
-impl Waits {
-    fn of(message: &ClientJsonRpcMessage) -> Option<Self> {
-        let JsonRpcMessage::Request(request) = message else { return None };
-        Some(Self {
-            id: request.id.clone(),
-            answers: match Answers::to(&request.id, &request.request) {
-                Answers::Raw => Answers::Own(request.id.clone()),
-                typed => typed,
-            },
-            list: matches!(request.request, ClientRequest::ListToolsRequest(_)),
-        })
+fn body_of(message: &ClientJsonRpcMessage) -> serde_json::Result<Bytes> {
+    let body = match message {
+        JsonRpcMessage::Request(request) => request.request.extensions().get::<Body>(),
+        _ => None,
+    };
+    match body {
+        Some(body) => Ok(body.0.clone()),
+        None => Ok(serde_json::to_vec(message)?.into()),
     }
 }
 
@@ -322,7 +242,8 @@ impl StreamableHttpClient for Client {
             Err(Trouble::Expired) => Err(StreamableHttpError::SessionExpired),
             Err(Trouble::Failed(failed)) => match Waits::of(&message) {
                 Some(waits) => {
-                    Ok(Posted::Json(self.wire.end(waits.id, Finding::Failed(failed)), None))
+                    let known = self.answers.deliver(Some(&waits), waits.id, Reply::Failed(failed));
+                    Ok(Posted::Json(known, None))
                 }
                 None => Err(StreamableHttpError::Client(Fault(failed.unavailable.cause))),
             },
@@ -424,8 +345,8 @@ fn prepared(request: RequestBuilder, session: Option<&str>, headers: Headers) ->
 /// Whether the server knows of no session where it wants one. It should say so with 404, and some do
 /// with 400; both may as well be its answer to this very request.
 fn is_expired(status: StatusCode, message: &Value, waits: Option<&Waits>) -> bool {
-    let id = message.get("id").and_then(|id| serde_json::from_value(id.clone()).ok());
-    let own = waits.zip(id).is_some_and(|(waits, id)| wire::same(&waits.id, &id));
+    let id = message.get("id").and_then(own_id);
+    let own = waits.zip(id).is_some_and(|(waits, id)| waits.id == id);
     let words = message.pointer("/error/message").and_then(Value::as_str);
     let words = words.unwrap_or_default().to_ascii_lowercase();
     let about_session = words.contains("session") || words.contains("initialized");
@@ -473,13 +394,4 @@ fn text_of(response: &Response, name: &HeaderName) -> Option<String> {
 /// The media type, and what follows it; it is written in either case.
 fn kind_of(response: &Response) -> String {
     text_of(response, &header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase()
-}
-
-/// Whether it can end a request, as opposed to what a server says meanwhile.
-fn is_answer(message: &ServerJsonRpcMessage) -> bool {
-    matches!(message, JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_))
-}
-
-fn text(message: &ServerJsonRpcMessage) -> Option<String> {
-    serde_json::to_string(message).ok()
 }

@@ -1,76 +1,57 @@
 //! Servers over Streamable HTTP, of both eras.
 //!
-//! rmcp's worker keeps the session: it negotiates, resumes streams, renews what has expired. It
-//! reads messages into rmcp's types, so [`client`] hands it only what it needs and keeps the
-//! results themselves in [`Kept`], from where [`Remoted`] gives them back raw.
+//! rmcp's worker keeps the session: it opens it, resumes streams, renews what has expired. It reads
+//! messages into rmcp's types, so [`answers`] hands each answer to whoever waits for it, and gives the
+//! worker only what it needs.
 //!
-//! - [`client`]: one HTTP request each, and what its answer means.
+//! - [`client`]: one HTTP request each. [`answers`]: what the messages in its answer mean.
 //! - [`events`]: server-sent events of bounded size.
 //! - [`mirrored`]: tools that want arguments as HTTP headers.
 
+mod answers;
 mod client;
 mod events;
 mod mirrored;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use http::{HeaderName, HeaderValue};
 use rmcp::{
-    RoleClient,
-    model::{JsonRpcMessage, JsonRpcResponse, RequestId, ServerResult},
-    service::{RxJsonRpcMessage, TxJsonRpcMessage},
+    model::{
+        JsonRpcMessage, ServerJsonRpcMessage, ServerNotification, ServerRequest, ServerResult,
+    },
+    service::InboundStreamOrigin,
     transport::{
         Transport, WorkerTransport,
         common::client_side_sse::ExponentialBackoff,
-        streamable_http_client::{
-            StreamableHttpClientTransportConfig, StreamableHttpClientWorker, StreamableHttpError,
-        },
+        streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpClientWorker},
     },
 };
-use serde_json::Value;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    failure::Unavailable,
-    questions::{Heard, Questions, Said, repeated},
-    wire::{self, Wire},
+    failure::{Failed, Unavailable},
+    peer::{Outbound, Peer},
+    pending::Reply,
 };
 use crate::{
     domain::{frame::MAX_MESSAGE_BYTES, settings::Remote},
-    host::http::Guard,
+    host::http::{Guard, Reached},
 };
-use client::{Client, Fault, LONGEST_PAUSE};
+use answers::{ServerRequestParams, number};
+pub(super) use client::Body;
+use client::{Client, LONGEST_PAUSE};
+use mirrored::Judged;
 
 /// This many requests of one server may wait for the beginning of their answers.
 const MOST_REQUESTS: usize = 256;
 
-/// Results that rmcp does not see, until they are given back.
-#[derive(Debug, Default)]
-struct Kept(Mutex<HashMap<RequestId, Value>>);
-
-impl Kept {
-    /// Keeps the first result of a request.
-    fn put(&self, id: RequestId, result: Value) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.entry(id).or_insert(result);
-    }
-
-    fn take(&self, id: &RequestId) -> Option<Value> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
-    }
-}
-
-/// The worker's transport, with results raw.
-pub(super) struct Remoted {
+/// The session that rmcp's worker keeps with a server.
+pub(super) struct HttpTransport {
     worker: WorkerTransport<StreamableHttpClientWorker<Client>>,
-    wire: Arc<Wire>,
-    kept: Arc<Kept>,
-    questions: Arc<Questions>,
-    /// Cancelled when the session has ended.
-    ended: CancellationToken,
+    peer: Arc<Peer>,
+    judged: Arc<Judged>,
 }
 
 /// Refuses a remote server whose URL names an address that may not be reached.
@@ -78,26 +59,112 @@ pub(super) fn check(remote: &Remote) -> Result<(), String> {
     Guard(remote.allow_private.clone()).check(&remote.url)
 }
 
-/// A transport to `remote`; connects at the first message.
-///
-/// # Errors
-/// Why the settings admit no connection.
-pub(super) fn connect(
-    remote: &Remote,
-    wire: Arc<Wire>,
-    ended: CancellationToken,
-) -> Result<Remoted, Unavailable> {
-    let kept = Arc::<Kept>::default();
-    let client = Client::new(remote, wire.clone(), kept.clone()).map_err(Unavailable::because)?;
-    let mut config = StreamableHttpClientTransportConfig::with_uri(remote.url.as_str())
-        .max_concurrent_requests(MOST_REQUESTS)
-        .custom_headers(headers(remote)?);
-    config.max_sse_event_size = MAX_MESSAGE_BYTES;
-    let mut pauses = ExponentialBackoff::default();
-    pauses.max_delay = Some(LONGEST_PAUSE);
-    config.retry_config = Arc::new(pauses);
-    let worker = WorkerTransport::spawn(StreamableHttpClientWorker::new(client, config));
-    Ok(Remoted { worker, wire, kept, questions: Questions::new(), ended })
+impl HttpTransport {
+    /// A transport to `remote`; connects at the first message.
+    ///
+    /// # Errors
+    /// Why the settings admit no connection.
+    pub(super) fn new(remote: &Remote, peer: Arc<Peer>) -> Result<Self, Unavailable> {
+        let judged = Arc::<Judged>::default();
+        let client =
+            Client::new(remote, peer.clone(), judged.clone()).map_err(Unavailable::because)?;
+        let mut config = StreamableHttpClientTransportConfig::with_uri(remote.url.as_str())
+            .max_concurrent_requests(MOST_REQUESTS)
+            .custom_headers(headers(remote)?);
+        config.max_sse_event_size = MAX_MESSAGE_BYTES;
+        let mut pauses = ExponentialBackoff::default();
+        pauses.max_delay = Some(LONGEST_PAUSE);
+        config.retry_config = Arc::new(pauses);
+        let worker = WorkerTransport::spawn(StreamableHttpClientWorker::new(client, config));
+        Ok(Self { worker, peer, judged })
+    }
+
+    /// Sends and receives until the session ends or `stop` is cancelled. No request gets an answer
+    /// after that.
+    pub(super) async fn run(
+        mut self,
+        mut outbound: mpsc::UnboundedReceiver<Outbound>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            tokio::select! {
+                message = self.worker.receive() => match message {
+                    Some(message) => self.receive(message),
+                    None => break,
+                },
+                Some(outbound) = outbound.recv() => self.send(outbound),
+                () = stop.cancelled() => break,
+            }
+        }
+        self.peer.pending.end();
+        // A session that cannot be ended ends by itself.
+        let _ = self.worker.close().await;
+    }
+
+    fn send(&mut self, Outbound { message, sent }: Outbound) {
+        let id = match &message {
+            JsonRpcMessage::Request(request) => number(&request.id),
+            _ => None,
+        };
+        let (sending, peer) = (self.worker.send(message), self.peer.clone());
+        tokio::spawn(async move {
+            match (sending.await, id) {
+                (Ok(()), _) => {
+                    // One who gave up does not wait for it.
+                    let _ = sent.send(());
+                }
+                (Err(_), Some(id)) => {
+                    let cause = "its session ended and could not be renewed".to_owned();
+                    let unavailable = Unavailable::because(cause);
+                    let failed = Failed { unavailable, reached: Reached::Refused };
+                    peer.pending.complete(id, Reply::Failed(failed));
+                }
+                (Err(_), None) => {}
+            }
+        });
+    }
+
+    /// Takes what the worker has for us. Answers went to those who wait for them before it saw them.
+    fn receive(&self, message: ServerJsonRpcMessage) {
+        match message {
+            JsonRpcMessage::Request(request) => {
+                let ServerRequest::CustomRequest(custom) = request.request else { return };
+                let origin = match custom.extensions.get::<InboundStreamOrigin>() {
+                    Some(InboundStreamOrigin::OutboundRequest(id)) => number(id),
+                    _ => None,
+                };
+                let params = custom.params.and_then(|params| serde_json::from_value(params).ok());
+                // Our answers leave through the worker, which must not wait for room here.
+                if let (Some(params), Some(room)) = (params, self.peer.questions.room_now()) {
+                    let ServerRequestParams { method, params } = params;
+                    self.peer.asked(request.id, method, params.map(Into::into), origin, room);
+                }
+            }
+            JsonRpcMessage::Notification(notification) => {
+                if let ServerNotification::CancelledNotification(cancelled) =
+                    notification.notification
+                    && let Some(id) = cancelled.params.request_id
+                {
+                    self.peer.withdrawn(&id);
+                }
+            }
+            JsonRpcMessage::Response(response) => {
+                let Some(id) = number(&response.id) else { return };
+                if let (ServerResult::ListToolsResult(left), Some(list)) =
+                    (response.result, self.judged.take(&response.id))
+                {
+                    let list = mirrored::without_rejected(list, &left);
+                    self.peer.pending.complete(id, Reply::Result(list.into()));
+                }
+                self.peer.pending.abandon(id);
+            }
+            JsonRpcMessage::Error(error) => {
+                if let Some(id) = error.id.as_ref().and_then(number) {
+                    self.peer.pending.abandon(id);
+                }
+            }
+        }
+    }
 }
 
 fn headers(remote: &Remote) -> Result<HashMap<HeaderName, HeaderValue>, Unavailable> {
@@ -108,79 +175,4 @@ fn headers(remote: &Remote) -> Result<HashMap<HeaderName, HeaderValue>, Unavaila
     };
     let headers = remote.headers.iter().map(header).collect::<Option<_>>();
     headers.ok_or_else(|| Unavailable::because("one of its `headers` cannot be sent".into()))
-}
-
-impl Transport<RoleClient> for Remoted {
-    type Error = StreamableHttpError<Fault>;
-
-    fn send(
-        &mut self,
-        message: TxJsonRpcMessage<RoleClient>,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        if let JsonRpcMessage::Request(request) = &message {
-            self.wire.begin(&request.id, &request.request);
-        }
-        let said = self.questions.said(&message);
-        let sent = self.worker.send(message);
-        async move {
-            match said {
-                Said::TooLate => Ok(()),
-                Said::Answer(_answering) => sent.await,
-                Said::Plain => sent.await,
-            }
-        }
-    }
-
-    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
-        loop {
-            let message = self.worker.receive().await?;
-            if let JsonRpcMessage::Response(response) = message {
-                return Some(match self.kept.take(&response.id) {
-                    Some(result) => given_back(response, result),
-                    None => JsonRpcMessage::Response(response),
-                });
-            }
-            // Our answers leave through the worker, which must not wait for room here.
-            match self.questions.heard(&message, self.questions.room_now()) {
-                Heard::Passed => return Some(message),
-                Heard::Repeated(id, room) => {
-                    let refused = self.worker.send(repeated(id));
-                    tokio::spawn(async move {
-                        // A session that cannot be sent to is noticed as such.
-                        let _ = refused.await;
-                        drop(room);
-                    });
-                }
-                Heard::Dropped => {}
-            }
-        }
-    }
-
-    async fn close(&mut self) -> Result<(), Self::Error> {
-        self.worker.close().await
-    }
-}
-
-impl Drop for Remoted {
-    fn drop(&mut self) {
-        self.ended.cancel();
-    }
-}
-
-/// The result itself. Of a list of tools rmcp saw those that name HTTP headers for their arguments,
-/// and took out those that name them wrongly: they may not be called.
-fn given_back(
-    seen: JsonRpcResponse<ServerResult>,
-    mut result: Value,
-) -> RxJsonRpcMessage<RoleClient> {
-    if let ServerResult::ListToolsResult(left) = &seen.result
-        && let Some(Value::Array(tools)) = result.get_mut("tools")
-    {
-        let left: HashSet<&str> = left.tools.iter().map(|tool| tool.name.as_ref()).collect();
-        tools.retain(|tool| {
-            !mirrored::names_headers(tool)
-                || tool.get("name").and_then(Value::as_str).is_some_and(|name| left.contains(name))
-        });
-    }
-    wire::raw(result, seen.id)
 }
