@@ -28,7 +28,7 @@ pub(super) fn read<T: DeserializeOwned>(
 ) -> Option<At<T>> {
     let here = Here { node, path: "" };
     let mut check = Check { findings, for_server: false, for_shell: false };
-    let value = check.value(here, schema::of(file), "")?;
+    let value = check.value(here, &schema::of(file), "")?;
     let found = json!([here.location(), value]);
     // Without the parser's message, which may quote a secret.
     let not_read = |findings: &mut FileFindings<'_>| {

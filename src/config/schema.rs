@@ -1,22 +1,18 @@
 //! The JSON Schemas of the settings files (draft 2020-12), made from the types in [`super::written`].
 
-use std::sync::LazyLock;
-
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::written::{GatewayFile, McpFile, RulesFile};
 use crate::domain::settings::SettingsFile;
 
-/// The schema of a file, with what [`super::check`] needs beside.
-pub(super) fn of(file: SettingsFile) -> &'static Value {
-    static MCP_CONFIG: LazyLock<Value> = LazyLock::new(generate::<McpFile>);
-    static RULES: LazyLock<Value> = LazyLock::new(generate::<RulesFile>);
-    static GATEWAY: LazyLock<Value> = LazyLock::new(generate::<GatewayFile>);
+/// The schema of a file, with what [`super::check`] needs beside. It is made for each check: kept, it
+/// would take memory between them.
+pub(super) fn of(file: SettingsFile) -> Value {
     match file {
-        SettingsFile::McpConfig => &MCP_CONFIG,
-        SettingsFile::Rules => &RULES,
-        SettingsFile::Gateway => &GATEWAY,
+        SettingsFile::McpConfig => generate::<McpFile>(),
+        SettingsFile::Rules => generate::<RulesFile>(),
+        SettingsFile::Gateway => generate::<GatewayFile>(),
     }
 }
 
@@ -27,7 +23,7 @@ fn generate<T: JsonSchema>() -> Value {
 
 /// The schema of a file, for editors and other programs.
 pub fn schema(file: SettingsFile) -> Value {
-    let mut schema = of(file).clone();
+    let mut schema = of(file);
     publish(&mut schema);
     let any = json!({"description": "Where this schema is. Not looked at.", "type": "string"});
     if let Some(keys) = schema.get_mut("properties").and_then(Value::as_object_mut) {
