@@ -1,15 +1,13 @@
 //! Many calls at once on one budget: never a credit too much, never one lost.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Value, json};
 
 use crate::support::{
     Client, Setup,
     credits::{paid, reached},
+    seed,
 };
 
 /// Begins so many calls at once, and tells how each ended: its cost if it was made, else what its
@@ -67,8 +65,7 @@ fn random_prices_leave_less_than_the_cheapest_refused_call() {
     let settings = json!({"budget": {"limit": 1_000}, "tools": {"costs": costs}});
     let setup = paid(&tools, &settings, None);
     let mut clients: Vec<Client> = (0..4).map(|_| setup.connect()).collect();
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
-    eprintln!("SEED={seed}");
+    let seed = seed();
     let random = |index: u32| drawn_at(seed, index) as usize % tools.len();
     let drawn: Vec<&str> = (0..600).map(|index| tools[random(index)]).collect();
     let outcomes = all_at_once(&mut clients, &drawn, 600);
@@ -82,7 +79,7 @@ fn random_prices_leave_less_than_the_cheapest_refused_call() {
 }
 
 /// A number that depends on nothing else.
-fn drawn_at(seed: u32, index: u32) -> u64 {
+fn drawn_at(seed: u64, index: u32) -> u64 {
     let mut hasher = DefaultHasher::new();
     (seed, index).hash(&mut hasher);
     hasher.finish()

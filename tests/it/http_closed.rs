@@ -1,16 +1,13 @@
 //! HTTP servers as they are: streams with lines that the standard ignores, and connections that the
 //! server closes while they are idle.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
 use serde_json::json;
 
 use crate::support::{
     PATIENCE, Setup,
-    http::{ANSWER, AT_ONCE, echoes},
+    http::{ANSWER, AT_ONCE, echoes, well_answered},
     http_server::{ERAS, Era, Form, HttpServer, Reply},
     text, within,
 };
@@ -56,19 +53,7 @@ fn lines_that_the_standard_ignores_end_no_stream() {
         "a return at the end of a chunk",
         Reply::sse().text(": a\r").text("\ndata: ").text(ANSWER).text("\r").text("\n\r").text("\n"),
     ));
-    for era in ERAS {
-        let server = HttpServer::start(era, Form::Json);
-        let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
-        for (name, reply) in &answers {
-            server.on("odd", reply.clone());
-            let begun = Instant::now();
-            let result = client.execute("s", "odd", json!({}));
-            assert_ne!(result["isError"], true, "{era:?} {name}: {result}");
-            assert_eq!(text(&result), "mine", "{era:?} {name}");
-            assert!(begun.elapsed() < AT_ONCE, "{era:?} {name}");
-        }
-        echoes(&mut client, "s");
-    }
+    well_answered(&answers);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::support::{
     Setup,
     http::{
         ANSWER, AT_ONCE, FOREIGN, LATER, NOTE, QUESTION, beside_ok, echoes, recovers,
-        refused_at_once,
+        refused_at_once, well_answered,
     },
     http_server::{ERAS, Era, Form, HttpServer, Reply},
     json_in, text,
@@ -139,19 +139,7 @@ fn an_answer_is_found_whatever_surrounds_it() {
         ("cut after it", Reply::sse().event(ANSWER).cut()),
         ("201", Reply::json(201, ANSWER)),
     ];
-    for era in ERAS {
-        let server = HttpServer::start(era, Form::Json);
-        let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
-        for (name, reply) in &answers {
-            server.on("odd", reply.clone());
-            let begun = Instant::now();
-            let result = client.execute("s", "odd", json!({}));
-            assert_ne!(result["isError"], true, "{era:?} {name}: {result}");
-            assert_eq!(text(&result), "mine", "{era:?} {name}");
-            assert!(begun.elapsed() < AT_ONCE, "{era:?} {name}");
-        }
-        echoes(&mut client, "s");
-    }
+    well_answered(&answers);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The machine of credits against the naive ledger of `ledger_model`: random histories, every
 //! answer and every row compared, every command given twice, and refused ones seen to write nothing.
 //!
-//! `TOLLGATE_OPERATIONS` says how many operations, `TOLLGATE_SEED` where to begin; a failure prints
+//! `TOLLGATE_OPERATIONS` says how many operations, `SEED` where to begin; a failure prints
 //! the shortest history found that still fails. `scripts/soak-ledger` runs many.
 
 use std::{
@@ -11,6 +11,8 @@ use std::{
 };
 
 use world::World;
+
+use crate::support::seed;
 
 mod watched;
 mod words;
@@ -23,7 +25,7 @@ const LENGTH: usize = 160;
 fn random_histories_do_as_the_naive_ledger_does() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let operations = number("TOLLGATE_OPERATIONS").unwrap_or(200_000);
-    let first = number("TOLLGATE_SEED").unwrap_or(0x7011_6a7e);
+    let first = seed();
     let histories = operations.div_ceil(LENGTH as u64);
     let began = Instant::now();
     let mut told = Told::default();
@@ -40,7 +42,7 @@ fn random_histories_do_as_the_naive_ledger_does() {
     });
     let seconds = began.elapsed().as_secs_f64();
     let speed = (histories as usize * LENGTH) as f64 / seconds;
-    eprintln!("SEED {first}: {histories} histories of {LENGTH} in {seconds:.1} s, {speed:.0}/s");
+    eprintln!("{histories} histories of {LENGTH} in {seconds:.1} s, {speed:.0}/s");
     eprintln!("{:#?}", told.0);
     // A generator that has gone astray proves nothing.
     for common in ["held", "moved", "Posted", "Voided", "short", "closed"] {
@@ -75,7 +77,7 @@ fn history(seed: u64) -> Told {
         Err(_) => {
             let shortest = shortened(operations, huge);
             let told = run(&shortest, huge, true).err().unwrap_or_default();
-            panic!("SEED {seed}, {} operations: {told}", shortest.len());
+            panic!("SEED={seed}, {} operations: {told}", shortest.len());
         }
     }
 }

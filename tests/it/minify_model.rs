@@ -6,25 +6,14 @@
 
 use std::{fs, path::Path};
 
-use proptest::{
-    prelude::*,
-    sample::select,
-    test_runner::{RngSeed, TestCaseError},
-};
+use proptest::{prelude::*, sample::select, test_runner::TestCaseError};
 use serde_json::{Map, Value, json};
 use tollgate::domain::render;
 
-fn config() -> ProptestConfig {
-    ProptestConfig {
-        cases: 1_000,
-        rng_seed: RngSeed::Fixed(0x7011_6a7e),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
+use crate::support::properties::drawn;
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(drawn(1_000))]
 
     #[test]
     fn the_minified_schema_accepts_what_the_original_accepts(

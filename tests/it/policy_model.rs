@@ -7,7 +7,7 @@
 use proptest::{
     prelude::*,
     sample::select,
-    test_runner::{RngSeed, TestCaseError, TestCaseResult},
+    test_runner::{TestCaseError, TestCaseResult},
 };
 use serde_json::{Map, Value, json};
 use tollgate::domain::{
@@ -17,6 +17,8 @@ use tollgate::domain::{
     pattern::Pattern,
     rules::{AgentRules, Entries, Precedence, Rules, ToolsKey},
 };
+
+use crate::support::properties::drawn;
 
 use crate::support::policy::rule_at;
 
@@ -32,17 +34,8 @@ const TOOL_ENTRIES: [&str; 14] = [
 ];
 const TOOL_KEYS: [&str; 5] = ["*", "*", "db", "db2", "api"];
 
-fn config() -> ProptestConfig {
-    ProptestConfig {
-        cases: 10_000,
-        rng_seed: RngSeed::Fixed(0x7011_6a7e),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(drawn(10_000))]
 
     #[test]
     fn rules_decide_as_the_model_does(

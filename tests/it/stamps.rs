@@ -1,7 +1,7 @@
 //! Stamps: good for the call that they were made for, once made, for ten minutes. Ten thousand that
 //! were forged are no good.
 
-use proptest::{prelude::*, sample::Index, sample::select, test_runner::RngSeed};
+use proptest::{prelude::*, sample::Index, sample::select};
 use serde_json::{Map, Value, json};
 use tollgate::domain::{
     call::AgentId,
@@ -9,6 +9,8 @@ use tollgate::domain::{
     keyed::Key,
     stamp::{BadStamp, CallDigest, Stamp, is_stamp, verify},
 };
+
+use crate::support::properties::drawn;
 
 const NOW: i64 = 1_795_000_000_000;
 const MINUTE: i64 = 60_000;
@@ -235,12 +237,7 @@ fn forge(good: &str, other: &str, forgery: &Forgery) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 10_000,
-        rng_seed: RngSeed::Fixed(0x57a3_9000),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(drawn(10_000))]
 
     #[test]
     fn no_forged_stamp_is_accepted(

@@ -9,11 +9,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use proptest::{
-    prelude::*,
-    sample::select,
-    test_runner::{RngSeed, TestCaseResult},
-};
+use proptest::{prelude::*, sample::select, test_runner::TestCaseResult};
 use tollgate::{
     domain::{
         budget::{Budgeting, Limit},
@@ -30,7 +26,10 @@ use tollgate::{
     ledger::{Answered, Ledger, Turn, Verdict, memory::Memory, sqlite::Sqlite, transact},
 };
 
-use crate::support::store::{clock, credits, done, request, root, sqlite, wait};
+use crate::support::{
+    properties::drawn,
+    store::{clock, credits, done, request, root, sqlite, wait},
+};
 
 const HOUR: i64 = 3_600_000;
 /// A minute before a full hour, so that windows end within histories.
@@ -252,12 +251,7 @@ fn by_ledger(ledger: &dyn Ledger, command: &Command, now: i64) -> String {
 
 fn cases() -> ProptestConfig {
     let asked = std::env::var("TOLLGATE_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig {
-        cases: asked.unwrap_or(200),
-        rng_seed: RngSeed::Fixed(0x5_0117),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    drawn(asked.unwrap_or(200))
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 //!
 //! The model shares nothing with `src/domain`: it keeps caveats as plain data, lists every call of a
 //! small universe, and takes away what any caveat forbids. `TOKEN_CHAINS` says how many chains,
-//! `TOLLGATE_SEED` where to begin; `scripts/soak-tokens` draws a million.
+//! `SEED` where to begin; `scripts/soak-tokens` draws a million.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,10 @@ use tollgate::domain::{
     token::{Token, TokenId, TokenKeys, Unverified, Verified},
 };
 
-use crate::support::tokens::{credits, keys};
+use crate::support::{
+    seed,
+    tokens::{credits, keys},
+};
 
 const SERVERS: [&str; 3] = ["db", "db2", "api"];
 const TOOLS: [&str; 3] = ["get_x", "drop_x", "x"];
@@ -58,8 +61,7 @@ struct Rights {
 fn no_caveat_widens_whatever_stood_before_it() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let chains = number("TOKEN_CHAINS").unwrap_or(2_000);
-    let first = number("TOLLGATE_SEED").unwrap_or(0x7011_6a7e);
-    eprintln!("SEED {first}: {chains} chains");
+    let first = seed();
     let keys = keys();
     let (mut narrowed, mut nothing) = (0, 0);
     for seed in (0..chains).map(|n| first.wrapping_add(n)) {

@@ -8,7 +8,10 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    Client, Setup, processes::MODEST_MIB, refusal, resident_mib, scripted, text, within,
+    Client, Setup,
+    http_server::{ERAS, Form, HttpServer, Reply},
+    processes::MODEST_MIB,
+    refusal, resident_mib, scripted, text, within,
 };
 
 /// Well before any timeout, also on a loaded machine.
@@ -82,5 +85,23 @@ pub fn stays_modest(client: &mut Client, other: &str) {
         echoes(client, other);
         assert!(resident_mib(client.pid()) < MODEST_MIB, "{} MiB", resident_mib(client.pid()));
         thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A call that gets any of these replies is answered at once, and with [`ANSWER`].
+#[track_caller]
+pub fn well_answered(replies: &[(&str, Reply)]) {
+    for era in ERAS {
+        let server = HttpServer::start(era, Form::Json);
+        let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
+        for (name, reply) in replies {
+            server.on("odd", reply.clone());
+            let begun = Instant::now();
+            let result = client.execute("s", "odd", json!({}));
+            assert_ne!(result["isError"], true, "{era:?} {name}: {result}");
+            assert_eq!(text(&result), "mine", "{era:?} {name}");
+            assert!(begun.elapsed() < AT_ONCE, "{era:?} {name}");
+        }
+        echoes(&mut client, "s");
     }
 }
