@@ -296,7 +296,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
 fn median<T>(runs: usize, mut work: impl FnMut() -> T) -> Duration {
     let mut all: Vec<Duration> = (0..runs)
         .map(|_| {
-            // What was made is dropped outside.
+            // The results are dropped outside.
             let (took, _made) = timed(&mut work);
             took
         })

@@ -86,7 +86,7 @@ impl Client {
         serde_json::from_slice::<Value>(&self.line).unwrap()["result"].take()
     }
 
-    /// Makes so many calls, with so many of them in flight; each answer must be at least this long.
+    /// Makes this number of calls, at most `in_flight` at a time; each answer must be at least this long.
     pub(super) fn batch(
         &mut self,
         call: &Value,

@@ -90,7 +90,7 @@ fn call(params: &Params, payloads: &mut HashMap<usize, Vec<u8>>, into: &mut Vec<
     }
 }
 
-/// A JSON string of about so many bytes: source code, with as many quotes and line ends as that has.
+/// A JSON string of about this number of bytes: source code, with as many quotes and line ends as that has.
 fn payload(bytes: usize) -> Vec<u8> {
     const LINE: &str = "    let name = names.get(\"first\").map(String::as_str).unwrap_or(\"nobody\"); // as before\n";
     let text: String = LINE.chars().cycle().take(bytes).collect();
@@ -132,6 +132,6 @@ fn tools() -> serde_json::Value {
     json!([
         record,
         tool("echo", "Gives the text back.", "text", "string"),
-        tool("payload", "Answers a text of so many bytes.", "bytes", "integer"),
+        tool("payload", "Answers a text of that number of bytes.", "bytes", "integer"),
     ])
 }

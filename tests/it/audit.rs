@@ -1,5 +1,5 @@
 //! The records, seen from outside through the built binary: what they tell, what they never hold,
-//! and that nobody alters them unnoticed.
+//! and that no one alters them unnoticed.
 
 use std::{
     fs,
@@ -48,7 +48,7 @@ fn every_refusal_is_recorded_with_code_and_rule() {
     let setup = with_faults(&json!({"tools": {"costs": {"strict": 2}}}));
     let mut client = setup.connect();
     let some = "agents.default.allow.servers[0]";
-    // What is asked, what is recorded: code, rule, agent, server, tool.
+    // The call, then its record: code, rule, agent, server, tool.
     for (asked, code, rule, agent) in [
         (json!(["s", "die", {}]), "DENIED_BY_POLICY", "agents.default.deny.tools.s[0]", "default"),
         (

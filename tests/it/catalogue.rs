@@ -1,4 +1,4 @@
-//! `get_server_tools` on the wire: every answer fits its budget, its count is true, and nobody
+//! `get_server_tools` on the wire: every answer fits its budget, its count is true, and no agent
 //! learns of a tool that they may not use.
 
 use std::time::{Duration, Instant};

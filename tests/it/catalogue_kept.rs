@@ -1,4 +1,4 @@
-//! What is kept of the catalogue between runs: schemas on disk, tokens per agent. And servers whose
+//! The catalogue kept between runs: schemas on disk, tokens per agent. And servers whose
 //! definitions are meant to hurt.
 
 use std::{

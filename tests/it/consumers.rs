@@ -56,7 +56,7 @@ fn usage_tells_the_consumers_of_one_file_apart() {
         assert_eq!(calls(&setup, by), expected, "{by}");
     };
     check("agent", &[("reader", 4)]);
-    // What was delegated with a key is the key's.
+    // A delegation made with a key belongs to the key.
     check("key", &[("alpha", 2), ("beta", 2)]);
     check("label", &[("Alpha team", 1), ("Beta team", 2), ("find call sites", 1)]);
     check("token", &[("-", 3), (&token, 1)]);

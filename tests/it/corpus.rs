@@ -175,7 +175,7 @@ fn signatures_with_prices_add_up_as_well() {
             }
         }
     }
-    assert!(told > 1_000 || corpus().is_empty(), "only {told} prices were told");
+    assert!(told > 1_000 || corpus().is_empty(), "only {told} prices were shown");
 }
 
 /// Every tool with a price tells it, in its line or its description, and no other does; answers how

@@ -186,7 +186,7 @@ class Run:
         self.random = random.Random(options.seed)
         self.numbers = 0
         self.limit = self.random.choice(LIMITS)
-        # What the client was told of each call, by its number.
+        # Each call's answer to the client, by its number.
         self.seen = {}
         self.faults = []
         self.kills = self.mid_call = 0

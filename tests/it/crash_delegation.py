@@ -178,7 +178,7 @@ class Run(crash.Run):
             self.callers += [funded, self.capped(funded, 600)]
 
     def root(self, agent, budget=None):
-        """A caller that nobody at a gateway made."""
+        """A caller that no gateway made."""
         account = f"agent/{agent}" if agent == "capped" else "root"
         if self.mode == "none":
             return Child(None, account, secret=agent, agent=agent)
@@ -329,7 +329,7 @@ class Run(crash.Run):
             self.take_back()
 
     def take_back(self):
-        """An operator ends what nobody knows of, and what nobody can name any more."""
+        """An operator ends delegations that are lost or can no longer be named."""
         by_label = {row["label"]: token for token, row in Count(self.dir, self.limit).delegations.items()}
         for label in list(self.unanswered):
             if label in by_label and not any(label == f"d{it['n']}" for it in self.in_flight()):

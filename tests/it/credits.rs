@@ -192,7 +192,7 @@ fn soft_allows_and_warns_and_shadow_only_counts() {
     }
     assert_eq!(reached(&setup), 4);
     drop(client);
-    // What was counted in the shadow is not spent when it becomes earnest.
+    // Spending counted in shadow mode is not charged when the mode becomes hard.
     let setup = setup.gateway(&settings("hard"));
     let mut client = setup.connect();
     assert_eq!(budget(&mut client), (json!(2), json!(0), json!(0)));

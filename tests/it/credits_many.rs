@@ -10,7 +10,7 @@ use crate::support::{
     seed,
 };
 
-/// Begins so many calls at once, and tells how each ended: its cost if it was made, else what its
+/// Begins this number of calls at once, and returns how each ended: its cost if it was made, else what its
 /// refusal says of what is left and what it costs.
 fn all_at_once(
     clients: &mut [Client],

@@ -1,4 +1,4 @@
-//! One recorded load, in earnest and in the shadow: the same decisions, and the same numbers.
+//! One recorded load, in hard mode and in shadow mode: the same decisions, and the same numbers.
 
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ struct Came {
     decisions: Vec<Value>,
     /// How many were over budget.
     over: u64,
-    /// What was charged or given back, whose, and why.
+    /// The amount charged or returned, the account, and the reason.
     ends: Vec<String>,
     accounts: Value,
     /// Calls, refusals or what would have been some, and credits: of each agent.
@@ -112,7 +112,7 @@ fn run(mode: &str) -> Came {
     Came { decisions, over, ends, accounts: accounts(&shown()), usage: usage(&setup, mode) }
 }
 
-/// Makes a call, and answers whether the client was told that it is over budget.
+/// Makes a call, and returns whether its answer says that it is over budget.
 fn is_over(client: &mut Client, asked: Value, mode: &str) -> bool {
     let answer = client.request("tools/call", json!({"name": "execute_tool", "arguments": asked}));
     match mode {

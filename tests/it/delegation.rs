@@ -266,7 +266,7 @@ fn bare_agent_id_can_delegate_and_be_delegated_to() {
         "{budget}"
     );
 
-    // Nobody else takes it back, neither an agent beside it nor itself.
+    // No one else takes it back, neither an agent beside it nor itself.
     for agent in ["other", handle] {
         let args = json!({"agent_id": handle});
         let refused = execute(&mut client, agent, "gateway", "revoke", args);

@@ -1,4 +1,4 @@
-//! Ways to credits and rights that nobody gave: narrowed tokens, shadows, sums without end.
+//! Ways to credits and rights that no one gave: narrowed tokens, shadows, sums without end.
 
 use std::fs;
 

@@ -86,7 +86,7 @@ fn delegations_survive_kill_9_whole() {
         is_whole(&ledger, &answered);
     }
     assert!(answered.made.len() > STEPS, "{answered:?}: are the children at work?");
-    // What was cut off goes back in the end.
+    // Interrupted delegations are returned in the end.
     for token in answered.made {
         done(ledger.revoke(TokenId(token), Draft::default())).unwrap();
     }
@@ -130,7 +130,7 @@ fn killed_after(dir: &Path, steps: usize, within: Duration, answered: &mut Answe
 fn is_whole(ledger: &Sqlite, answered: &Answered) {
     let Verdict { broken, incomplete, .. } = done(ledger.verify());
     assert_eq!((broken, incomplete), (None, None));
-    // Among others: a delegation has its account, and one record that tells of it.
+    // Among others: a delegation has its account, and one record.
     assert_eq!(done(ledger.prove()).faults, Vec::<String>::new());
     let standings = done(ledger.delegations());
     let by_token: BTreeMap<u128, &Standing> = standings

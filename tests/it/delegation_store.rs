@@ -173,9 +173,9 @@ fn nothing_is_given_that_is_not_there() {
         assert_eq!(world.delegate(1, &world.root, 0), Err(TransferRefused::Nothing));
         let short = world.delegate(1, &world.root, 101).unwrap_err();
         assert!(matches!(short, TransferRefused::Account(HoldRefused::Short(_))), "{short:?}");
-        let nobody = AccountId::new("book", "nobody");
-        let refused = world.delegate(1, &nobody, 1);
-        assert_eq!(refused, Err(HoldRefused::NoAccount(nobody).into()));
+        let missing = AccountId::new("book", "nobody");
+        let refused = world.delegate(1, &missing, 1);
+        assert_eq!(refused, Err(HoldRefused::NoAccount(missing).into()));
         let mut above = world.root.clone();
         for token in 1..=7 {
             world.delegate(token, &above, 20 - token as u64).unwrap();
@@ -279,7 +279,7 @@ fn a_stamp_is_good_once() {
         assert!(done(world.ledger.consume_nonce([2; 32], until)));
         world.pass(999);
         assert!(!done(world.ledger.consume_nonce([1; 32], until)));
-        // What is past its time is good no more, though it is forgotten.
+        // An expired delegation stays invalid after it is forgotten.
         world.pass(1);
         assert!(!done(world.ledger.consume_nonce([1; 32], until)));
         assert!(!done(world.ledger.consume_nonce([3; 32], until)));

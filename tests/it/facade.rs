@@ -162,7 +162,7 @@ fn bad_input(client: &mut Client) {
     let long = "x".repeat(17 * 1024 * 1024);
     let long = format!(r#"{{"jsonrpc":"2.0","method":"ping","params":{{"x":"{long}"}},"id":"L"}}"#);
     check_bad(client, long.as_bytes(), -32600, json!("L"));
-    // Nobody answers these.
+    // These get no answer.
     client.send_bytes(b"\n   \n\r\n");
     client.send_bytes(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/unknown\"}\n");
     client.send_bytes(b"{\"jsonrpc\":\"2.0\",\"id\":31,\"result\":{}}\n");

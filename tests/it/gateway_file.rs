@@ -155,7 +155,7 @@ fn omitted_settings_equal_the_example_files_defaults() {
         "rootToken:",
         "keys:",
     ] {
-        assert!(EXAMPLE.contains(&format!("# {key}")), "{key} is not told of");
+        assert!(EXAMPLE.contains(&format!("# {key}")), "{key} is not mentioned");
     }
     for text in ["", "# all of it is commented out\n", "budget:\ntools:\n"] {
         assert_eq!(gateway(text).budgeting.limit, None, "{text}");

@@ -134,7 +134,7 @@ fn gateway_status_reports_the_file_and_its_changes() {
         })
     };
     assert!(succeeded(2));
-    // What is told of a reload is told before the next.
+    // A reload is reported before the next begins.
     write("server: {name: toll, version: 9.9.9}\nbudget: {limit: 6}\ntools: {defaultCost: 2}\n");
     assert!(succeeded(3));
     let (_, _, stderr) = client.finish();

@@ -152,7 +152,7 @@ fn unidentified_caller_is_never_the_main_thread() {
         assert_eq!((left.status, left.stdout.as_str()), (1, ""), "{event}");
         assert!(left.stderr.contains(says), "{}", left.stderr);
     }
-    // Who is a subagent is told apart by every version that names one.
+    // Every version that names a subagent tells it apart.
     home.stamped(&home.hook(&[], &without(event_of("reviewer"), &old)));
 }
 
@@ -168,7 +168,7 @@ fn stamp_that_a_caller_found_goes_no_further() {
     let refused = home.hook(&["--deny-wrong-id"], &unnamed);
     assert!(denied(&refused).contains("without agent_id"));
 
-    // Who can be told has a stamp of its own.
+    // An identified caller has a stamp of its own.
     let own = home.stamped(&home.hook(&[], &naming(event_of("reviewer"), found)));
     assert_eq!(own.agent().as_str(), "reviewer");
 }

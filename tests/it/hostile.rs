@@ -1,4 +1,4 @@
-//! Clients and servers that behave as badly as they can: bounded, named, and nobody else waits.
+//! Clients and servers that behave as badly as they can: bounded, named, and no one else waits.
 
 use std::{
     fs,

@@ -23,7 +23,7 @@ fn doubled(levels: usize, leaf: &Value, how: &str) -> Value {
     json!({"type": "object", "allOf": [{"$ref": format!("#/$defs/d{levels}")}], "$defs": all})
 }
 
-/// So many parameters, each with a schema of its own.
+/// The number of parameters, each with a schema of its own.
 fn parameters(count: usize, each: impl Fn(usize) -> Value) -> Value {
     let all: Map<_, _> = (0..count).map(|n| (format!("p{n}"), each(n))).collect();
     json!({"type": "object", "properties": all})

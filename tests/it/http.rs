@@ -234,7 +234,7 @@ impl Drop for Everything {
     }
 }
 
-/// A port that nobody listens on right now.
+/// A port on which nothing listens right now.
 fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }

@@ -1,5 +1,5 @@
 //! Servers over HTTP that send too much, too slowly or nothing, or ask in their turn: bounded in time
-//! and memory, and nobody else is disturbed.
+//! and memory, and no one else is disturbed.
 
 use std::{
     thread,
@@ -211,7 +211,7 @@ fn every_kind_of_server_request_is_answered() {
         assert_eq!(text(&result), "mine", "{era:?}");
         echoes(&mut client, "s");
         if era == Era::Modern {
-            // There a server may not ask, so nobody need answer.
+            // There a server may not ask, so no one need answer.
             continue;
         }
         let answer = |method: &str| {

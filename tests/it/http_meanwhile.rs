@@ -110,7 +110,7 @@ fn list_changed_on_the_stream_refreshes_tools() {
     let mut client = Setup::new(json!({"s": server.entry()}), None).connect();
     echoes(&mut client, "s");
     echoes(&mut client, "s");
-    assert_eq!(server.count("tools/list"), 1, "nobody has said anything yet");
+    assert_eq!(server.count("tools/list"), 1, "nothing has been announced yet");
     let listed = || {
         echoes(&mut client, "s");
         server.count("tools/list") == 2

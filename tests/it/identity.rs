@@ -189,12 +189,12 @@ fn fallback_that_can_never_be_used_is_warned_about() {
 #[test]
 fn everybody_gets_the_same_three_tools_byte_for_byte() {
     let lenient = rules(json!({"deny_on_missing_agent": false}));
-    let nobody = json!({"agents": {}});
+    let no_agents = json!({"agents": {}});
     let setups = [
         Setup::new(fakes(), None),
         Setup::new(fakes(), Some(&rules(json!({})))),
         Setup::new(fakes(), Some(&lenient)).env("GATEWAY_DEFAULT_AGENT", "nobody"),
-        Setup::new(json!({}), Some(&nobody)),
+        Setup::new(json!({}), Some(&no_agents)),
         pinned("dev"),
     ];
     for setup in setups {

@@ -205,7 +205,7 @@ fn audit_log_follows_the_store_and_verifies_alone() {
     fs::remove_file(&audit).unwrap();
     verify(1, "No such file");
 
-    // While it serves, the file grows; a path that cannot be written is told at once.
+    // While it serves, the file grows; a path that cannot be written is reported at once.
     let mut client = setup.connect();
     client.call("execute_tool", json!({"server": "s", "tool": "drop_it", "agent_id": "reader"}));
     let written =

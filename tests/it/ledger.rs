@@ -17,7 +17,7 @@ use tollgate::domain::{
 const NOW: i64 = 1_795_176_000_000;
 const DAY: i64 = 86_400_000;
 
-/// A ledger whose root has so much.
+/// A ledger whose root has this amount.
 struct TestAccounts {
     rows: Rows,
     now: i64,

@@ -18,7 +18,7 @@ mod watched;
 mod words;
 mod world;
 
-/// So many operations make a history.
+/// The number of operations of a history.
 const LENGTH: usize = 160;
 
 #[test]

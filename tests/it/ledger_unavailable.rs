@@ -17,7 +17,7 @@ use crate::support::{
     json_in, refusal, text, tollgate, within,
 };
 
-/// What agents are told has no path of the host in it.
+/// Answers to agents hold no path of the host.
 #[track_caller]
 fn pathless(text: &str, setup: &Setup) {
     let path = setup.path().to_str().unwrap();
@@ -205,7 +205,7 @@ fn store_below_a_file_is_survived() {
     check_mended(&setup, client, &["cannot be made", place.to_str().unwrap()]);
 }
 
-/// A process that keeps a store locked until it is told to end.
+/// A process that keeps a store locked until it is asked to end.
 struct Locked(Child);
 
 impl Locked {

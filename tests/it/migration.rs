@@ -1,5 +1,5 @@
 //! Settings of other systems and clients: nothing that protected there is passed over here, and
-//! what was switched off there is no obstacle.
+//! settings switched off there are no obstacle.
 
 use std::fs;
 

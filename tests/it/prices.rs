@@ -23,7 +23,7 @@ use crate::support::{Setup, scripted_with, text, tollgate};
 /// Two servers with the same tools, and prices for some of them.
 fn settings(setup: &Setup) -> Settings {
     let options = Options { config_dir: Some(setup.path().to_owned()), ..Options::default() };
-    // What the developer's own gateway is told is none of the test's.
+    // The settings of the developer's own gateway stay out of the test.
     let path = ("PATH".to_owned(), std::env::var("PATH").unwrap());
     let env = Environment { variables: [path].into(), ..Environment::default() };
     let mut settings = config::load(&options, &env).unwrap();

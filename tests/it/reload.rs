@@ -191,7 +191,7 @@ fn files_that_cannot_be_watched_are_looked_at() {
     assert_eq!(log.matches("not all can be watched").count(), 1, "{log}");
 }
 
-/// What is told of a change that cannot come into force; the settings before still hold.
+/// Checks the report of a change that cannot apply; the previous settings stay in force.
 #[track_caller]
 fn check_refused(
     client: &mut Client,

@@ -57,7 +57,7 @@ fn root_token_is_minted_at_start_and_works() {
     let (other, other_id) = told(&setup);
     assert!(other != token && other_id != id);
 
-    // Taken over by settings, it is told as it is.
+    // A token given by settings is printed unchanged.
     change(&setup, json!({"mode": "header", "rootKey": KEY, "rootToken": token}));
     assert_eq!(told(&setup), (token.clone(), id.clone()));
 

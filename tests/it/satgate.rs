@@ -1,4 +1,4 @@
-//! What clients of satgate send, and the answers that they were told to expect.
+//! Requests of satgate clients, and the answers that they expect.
 
 use std::fs;
 

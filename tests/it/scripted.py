@@ -203,7 +203,7 @@ def append_and_die(request, args):
 
 
 def progress(request, args):
-    """Steps as fast as they go, or one every so many milliseconds."""
+    """Steps as fast as they go, or one every given number of milliseconds."""
     token = request["params"]["_meta"]["progressToken"]
     def steps():
         for i in range(1, args["count"] + 1):

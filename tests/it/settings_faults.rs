@@ -1,4 +1,4 @@
-//! Settings that do not load: every fault is told in one run, with its place and what to write
+//! Settings that do not load: every fault is reported in one run, with its place and what to write
 //! instead, and never with a value of the file.
 
 use std::{fs, path::Path};

@@ -19,7 +19,7 @@ use tollgate::{
 
 use crate::support::store::{credits, declared, done, fresh, request, root, wait, works};
 
-/// A chain of so many records.
+/// A chain of this number of records.
 fn chain(dir: &Path, records: u64) -> Sqlite {
     let ledger = fresh(dir);
     for n in 1..=records {
@@ -90,7 +90,7 @@ fn deleted_swapped_added_and_resigned_records_are_found() {
         ("UPDATE head SET seq = 41", Some(40)),
         ("UPDATE head SET chain = 'another'", Some(1)),
         ("DELETE FROM head", Some(1)),
-        // Cut, and the end moved to where it fits: nobody without the key can sign that.
+        // Cut, and the end moved to where it fits: no one without the key can sign that.
         ("DELETE FROM record WHERE seq > 30; UPDATE head SET seq = 30,
           hash = (SELECT hash FROM record WHERE seq = 30)", Some(30)),
         // Tables that hold anything.

@@ -134,7 +134,7 @@ fn as_a_child_fills_what_it_may() {
             }
         }
     }
-    // What is there can still be read, and is whole.
+    // The store can still be read, and is whole.
     assert_eq!(done(ledger.prove()).faults, Vec::<String>::new());
 }
 

@@ -74,7 +74,7 @@ fn a_file_of_version_1_opens_and_goes_on() {
     let child = AccountId::new("book", "child");
     let left = |id: &AccountId| done(ledger.balance(id.clone())).unwrap().remaining;
     assert_eq!((left(&account), left(&child)), (Some(credits(790)), Some(credits(186))));
-    // What was begun ends, and what is new can be done.
+    // Open holds can end, and new commands work.
     done(ledger.finish(HoldId(3), Finish::Void, Draft::default())).unwrap();
     done(ledger.delegate(asked(7, &child, 100, None), Draft::default())).unwrap();
     assert!(done(ledger.standing(TokenId(7))).usable);
@@ -179,7 +179,7 @@ fn rights_of_version_2_are_bound_and_go_on() {
     assert!(!done(ledger.standing(TokenId(30))).usable);
     let revoked = |digest| done(ledger.api_key([digest; 32])).unwrap().revoked;
     assert_eq!((revoked(1), revoked(2)), (false, true));
-    // What was begun before ends, and is given back.
+    // Older holds end, and their credits return.
     done(ledger.finish(HoldId(3), Finish::Uncertain, Draft::default())).unwrap();
     for id in [2, 3] {
         let refund = Transfer::Refund { hold: HoldId(id).to_string(), amount: None };

@@ -109,7 +109,7 @@ fn server_that_dies_once_restarts_for_waiting_calls() {
     let setup = Setup::new(json!({ "s": doomed }), None);
     let mut client = setup.connect();
     client.call("get_server_tools", json!({"server": "s"}));
-    // Noticed though nobody calls.
+    // Noticed without any call.
     assert!(within(PATIENCE, || entry(&mut client, "s")["deaths"] == 1));
     assert_eq!(text(&client.execute("s", "echo", json!({}))), "{}");
     assert_eq!(starts(&noted), 2);

@@ -50,7 +50,7 @@ struct Rights {
     calls: BTreeSet<(i64, &'static str, &'static str, u64)>,
     /// The agents whose rules must all allow: more of them are narrower.
     agents: Vec<String>,
-    /// Ways to delegate: so many levels deep, so many credits.
+    /// Limits on delegating: levels below, and credits.
     delegations: BTreeSet<(u8, u64)>,
     /// More of them are narrower.
     ceilings: Vec<u64>,

@@ -1,4 +1,4 @@
-//! What people and agents are told: what a mode lets through, what a store in memory cannot do, what
+//! Messages for people and agents: what a mode lets through, what a store in memory cannot do, what
 //! to use instead of what is not served.
 
 use std::fs;

@@ -61,7 +61,7 @@ fn cancelled_waiting_call_is_never_sent() {
         let all: Vec<String> =
             waiting.iter().chain([&running]).map(|id| cancel(id).to_string()).collect();
         client.send_bytes(format!("{}\n", all.join("\n")).as_bytes());
-        // It came last, so nobody waits before it.
+        // It came last, so no call waits before it.
         client.execute("s", "echo", json!({}));
     }
     assert_eq!(count("withdrawn"), 0, "sent though cancelled");

@@ -53,7 +53,7 @@ pub const OFFENCES: &[(&str, &[&str])] = &[
 pub const IDIOMS: &[(&str, usize)] = &[
     (r"\bso (many|much)\b", 51),
     (r"\bfor so long\b", 8),
-    (r"\bnobody\b", 145),
+    (r"(?m)(^|\s)nobody([\s.,;:]|$)", 145),
     (r"\b(is|are|was|were|be) told\b", 76),
     (r"\b(tells|told) of\b", 26),
     (r"\bin earnest\b", 3),

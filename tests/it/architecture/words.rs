@@ -29,7 +29,7 @@ pub const RETIRED_FUNCTIONS: [(&str, &str); 15] = [
 pub const IDIOMS: [(&str, &str); 12] = [
     (r"\bso (many|much)\b", "at most, up to, that number"),
     (r"\bfor so long\b", "for that time"),
-    (r"\bnobody\b", "no one, or name who"),
+    (r"(?m)(^|\s)nobody([\s.,;:]|$)", "no one, or name who"),
     (r"\b(is|are|was|were|be) told\b", "is reported, is logged"),
     (r"\b(tells|told) of\b", "reports, logs"),
     (r"\bin earnest\b", "for real"),

@@ -48,7 +48,7 @@ impl Client {
         client
     }
 
-    /// Started with a stderr that nobody reads.
+    /// Started with a stderr that is not read.
     pub fn start_unread(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();

@@ -127,7 +127,7 @@ impl Reply {
         self.text(&format!("event: message\ndata: {data}\n\n"))
     }
 
-    /// The text so many times.
+    /// The text this number of times.
     pub fn repeat(mut self, text: &str, times: usize) -> Self {
         self.pieces.push(Piece::Repeat(text.to_owned(), times));
         self
@@ -236,7 +236,7 @@ struct State {
     hung_up: usize,
     sessions: Vec<String>,
     opened: usize,
-    /// What is answered instead, the newest first.
+    /// Replies to give instead, the newest first.
     replies: Vec<(String, Reply)>,
     /// What a request with a session that is not known is answered.
     gone: Reply,
@@ -296,7 +296,7 @@ impl HttpServer {
         format!("http://{}/mcp", self.address)
     }
 
-    /// An `.mcp.json` entry for this server. Its timeout is long: what is told at once is told
+    /// An `.mcp.json` entry for this server. Its timeout is long, so that an immediate answer comes
     /// well before.
     pub fn entry(&self) -> Value {
         json!({"url": self.url(), "allowPrivate": true, "timeout": "40s"})
@@ -442,7 +442,7 @@ impl Shared {
         state.replies.iter().find(|(key, _)| request.is(key)).map(|(_, reply)| reply.clone())
     }
 
-    /// What is answered to a request of no session, or of one that is not known.
+    /// The reply to a request without a session, or with an unknown one.
     fn stranger(&self, request: &Request) -> Option<Reply> {
         let state = self.state.lock().unwrap();
         match request.header("mcp-session-id") {

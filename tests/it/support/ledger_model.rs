@@ -276,7 +276,7 @@ impl Model {
     pub fn seen(&self, account: usize) -> Seen {
         let Account { is, open, expires, given, .. } = &self.accounts[account];
         let (reserved, spent) = self.taken(account);
-        // What is never spent to the end is counted in rounds.
+        // An unlimited balance is counted in rounds.
         let rounds = if *is == Is::Funded { 0 } else { spent - spent % ROUND };
         let numbers = match is {
             Is::Ceiling(_) => {

@@ -78,7 +78,7 @@ impl Setup {
             .current_dir(self.dir.path())
             .env("HOME", self.dir.path())
             .envs(self.env.iter().map(|(name, value)| (name, value)));
-        // What the developer's own gateway is told is none of the test's.
+        // The settings of the developer's own gateway stay out of the test.
         let foreign = std::env::vars().map(|(name, _)| name).filter(|name| {
             name.starts_with("GATEWAY_")
                 || ["RUST_LOG", "TOLLGATE_DEPTH", "TOLLGATE_TOKEN"].contains(&name.as_str())

@@ -48,7 +48,7 @@ pub fn credits(amount: u64) -> Credits {
     Credits::new(amount).unwrap()
 }
 
-/// One root with so many credits.
+/// One root with this number of credits.
 pub fn root(amount: u64) -> (AccountId, Declaration) {
     let limit = Some(Limit { credits: credits(amount), period: None });
     let budgeting = Budgeting { limit, namespace: "book".into(), ..Budgeting::default() };
@@ -72,7 +72,7 @@ pub fn fresh(dir: &Path) -> Sqlite {
     sqlite(dir, clock(&Arc::new(AtomicI64::new(1_000))))
 }
 
-/// A ledger of so many credits.
+/// A ledger with this number of credits.
 pub fn declared(dir: &Path, amount: u64) -> (Sqlite, AccountId) {
     let ledger = fresh(dir);
     let (account, declaration) = root(amount);

@@ -111,7 +111,7 @@ impl Model {
         ended.map_or("Open".to_owned(), |account| format!("Closed({})", account.id))
     }
 
-    /// `how`: so much, or `uncertain`, `void`, `lost`.
+    /// `how`: an amount, or `uncertain`, `void`, `lost`.
     pub fn finish(&mut self, id: u128, how: Result<i128, &str>) -> String {
         let Some(hold) = self.holds.iter_mut().find(|hold| hold.id == id) else {
             return "no hold".to_owned();
