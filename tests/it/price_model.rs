@@ -78,7 +78,7 @@ fn tariff(prices: &[(String, u64)]) -> Tariff {
         PriceEntry { server, tool, cost: Credits::new(*cost).unwrap() }
     });
     let entries = entries.collect();
-    Tariff { entries, default: Credits::new(DEFAULT).unwrap(), ..Tariff::default() }
+    Tariff { entries, default: Credits::new(DEFAULT).unwrap() }
 }
 
 /// Keys of the contract's examples, and drawn ones; each with a cost that no other has.
