@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// Leaves what contradicts itself: a hold on an account that is not there, and an account over its
-/// time that got its credits from nobody. Both come before all others.
+/// time that got its credits from no account. Both come before all others.
 fn contradicts(ledger: &impl Ledger) {
     let hold = Hold {
         amount: credits(1),
