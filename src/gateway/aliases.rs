@@ -71,7 +71,7 @@ mod tests {
     use crate::gateway::facade::{EXECUTE_TOOL, GET_SERVER_TOOLS, LIST_SERVERS};
 
     #[test]
-    fn arguments_of_other_names_are_those_that_can_be_meant() {
+    fn misnamed_arguments_match_the_only_possible_ones() {
         for (tool, name, expected) in [
             (EXECUTE_TOOL, "server_name", "server"),
             (EXECUTE_TOOL, "serverName", "server"),

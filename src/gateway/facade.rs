@@ -60,7 +60,7 @@ mod tests {
     use crate::domain::tokens;
 
     #[test]
-    fn the_facade_is_sent_as_written_and_fits_its_budget() {
+    fn facade_is_sent_verbatim_within_its_token_budget() {
         for debug in [false, true] {
             assert_eq!(tools(debug).to_string(), tools_json(debug));
         }

@@ -46,7 +46,7 @@ const LONGEST_CLAIM: usize = 9;
 const RESERVED: [(&str, &[&str], &[&str]); 13] = [
     ("rmcp", &["rmcp"], &["serve/", "downstream/"]),
     ("reqwest", &["reqwest"], &["host/"]),
-    ("rusqlite", &["rusqlite"], &["ledger/sqlite"]),
+    ("rusqlite", &["rusqlite"], &["ledger/backends/sqlite"]),
     (
         "the clock",
         &[

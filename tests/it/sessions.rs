@@ -59,7 +59,7 @@ fn after_a_stateless_request_all_need_metadata() {
 }
 
 #[test]
-fn a_withdrawn_call_gets_no_answer_and_frees_its_id() {
+fn withdrawn_call_gets_no_answer_and_frees_its_id() {
     let setup = Setup::new(json!({"s": scripted_with(&["echo", "slow"])}), None);
     let mut client = setup.connect();
     client.execute("s", "echo", json!({}));
@@ -82,7 +82,7 @@ fn a_withdrawn_call_gets_no_answer_and_frees_its_id() {
 }
 
 #[test]
-fn an_answer_may_write_a_numeric_id_as_a_string() {
+fn answer_may_write_a_numeric_id_as_text() {
     let mut server = scripted(&["--tools", r#"["ask"]"#, "--era", "legacy"]);
     server["elicitation"] = json!("allow");
     let mut client = Setup::new(json!({ "s": server }), None).start();

@@ -2,14 +2,7 @@
 
 /// How offences begin, by the rule's name, as the failing test prints them.
 pub const OFFENCES: &[(&str, &[&str])] = &[
-    (
-        "sizes",
-        &[
-            "domain/identity.rs is too long",
-            "domain/ledger/hold.rs is too long",
-            "downstream/http/client.rs is too long",
-        ],
-    ),
+    ("sizes", &["domain/identity.rs is too long", "downstream/http/client.rs is too long"]),
     (
         "retired",
         &[
@@ -18,12 +11,7 @@ pub const OFFENCES: &[(&str, &[&str])] = &[
             "downstream/opening.rs: fn attend",
             "downstream/opening.rs: fn outlast",
             "host/leftovers.rs: type Kept",
-            "ledger/memory.rs: type Kept",
-            "ledger/memory/credentials.rs: fn show",
-            "ledger/memory/credentials.rs: type Kept",
-            "ledger/sqlite/credentials.rs: fn show",
-            "ledger/sqlite/mod.rs: fn look",
-            "ledger/steps.rs: fn look",
+            "ledger/backends/memory.rs: type Kept",
         ],
     ),
     (
@@ -37,31 +25,20 @@ pub const OFFENCES: &[(&str, &[&str])] = &[
             "the file system: downstream/cache.rs",
         ],
     ),
-    (
-        "circles",
-        &[
-            "crate::domain:",
-            "crate::domain::ledger:",
-            "crate::downstream:",
-            "crate::ledger:",
-            "crate::ledger::sqlite:",
-        ],
-    ),
+    ("circles", &["crate::domain:", "crate::downstream:"]),
 ];
 
 /// Idioms of `words.rs`, each with how often it may still be found.
 pub const IDIOMS: &[(&str, usize)] = &[
-    (r"\bso (many|much)\b", 51),
-    (r"\bfor so long\b", 8),
-    (r"(?m)(^|\s)nobody([\s.,;:]|$)", 145),
-    (r"\b(is|are|was|were|be) told\b", 76),
-    (r"\b(tells|told) of\b", 26),
-    (r"\bin earnest\b", 3),
+    (r"\bso (many|much)\b", 12),
+    (r"\bfor so long\b", 4),
+    (r"(?m)(^|\s)nobody([\s.,;:]|$)", 49),
+    (r"\b(is|are|was|were|be) told\b", 46),
+    (r"\b(tells|told) of\b", 16),
     (r"\bis there to be\b", 2),
-    (r"\bthe turn of\b", 1),
-    (r"(?m)^\s*//[/!]? What (is|was|are|were)\b", 109),
-    (r"\bis no (time|duration|number|amount)\b", 7),
+    (r"(?m)^\s*//[/!]? What (is|was|are|were)\b", 51),
+    (r"\bis no (time|duration|number|amount)\b", 3),
 ];
 
 /// How many type names may stand for more than one type, while that is more than the rule says.
-pub const SHARED_NAMES: Option<usize> = Some(49);
+pub const SHARED_NAMES: Option<usize> = Some(31);
