@@ -26,7 +26,7 @@ const TOOLS_TTL_MS: u64 = 3_600_000;
 /// How a request is answered.
 enum Answering {
     Answered(ResultText),
-    Call(ToolCall, Protocol),
+    Call(Box<ToolCall>, Protocol),
     /// One of the gateway's own methods.
     Own {
         tool: &'static str,
@@ -46,7 +46,7 @@ pub(super) fn receive(
         Ok(Some(Message::Cancelled(id))) => session.in_flight.withdraw(&id),
         Ok(Some(Message::Answer(id, outcome))) => session.questions.answered(&id, outcome),
         Ok(None) => {}
-        Err(Rejection { id, error }) => reject(session, id, error, slot),
+        Err(Rejection { id, error }) => reject(session, id, *error, slot),
     }
 }
 
@@ -120,7 +120,7 @@ fn answering(session: &Arc<Session>, request: &ClientRequest) -> Result<Answerin
     let call = request.params.as_ref().filter(|_| method == "tools/call");
     if let Some(call) = call.map(ToolCall::read).transpose()?.flatten() {
         let protocol = session.lifecycle().protocol_of(method, &call.meta)?;
-        return Ok(Answering::Call(call, protocol));
+        return Ok(Answering::Call(Box::new(call), protocol));
     }
     let params = request.members()?;
     if method == "initialize" {

@@ -38,12 +38,12 @@ pub(super) struct ClientRequest {
 pub(super) struct Rejection {
     /// Null where the message has no id that can be read.
     pub(super) id: Value,
-    pub(super) error: RpcError,
+    pub(super) error: Box<RpcError>,
 }
 
 impl Rejection {
     pub(super) fn invalid(message: impl Into<String>, id: Option<Value>) -> Self {
-        Self { id: id.unwrap_or_default(), error: error(INVALID_REQUEST, message) }
+        Self { id: id.unwrap_or_default(), error: Box::new(error(INVALID_REQUEST, message)) }
     }
 }
 
@@ -146,7 +146,7 @@ fn unreadable(cause: Malformed, text: &[u8]) -> Rejection {
         Malformed::TooDeep => Rejection::invalid("the message is nested too deeply", id),
         Malformed::NotJson => Rejection {
             id: id.unwrap_or_default(),
-            error: error(PARSE_ERROR, "not valid JSON in UTF-8"),
+            error: Box::new(error(PARSE_ERROR, "not valid JSON in UTF-8")),
         },
     }
 }
