@@ -3,18 +3,15 @@
 
 use serde_json::{Map, Value};
 
+use crate::domain::json::objects;
+
 /// The schema with every `required` parameter that has a default optional; None if there is none.
 ///
 /// Only where that can do no more than accept more: not below `not`, `oneOf`, `if` and the like, nor
 /// in definitions that may be used there.
 pub(super) fn relaxed(schema: &Value) -> Option<Value> {
-    let definitions = !decides(schema);
-    if !has_any(schema, definitions) {
-        return None;
-    }
     let mut out = schema.clone();
-    relax(&mut out, definitions);
-    Some(out)
+    relax(&mut out, !decides(schema)).then_some(out)
 }
 
 /// Keywords whose parts can only accept more when they are relaxed.
@@ -25,13 +22,8 @@ const DEFINITIONS: [&str; 2] = ["$defs", "definitions"];
 
 /// Whether anything depends on a part not being satisfied, or on how many parts are.
 fn decides(schema: &Value) -> bool {
-    match schema {
-        Value::Object(object) => object.iter().any(|(key, value)| {
-            matches!(key.as_str(), "not" | "oneOf" | "if" | "maxContains") || decides(value)
-        }),
-        Value::Array(items) => items.iter().any(decides),
-        _ => false,
-    }
+    const DECIDING: [&str; 4] = ["not", "oneOf", "if", "maxContains"];
+    objects(schema).any(|(_, object)| DECIDING.iter().any(|key| object.contains_key(*key)))
 }
 
 /// Whether `name` is a parameter of this object with a default.
@@ -41,51 +33,41 @@ pub(in crate::domain) fn has_default(schema: &Map<String, Value>, name: &str) ->
     own.is_some_and(|own| own.get("default").is_some())
 }
 
-fn has_any(schema: &Value, definitions: bool) -> bool {
-    let Value::Object(object) = schema else { return false };
-    let required = object.get("required").and_then(Value::as_array).into_iter().flatten();
-    let mut required = required.filter_map(Value::as_str);
-    required.any(|name| has_default(object, name))
-        || object.iter().any(|(key, value)| match value {
-            Value::Array(parts) if LISTS.contains(&key.as_str()) => {
-                parts.iter().any(|part| has_any(part, definitions))
-            }
-            Value::Object(parts) if is_map(key, definitions) => {
-                parts.values().any(|part| has_any(part, definitions))
-            }
-            part => SINGLE.contains(&key.as_str()) && has_any(part, definitions),
-        })
-}
-
 fn is_map(key: &str, definitions: bool) -> bool {
     MAPS.contains(&key) || (definitions && DEFINITIONS.contains(&key))
 }
 
-fn relax(schema: &mut Value, definitions: bool) {
-    let Value::Object(object) = schema else { return };
-    if let Some(Value::Array(required)) = object.get("required") {
-        let needed = required
-            .iter()
-            .filter(|name| name.as_str().is_none_or(|name| !has_default(object, name)));
-        let needed: Vec<Value> = needed.cloned().collect();
-        // An empty list is no schema in older dialects.
-        match needed.is_empty() {
-            true => object.shift_remove("required"),
-            false => object.insert("required".into(), Value::Array(needed)),
-        };
-    }
+/// Returns whether anything became optional.
+fn relax(schema: &mut Value, definitions: bool) -> bool {
+    let Value::Object(object) = schema else { return false };
+    let mut changed = drop_defaulted(object);
     for (key, value) in object.iter_mut() {
-        match value {
+        changed |= match value {
             Value::Array(parts) if LISTS.contains(&key.as_str()) => {
-                parts.iter_mut().for_each(|part| relax(part, definitions));
+                parts.iter_mut().fold(false, |any, part| relax(part, definitions) | any)
             }
             Value::Object(parts) if is_map(key, definitions) => {
-                parts.values_mut().for_each(|part| relax(part, definitions));
+                parts.values_mut().fold(false, |any, part| relax(part, definitions) | any)
             }
-            part if SINGLE.contains(&key.as_str()) => relax(part, definitions),
-            _ => {}
-        }
+            part => SINGLE.contains(&key.as_str()) && relax(part, definitions),
+        };
     }
+    changed
+}
+
+/// Takes the parameters with a default out of `required`; returns whether there were any.
+fn drop_defaulted(object: &mut Map<String, Value>) -> bool {
+    let Some(Value::Array(required)) = object.get("required") else { return false };
+    let is_needed = |name: &&Value| name.as_str().is_none_or(|name| !has_default(object, name));
+    let needed: Vec<Value> = required.iter().filter(is_needed).cloned().collect();
+    let dropped = needed.len() < required.len();
+    if needed.is_empty() && dropped {
+        // An empty list is no schema in older dialects.
+        object.shift_remove("required");
+    } else if dropped {
+        object.insert("required".into(), Value::Array(needed));
+    }
+    dropped
 }
 
 #[cfg(test)]

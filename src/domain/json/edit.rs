@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::RawJson;
+use super::raw::RawJson;
 
 /// What becomes of a member.
 #[derive(Debug)]

@@ -5,57 +5,11 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::RawJson;
-
 /// What the JSON library puts before names that it gives a meaning of its own.
 const RESERVED: &str = "$serde_json::private::";
 
-/// One member of an object.
-#[derive(Debug)]
-pub struct RawMember<'a> {
-    /// Its name.
-    pub name: Cow<'a, str>,
-    /// Its value.
-    pub value: RawJson,
-    /// Where it begins in the object's text, with its name.
-    pub start: usize,
-    /// Where its value ends.
-    pub end: usize,
-}
-
-/// The members of an object.
-#[derive(Debug)]
-pub struct Members<'a> {
-    object: &'a RawJson,
-    at: usize,
-}
-
-impl<'a> Members<'a> {
-    pub(super) fn of(object: &'a RawJson) -> Self {
-        // Of what is no object nothing is left to look at.
-        let at = if object.is_object() { 1 } else { object.length() };
-        Self { object, at }
-    }
-}
-
-impl<'a> Iterator for Members<'a> {
-    type Item = RawMember<'a>;
-
-    fn next(&mut self) -> Option<RawMember<'a>> {
-        let text: &'a [u8] = self.object.bytes();
-        let start = self.at + text.get(self.at..)?.iter().position(|&b| b == b'"')?;
-        let end_of_name = string_end(text, start);
-        let name = name(text.get(start..end_of_name)?)?;
-        let colon = text.get(end_of_name..)?.iter().position(|&b| b == b':')?;
-        let begin = skip_space(text, end_of_name + colon + 1);
-        let end = value_end(text, begin);
-        self.at = end;
-        Some(RawMember { name, value: self.object.part(begin, end), start, end })
-    }
-}
-
 /// A name as it is meant.
-fn name(quoted: &[u8]) -> Option<Cow<'_, str>> {
+pub(super) fn name(quoted: &[u8]) -> Option<Cow<'_, str>> {
     if quoted.contains(&b'\\') {
         return serde_json::from_slice(quoted).ok().map(Cow::Owned);
     }
@@ -136,7 +90,7 @@ pub(super) fn compact(text: &[u8], mut write: impl FnMut(&[u8])) {
 }
 
 /// The end of the value that begins here.
-fn value_end(text: &[u8], from: usize) -> usize {
+pub(super) fn value_end(text: &[u8], from: usize) -> usize {
     match text.get(from) {
         Some(b'"') => string_end(text, from),
         Some(b'{' | b'[') => nested_end(text, from),
@@ -167,7 +121,7 @@ fn nested_end(text: &[u8], from: usize) -> usize {
 }
 
 /// The end of the string whose quote is here.
-fn string_end(text: &[u8], from: usize) -> usize {
+pub(super) fn string_end(text: &[u8], from: usize) -> usize {
     let mut at = from + 1;
     while let Some(found) =
         text.get(at..).and_then(|rest| rest.iter().position(|b| matches!(b, b'"' | b'\\')))
@@ -188,7 +142,7 @@ fn scalar_end(text: &[u8], from: usize) -> usize {
     rest.iter().position(ends).map_or(text.len(), |length| from + length)
 }
 
-fn skip_space(text: &[u8], from: usize) -> usize {
+pub(super) fn skip_space(text: &[u8], from: usize) -> usize {
     let rest = text.get(from..).unwrap_or_default();
     from + rest.iter().take_while(|b| b.is_ascii_whitespace()).count()
 }

@@ -13,7 +13,7 @@ use super::{
     bounds::{number_bounds, range, string_bounds, with_bounds},
     note::note,
 };
-use crate::domain::check::has_default;
+use crate::domain::{check::has_default, json::references};
 
 /// A definition that is used more than once is spelled out in place up to this length.
 const INLINE: usize = 40;
@@ -57,7 +57,7 @@ struct SignatureWriter<'s> {
 impl<'s> SignatureWriter<'s> {
     fn new(root: &'s Value) -> Self {
         let mut uses = HashMap::new();
-        count_refs(root, &mut uses, 0);
+        references(root).for_each(|target| *uses.entry(target).or_default() += 1);
         Self {
             root,
             uses,
@@ -310,22 +310,6 @@ impl<'s> SignatureWriter<'s> {
     /// Whether the line is as long as it may be.
     fn full(&self) -> bool {
         self.written > LONGEST
-    }
-}
-
-fn count_refs<'s>(schema: &'s Value, uses: &mut HashMap<&'s str, usize>, depth: usize) {
-    if depth > 64 {
-        return;
-    }
-    match schema {
-        Value::Object(object) => {
-            if let Some(target) = object.get("$ref").and_then(Value::as_str) {
-                *uses.entry(target).or_default() += 1;
-            }
-            object.values().for_each(|value| count_refs(value, uses, depth + 1));
-        }
-        Value::Array(items) => items.iter().for_each(|item| count_refs(item, uses, depth + 1)),
-        _ => {}
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
-use super::{Token, TokenId, UnreadableToken, wire::Kid};
+use super::wire::{Kid, Token, TokenId, UnreadableToken};
 use crate::domain::{
     caveat::{Caveat, Caveats, TwoTenants},
     credits::Credits,

@@ -9,49 +9,19 @@
 pub mod keys;
 pub mod wire;
 
-use std::fmt;
-
 pub use keys::{TokenKeys, Unverified, Verified};
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
-pub use wire::UnreadableToken;
-use wire::{Kid, SignedCaveat};
+use wire::{Header, SignedCaveat};
+pub use wire::{MOST_BYTES, MOST_CAVEATS, Token, TokenId, UnreadableToken};
 
-use super::{caveat::Caveat, id::id, keyed::Key};
-
-/// A token has at most this many caveats.
-pub const MOST_CAVEATS: usize = 32;
-/// The text of a token has at most this many bytes.
-pub const MOST_BYTES: usize = 4096;
-
-id! {
-    /// Names a token, and all that are made of it by narrowing.
-    TokenId
-}
+use super::{caveat::Caveat, keyed::Key};
 
 /// Stands for an API key among the tokens that were denied.
 pub fn denial_of_api_key(id: &str) -> TokenId {
     let digest = Sha256::new().chain_update("API key\0").chain_update(id).finalize();
     let (begin, _) = digest.split_at(16);
     TokenId(begin.iter().fold(0, |number, byte| number << 8 | u128::from(*byte)))
-}
-
-/// A token as it reads: nothing of it is proven. [`TokenKeys::verify`] does that.
-#[derive(Clone)]
-pub struct Token {
-    header: Header,
-    caveats: Vec<SignedCaveat>,
-    /// The last digest of the chain, which makes the token a secret.
-    tag: [u8; 32],
-}
-
-/// What stands before the caveats.
-#[derive(Clone)]
-struct Header {
-    kid: Kid,
-    has_account: bool,
-    id: TokenId,
-    namespace: String,
 }
 
 /// Why a token cannot be made, or narrowed so.
@@ -159,8 +129,12 @@ impl Token {
     /// # Errors
     /// The first caveat that this version cannot read.
     pub fn caveats(&self) -> Result<Vec<Caveat>, Unverified> {
-        let read = |(index, sealed): (usize, &SignedCaveat)| sealed.read(index);
-        self.caveats.iter().enumerate().map(read).collect()
+        let read = |(place, signed): (usize, &SignedCaveat)| match signed.meaning() {
+            Some(Ok(caveat)) => Ok(caveat),
+            Some(Err(reason)) => Err(Unverified::BadCaveat { place, reason }),
+            None => Err(Unverified::UnknownCaveat { place, kind: signed.kind() }),
+        };
+        (1..).zip(&self.caveats).map(read).collect()
     }
 
     /// The digests of the chain: that of the header, then one after each caveat.
@@ -173,18 +147,5 @@ impl Token {
             tags.push(tag);
         }
         tags
-    }
-}
-
-/// Nothing that could be used.
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({})", self.header.id)
-    }
-}
-
-impl fmt::Debug for Header {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Header({})", self.id)
     }
 }

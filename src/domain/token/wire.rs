@@ -3,11 +3,14 @@
 //! Numbers are big-endian. A caveat is its type (u8), its length (u16) and its bytes. There is one
 //! text for each token, and reading takes no more than the text is long.
 
+use std::fmt;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
 
-use super::{Header, MOST_BYTES, MOST_CAVEATS, Token, TokenId, Unverified};
-use crate::domain::{call::AgentId, caveat::Caveat, credits::Credits, keyed::Key, scope::Scope};
+use crate::domain::{
+    call::AgentId, caveat::Caveat, credits::Credits, id::id, keyed::Key, scope::Scope,
+};
 
 /// Names a key.
 pub(super) type Kid = [u8; 8];
@@ -20,6 +23,34 @@ const VERSION: &[u8] = b"gwt1";
 const OTHER_SYSTEM: &str = "eyJ2Ijox";
 /// Of a tenant's name.
 const LONGEST_TENANT: usize = 128;
+
+/// A token has at most this many caveats.
+pub const MOST_CAVEATS: usize = 32;
+/// The text of a token has at most this many bytes.
+pub const MOST_BYTES: usize = 4096;
+
+id! {
+    /// Names a token, and all that are made of it by narrowing.
+    TokenId
+}
+
+/// A token as it reads: nothing of it is proven. [`super::TokenKeys::verify`] does that.
+#[derive(Clone)]
+pub struct Token {
+    pub(super) header: Header,
+    pub(super) caveats: Vec<SignedCaveat>,
+    /// The last digest of the chain, which makes the token a secret.
+    pub(super) tag: [u8; 32],
+}
+
+/// What stands before the caveats.
+#[derive(Clone)]
+pub(super) struct Header {
+    pub(super) kid: Kid,
+    pub(super) has_account: bool,
+    pub(super) id: TokenId,
+    pub(super) namespace: String,
+}
 
 /// Why a text is no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -158,15 +189,6 @@ impl SignedCaveat {
         }
     }
 
-    /// The caveat that it is, by its place.
-    pub(super) fn read(&self, index: usize) -> Result<Caveat, Unverified> {
-        match self.meaning() {
-            Some(Ok(caveat)) => Ok(caveat),
-            Some(Err(reason)) => Err(Unverified::BadCaveat { place: index + 1, reason }),
-            None => Err(Unverified::UnknownCaveat { place: index + 1, kind: self.kind }),
-        }
-    }
-
     /// The digest after this caveat.
     pub(super) fn next(&self, tag: [u8; 32]) -> [u8; 32] {
         Key::new(tag).mac(&self.signed())
@@ -178,8 +200,12 @@ impl SignedCaveat {
         [&[self.kind], length.to_be_bytes().as_slice(), &self.bytes].concat()
     }
 
-    /// None for a type that this version does not know.
-    fn meaning(&self) -> Option<Result<Caveat, String>> {
+    pub(super) fn kind(&self) -> u8 {
+        self.kind
+    }
+
+    /// The caveat, or why its bytes mean none; None for a type that this version does not know.
+    pub(super) fn meaning(&self) -> Option<Result<Caveat, String>> {
         Some(match self.kind {
             kind::EXPIRES => self.moment().map(Caveat::Expires),
             kind::SERVERS => self.servers().map(Caveat::Servers),
@@ -277,5 +303,18 @@ impl<'a> ByteReader<'a> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
+    }
+}
+
+/// Nothing that could be used.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({})", self.header.id)
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Header({})", self.id)
     }
 }
