@@ -315,7 +315,7 @@ mod tests {
         let key = |id: &str, agent: &str, revoked| ApiKey {
             id: id.into(),
             name: String::new(),
-            digest: [0; 32],
+            digest: [0; 32].into(),
             agents: vec![agent.into()],
             roles: Vec::new(),
             created: 0,

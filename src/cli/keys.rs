@@ -153,7 +153,7 @@ async fn create(store: &OpenStore, asked: &CreateArgs) -> anyhow::Result<(ApiKey
     let wanted = ApiKey {
         id: String::new(),
         name: asked.name.clone(),
-        digest: [0; 32],
+        digest: [0; 32].into(),
         agents: agents(store, &asked.agents)?,
         roles: Vec::new(),
         created: now(),

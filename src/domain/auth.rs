@@ -6,9 +6,12 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
-use super::{call::AgentId, record::hex};
+use super::{
+    call::AgentId,
+    record::hex,
+    secret::{Secret, same_bytes},
+};
 
 /// How callers prove who they are (`auth`).
 #[derive(Clone, Debug, Default)]
@@ -64,7 +67,7 @@ impl AuthMode {
 
 /// In constant time.
 fn same(one: &SecretString, other: &SecretString) -> bool {
-    one.expose_secret().as_bytes().ct_eq(other.expose_secret().as_bytes()).into()
+    same_bytes(one.expose_secret().as_bytes(), other.expose_secret().as_bytes())
 }
 
 /// An API key as kept: never the key itself.
@@ -75,7 +78,7 @@ pub struct ApiKey {
     /// What it is for.
     pub name: String,
     /// The SHA-256 of the whole key, which is random: nobody can guess it.
-    pub digest: [u8; 32],
+    pub digest: Secret,
     /// The agents that it may act as; the first acts for calls that name none, if it is the only one.
     pub agents: Vec<AgentId>,
     /// Its roles, for role policies.
@@ -90,8 +93,8 @@ pub struct ApiKey {
 
 impl ApiKey {
     /// Whether this is the key of a digest; in constant time.
-    pub fn is_of(&self, digest: &[u8; 32]) -> bool {
-        self.digest.ct_eq(digest).into()
+    pub fn is_of(&self, digest: &Secret) -> bool {
+        self.digest.same_as(digest)
     }
 
     /// Whether it may be shown at a moment, in milliseconds since 1970.
@@ -146,19 +149,20 @@ impl Eq for ApiKey {}
 
 /// The id of a key that none is written for. It stays when other keys are added or removed, so what
 /// was delegated with the key is never taken for another key's.
-pub fn named_by(digest: &[u8; 32]) -> String {
-    let digits =
-        hex(&Sha256::new_with_prefix(b"tollgate key id\0").chain_update(digest).finalize());
+pub fn named_by(digest: &Secret) -> String {
+    let digits = hex(&Sha256::new_with_prefix(b"tollgate key id\0")
+        .chain_update(digest.expose())
+        .finalize());
     format!("config-{}", digits.chars().take(8).collect::<String>())
 }
 
 /// What is kept of a key: its SHA-256.
-pub fn digest(key: &str) -> [u8; 32] {
-    Sha256::digest(key.as_bytes()).into()
+pub fn digest(key: &str) -> Secret {
+    Secret::from(<[u8; 32]>::from(Sha256::digest(key.as_bytes())))
 }
 
 /// The key of a digest. How long it takes does not tell which one it is.
-pub fn find_key<'a>(keys: &'a [ApiKey], digest: &[u8; 32]) -> Option<&'a ApiKey> {
+pub fn find_key<'a>(keys: &'a [ApiKey], digest: &Secret) -> Option<&'a ApiKey> {
     keys.iter().fold(None, |found, key| if key.is_of(digest) { Some(key) } else { found })
 }
 

@@ -382,7 +382,7 @@ mod tests {
         Credential::ApiKey(ApiKey {
             id: "k".into(),
             name: String::new(),
-            digest: [0; 32],
+            digest: [0; 32].into(),
             agents: agents.iter().map(|agent| (*agent).into()).collect(),
             roles: Vec::new(),
             created: 0,

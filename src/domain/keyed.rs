@@ -3,30 +3,32 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};
 
+use super::secret::Secret;
+
 /// A secret of 256 bits.
 #[derive(Clone)]
-pub struct Key([u8; 32]);
+pub struct Key(Secret);
 
 impl Key {
     /// A key of these bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(bytes.into())
     }
 
     /// The key that a text stands for: 64 hexadecimal digits are its bytes; of any other text, its
     /// SHA-256 is the key.
     pub fn of_text(text: &str) -> Self {
-        Self(unhex(text).unwrap_or_else(|| Sha256::digest(text).into()))
+        Self::new(unhex(text).unwrap_or_else(|| Sha256::digest(text).into()))
     }
 
     /// The key for one purpose; who has it cannot tell this one, or that for another purpose.
     pub fn derive(&self, purpose: &str) -> Self {
-        Self(self.mac(purpose.as_bytes()))
+        Self::new(self.mac(purpose.as_bytes()))
     }
 
     /// The keyed digest of a text.
     pub fn mac(&self, text: &[u8]) -> [u8; 32] {
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.0.expose()) else {
             // HMAC takes keys of every length.
             return [0; 32];
         };
@@ -36,7 +38,7 @@ impl Key {
 
     /// Whether this is the keyed digest of a text; in constant time.
     pub fn verifies(&self, text: &[u8], digest: &[u8]) -> bool {
-        Hmac::<Sha256>::new_from_slice(&self.0).is_ok_and(|mut mac| {
+        Hmac::<Sha256>::new_from_slice(self.0.expose()).is_ok_and(|mut mac| {
             mac.update(text);
             mac.verify_slice(digest).is_ok()
         })

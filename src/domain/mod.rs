@@ -38,6 +38,7 @@ pub mod rendered;
 pub mod routing;
 pub mod rules;
 pub mod scope;
+pub mod secret;
 pub mod settings;
 pub mod stamp;
 pub mod supervision;

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
-use super::{call::AgentId, delegation::is_handle, digest, keyed::Key};
+use super::{call::AgentId, delegation::is_handle, digest, keyed::Key, secret::same_bytes};
 
 /// How long a stamp is good: the client may ask its user about the call after it was stamped.
 const LIFETIME: i64 = 10 * 60 * 1000;
@@ -190,7 +189,7 @@ pub fn verify(text: &str, key: &Key, call: &CallDigest, now: i64) -> Result<Stam
     let (said, signature) = text.rsplit_once(BETWEEN).ok_or(BadStamp::Malformed)?;
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| BadStamp::Malformed)?;
     // Nothing of it is believed, or even read, before this.
-    if !bool::from(mac(key, call, said).as_slice().ct_eq(&signature)) {
+    if !same_bytes(&mac(key, call, said), &signature) {
         return Err(BadStamp::Altered);
     }
     let parts: Vec<&str> = said.split(BETWEEN).collect();

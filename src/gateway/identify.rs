@@ -197,7 +197,7 @@ impl Identifier {
         let is_of_settings = of_settings.is_some();
         let found = match of_settings {
             Some(key) => Some(key),
-            None => self.ledger.api_key(digest).await?,
+            None => self.ledger.api_key(*digest.expose()).await?,
         };
         let Some(key) = found else {
             return Err(Refusal::unauthenticated("the API key is not one of this gateway's"));

@@ -293,7 +293,7 @@ fn api_key_is_stored_until_it_is_revoked() {
         let key = |id: &str, digest| ApiKey {
             id: id.to_owned(),
             name: "for \"tests\"".to_owned(),
-            digest: [digest; 32],
+            digest: [digest; 32].into(),
             agents: vec![AgentId::from("a"), AgentId::from("b")],
             roles: vec!["admin".to_owned()],
             created: BEGIN,

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use subtle::ConstantTimeEq as _;
 
 use super::wire::{Kid, Token, TokenId, UnreadableToken};
 use crate::domain::{
@@ -11,6 +10,7 @@ use crate::domain::{
     credits::Credits,
     keyed::Key,
     period::timestamp,
+    secret::Secret,
 };
 
 /// The keys of tokens: the first signs, all verify. They are told apart by names made of themselves.
@@ -124,7 +124,7 @@ impl TokenKeys {
         let key = self.find(&token).ok_or(Unverified::UnknownKey)?;
         let tags = token.chain(key);
         // Only what is proven to be of a key's owner is looked at further.
-        let proven = tags.last().is_some_and(|tag| tag.ct_eq(&token.tag).into());
+        let proven = tags.last().is_some_and(|tag| tag.same_as(&token.tag));
         if !proven {
             return Err(Unverified::Altered);
         }
@@ -146,10 +146,12 @@ impl TokenKeys {
 
 /// The ceilings and their names: what comes of the chain up to a ceiling names it wherever the token
 /// is narrowed further, and tells nothing of the digest, which is a secret.
-fn ceilings(caveats: &Caveats, tags: &[[u8; 32]]) -> Vec<([u8; 8], Credits)> {
+fn ceilings(caveats: &Caveats, tags: &[Secret]) -> Vec<([u8; 8], Credits)> {
     let after = tags.iter().skip(1);
-    let ceiling = |(caveat, tag): (&Caveat, &[u8; 32])| match caveat {
-        Caveat::Ceiling(most) => Some((first_bytes(Key::new(*tag).mac(b"ceiling")), *most)),
+    let ceiling = |(caveat, tag): (&Caveat, &Secret)| match caveat {
+        Caveat::Ceiling(most) => {
+            Some((first_bytes(Key::new(*tag.expose()).mac(b"ceiling")), *most))
+        }
         _ => None,
     };
     caveats.0.iter().zip(after).filter_map(ceiling).collect()

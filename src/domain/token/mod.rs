@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use wire::{Header, SignedCaveat};
 pub use wire::{MOST_BYTES, MOST_CAVEATS, Token, TokenId, UnreadableToken};
 
-use super::{caveat::Caveat, keyed::Key};
+use super::{caveat::Caveat, keyed::Key, secret::Secret};
 
 /// Stands for an API key among the tokens that were denied.
 pub fn denial_of_api_key(id: &str) -> TokenId {
@@ -66,7 +66,7 @@ impl Token {
             return Err(Unfit::Namespace);
         }
         let header = Header { kid, has_account, id, namespace: namespace.to_owned() };
-        let tag = key.mac(&header.signed());
+        let tag = Secret::from(key.mac(&header.signed()));
         let token = Self { header, caveats: Vec::new(), tag };
         caveats.iter().try_fold(token, |token, caveat| token.narrow(caveat))
     }
@@ -91,7 +91,7 @@ impl Token {
             return Err(Unfit::NoAccount);
         }
         let sealed = SignedCaveat::of(caveat).map_err(Unfit::Caveat)?;
-        self.tag = sealed.next(self.tag);
+        self.tag = sealed.next(&self.tag);
         self.caveats.push(sealed);
         match wire::text_length(&self) {
             length if length > MOST_BYTES => Err(Unfit::TooLong),
@@ -138,12 +138,12 @@ impl Token {
     }
 
     /// The digests of the chain: that of the header, then one after each caveat.
-    fn chain(&self, key: &Key) -> Vec<[u8; 32]> {
+    fn chain(&self, key: &Key) -> Vec<Secret> {
         let mut tags = Vec::with_capacity(self.caveats.len() + 1);
-        let mut tag = key.mac(&self.header.signed());
+        let mut tag = Secret::from(key.mac(&self.header.signed()));
         tags.push(tag);
         for sealed in &self.caveats {
-            tag = sealed.next(tag);
+            tag = sealed.next(&tag);
             tags.push(tag);
         }
         tags

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 
 use crate::domain::{
     call::AgentId, caveat::Caveat, credits::Credits, id::id, keyed::Key, scope::Scope,
+    secret::Secret,
 };
 
 /// Names a key.
@@ -40,7 +41,7 @@ pub struct Token {
     pub(super) header: Header,
     pub(super) caveats: Vec<SignedCaveat>,
     /// The last digest of the chain, which makes the token a secret.
-    pub(super) tag: [u8; 32],
+    pub(super) tag: Secret,
 }
 
 /// What stands before the caveats.
@@ -119,7 +120,7 @@ pub(super) fn parse(text: &str) -> Result<Token, UnreadableToken> {
         }
         caveats.push(reader.caveat().ok_or(UnreadableToken::Truncated)?);
     }
-    Ok(Token { header, caveats, tag: *tag })
+    Ok(Token { header, caveats, tag: Secret::from(*tag) })
 }
 
 fn without_scheme(text: &str) -> &str {
@@ -132,14 +133,14 @@ fn without_scheme(text: &str) -> &str {
 pub(super) fn text(token: &Token) -> SecretString {
     let mut bytes = token.header.bytes();
     token.caveats.iter().for_each(|sealed| bytes.extend(sealed.signed()));
-    bytes.extend(token.tag);
+    bytes.extend(token.tag.expose());
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into()
 }
 
 /// How long the text is.
 pub(super) fn text_length(token: &Token) -> usize {
     let caveats: usize = token.caveats.iter().map(|sealed| sealed.bytes.len() + 3).sum();
-    let bytes = token.header.bytes().len() + caveats + token.tag.len();
+    let bytes = token.header.bytes().len() + caveats + token.tag.expose().len();
     PREFIX.len() + (bytes * 4).div_ceil(3)
 }
 
@@ -190,8 +191,8 @@ impl SignedCaveat {
     }
 
     /// The digest after this caveat.
-    pub(super) fn next(&self, tag: [u8; 32]) -> [u8; 32] {
-        Key::new(tag).mac(&self.signed())
+    pub(super) fn next(&self, tag: &Secret) -> Secret {
+        Key::new(*tag.expose()).mac(&self.signed()).into()
     }
 
     fn signed(&self) -> Vec<u8> {

@@ -232,7 +232,7 @@ impl Credentials for Open<'_> {
 
     fn api_key_by_digest(&mut self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Failure> {
         let mut all = self.kept.api_keys.values();
-        Ok(all.find(|key| key.digest == *digest).cloned())
+        Ok(all.find(|key| key.is_of(&(*digest).into())).cloned())
     }
 
     fn api_keys(&mut self) -> Result<Vec<ApiKey>, Failure> {

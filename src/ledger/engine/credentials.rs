@@ -207,7 +207,7 @@ pub(super) fn consume_nonce(
 }
 
 pub(super) fn add_api_key(tx: &mut dyn LedgerTx, key: &ApiKey, draft: Draft) -> Step<bool> {
-    let taken = tx.api_key(&key.id)?.or(tx.api_key_by_digest(&key.digest)?).is_some();
+    let taken = tx.api_key(&key.id)?.or(tx.api_key_by_digest(key.digest.expose())?).is_some();
     if !taken {
         let row = as_text(tx.put_api_key(key)?);
         let agents: Vec<_> = key.agents.iter().map(|agent| agent.as_str()).collect();

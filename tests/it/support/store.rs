@@ -91,7 +91,7 @@ pub fn api_key(id: &str, digest: u8) -> ApiKey {
     ApiKey {
         id: id.to_owned(),
         name: "tests".to_owned(),
-        digest: [digest; 32],
+        digest: [digest; 32].into(),
         agents: vec![AgentId::from("a")],
         roles: vec![],
         created: 1,

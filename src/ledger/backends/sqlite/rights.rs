@@ -121,7 +121,7 @@ impl Bound for ApiKey {
 
     fn is_found_as(&self, row: &Row<'_>) -> bool {
         row.get(0).is_ok_and(|id: String| id == self.id)
-            && row.get(1).is_ok_and(|digest: [u8; 32]| digest == self.digest)
+            && row.get(1).is_ok_and(|digest: [u8; 32]| self.is_of(&digest.into()))
     }
 }
 
@@ -165,7 +165,7 @@ pub(super) fn put_api_key(db: &Connection, key: &Key, it: &ApiKey) -> Read<[u8; 
     const PUT: &str = "INSERT INTO api_key VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (id) DO UPDATE SET about = excluded.about, mac = excluded.mac";
     let mac = it.mac(key);
-    db.prepare_cached(PUT)?.execute((&it.id, it.digest, json(it)?, mac)).map(|_| mac)
+    db.prepare_cached(PUT)?.execute((&it.id, it.digest.expose(), json(it)?, mac)).map(|_| mac)
 }
 
 pub(super) fn put_denial(db: &Connection, key: &Key, token: TokenId) -> Read<()> {
