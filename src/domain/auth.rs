@@ -16,28 +16,28 @@ use super::{
 /// How callers prove who they are (`auth`).
 #[derive(Clone, Debug, Default)]
 pub struct Auth {
-    /// What a call must show.
+    /// The credential that a call must carry.
     pub mode: AuthMode,
-    /// What this process was given to show for its calls that show nothing (`TOLLGATE_TOKEN`).
+    /// The credential of this process (`TOLLGATE_TOKEN`), for calls that carry none.
     pub presented: Option<SecretString>,
 }
 
-/// What a call must show (`auth.mode`).
+/// The credential that a call must carry (`auth.mode`).
 #[derive(Clone, Debug, Default)]
 pub enum AuthMode {
     /// Nothing.
     #[default]
     None,
-    /// One token, which the settings hold (`auth.token`).
+    /// The one token of the settings (`auth.token`).
     Config(SecretString),
     /// A Tollgate token.
     Header(Tokens),
-    /// An API key: one of these, or one of the store's.
+    /// An API key, of the settings (these) or of the store.
     ApiKey(Vec<ApiKey>),
 }
 
 impl AuthMode {
-    /// The words of settings for modes that this version enforces.
+    /// The modes that this version supports, as settings write them.
     pub const WORDS: [&str; 4] = ["none", "config", "header", "api-key"];
 
     /// The word of settings.
@@ -50,7 +50,7 @@ impl AuthMode {
         }
     }
 
-    /// Whether the settings of two modes take the same credentials.
+    /// Whether both accept the same credentials.
     pub fn takes_the_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::None, Self::None) => true,
@@ -65,45 +65,43 @@ impl AuthMode {
     }
 }
 
-/// In constant time.
 fn same(one: &SecretString, other: &SecretString) -> bool {
     same_bytes(one.expose_secret().as_bytes(), other.expose_secret().as_bytes())
 }
 
-/// An API key as kept: never the key itself.
+/// An API key as stored: never the key itself.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ApiKey {
-    /// Names it, and begins it; no secret.
+    /// The beginning of the key, which names it; no secret.
     pub id: String,
     /// What it is for.
     pub name: String,
-    /// The SHA-256 of the whole key, which is random: nobody can guess it.
+    /// The SHA-256 of the whole key. Keys are random, so it cannot be guessed.
     pub digest: Secret,
-    /// The agents that it may act as; the first acts for calls that name none, if it is the only one.
+    /// The agents that it may act as. A single one acts for calls that name none.
     pub agents: Vec<AgentId>,
-    /// Its roles, for role policies.
+    /// For role policies.
     pub roles: Vec<String>,
     /// When it was made, in milliseconds since 1970.
     pub created: i64,
     /// When it ends, in milliseconds since 1970.
     pub expires: Option<i64>,
-    /// Whether it was taken back, or is not enabled.
+    /// Whether it was revoked, or is disabled in the settings.
     pub revoked: bool,
 }
 
 impl ApiKey {
-    /// Whether this is the key of a digest; in constant time.
+    /// Whether this is the key with that digest; in constant time.
     pub fn is_of(&self, digest: &Secret) -> bool {
         self.digest.same_as(digest)
     }
 
-    /// Whether it may be shown at a moment, in milliseconds since 1970.
+    /// Whether it is valid at a time, in milliseconds since 1970.
     pub fn usable(&self, now: i64) -> bool {
         !self.revoked && self.expires.is_none_or(|expires| now < expires)
     }
 
-    /// Why it cannot be used at a moment, in one word; None if it can. A key that the settings hold
-    /// is not revoked but disabled.
+    /// Why it is not valid at a time, in one word. A key of the settings is not revoked but disabled.
     pub fn obstacle(&self, now: i64, of_settings: bool) -> Option<&'static str> {
         match self.usable(now) {
             true => None,
@@ -118,7 +116,7 @@ impl ApiKey {
         self.agents.contains(agent)
     }
 
-    /// Who acts for calls that name no agent: its only one.
+    /// The agent of calls that name none: its only one.
     pub fn agent(&self) -> Option<&AgentId> {
         match self.agents.as_slice() {
             [agent] => Some(agent),
@@ -127,7 +125,7 @@ impl ApiKey {
     }
 }
 
-/// Its digest stays out of sight: a key that was thought up can be guessed by it.
+/// Hides the digest: a key that a person made up could be guessed from it.
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("ApiKey");
@@ -147,8 +145,8 @@ impl PartialEq for ApiKey {
 
 impl Eq for ApiKey {}
 
-/// The id of a key that none is written for. It stays when other keys are added or removed, so what
-/// was delegated with the key is never taken for another key's.
+/// The id of a key that is written without one. It does not depend on other keys, so delegations
+/// made with the key stay its own when keys are added or removed.
 pub fn named_by(digest: &Secret) -> String {
     let digits = hex(&Sha256::new_with_prefix(b"tollgate key id\0")
         .chain_update(digest.expose())
@@ -156,35 +154,35 @@ pub fn named_by(digest: &Secret) -> String {
     format!("config-{}", digits.chars().take(8).collect::<String>())
 }
 
-/// What is kept of a key: its SHA-256.
+/// The SHA-256 of a key, which is stored in its place.
 pub fn digest(key: &str) -> Secret {
     Secret::from(<[u8; 32]>::from(Sha256::digest(key.as_bytes())))
 }
 
-/// The key of a digest. How long it takes does not tell which one it is.
+/// The key with that digest, in constant time.
 pub fn find_key<'a>(keys: &'a [ApiKey], digest: &Secret) -> Option<&'a ApiKey> {
     keys.iter().fold(None, |found, key| if key.is_of(digest) { Some(key) } else { found })
 }
 
-/// A new key, and the id that it begins with: `tgk_<id>_<secret>`. Both are only as good as the
-/// bytes are random.
+/// A new key `tgk_<id>_<secret>`, and its id. The bytes must be random.
 pub fn make_key(id: [u8; 4], secret: [u8; 32]) -> (String, SecretString) {
     let id = hex(&id);
     let key = format!("{KEY_PREFIX}{id}_{}", URL_SAFE_NO_PAD.encode(secret));
     (id, SecretString::from(key))
 }
 
-/// How keys begin that are made here.
+/// The beginning of every key made here.
 pub const KEY_PREFIX: &str = "tgk_";
 
-/// Keys of Tollgate tokens, and what is done about root tokens (`auth.mode: header`).
+/// Keys of Tollgate tokens, and root tokens (`auth.mode: header`).
 #[derive(Clone, Debug, Default)]
 pub struct Tokens {
-    /// `auth.rootKey`: the first signs, all verify. If empty, the installation's key does both.
+    /// `auth.rootKey`: the first signs, all verify. If empty, the installation's key signs and
+    /// verifies.
     pub root_keys: Vec<SecretString>,
-    /// Whether a root token is made at the start.
+    /// Whether the gateway mints a root token when it starts.
     pub auto_mint_root: bool,
-    /// A root token that was made before.
+    /// A root token minted earlier.
     pub root_token: Option<SecretString>,
 }
 

@@ -43,8 +43,8 @@ impl Tool {
         self.definition.get("description").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// What the tool does to what it works on, in one word, if its server says so: `read` or
-    /// `destructive`. One that says both is better taken for the second.
+    /// The tool's effect in one word, if its server states it: `read` or `destructive`. A tool with
+    /// both hints counts as destructive.
     pub fn effect(&self) -> Option<&'static str> {
         let hints = self.definition.get("annotations")?;
         let says = |hint: &str| hints.get(hint) == Some(&Value::Bool(true));
@@ -65,7 +65,7 @@ impl Tool {
         &self.definition
     }
 
-    /// The tool as other systems hand it on: name, description, schema, as they were sent.
+    /// The tool as other gateways pass it on: name, description and schema as they were sent.
     pub fn full(&self) -> Value {
         json!({
             "name": self.name.as_str(),
@@ -79,7 +79,7 @@ impl Tool {
         render::parameters(self.name.as_str(), &self.input_schema())
     }
 
-    /// Whether [`Tool::check`] takes microseconds for these arguments; else it is worth a thread.
+    /// Whether [`Tool::check`] takes microseconds for these arguments; otherwise it needs a thread.
     pub fn is_quickly_checked(&self, arguments: &Value) -> bool {
         self.schema().is_none_or(|schema| self.checker.is_quick(schema, arguments))
     }
@@ -93,7 +93,7 @@ impl Tool {
         self.schema().map_or(Ok(Checked::Valid), |schema| self.checker.check(schema, arguments))
     }
 
-    /// Whether no call of this tool has gone unchecked before.
+    /// Whether this is the first unchecked call of this tool.
     pub fn is_first_unchecked(&self) -> bool {
         self.checker.is_first_unchecked()
     }
@@ -112,7 +112,7 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// A catalogue of these tools; of several with one name the first counts.
+    /// A catalogue of these tools. The first tool of each name counts.
     pub fn new(tools: impl IntoIterator<Item = Tool>) -> Self {
         let mut catalogue = Self::default();
         for tool in tools {

@@ -1,5 +1,5 @@
-//! What narrows a credential. A call must satisfy every caveat; none ever widens what another
-//! allows, whatever their order.
+//! Restrictions of credentials. A call must satisfy every caveat, in any order; none widens what
+//! another allows.
 
 use std::fmt;
 
@@ -16,9 +16,9 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Caveat {
-    /// Valid before this moment, in milliseconds since 1970.
+    /// Valid until this time, in milliseconds since 1970.
     Expires(i64),
-    /// Reaches servers that one of these patterns matches, as `a,b_*`.
+    /// Reaches servers that match one of these patterns, such as `a,b_*`.
     Servers(Scope),
     /// Reaches these tools.
     Tools(Scope),
@@ -28,11 +28,11 @@ pub enum Caveat {
     Agent(AgentId),
     /// No call may cost more.
     MostCost(Credits),
-    /// May be delegated so many levels further.
+    /// May be delegated this many levels further.
     Depth(u8),
     /// No delegation may be given more.
     MostDelegated(Credits),
-    /// All calls together may cost no more than this, of a token that has an account of its own.
+    /// All calls together may cost at most this; only in tokens with an account of their own.
     Ceiling(Credits),
     /// Belongs to this tenant.
     Tenant(String),
@@ -65,7 +65,7 @@ pub struct Refusing<'a> {
     pub caveat: &'a Caveat,
 }
 
-/// Caveats that name two tenants: nothing belongs to both.
+/// The caveats name two tenants; nothing belongs to both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the token's caveats name two tenants, and nothing belongs to both")]
 pub struct TwoTenants;
@@ -75,8 +75,8 @@ pub struct TwoTenants;
 pub struct Caveats(pub Vec<Caveat>);
 
 impl Caveats {
-    /// What narrows a child: all of this, and more. What several say that one can say is said once, as
-    /// tokens are short; caps stay with the account that they are put on.
+    /// The caveats of a delegation: all of these, and more. Merges those that one caveat can express,
+    /// as tokens are short. Ceilings are dropped: they belong to the account they were put on.
     pub fn delegated(&self, more: Vec<Caveat>) -> Self {
         let mut all = self.clone();
         all.0.extend(more);
@@ -115,17 +115,17 @@ impl Caveats {
         found.map(|(index, caveat)| Refusing { index, caveat })
     }
 
-    /// The caveat under which a server cannot be reached at all.
+    /// The caveat that keeps a server out of reach.
     pub fn refuses_server(&self, server: &ServerName) -> Option<Refusing<'_>> {
         self.refusing(|caveat| match caveat {
-            // Servers are kept as patterns of tools whose name is the server's.
+            // A pattern of servers is stored as one of tools, and matched with the server's name.
             Caveat::Servers(servers) => !servers.covers(server, &server.as_str().into()),
             Caveat::Tools(tools) => !tools.may_cover(server),
             _ => false,
         })
     }
 
-    /// The caveat under which a tool cannot be called.
+    /// The caveat that forbids a tool.
     pub fn refuses(&self, server: &ServerName, tool: &ToolName) -> Option<Refusing<'_>> {
         self.refuses_server(server).or_else(|| {
             self.refusing(|caveat| match caveat {
@@ -136,15 +136,14 @@ impl Caveats {
         })
     }
 
-    /// The caveat that takes a tool out; tools of the server that is built in are narrowed by no
-    /// other.
+    /// The caveat that excludes a tool. No other kind narrows tools of the built-in server.
     pub fn excepts(&self, server: &ServerName, tool: &ToolName) -> Option<Refusing<'_>> {
         self.refusing(
             |caveat| matches!(caveat, Caveat::Except(tools) if tools.covers(server, tool)),
         )
     }
 
-    /// The caveat under which a call is too dear.
+    /// The caveat under which a call is too expensive.
     pub fn refuses_cost(&self, cost: Credits) -> Option<Refusing<'_>> {
         self.refusing(|caveat| matches!(caveat, Caveat::MostCost(most) if cost > *most))
     }
@@ -157,7 +156,7 @@ impl Caveats {
         })
     }
 
-    /// The most that a call may cost; None if nothing says.
+    /// The most that a call may cost, if that is limited.
     pub fn most_cost(&self) -> Option<Credits> {
         self.least(|caveat| match caveat {
             Caveat::MostCost(most) => Some(*most),
@@ -165,7 +164,7 @@ impl Caveats {
         })
     }
 
-    /// How many levels further it may be delegated; None if nothing says.
+    /// How many levels further it may be delegated, if that is limited.
     pub fn depth(&self) -> Option<u8> {
         self.least(|caveat| match caveat {
             Caveat::Depth(depth) => Some(*depth),
@@ -173,7 +172,7 @@ impl Caveats {
         })
     }
 
-    /// The most that one delegation may be given; None if nothing says.
+    /// The most that one delegation may be given, if that is limited.
     pub fn most_delegated(&self) -> Option<Credits> {
         self.least(|caveat| match caveat {
             Caveat::MostDelegated(most) => Some(*most),
@@ -196,7 +195,7 @@ impl Caveats {
     /// The tenant that all of them name.
     ///
     /// # Errors
-    /// Two different ones, which nothing belongs to.
+    /// Two different ones.
     pub fn tenant(&self) -> Result<Option<&str>, TwoTenants> {
         let mut tenants = self.0.iter().filter_map(|caveat| match caveat {
             Caveat::Tenant(tenant) => Some(tenant.as_str()),

@@ -1,4 +1,4 @@
-//! How much of a tool is shown.
+//! Levels of detail.
 
 use serde::Serialize;
 

@@ -1,9 +1,9 @@
-//! Digests of what JSON says, however it is written.
+//! Digests of JSON values that do not depend on how they are written.
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-/// The digest of what members say: their order does not matter, and numbers count as they are
+/// The digest of an object's members. Their order does not matter; numbers count as they are
 /// written.
 pub fn of_members(members: &Map<String, Value>) -> [u8; 32] {
     let mut hash = Sha256::new();

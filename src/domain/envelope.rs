@@ -20,7 +20,7 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// The members of a message; of several with one name the last.
+    /// The members of a message; the last of each name counts.
     pub fn of(message: &RawJson) -> Self {
         let mut found = Self::default();
         for member in message.members() {

@@ -1,9 +1,9 @@
 //! A token budget over many tools: which tool is shown at which level.
 //!
-//! Detail degrades before anything is left out. Every tool has a line with its name; a greedy heap
-//! spends what is left where it helps most per token. Where there is not even room for a line each,
-//! names share one. Only the given tools are looked at, so that
-//! neither the outcome nor the time it takes depends on tools that a caller may not see.
+//! Detail is reduced before a tool is left out. Every tool gets a line with its name; a greedy heap
+//! spends the rest of the budget where it helps most per token. Without room for a line each, names
+//! share one. Only the given tools are looked at, so neither the outcome nor the time depends on
+//! tools that the caller may not see.
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
@@ -31,7 +31,7 @@ impl Candidate<'_> {
     }
 }
 
-/// What a tool is worth to an agent at each level: known, chosen, called, understood.
+/// The value of each level to an agent: it knows the tool, can choose, call, understand it.
 const WORTH: [(Level, f64); 4] =
     [(Level::Names, 0.30), (Level::Summary, 0.45), (Level::Signature, 0.90), (Level::Full, 1.0)];
 
@@ -72,8 +72,7 @@ pub fn fit<'a>(
         .collect()
 }
 
-/// One tool at the highest level that fits, or by name if none does: it was asked for by name, and
-/// is always answered.
+/// One tool that was asked for by name: at the highest level that fits, or its name if none does.
 pub fn fit_one<'a>(
     candidate: &Candidate<'a>,
     detail: Detail,
@@ -92,7 +91,7 @@ fn place<'a>(candidate: &Candidate<'a>, level: Level) -> ShownTool<'a> {
     ShownTool { tool, server, level, price }
 }
 
-/// All tools as objects, if that fits; counted exactly, as nothing else can be in the answer.
+/// All tools as objects, if that fits; counted exactly, since what follows each is known.
 fn all_whole<'a>(
     candidates: &[Candidate<'a>],
     cap: usize,
@@ -111,7 +110,7 @@ fn all_whole<'a>(
     Some(candidates.iter().map(|candidate| place(candidate, Level::Full)).collect())
 }
 
-/// What is left of the budget when every tool has a line with its name; None if it is not enough.
+/// The budget left after a line with its name for every tool; None if that exceeds it.
 fn floor(candidates: &[Candidate<'_>], budget: usize, form: AnswerForm) -> Option<usize> {
     let costs = candidates.iter().map(|one| one.bound(Level::Names, form));
     costs.into_iter().try_fold(budget, |left, cost| left.checked_sub(cost?))
@@ -170,7 +169,7 @@ fn refine(
         .collect();
     while let Some(step) = heap.pop() {
         let Some(Some(level)) = levels.get_mut(step.index) else { continue };
-        // A step from a level that was left in the meantime is void; its tool has new ones.
+        // An upgrade from a level that the tool has left is void; newer ones replace it.
         let paid = candidates.get(step.index).and_then(|c| c.bound(*level, form));
         let Some(more) = paid.map(|paid| step.cost.saturating_sub(paid)) else { continue };
         if step.level <= *level || more > budget {
@@ -196,7 +195,7 @@ fn steps_from(
         move |level| {
             let cost = candidate.bound(level, form)?;
             let more = cost.saturating_sub(paid?).max(1);
-            // A fraction of two small numbers; exactness does not matter for an order.
+            // Only the order matters, so a float is exact enough.
             let gain = (worth(level) - have) / f64::from(u32::try_from(more).unwrap_or(u32::MAX));
             Some(Upgrade { gain, index, level, cost })
         },

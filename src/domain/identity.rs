@@ -1,4 +1,4 @@
-//! Who is calling? From what a call shows, to a [`Caller`] whose rules apply.
+//! Who is calling? Turns the evidence of a call into a [`Caller`], whose rules apply.
 
 use std::sync::Arc;
 
@@ -13,20 +13,19 @@ use super::{
     token::Verified,
 };
 
-/// Everything identification depends on, besides what a call shows.
+/// The settings that identification depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identities {
-    /// How the gateway learns who calls.
     pub mode: IdentityMode,
     /// Whether a call without an id is refused (`defaults.deny_on_missing_agent`).
     pub deny_on_missing_agent: bool,
     /// The agent for calls without an id (`GATEWAY_DEFAULT_AGENT`); unset and empty are the same.
     pub default_agent: Option<AgentId>,
-    /// Whether only a stamp says who calls (`defaults.identity: stamped`); any other id, and none,
-    /// is then the call of `unstamped_agent`.
+    /// Whether only a stamp identifies the caller (`defaults.identity: stamped`). Calls without one
+    /// are then calls of `unstamped_agent`.
     pub stamped_only: bool,
-    /// The agent for calls without a stamp where only a stamp says who calls
-    /// (`defaults.unstamped_agent`); without it, they are refused.
+    /// The agent of calls without a stamp where one is needed (`defaults.unstamped_agent`); without
+    /// it, they are refused.
     pub unstamped_agent: Option<AgentId>,
 }
 
@@ -41,25 +40,24 @@ pub enum IdentityMode {
     Pinned(AgentId),
 }
 
-/// What a call shows of who makes it. All of it is verified already, but for the claim.
+/// Evidence of who makes a call. All but the claim is verified already.
 #[derive(Debug, Default)]
 pub struct Evidence<'a> {
     /// The agent that the call names.
     pub claimed: Option<&'a str>,
-    /// What proves who the caller is.
     pub credential: Option<Credential>,
-    /// What the client's hook signed.
+    /// The signature of the client's hook.
     pub stamp: Option<Stamped>,
-    /// The delegation whose handle stands where an agent's name would.
+    /// The delegation whose handle was given as the agent's name.
     pub handle: Option<Delegation>,
 }
 
-/// What proves who a caller is.
+/// Proof of who a caller is.
 #[derive(Debug)]
 pub enum Credential {
-    /// The one token of the settings (`auth.mode: config`); it says nothing of agents.
+    /// The one token of the settings (`auth.mode: config`), which names no agent.
     Static,
-    /// A Tollgate token, and what is kept of it if it has an account of its own.
+    /// A Tollgate token, with its delegation if it has an account of its own.
     Token(Verified, Option<Delegation>),
     /// An API key.
     ApiKey(ApiKey),
@@ -75,7 +73,7 @@ impl Credential {
         }
     }
 
-    /// Tells it from others; no secret.
+    /// Tells it apart from others; no secret.
     pub fn name(&self) -> String {
         match self {
             Self::Static => "the token of the settings".to_owned(),
@@ -85,7 +83,7 @@ impl Credential {
     }
 }
 
-/// Why nobody could be identified. The text tells an agent what to do next.
+/// Why the caller could not be identified. The text tells an agent what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unidentified {
     /// No id was given, and one is required.
@@ -122,18 +120,17 @@ pub enum Unidentified {
 }
 
 impl Identities {
-    /// Establishes who calls from the `agent_id` argument alone; `None` and an empty id are both
-    /// missing.
+    /// Identifies the caller from the `agent_id` argument alone; an empty id counts as missing.
     ///
     /// # Errors
-    /// An id that is unknown is refused, always: it never falls back and never gains access.
+    /// An unknown id is always refused: it never falls back and never gains access.
     pub fn identify(&self, claimed: Option<&str>, rules: &Rules) -> Result<Caller, Unidentified> {
         self.identify_by(Evidence { claimed, ..Evidence::default() }, rules)
     }
 
-    /// Establishes who calls. Whatever names an agent narrows: the rules of all who are named must
-    /// allow a call, and the last of them acts. Only an agent that nothing but the call names, or
-    /// that the one before it may act as, stands alone.
+    /// Identifies the caller. Every agent that the evidence names narrows what is allowed: the rules
+    /// of all must allow a call, and the last acts. An agent stands alone if only the call names it,
+    /// or if the one before may act as it.
     ///
     /// # Errors
     /// As [`Self::identify`]; and a name that the credential or the connection does not allow.
@@ -149,7 +146,7 @@ impl Identities {
             None => claimed.filter(|id| !id.is_empty() && handle.is_none()),
         };
         let unrestricted = stamp.is_none() && handle.is_none() && !self.stamped_only;
-        // A key of several agents is, with a handle, that of the agent that made it.
+        // With a handle, a key of several agents acts as the agent that made the delegation.
         let several = matches!(&credential, Some(Credential::ApiKey(key)) if key.agents.len() > 1);
         let maker = handle.as_ref().filter(|_| several);
         let maker = maker.and_then(|handle| handle.caveats.agents().next());
@@ -166,7 +163,7 @@ impl Identities {
             _ if unsigned => {
                 agents.push(self.unstamped_agent.clone().ok_or(Unidentified::Unsigned)?);
             }
-            // Whom a handle was given to is nobody's to choose.
+            // The caller cannot choose whom a handle was given to.
             Some(id) if handle.is_some() => agents.push(AgentId::from(id)),
             Some(id) => pick(&mut agents, id, rules)?,
             None if agents.is_empty() => agents.push(self.fall_back(rules)?),
@@ -175,8 +172,8 @@ impl Identities {
         if let Some(unknown) = agents.iter().find(|agent| !rules.agents.contains_key(*agent)) {
             return Err(Unidentified::Unknown(unknown.as_str().to_owned()));
         }
-        // Who narrows a token to another agent does not get that agent's credits; who is not signed
-        // gets those of such callers alone.
+        // Narrowing a token to another agent does not give access to that agent's credits; unsigned
+        // callers spend those of `unstamped_agent` only.
         let billed_agent = if unsigned { agents.last() } else { agents.first() }.cloned();
         let Some((agent, billed_agent)) = agents.pop().zip(billed_agent) else {
             return Err(Unidentified::Missing);

@@ -1,4 +1,4 @@
-//! Floor 1: values in, values out.
+//! Floor 0: values in, values out.
 //!
 //! Nothing here reads a clock, a file, the environment or a socket, and nothing is async: time,
 //! randomness and input come in as arguments. `tests/it/architecture.rs` keeps it so.

@@ -1,4 +1,4 @@
-//! The rules as checked: who may use what. [`super::policy`] decides by them.
+//! The checked rules: who may use what. [`super::policy`] decides by them.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::{
 pub struct Rules {
     /// What each agent may do. An agent that is not here may do nothing.
     pub agents: BTreeMap<AgentId, AgentRules>,
-    /// Which of two matching tool entries decides.
+    /// Which of several matching tool entries decides.
     pub precedence: Precedence,
     /// Whether a refusal names the rule, or looks like a name that does not exist.
     pub explain_denials: bool,
@@ -36,11 +36,11 @@ pub struct AgentRules {
     pub allow: Entries,
     /// What is taken away.
     pub deny: Entries,
-    /// Agents that a client pinned to this one may name instead.
+    /// Agents that it may call as.
     pub may_act_as: Vec<AgentId>,
     /// What the agent's context may be filled with.
     pub context: ContextLimits,
-    /// What the agent may spend, within what all may spend.
+    /// What the agent may spend, within the limit of all.
     pub budget: Option<Limit>,
 }
 
@@ -54,7 +54,7 @@ pub struct ContextLimits {
 }
 
 impl ContextLimits {
-    /// This, and the other where it says nothing.
+    /// These limits, and the other's where these are not set.
     pub fn or(self, other: Self) -> Self {
         Self {
             max_schema_tokens: self.max_schema_tokens.or(other.max_schema_tokens),

@@ -50,7 +50,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What is worth a line of the log of a gateway that serves.
+    /// The level of a serving gateway's log.
     pub fn log_level(&self) -> LogLevel {
         if self.debug { LogLevel::Debug } else { self.logging.level.unwrap_or(LogLevel::Info) }
     }
@@ -59,13 +59,13 @@ impl Settings {
 /// How the log is written (`logging`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Logging {
-    /// What is worth a line; None leaves it to the command.
+    /// None leaves it to the command.
     pub level: Option<LogLevel>,
     /// Whether each line is an object of JSON.
     pub json: bool,
 }
 
-/// What is worth a line of the log: this, and what matters more.
+/// The least important messages that the log has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
     /// What went wrong.
@@ -175,12 +175,11 @@ pub struct ServerSpec {
     pub start: StartMode,
     /// Whether it may ask the user through the client.
     pub elicitation: Elicitation,
-    /// Stopped when nobody has used it for this long; never if None.
+    /// Stopped after this time without a use; never if None.
     pub idle: Option<Duration>,
-    /// How many calls are forwarded to it at a time; as many as there are if None.
+    /// How many calls are forwarded to it at a time; unlimited if None.
     pub most_calls: Option<NonZeroUsize>,
-    /// Tells settings of servers apart: all that decides what server is reached, as one text. May
-    /// hold secrets.
+    /// All settings that decide which server is reached, as one text. May hold secrets.
     pub identity: String,
 }
 
@@ -229,7 +228,7 @@ pub enum AllowPrivate {
 /// Whether a server may ask the user something in the middle of a call (MCP elicitation).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Elicitation {
-    /// It is told that there is nobody to ask.
+    /// Its questions are declined.
     #[default]
     Deny,
     /// Its questions are passed on to clients that take them.
@@ -250,8 +249,7 @@ pub struct ChildCommand {
 }
 
 impl ServerSpec {
-    /// Whether a server of the other settings is the same to those who started it: all that differs
-    /// is what can be told of it, how long its calls may take, or when it is first started.
+    /// Whether a running server can stay: the two differ at most in description, timeout and start.
     pub fn runs_as(&self, other: &Self) -> bool {
         let Self { description, timeout, start, .. } = self.clone();
         *self == Self { description, timeout, start, ..other.clone() }
@@ -266,7 +264,7 @@ impl ServerSpec {
     }
 }
 
-/// Only what is no secret: the name and where it is, never arguments, environment or headers.
+/// Shows the name and the place, never arguments, environment or headers.
 impl fmt::Debug for ServerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = match &self.endpoint {

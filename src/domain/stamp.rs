@@ -1,8 +1,9 @@
 //! Signed identities that a client's hook writes: what stands in `agent_id` then is a stamp,
 //! `AGENT~INSTANCE~CLAIM~TIME~NONCE~MAC`, good for one call.
 //!
-//! It says which agent calls, and was made by who has the installation's key, for this very tool
-//! with these very arguments, a short while ago. That it is used once, whoever verifies sees to.
+//! It says which agent calls. Only a holder of the installation's key can make it, for this tool
+//! with these very arguments, a short while ago. The caller of [`verify`] ensures that it is used
+//! once.
 
 use std::sync::Arc;
 
@@ -12,13 +13,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::{call::AgentId, delegation::is_handle, digest, keyed::Key, secret::same_bytes};
 
-/// How long a stamp is good: the client may ask its user about the call after it was stamped.
+/// How long a stamp is valid: the client may ask its user about the call after it was stamped.
 const LIFETIME: i64 = 10 * 60 * 1000;
 
-/// How far the clock of whoever stamped may be ahead.
+/// How far the hook's clock may be ahead.
 const AHEAD: i64 = 60 * 1000;
 
-/// A stamp that is good now is so for at most this long from now, in milliseconds.
+/// A valid stamp expires within this time, in milliseconds.
 pub const LONGEST_GOOD: i64 = LIFETIME + AHEAD;
 
 /// The longest text that can be a stamp.
@@ -53,7 +54,7 @@ impl CallDigest {
     }
 }
 
-/// What a stamp will say. Only what can be written into one can be in here.
+/// The content of a stamp to be signed. Holds only what a stamp can express.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     agent: AgentId,
@@ -64,15 +65,15 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// That an agent calls now, in milliseconds since 1970. The nonce keeps two calls apart that ask
-    /// for the same at once. None if `agent` cannot name an agent.
+    /// Says that an agent calls now, in milliseconds since 1970. The nonce tells apart two equal calls
+    /// of one moment. None if `agent` cannot name an agent.
     pub fn new(agent: AgentId, at: i64, nonce: [u8; 9]) -> Option<Self> {
         let stamp = Self { agent, instance: None, claim: None, at, nonce };
         AgentId::is_well_formed(stamp.agent.as_str()).then_some(stamp)
     }
 
-    /// The same of one instance of the agent, by the client's id of it. An id that cannot stand in a
-    /// stamp is replaced by its digest, which tells instances apart as well.
+    /// Adds the client's id of the agent's instance. An id that a stamp cannot hold is replaced by its
+    /// digest.
     #[must_use]
     pub fn of_instance(self, id: &str) -> Self {
         let instance = match AgentId::is_well_formed(id) {
@@ -82,7 +83,7 @@ impl Stamp {
         Self { instance: Some(instance), ..self }
     }
 
-    /// The same of a caller who names a delegation by its handle. What is no handle claims nothing.
+    /// Adds the handle of a delegation that the caller names. Any other text is ignored.
     #[must_use]
     pub fn claiming(self, handle: &str) -> Self {
         Self { claim: is_handle(handle).then(|| handle.to_owned()), ..self }
@@ -108,7 +109,7 @@ impl Stamp {
     }
 }
 
-/// The keyed digest of what a stamp says of a call.
+/// The keyed digest of a call and of the stamp's text for it.
 fn mac(key: &Key, call: &CallDigest, said: &str) -> [u8; MAC_BYTES] {
     let signed = [call.0.as_slice(), said.as_bytes()].concat();
     let mut mac = [0; MAC_BYTES];
@@ -178,7 +179,7 @@ pub enum BadStamp {
     Early,
 }
 
-/// Verifies a stamp for a call, by the installation's key, at a moment in milliseconds since 1970.
+/// Verifies a stamp for a call with the installation's key, at a time in milliseconds since 1970.
 ///
 /// # Errors
 /// Whatever is not exactly a stamp that was signed for this call, and lately.

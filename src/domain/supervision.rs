@@ -1,20 +1,20 @@
 //! When a server that ended, or did not start, may be started again.
 //!
-//! Servers are started when they are needed, so nothing here starts one: it only says when not to.
-//! Time is how long something else has run, such as the gateway.
+//! Other code starts servers, when they are needed; this says when it must not. Time is measured from
+//! any fixed start, such as the gateway's.
 
 use std::{fmt, time::Duration};
 
 /// A server that ends sooner than this after it came up has not worked.
 pub const STEADY: Duration = Duration::from_secs(5);
 
-/// How many seconds no start is tried after each setback in a row. Nothing is known after the first
-/// death, so the first restart waits for nothing; a start that failed is not tried again at once.
+/// The pause in seconds after each setback in a row. The first restart after a death is immediate; a
+/// failed start is not repeated at once.
 const BACKOFF: [u64; 6] = [0, 2, 4, 6, 8, 10];
 
-/// When those are used up, the circuit opens for this long, and twice as long after each trial that
-/// fails, up to [`LONGEST_OPEN`]: long enough to cost nothing, short enough for a person who has
-/// just mended the server.
+/// After those the circuit opens for this long, and twice as long after each failed trial, up to
+/// [`LONGEST_OPEN`]: long enough to cost nothing, short enough for a person who has just repaired
+/// the server.
 const FIRST_OPEN: Duration = Duration::from_secs(30);
 
 const LONGEST_OPEN: Duration = Duration::from_secs(5 * 60);
@@ -22,10 +22,8 @@ const LONGEST_OPEN: Duration = Duration::from_secs(5 * 60);
 /// The starts and ends of one server.
 ///
 /// A setback is a failed start, or a death within [`STEADY`] of coming up. They are counted until
-/// the server has worked: it stayed up so long, or it answered a call. An answer is enough because
-/// the start that led to it was not in vain. A server that answers one call per start, and then
-/// dies, is of use to its callers, and each of them would be refused otherwise. Nor can it be
-/// started more often than it is of use.
+/// the server has worked: it stayed up that long, or it answered a call. A server that answers one
+/// call per start and then dies is still useful, and is started no more often than it is useful.
 #[derive(Debug, Default)]
 pub struct Supervision {
     phase: RunState,
@@ -48,7 +46,7 @@ enum RunState {
     },
 }
 
-/// Leave to start the server once. There is one at a time, so a circuit that is half open sees a
+/// Permission to start the server once. Only one exists at a time, so a half-open circuit sees a
 /// single trial.
 #[derive(Debug)]
 #[must_use]
@@ -64,7 +62,7 @@ pub struct Pause {
 }
 
 impl Supervision {
-    /// Leave to start the server.
+    /// Permission to start the server.
     ///
     /// # Errors
     /// Why it is not started now.

@@ -1,6 +1,6 @@
 //! What it would cost to compile a schema, found in time linear in its size.
 //!
-//! A schema is written by a server, and whoever wrote it may want the gateway to stand still.
+//! A server writes the schema, and a hostile one may want to stop the gateway.
 
 use std::collections::{HashMap, HashSet};
 

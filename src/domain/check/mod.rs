@@ -28,14 +28,14 @@ const MOST_STEPS: u64 = 500_000;
 /// The most steps for which faults are described: there may be as many faults as steps.
 const MOST_DESCRIBED: u64 = 250_000;
 
-/// A check of so few steps takes microseconds.
+/// A check of at most this many steps takes microseconds.
 const QUICK_STEPS: u64 = 2_000;
 
 /// The bytes that all patterns of a schema may take together, and the least that one gets.
 const PATTERN_BYTES: usize = 8 * 1024 * 1024;
 const ONE_PATTERN: usize = 64 * 1024;
 
-/// What the check of arguments against a schema came to.
+/// The outcome of checking arguments against a schema.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Checked {
     /// They satisfy the schema.
@@ -45,12 +45,12 @@ pub enum Checked {
     Unchecked(String),
 }
 
-/// A validator that is made when it is first needed.
+/// A validator, compiled at first use.
 #[derive(Debug, Default)]
 pub(super) struct Checker {
-    /// The error says why arguments go unchecked.
+    /// Or why arguments go unchecked.
     compiled: OnceLock<Result<Validator, String>>,
-    /// Whether anyone was told that they do.
+    /// Whether an unchecked call was logged.
     told: AtomicBool,
 }
 
@@ -114,8 +114,8 @@ fn clause(fault: &jsonschema::ValidationError<'_>) -> String {
     format!("`{}`: {}", start_of(&place), start_of(fault))
 }
 
-/// The first characters of what is said. Faults quote the value, which may be large; what is beyond
-/// is not even written.
+/// The first 200 characters of a message. Faults quote the value, which may be large, so the rest is
+/// never written.
 fn start_of(said: &impl std::fmt::Display) -> String {
     const LONGEST: usize = 200;
     struct Start {
@@ -136,7 +136,7 @@ fn start_of(said: &impl std::fmt::Display) -> String {
         }
     }
     let mut start = Start { text: String::new(), left: LONGEST };
-    // It fails where there is more than fits.
+    // Fails when the text is longer.
     let _ = write!(start, "{said}");
     start.text
 }

@@ -9,7 +9,7 @@ pub(super) enum Target<'s> {
     Same,
     /// The member of that name.
     Member(&'s str),
-    /// Any member, as far as can be told without patterns.
+    /// Any member; patterns of names are not looked at.
     Members,
     /// The names of members.
     Names,

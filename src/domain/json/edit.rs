@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::raw::RawJson;
 
-/// What becomes of a member.
+/// What happens to a member.
 #[derive(Debug)]
 pub enum Change {
     /// It stays as it is.

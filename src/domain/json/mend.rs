@@ -6,7 +6,7 @@ pub(super) fn lone_surrogates(text: &mut [u8]) {
     while let Some(found) = text.get(at..).and_then(|rest| rest.iter().position(|&b| b == b'\\')) {
         at += found;
         let Some(unit) = escaped_unit(text, at) else {
-            // Of another escape the character behind it belongs to it.
+            // The next character belongs to this escape.
             at += 2;
             continue;
         };

@@ -110,7 +110,7 @@ impl RawJson {
         Members::of(self)
     }
 
-    /// The value of a member; of several with that name the last, as a tree would have it.
+    /// The value of a member; the last of that name counts, as in a tree.
     pub fn member(&self, name: &str) -> Option<Self> {
         self.members().filter(|member| member.name == name).last().map(|member| member.value)
     }
@@ -201,7 +201,7 @@ pub struct Members<'a> {
 
 impl<'a> Members<'a> {
     fn of(object: &'a RawJson) -> Self {
-        // Of what is no object nothing is left to look at.
+        // Other values have no members.
         let at = if object.is_object() { 1 } else { object.length() };
         Self { object, at }
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 /// What the JSON library puts before names that it gives a meaning of its own.
 const RESERVED: &str = "$serde_json::private::";
 
-/// A name as it is meant.
+/// A name without quotes and escapes.
 pub(super) fn name(quoted: &[u8]) -> Option<Cow<'_, str>> {
     if quoted.contains(&b'\\') {
         return serde_json::from_slice(quoted).ok().map(Cow::Owned);

@@ -115,7 +115,7 @@ impl TokenKeys {
         self.0.iter().find(|(kid, _)| *kid == token.header.kid).map(|(_, key)| key)
     }
 
-    /// What a token proves at a moment, to a gateway that keeps this namespace.
+    /// Verifies a token of this namespace, at a time in milliseconds since 1970.
     ///
     /// # Errors
     /// Why it proves nothing. Never quotes the token.
@@ -144,8 +144,8 @@ impl TokenKeys {
     }
 }
 
-/// The ceilings and their names: what comes of the chain up to a ceiling names it wherever the token
-/// is narrowed further, and tells nothing of the digest, which is a secret.
+/// The ceilings and their names. A name is derived from the chain up to the ceiling, so it stays the
+/// same when the token is narrowed further, and does not reveal the chain.
 fn ceilings(caveats: &Caveats, tags: &[Secret]) -> Vec<([u8; 8], Credits)> {
     let after = tags.iter().skip(1);
     let ceiling = |(caveat, tag): (&Caveat, &Secret)| match caveat {

@@ -1,8 +1,8 @@
-//! Tollgate tokens: what a caller shows, and what may be told of it.
+//! Tollgate tokens.
 //!
-//! A token is a chain of keyed digests over a header and caveats. Who holds one can append a caveat
-//! without any key, since each digest is the key of the next; nobody can take one away, or change
-//! what stands before. It carries no credits: at most it names the account that pays.
+//! A token is a chain of keyed digests over a header and caveats. Its holder can append a caveat
+//! without any key, since each digest is the key of the next, but cannot remove or change one. A
+//! token carries no credits: at most it names the account that pays.
 //!
 //! - [`wire`]: a token as bytes and text. [`keys`]: the keys that sign, and verification.
 

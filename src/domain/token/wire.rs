@@ -183,7 +183,7 @@ impl SignedCaveat {
         }
         let sealed = Self { kind, bytes };
         match sealed.meaning() {
-            // What would not be read as it is meant must not be written.
+            // Refuses what would be read back differently.
             Some(Ok(read)) if read == *caveat => Ok(sealed),
             Some(Err(reason)) => Err(reason),
             _ => Err(format!("`{caveat}`")),

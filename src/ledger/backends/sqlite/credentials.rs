@@ -76,7 +76,9 @@ impl Credentials for Transaction<'_> {
             self.bound("SELECT * FROM api_key WHERE digest = ?1", [digest])?;
         // The row may be found by the digest of another key.
         match found {
-            Some(key) if !key.is_of(&(*digest).into()) => Err(self.altered("the row of an API key")),
+            Some(key) if !key.is_of(&(*digest).into()) => {
+                Err(self.altered("the row of an API key"))
+            }
             found => Ok(found),
         }
     }
