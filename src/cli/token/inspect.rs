@@ -106,7 +106,7 @@ fn report(token: &Token, key_known: bool, own: bool, known: &TokenStanding) -> R
     let json = json!({
         "tokenId": token.id().to_string(),
         "kid": token.kid(),
-        "keyTokenStanding": key_known,
+        "keyKnown": key_known,
         "book": token.namespace(),
         "ofTheseSettings": own,
         "hasAccount": token.has_account(),
