@@ -40,9 +40,9 @@ pub struct SchemaCache {
     encoding: Encoding,
 }
 
-/// A file.
+/// A file. The form of the counts `C` depends on its version.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct Stored<C> {
     version: u32,
     encoding: String,
     /// How the server is spoken to.
@@ -51,7 +51,7 @@ struct Stored {
     /// What the server says of itself.
     #[serde(default)]
     about: Option<String>,
-    tools: Vec<StoredTool>,
+    tools: Vec<StoredTool<C>>,
 }
 
 /// The part of a file that a start needs.
@@ -69,9 +69,9 @@ struct StoredAbout {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredTool {
+struct StoredTool<C> {
     definition: Value,
-    costs: TokenCosts,
+    costs: C,
 }
 
 /// Counts by definition.
@@ -110,8 +110,8 @@ impl SchemaCache {
     /// The tools that were kept; blocks on the disk.
     pub(super) fn load(&self, spec: &ServerSpec) -> Option<RenderedCatalog> {
         let text = fs::read(self.path(spec)?).ok()?;
-        let stored: Stored = serde_json::from_slice(&text).ok()?;
-        if stored.version != render::VERSION || stored.encoding != self.encoding.as_str() {
+        let stored: Stored<Value> = serde_json::from_slice(&text).ok()?;
+        if stored.version > render::VERSION || stored.encoding != self.encoding.as_str() {
             return None;
         }
         let tools_stored = stored.tools.len();
@@ -119,7 +119,10 @@ impl SchemaCache {
         let mut tools = Vec::new();
         for StoredTool { definition, costs } in stored.tools {
             let tool = Tool::parse(definition).ok()?;
-            counts.insert(tool.name().clone(), costs);
+            // Of an earlier version, the tools are known and their counts are not.
+            if stored.version == render::VERSION {
+                counts.insert(tool.name().clone(), serde_json::from_value(costs).ok()?);
+            }
             tools.push(tool);
         }
         let catalogue = Arc::new(Catalogue::new(tools));
