@@ -17,7 +17,7 @@ use super::{
     records::{self, plain},
     usage::Numbers,
 };
-use crate::ledger::queries::{filter::Filter, records::Records, stats::Stats};
+use crate::ledger::queries::{self, filter::Filter};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditArgs {
@@ -45,16 +45,10 @@ pub(super) async fn run(context: &CommandContext, asked: &AuditArgs) -> anyhow::
 }
 
 async fn stats(context: &CommandContext, asked: &StatsArgs) -> anyhow::Result<Report> {
-    let source = Records::of(&context.store()?.ledger);
-    let filter = Filter { until: asked.time.until.clone(), ..Filter::default() };
-    let mut stats = Stats::default();
-    records::newest_first(&source, asked.time.since.as_ref(), |entry| {
-        if filter.takes(&entry.record) {
-            stats.add(&entry.record);
-        }
-        true
-    })
-    .await?;
+    let TimeSpan { since, until } = asked.time.clone();
+    let filter = Filter { since, until, ..Filter::default() };
+    let store = context.store()?;
+    let stats = records::complete(queries::stats(&store.ledger, &filter).await)?;
     let usage = Numbers::from(stats.calls());
     let mut json = json!(stats);
     if let Value::Object(members) = &mut json {

@@ -14,7 +14,7 @@ use crate::{
 const LONGEST: usize = 200;
 
 /// The records that a command reads, by their time.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct TimeSpan {
     /// Only from this time on, or from this long ago: 7d, 90m, 2026-11-20, 2026-11-20T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = since)]

@@ -12,29 +12,18 @@ use crate::{
         ledger::{Account, AccountId, Closed},
         render::revealed,
     },
-    ledger::queries::records::{Entry, Moment, Records},
+    ledger::{Unavailable, queries::Extent},
 };
 
-/// Hands records to `each`, the newest first, until it returns false. Warns if some cannot be read.
-/// Returns the place of the last record when it began.
-pub(super) async fn newest_first(
-    source: &Records,
-    since: Option<&Moment>,
-    mut each: impl FnMut(Entry) -> bool,
-) -> anyhow::Result<u64> {
-    let mut records = source.newest_first(since.cloned()).await.map_err(unusable)?;
-    let (mut unreadable, mut more) = (0, true);
-    while more {
-        let Some(batch) = records.next().await.map_err(unusable)? else { break };
-        unreadable += batch.unreadable.len();
-        more = batch.entries.into_iter().all(&mut each);
-    }
+/// The result of a query over records. Warns if some of them cannot be read.
+pub(super) fn complete<T>(found: Result<(T, Extent), Unavailable>) -> anyhow::Result<T> {
+    let (found, Extent { unreadable, .. }) = found.map_err(unusable)?;
     if unreadable > 0 {
         note(&format!(
             "warning: {unreadable} records cannot be read and are left out; see `tollgate audit verify`"
         ));
     }
-    Ok(records.head().seq)
+    Ok(found)
 }
 
 /// Text of records in one line, control characters escaped: agents choose some of it.

@@ -62,7 +62,7 @@ fn report(
     if agents.is_empty() {
         return report;
     }
-    let cells = |(agent, usage): (&String, &sent::Usage)| {
+    let cells = |(agent, usage): (&String, &sent::ContextUsage)| {
         let saved = i128::from(usage.raw) - i128::from(usage.sent);
         let numbers = [usage.answers, usage.calls, usage.sent, usage.raw].map(|n| n.to_string());
         [agent.clone()].into_iter().chain(numbers).chain([saved.to_string()]).collect()

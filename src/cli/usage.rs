@@ -17,7 +17,7 @@ use crate::{
         pattern::Pattern,
         usage::{Key, Names, Tally, Usage},
     },
-    ledger::queries::{filter::Filter, records::Records},
+    ledger::queries::{self, filter::Filter},
 };
 
 #[derive(Debug, Args)]
@@ -46,18 +46,10 @@ pub(super) async fn run(context: &CommandContext, asked: &UsageArgs) -> anyhow::
         true => Consumers::of(&store).await?.names(),
         false => Names::default(),
     };
-    let mut usage = Usage::by(keys, names);
-    let (agent, until) = (asked.agent.clone(), asked.time.until.clone());
-    let filter = Filter { agent, until, ..Filter::default() };
-    let source = Records::of(&store.ledger);
-    records::newest_first(&source, asked.time.since.as_ref(), |entry| {
-        if filter.takes(&entry.record) {
-            usage.add(&entry.record);
-        }
-        true
-    })
-    .await?;
-    context.show(&report(&usage))
+    let TimeSpan { since, until } = asked.time.clone();
+    let filter = Filter { agent: asked.agent.clone(), since, until, ..Filter::default() };
+    let found = queries::usage(&store.ledger, &filter, keys, names).await;
+    context.show(&report(&records::complete(found)?))
 }
 
 /// The numbers of some calls.

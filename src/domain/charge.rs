@@ -41,7 +41,7 @@ impl Outcome {
         }
     }
 
-    /// What becomes of what was held. Where nobody knows whether the tool ran, the charge is
+    /// How the hold ends. Where it is unknown whether the tool ran, the charge is
     /// flagged.
     pub fn finish(self, held: Credits, charge_on: &ChargeOn) -> Finish {
         let (charged, uncertain) = match self {

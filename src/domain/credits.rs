@@ -46,7 +46,7 @@ impl Credits {
         in_words(self.0)
     }
 
-    /// What is left of it, in words: `1 is left`, `5 are left`.
+    /// The rest in words: `1 is left`, `5 are left`.
     pub fn left(self) -> String {
         format!("{self} {} left", if self == Self::ONE { "is" } else { "are" })
     }

@@ -1,4 +1,4 @@
-//! What is kept of a token that has an account of its own.
+//! Delegations: tokens that have an account of their own.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -35,10 +35,10 @@ pub struct Delegation {
     pub label: Option<String>,
 }
 
-/// What is known of a token, and whether it may be used.
+/// A token's delegation, and whether it may be used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
-    /// What is kept of it, if it has an account of its own.
+    /// Its delegation, if it has an account of its own.
     pub delegation: Option<Delegation>,
     /// Whether it may be used now: it was not revoked, and its account, if it has one, and all above
     /// that are open and not expired. A token of which nothing is known may be.
@@ -48,7 +48,7 @@ pub struct Standing {
 /// A delegation that has not ended, and its account.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenDelegation {
-    /// What is kept of it.
+    /// The delegation.
     pub delegation: Delegation,
     /// Its account.
     pub account: Account,
@@ -69,7 +69,7 @@ pub struct Delegate {
     pub amount: Credits,
     /// When it ends by itself, in milliseconds since 1970.
     pub expires: Option<i64>,
-    /// What is kept.
+    /// The delegation to store.
     pub delegation: Delegation,
 }
 

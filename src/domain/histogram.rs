@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Values are told apart by this many of their leading bits.
+/// Values differ if they differ in this many leading bits.
 const BITS: u32 = 7;
 
 /// Counts of values, by ranges that grow with them.
@@ -21,7 +21,7 @@ impl Histogram {
         self.total += 1;
     }
 
-    /// The least value that so many percent of all values do not exceed; None of no values.
+    /// The least value that this percentage of all values does not exceed; None of no values.
     pub fn percentile(&self, percent: u64) -> Option<u64> {
         let wanted = self.total.saturating_mul(percent).div_ceil(100).max(1);
         let mut seen = 0;

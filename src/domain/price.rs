@@ -84,7 +84,7 @@ impl Tariff {
         Price { cost: entry.map_or(self.default, |entry| entry.cost), entry }
     }
 
-    /// The price of a tool where it is not the default: what agents are told with its signature.
+    /// The price of a tool where it is not the default: agents see it with the signature.
     pub fn own_price(&self, server: &ServerName, tool: &ToolName) -> Option<Credits> {
         Some(self.price(server, tool).cost).filter(|cost| *cost != self.default)
     }

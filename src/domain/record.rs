@@ -146,7 +146,7 @@ pub struct Draft {
     /// Its SHA-256.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_sha256: Option<String>,
-    /// What was looked up, beside the server; secrets masked.
+    /// The query of a lookup, with secrets masked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     /// How many servers or tools the answer to a look-up shows.
@@ -160,7 +160,7 @@ pub struct Draft {
     pub label: Option<String>,
     /// Accounts that the step opened or changed, so that they can be replayed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub accounts: Vec<AccountTerms>,
+    pub accounts: Vec<AccountState>,
     /// The keyed digest of the delegation's or API key's row, with the installation's key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row: Option<String>,
@@ -175,13 +175,13 @@ pub struct Draft {
 /// How a step left an account that it opened or changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct AccountTerms {
+pub struct AccountState {
     /// The account, with its namespace.
     pub id: String,
     /// The account above it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
-    /// What was issued to it, if it owns credits.
+    /// The credits issued to it, if it owns credits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issued: Option<u64>,
     /// How much of that the settings ask for.
@@ -272,6 +272,16 @@ pub enum Unlinked {
         /// Its place.
         seq: u64,
     },
+}
+
+impl Unlinked {
+    /// The place in the chain where the fault is.
+    pub fn place(&self) -> u64 {
+        match self {
+            Self::Order { expected, .. } => *expected,
+            Self::Altered { seq } | Self::Misplaced { seq } => *seq,
+        }
+    }
 }
 
 impl Head {

@@ -161,7 +161,7 @@ impl Tally {
 }
 
 /// Usage by the chosen keys.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Usage {
     keys: Vec<Key>,
     names: Names,

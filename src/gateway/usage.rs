@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     domain::call::{AgentId, ServerName},
-    ledger::queries::context::{self, Totals, Usage},
+    ledger::queries::context::{self, ContextUsage, Totals},
 };
 
 /// How long another process may hold the file.
@@ -51,13 +51,13 @@ impl UsageLog {
                 first = first.saturating_add(tokens);
             }
         }
-        let usage = Usage { answers: 1, sent: sent as u64, raw: first, calls: 0 };
+        let usage = ContextUsage { answers: 1, sent: sent as u64, raw: first, calls: 0 };
         context::merge(&mut pending.totals, &Totals::from([(agent.to_string(), usage)]));
     }
 
     /// Notes a call of a tool.
     pub(super) fn called(&self, agent: &AgentId) {
-        let usage = Usage { calls: 1, ..Usage::default() };
+        let usage = ContextUsage { calls: 1, ..ContextUsage::default() };
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         context::merge(&mut pending.totals, &Totals::from([(agent.to_string(), usage)]));
     }

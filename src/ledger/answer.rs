@@ -37,6 +37,6 @@ pub struct Verdict {
     pub records: u64,
     /// The place of the first record that was altered, and how.
     pub broken: Option<(u64, String)>,
-    /// What is missing at the end.
+    /// Why records are missing at the end.
     pub incomplete: Option<String>,
 }

@@ -59,7 +59,7 @@ pub fn place_of_key<'a>(settings: &'a StoreSettings, state: Option<&'a Path>) ->
     state.or_else(beside)
 }
 
-/// Each such store has a chain of its own, so that copies of its records can be told apart.
+/// Each such store has a chain of its own, so that copies of its records can be distinguished.
 fn in_memory() -> Arc<dyn Ledger> {
     let chain = format!("memory-{:032x}", random::id());
     Arc::new(memory::Memory::new(&chain, clock::wall_clock()))

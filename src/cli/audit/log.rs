@@ -1,6 +1,6 @@
 //! `tollgate audit log`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use clap::Args;
 use serde_json::Value;
@@ -21,8 +21,10 @@ use crate::{
         record::{Decision, Event, Record, Sealed},
     },
     ledger::{
+        Ledger,
         mirror::line,
         queries::{
+            self,
             filter::{self, Filter, word},
             records::{Entry, Records},
             stats::tool,
@@ -78,9 +80,11 @@ pub(super) async fn run(context: &CommandContext, asked: &LogArgs) -> anyhow::Re
         tool: asked.tool.clone(),
         event: asked.event,
         decision: asked.decision,
+        since: asked.time.since.clone(),
         until: asked.time.until.clone(),
     };
-    let log = LogReader { source: Records::of(&store.ledger), filter, asked };
+    let log =
+        LogReader { ledger: &store.ledger, source: Records::of(&store.ledger), filter, asked };
     let found = log.newest().await?;
     let print = |entry: Entry| {
         let json = || line::write(&entry.record.chain, &entry.sealed);
@@ -112,6 +116,7 @@ struct Newest {
 }
 
 struct LogReader<'a> {
+    ledger: &'a Arc<dyn Ledger>,
     source: Records,
     filter: Filter,
     asked: &'a LogArgs,
@@ -121,15 +126,15 @@ impl LogReader<'_> {
     /// Finds the newest matching records, up to the limit.
     async fn newest(&self) -> anyhow::Result<Newest> {
         let (mut count, mut first) = (0, None);
-        let since = self.asked.time.since.as_ref();
-        let end = records::newest_first(&self.source, since, |entry| {
-            if count < self.asked.limit && self.filter.takes(&entry.record) {
+        let take = |entry: Entry| {
+            if count < self.asked.limit {
                 count += 1;
                 first = Some(entry.sealed.seq);
             }
             count < self.asked.limit
-        })
-        .await?;
+        };
+        let extent = queries::newest_first(self.ledger, &self.filter, take).await;
+        let end = records::complete(extent.map(|extent| (extent.end, extent)))?;
         Ok(Newest { first: first.unwrap_or(end.saturating_add(1)), end, count })
     }
 
@@ -139,16 +144,13 @@ impl LogReader<'_> {
         found: &Newest,
         mut show: impl FnMut(Entry) -> bool,
     ) -> anyhow::Result<bool> {
-        let since = self.asked.time.since.as_ref();
         let mut seen = found.first.saturating_sub(1);
         while seen < found.end {
             let page = self.source.after(seen).await.map_err(unusable)?;
             let Some(newest) = page.last().map(|sealed| sealed.seq) else { break };
             seen = newest;
             let page = page.into_iter().take_while(|sealed| sealed.seq <= found.end);
-            let in_time = |entry: &Entry| since.is_none_or(|since| since.is_before(&entry.record));
-            let matching = page.filter_map(|sealed| self.matching(sealed)).filter(in_time);
-            let mut matching = matching;
+            let mut matching = page.filter_map(|sealed| self.matching(sealed));
             if !matching.all(&mut show) {
                 return Ok(false);
             }

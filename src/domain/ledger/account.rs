@@ -135,7 +135,7 @@ pub struct Ceiling {
     pub granted: Credits,
 }
 
-/// What was drawn through a ceiling in one window.
+/// Amounts drawn through a ceiling in one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drawn {
     /// Reserved and spent.
@@ -152,7 +152,7 @@ pub struct Balance {
     /// The account's name.
     #[serde(rename = "account")]
     pub name: String,
-    /// What was issued or given to it, or the cap; None if unlimited.
+    /// The credits issued or given to it, or the cap; None if unlimited.
     pub limit: Option<Credits>,
     /// What may still be held, here and in all accounts above that pay; None if unlimited.
     pub remaining: Option<Credits>,

@@ -26,12 +26,14 @@ fn hand_up(rows: &mut Staged<'_>, id: &AccountId, rest: i64) -> Step<AccountId> 
     let mut account = rows.known(id)?;
     let Kind::Funded(funds) = &mut account.kind else { return inconsistent("a ceiling gave") };
     let Some(Source { path, owed, .. }) = &mut funds.source else {
-        return inconsistent(format!("account {id:?} is closed, and got its credits from nobody"));
+        return inconsistent(format!(
+            "account {id:?} is closed, and no account gave it its credits"
+        ));
     };
     let (freed, debt) = (Credits::of_balance(rest).min(*owed), Credits::of_balance(-rest));
     *owed = sum(difference(*owed, freed)?, debt)?;
     let Some((Leg { account: giver, .. }, ceilings)) = path.split_last() else {
-        return inconsistent(format!("nobody gave account {id:?} its credits"));
+        return inconsistent(format!("no account gave {id:?} its credits"));
     };
     let (giver, ceilings) = (giver.clone(), ceilings.to_vec());
     add(&mut account, -rest)?;

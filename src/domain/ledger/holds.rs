@@ -100,7 +100,7 @@ pub struct HoldRequest {
 /// A hold that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// What is left to hold on the same path; None if nothing limits it, and of one that was there
+    /// Credits left to hold on the same path; None if nothing limits it, and of one that was there
     /// already.
     pub remaining: Option<Credits>,
     /// What it lacked, if it was forced.
@@ -116,7 +116,7 @@ pub struct Shortage {
     pub account: AccountId,
     /// What it has left.
     pub remaining: Credits,
-    /// What was asked for.
+    /// The amount asked for.
     pub cost: Credits,
     /// When the account is counted anew, in milliseconds since 1970, if it has a period.
     pub resets_at: Option<i64>,

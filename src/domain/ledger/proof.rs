@@ -36,7 +36,7 @@ pub struct Proof {
 
 /// What the holds of one account come to.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+struct Counted {
     reserved: i128,
     spent: i128,
     forced: i128,
@@ -50,7 +50,7 @@ struct Tally {
 #[derive(Debug)]
 pub struct Recount {
     accounts: BTreeMap<AccountId, Account>,
-    tallies: BTreeMap<AccountId, Tally>,
+    tallies: BTreeMap<AccountId, Counted>,
     proof: Proof,
 }
 
@@ -152,7 +152,7 @@ impl Recount {
         self.proof
     }
 
-    fn funded(&mut self, id: &AccountId, account: &Account, funds: &Funds, tally: Tally) {
+    fn funded(&mut self, id: &AccountId, account: &Account, funds: &Funds, tally: Counted) {
         let (issued, available) = (i128::from(funds.issued.signed()), i128::from(funds.available));
         let owned = issued + i128::from(funds.net);
         let counted = available + tally.reserved + i128::from(account.spent.signed());
@@ -169,7 +169,7 @@ impl Recount {
         self.proof.spent += tally.spent;
     }
 
-    fn ceiling(&mut self, id: &AccountId, ceiling: &Ceiling, tally: Tally) {
+    fn ceiling(&mut self, id: &AccountId, ceiling: &Ceiling, tally: Counted) {
         self.compare(id, "used", ceiling.used.signed().into(), tally.in_window);
         // That may be more than the limit, which can be lowered at any time.
         self.compare(id, "carved", ceiling.carved.signed().into(), tally.carved);
@@ -202,8 +202,8 @@ impl Recount {
 }
 
 /// What the accounts say that they were given through each ceiling.
-fn carved(accounts: &BTreeMap<AccountId, Account>) -> BTreeMap<AccountId, Tally> {
-    let mut tallies: BTreeMap<AccountId, Tally> = BTreeMap::new();
+fn carved(accounts: &BTreeMap<AccountId, Account>) -> BTreeMap<AccountId, Counted> {
+    let mut tallies: BTreeMap<AccountId, Counted> = BTreeMap::new();
     for account in accounts.values() {
         let Kind::Funded(Funds { source: Some(source), .. }) = &account.kind else { continue };
         for leg in &source.path {

@@ -21,7 +21,7 @@ use super::{About, Account, AccountId, Ceiling, Funds, HoldId, HoldState, Kind, 
 use crate::domain::{
     credits::Credits,
     period::moment,
-    record::{AccountTerms, Decision, Draft, Event, Record},
+    record::{AccountState, Decision, Draft, Event, Record},
     token::denial_of_api_key,
 };
 
@@ -34,7 +34,7 @@ const MOST_FAULTS: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct Replay {
     accounts: BTreeMap<AccountId, Account>,
-    holds: HashMap<HoldId, Told>,
+    holds: HashMap<HoldId, ReplayedHold>,
     contexts: HashSet<Arc<Context>>,
     rights: Rights,
     transfers: u64,
@@ -51,7 +51,7 @@ pub struct Replay {
 
 /// A hold as the records have it. There may be very many.
 #[derive(Debug)]
-struct Told {
+struct ReplayedHold {
     context: Arc<Context>,
     amount: Credits,
     state: HoldState,
@@ -160,7 +160,8 @@ impl Replay {
         };
         let context = self.context(Context { path, about: None });
         let forced = draft.decision == Some(Decision::OverBudget);
-        let told = Told { context, amount, state: HoldState::Open, forced, compared: false };
+        let told =
+            ReplayedHold { context, amount, state: HoldState::Open, forced, compared: false };
         if self.holds.insert(id, told).is_some() {
             self.wrong(&format!("begins hold {id} again"));
         }
@@ -332,7 +333,7 @@ fn about(draft: &Draft) -> Option<About> {
 }
 
 /// An account as a record opened it, with nothing drawn.
-fn opened(terms: &AccountTerms) -> Account {
+fn opened(terms: &AccountState) -> Account {
     let kind = match terms.cap.and_then(Credits::new) {
         Some(limit) => {
             let window = terms.window.unwrap_or_default();

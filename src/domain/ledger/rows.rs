@@ -39,7 +39,7 @@ pub trait Tables {
     /// Returns open holds whose deadline is after a moment, up to a limit.
     fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Failure>;
 
-    /// What was drawn through a ceiling in the window that began then. May look at all holds there
+    /// Amounts drawn through a ceiling in the window that began at a moment. May look at all holds there
     /// ever were: it is asked for after the clock was wrong.
     fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Failure>;
 

@@ -111,7 +111,7 @@ pub enum TransferRefused {
         hold: String,
         /// What of it can be given back.
         left: Credits,
-        /// What was asked for.
+        /// The amount asked for.
         asked: Credits,
     },
     /// The id was used for another transfer.
@@ -205,9 +205,9 @@ fn remaining(rows: &mut Staged<'_>, id: &AccountId, now: i64) -> Step<Option<Cre
 }
 
 /// The account that a transfer is about, and how much of it moved.
-type Moved = Result<(AccountId, Credits), TransferRefused>;
+type Movement = Result<(AccountId, Credits), TransferRefused>;
 
-fn mint(rows: &mut Staged<'_>, id: &AccountId, amount: Credits, now: i64) -> Step<Moved> {
+fn mint(rows: &mut Staged<'_>, id: &AccountId, amount: Credits, now: i64) -> Step<Movement> {
     if amount == Credits::ZERO {
         return Ok(Err(TransferRefused::Nothing));
     }
@@ -246,7 +246,7 @@ fn carve(
     amount: Credits,
     expires: Option<i64>,
     now: i64,
-) -> Step<Moved> {
+) -> Step<Movement> {
     if amount == Credits::ZERO {
         return Ok(Err(TransferRefused::Nothing));
     }
@@ -275,7 +275,7 @@ fn carve(
     Ok(Ok((from.clone(), amount)))
 }
 
-/// Whether credits that no limit keeps would be so many that calls could not be counted beside them.
+/// Whether an account without a limit would give away more than can be counted beside its calls.
 fn gives_too_much(account: &Account, amount: Credits) -> bool {
     let Kind::Funded(Funds { unlimited: true, net, .. }) = &account.kind else { return false };
     let given = amount.signed().saturating_sub(*net);
@@ -310,7 +310,7 @@ fn cap(
     limit: Credits,
     expires: Option<i64>,
     now: i64,
-) -> Step<Moved> {
+) -> Step<Movement> {
     let expires = match below(rows, from, expires, now)? {
         Ok((_, expires)) => expires,
         Err(refused) => return Ok(Err(refused)),
@@ -375,7 +375,7 @@ fn depth(rows: &mut Staged<'_>, id: &AccountId) -> Step<usize> {
     Ok(levels)
 }
 
-fn refund(rows: &mut Staged<'_>, text: &str, amount: Option<Credits>, now: i64) -> Step<Moved> {
+fn refund(rows: &mut Staged<'_>, text: &str, amount: Option<Credits>, now: i64) -> Step<Movement> {
     let no_hold = || Ok(Err(TransferRefused::NoHold(text.to_owned())));
     let Some(id) = HoldId::parse(text) else { return no_hold() };
     let Some(mut hold) = rows.hold(id)? else { return no_hold() };

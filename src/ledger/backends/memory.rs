@@ -31,12 +31,12 @@ const MOST_RECORDS: usize = 65_536;
 /// A store in memory.
 #[derive(Clone)]
 pub struct Memory {
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<Contents>>,
     clock: Clock,
 }
 
 #[derive(Default)]
-struct Kept {
+struct Contents {
     rows: Rows,
     /// The chain before the first record that is kept.
     origin: Head,
@@ -53,8 +53,8 @@ struct Kept {
 }
 
 /// What a step works on.
-struct Open<'a> {
-    kept: &'a mut Kept,
+struct MemoryTx<'a> {
+    kept: &'a mut Contents,
     now: i64,
 }
 
@@ -62,7 +62,7 @@ impl Memory {
     /// An empty store, whose chain has this name.
     pub fn new(chain: &str, clock: Clock) -> Self {
         let (origin, head) = (Head::genesis(chain), Head::genesis(chain));
-        let kept = Kept { origin, head, ..Kept::default() };
+        let kept = Contents { origin, head, ..Contents::default() };
         Self { kept: Arc::new(Mutex::new(kept)), clock }
     }
 }
@@ -77,7 +77,7 @@ impl Ledger for Memory {
     fn submit(&self, mut job: Box<dyn Job>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let now = (self.clock)();
-        let failed = job.run(&mut Open { kept: &mut kept, now }, now).err();
+        let failed = job.run(&mut MemoryTx { kept: &mut kept, now }, now).err();
         let unavailable = |cause| Unavailable { cause, maybe_applied: true };
         job.answer(failed.map(|broken| unavailable(broken.to_string())));
     }
@@ -87,7 +87,7 @@ impl Ledger for Memory {
     }
 }
 
-impl Kept {
+impl Contents {
     fn rights(&self) -> Vec<RightRow> {
         let row = |right, id: String, account| RightRow {
             right,
@@ -105,7 +105,7 @@ impl Kept {
     }
 }
 
-impl LedgerTx for Open<'_> {
+impl LedgerTx for MemoryTx<'_> {
     fn append(&mut self, draft: Draft) -> Result<(), Failure> {
         let sealed = self.kept.head.seal(draft, timestamp(self.now));
         let sealed = sealed.map_err(|error| Failure(error.to_string()))?;
@@ -160,14 +160,14 @@ impl LedgerTx for Open<'_> {
     }
 }
 
-impl Credentials for Open<'_> {
+impl Credentials for MemoryTx<'_> {
     fn delegation(&mut self, token: TokenId) -> Result<Option<Delegation>, Failure> {
         Ok(self.kept.delegations.get(&token).cloned())
     }
 
     fn delegation_by_handle(&mut self, handle: &[u8; 32]) -> Result<Option<Delegation>, Failure> {
         // The digest is keyed: how long the search takes says nothing of the handle.
-        let Kept { delegations, handles, .. } = &*self.kept;
+        let Contents { delegations, handles, .. } = &*self.kept;
         Ok(handles.get(handle).and_then(|token| delegations.get(token)).cloned())
     }
 
@@ -191,7 +191,7 @@ impl Credentials for Open<'_> {
     }
 
     fn add_delegation(&mut self, delegation: &Delegation) -> Result<RowDigest, Failure> {
-        let Kept { delegations, handles, .. } = &mut *self.kept;
+        let Contents { delegations, handles, .. } = &mut *self.kept;
         handles.extend(delegation.handle.map(|handle| (handle, delegation.token)));
         delegations.insert(delegation.token, delegation.clone());
         Ok(None)
@@ -245,7 +245,7 @@ impl Credentials for Open<'_> {
     }
 }
 
-impl Tables for Open<'_> {
+impl Tables for MemoryTx<'_> {
     fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Failure> {
         self.kept.rows.account(id)
     }

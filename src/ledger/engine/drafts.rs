@@ -1,4 +1,4 @@
-//! What is recorded of each step: the caller's draft, and what the step knows itself.
+//! The record of each step: the caller's draft, and what the step adds.
 
 use super::tx::LedgerTx;
 use crate::domain::{
@@ -7,7 +7,7 @@ use crate::domain::{
         Account, AccountId, Closed, Declaration, Finished, Held, HoldId, HoldRefused, HoldState,
         Kind, Step, Transfer, Transferred,
     },
-    record::{AccountTerms, Decision, Draft, Event},
+    record::{AccountState, Decision, Draft, Event},
 };
 
 pub(super) fn held(
@@ -114,33 +114,33 @@ pub(super) fn closed(closed: &Closed, draft: Draft) -> Draft {
 pub(super) fn declared(
     tx: &mut dyn LedgerTx,
     declaration: &Declaration,
-) -> Step<Vec<AccountTerms>> {
+) -> Step<Vec<AccountState>> {
     let all = declaration.accounts().iter().map(|declared| account(tx, &declared.id));
     all.filter_map(Step::transpose).collect()
 }
 
-fn account(tx: &mut dyn LedgerTx, id: &AccountId) -> Step<Option<AccountTerms>> {
+fn account(tx: &mut dyn LedgerTx, id: &AccountId) -> Step<Option<AccountState>> {
     Ok(tx.account(id)?.map(|account| terms(id, &account)))
 }
 
 /// What records say of an account that a step opened or changed, so that it can be replayed.
-fn terms(id: &AccountId, account: &Account) -> AccountTerms {
-    let terms = AccountTerms {
+fn terms(id: &AccountId, account: &Account) -> AccountState {
+    let terms = AccountState {
         id: id.as_str().to_owned(),
         parent: account.parent.as_ref().map(|parent| parent.as_str().to_owned()),
         expires: account.expires,
         closed: !account.open,
-        ..AccountTerms::default()
+        ..AccountState::default()
     };
     let amount = |amount: Credits| Some(amount.amount());
     match &account.kind {
-        Kind::Funded(funds) => AccountTerms {
+        Kind::Funded(funds) => AccountState {
             issued: amount(funds.issued),
             declared: amount(funds.declared),
             unlimited: funds.unlimited,
             ..terms
         },
-        Kind::Ceiling(ceiling) => AccountTerms {
+        Kind::Ceiling(ceiling) => AccountState {
             cap: amount(ceiling.limit),
             period: ceiling.period,
             window: Some(ceiling.window).filter(|window| *window != 0),

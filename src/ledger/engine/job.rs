@@ -35,7 +35,7 @@ pub trait Job: Send {
     fn answer(self: Box<Self>, failed: Option<Unavailable>);
 }
 
-struct Pending<T, F> {
+struct TypedJob<T, F> {
     turn: Turn,
     step: Option<F>,
     outcome: Option<T>,
@@ -49,7 +49,7 @@ pub(super) fn job<T: Send + 'static>(
 ) -> (Box<dyn Job>, Answered<T>) {
     let (to, answer) = oneshot::channel();
     let answer = answer.map(|answer| answer.unwrap_or_else(|_| Err(unanswered())));
-    (Box::new(Pending { turn, step: Some(step), outcome: None, to }), answer.boxed())
+    (Box::new(TypedJob { turn, step: Some(step), outcome: None, to }), answer.boxed())
 }
 
 /// No one knows how far the store came with a step that it never answered.
@@ -57,7 +57,7 @@ fn unanswered() -> Unavailable {
     Unavailable { cause: "the thread of the store has ended".to_owned(), maybe_applied: true }
 }
 
-impl<T, F> Job for Pending<T, F>
+impl<T, F> Job for TypedJob<T, F>
 where
     T: Send,
     F: FnOnce(&mut dyn LedgerTx, i64) -> Step<T> + Send,

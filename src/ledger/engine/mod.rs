@@ -72,8 +72,8 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     }
 
     /// Ends a hold; None if there is none of that id. A charge may be posted some milliseconds later,
-    /// with the next step, since a sweep would do the same; what is given back is there to be spent
-    /// when this answers.
+    /// with the next step, since a sweep would do the same; a release can be spent as
+    /// soon as this answers.
     fn finish(&self, id: HoldId, finish: Finish, draft: Draft) -> Answered<Option<Finished>> {
         let turn = if finish == Finish::Void { Turn::Now } else { Turn::Soon };
         transact(self, turn, move |tx, _| money::finish(tx, id, finish, draft))
@@ -115,7 +115,7 @@ pub trait Ledger: fmt::Debug + Send + Sync {
         transact(self, Turn::Now, move |tx, now| credentials::delegate(tx, now, asked, draft))
     }
 
-    /// What is kept of a token, and whether it may be used now.
+    /// The stored delegation of a token, and whether it may be used now.
     fn standing(&self, token: TokenId) -> Answered<Standing> {
         transact(self, Turn::Read, move |tx, now| credentials::standing(tx, now, token))
     }

@@ -1,4 +1,4 @@
-//! The steps that move credits: each is one transaction, and a record tells of it.
+//! The steps that move credits: each is one transaction that writes its record.
 
 use std::time::Duration;
 

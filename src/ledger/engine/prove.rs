@@ -12,7 +12,7 @@ use crate::{
             proof::{Proof, Recount},
             replay::{Replay, RightRow},
         },
-        record::{Head, Sealed, Unlinked},
+        record::{Head, Sealed},
     },
     ledger::answer::{Answered, Unavailable, Verdict},
 };
@@ -79,7 +79,7 @@ enum Stage {
     Done,
 }
 
-enum Rows {
+enum SliceRows {
     /// There are more records first.
     NotYet,
     Accounts(Vec<(AccountId, Account)>, Vec<RightRow>, u64),
@@ -94,7 +94,7 @@ struct Slice {
     end: Head,
     vouched: bool,
     records: Vec<Sealed>,
-    rows: Rows,
+    rows: SliceRows,
 }
 
 fn slice(ledger: &dyn Ledger, after: u64, stage: Stage) -> Answered<Slice> {
@@ -102,24 +102,24 @@ fn slice(ledger: &dyn Ledger, after: u64, stage: Stage) -> Answered<Slice> {
         let (origin, records) = (tx.origin()?, tx.records(after, RECORDS)?);
         let rows = match records.len() < RECORDS && origin.seq == 0 {
             true => rows(tx, stage)?,
-            false => Rows::NotYet,
+            false => SliceRows::NotYet,
         };
         Ok(Slice { origin, end: tx.head()?, vouched: tx.vouched()?, records, rows })
     })
 }
 
-fn rows(tx: &mut dyn LedgerTx, stage: Stage) -> Result<Rows, Failure> {
+fn rows(tx: &mut dyn LedgerTx, stage: Stage) -> Result<SliceRows, Failure> {
     Ok(match stage {
-        Stage::Accounts => Rows::Accounts(tx.accounts()?, tx.rights()?, tx.transfers()?),
-        Stage::Holds(from) => Rows::Holds(tx.holds(from, HoldId(u128::MAX), HOLDS)?),
+        Stage::Accounts => SliceRows::Accounts(tx.accounts()?, tx.rights()?, tx.transfers()?),
+        Stage::Holds(from) => SliceRows::Holds(tx.holds(from, HoldId(u128::MAX), HOLDS)?),
         Stage::Left(ids) => {
             let mut left = Vec::with_capacity(ids.len());
             for id in ids {
                 left.push((id, tx.holds(id, id, 1)?.pop().map(|(_, hold)| hold)));
             }
-            Rows::Left(left)
+            SliceRows::Left(left)
         }
-        Stage::Done => Rows::None,
+        Stage::Done => SliceRows::None,
     })
 }
 
@@ -157,7 +157,7 @@ impl Walk {
             match self.head.follow(sealed) {
                 Ok(record) => self.replay.record(&record),
                 Err(unlinked) => {
-                    self.chain.broken = Some((place(&unlinked), unlinked.to_string()));
+                    self.chain.broken = Some((unlinked.place(), unlinked.to_string()));
                     return false;
                 }
             }
@@ -172,15 +172,15 @@ impl Walk {
     }
 
     /// Compares rows with the records up to the same moment.
-    fn compares(&mut self, rows: Rows) -> bool {
+    fn compares(&mut self, rows: SliceRows) -> bool {
         self.stage = match rows {
-            Rows::NotYet => return true,
-            Rows::Accounts(accounts, rights, transfers) => {
+            SliceRows::NotYet => return true,
+            SliceRows::Accounts(accounts, rights, transfers) => {
                 self.replay.accounts(&accounts);
                 self.replay.rights(&rights, transfers);
                 Stage::Holds(HoldId(0))
             }
-            Rows::Holds(holds) => {
+            SliceRows::Holds(holds) => {
                 let last = holds.last().map(|(id, _)| *id).filter(|_| holds.len() == HOLDS);
                 holds.iter().for_each(|(id, hold)| self.replay.hold(*id, hold));
                 match last.and_then(|id| id.0.checked_add(1)) {
@@ -188,7 +188,7 @@ impl Walk {
                     None => Stage::Left(self.replay.not_compared(HOLDS)),
                 }
             }
-            Rows::Left(left) => {
+            SliceRows::Left(left) => {
                 for (id, hold) in left {
                     match hold {
                         Some(hold) => self.replay.hold(id, &hold),
@@ -197,16 +197,9 @@ impl Walk {
                 }
                 Stage::Done
             }
-            Rows::None => return false,
+            SliceRows::None => return false,
         };
         !matches!(self.stage, Stage::Done)
-    }
-}
-
-fn place(unlinked: &Unlinked) -> u64 {
-    match unlinked {
-        Unlinked::Order { expected, .. } => *expected,
-        Unlinked::Altered { seq } | Unlinked::Misplaced { seq } => *seq,
     }
 }
 

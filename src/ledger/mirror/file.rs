@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::line::{self, Line};
+use super::line::{self, RecordLine};
 use crate::{domain::record::Sealed, host::files::make_private};
 
 /// Read from the end in pieces of this size.
@@ -14,12 +14,12 @@ const BLOCK: u64 = 64 * 1024;
 
 /// The file, locked against other processes until it is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct LockedFile {
     path: PathBuf,
     file: File,
 }
 
-impl Held {
+impl LockedFile {
     /// Opens and locks the file, made for the user alone if there is none; None while another process
     /// has the lock.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
@@ -59,7 +59,9 @@ impl Held {
         let mut last = true;
         while let Some(text) = lines.next()? {
             match std::str::from_utf8(&text).ok().and_then(line::read) {
-                Some(Line { chain: found, sealed }) if chain.is_none_or(|chain| chain == found) => {
+                Some(RecordLine { chain: found, sealed })
+                    if chain.is_none_or(|chain| chain == found) =>
+                {
                     return Ok(Some(sealed));
                 }
                 // Never append to a foreign file.
@@ -157,7 +159,7 @@ impl Backwards<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK, Backwards, Held};
+    use super::{BLOCK, Backwards, LockedFile};
 
     #[test]
     fn lines_are_read_backwards_however_long_they_are() {
@@ -184,14 +186,14 @@ mod tests {
         let path = dir.path().join("notes");
         for text in ["dear diary", "dear diary\n", "{\"v\":1}\n", "\n", "[1]"] {
             std::fs::write(&path, text).unwrap();
-            let held = Held::open(&path).unwrap().unwrap();
+            let held = LockedFile::open(&path).unwrap().unwrap();
             let error = held.end(Some("c")).unwrap_err().to_string();
             assert!(error.contains("move the file away"), "{text:?}: {error}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
         for torn in ["{", "{\"v\":1,\"cha", "\0\0\0"] {
             std::fs::write(&path, torn).unwrap();
-            assert_eq!(Held::open(&path).unwrap().unwrap().end(Some("c")).unwrap(), None);
+            assert_eq!(LockedFile::open(&path).unwrap().unwrap().end(Some("c")).unwrap(), None);
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
         }
     }

@@ -4,7 +4,10 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::domain::record::{Hash, Sealed, hex};
+use crate::domain::{
+    keyed::unhex,
+    record::{Sealed, hex},
+};
 
 /// How every line begins.
 pub const START: &str = r#"{"v":"#;
@@ -16,14 +19,14 @@ const DIGITS: usize = 64;
 
 /// The chain and place of a record, by its own text.
 #[derive(Debug, Deserialize)]
-struct Place {
+struct Position {
     chain: String,
     seq: u64,
 }
 
 /// A line as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct RecordLine {
     /// The chain that it names.
     pub chain: String,
     /// The record.
@@ -35,7 +38,7 @@ pub struct Line {
 pub fn write(chain: &str, sealed: &Sealed) -> String {
     let hash = hex(&sealed.hash);
     let whole = sealed.line.starts_with(START) && !sealed.line.contains('\n');
-    let place = if whole { serde_json::from_str::<Place>(&sealed.line).ok() } else { None };
+    let place = if whole { serde_json::from_str::<Position>(&sealed.line).ok() } else { None };
     match (place, sealed.line.strip_suffix('}')) {
         (Some(place), Some(open)) if place.seq == sealed.seq && place.chain == chain => {
             format!("{open}{BEFORE_HASH}{hash}{AFTER_HASH}")
@@ -48,31 +51,19 @@ pub fn write(chain: &str, sealed: &Sealed) -> String {
 }
 
 /// What [`write`] wrote; None if it is anything else.
-pub fn read(line: &str) -> Option<Line> {
+pub fn read(line: &str) -> Option<RecordLine> {
     let rest = line.strip_suffix(AFTER_HASH)?;
     let (rest, digits) = rest.split_at_checked(rest.len().checked_sub(DIGITS)?)?;
-    let hash = unhex(digits)?;
+    // Only lower-case digits: no other text may stand for the same hash.
+    let hash = unhex(digits).filter(|hash| hex(hash) == digits)?;
     let line = format!("{}}}", rest.strip_suffix(BEFORE_HASH)?);
-    let place: Place = serde_json::from_str(&line).ok()?;
-    Some(Line { chain: place.chain, sealed: Sealed { seq: place.seq, line, hash } })
-}
-
-/// Only the digits that [`hex`] writes: no other text may stand for the same hash.
-fn unhex(digits: &str) -> Option<Hash> {
-    let value = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
-    let bytes = pairs.iter().map(|[high, low]| Some(value(*high)? << 4 | value(*low)?));
-    let bytes: Vec<u8> = bytes.collect::<Option<_>>()?;
-    if rest.is_empty() { bytes.try_into().ok() } else { None }
+    let place: Position = serde_json::from_str(&line).ok()?;
+    Some(RecordLine { chain: place.chain, sealed: Sealed { seq: place.seq, line, hash } })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, read, write};
+    use super::{RecordLine, read, write};
     use crate::domain::record::{Draft, Head, Sealed};
 
     #[test]
@@ -81,7 +72,7 @@ mod tests {
         let note = Some("a } \" \n ü ,\"hash\":\"00\"}".to_owned());
         let sealed = head.seal(Draft { note, ..Draft::default() }, String::new()).unwrap();
         let line = write("c", &sealed);
-        assert_eq!(read(&line), Some(Line { chain: "c".to_owned(), sealed: sealed.clone() }));
+        assert_eq!(read(&line), Some(RecordLine { chain: "c".to_owned(), sealed: sealed.clone() }));
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&value["seq"], value["hash"].as_str().map(str::len)), (&1.into(), Some(64)));
         assert_eq!(read(&line.to_uppercase()), None);
@@ -95,7 +86,7 @@ mod tests {
             let sealed = Sealed { seq: 7, line: text.to_owned(), hash: [1; 32] };
             let line = write("c", &sealed);
             assert!(!line.contains('\n'), "{line}");
-            let Line { chain, sealed } = read(&line).unwrap();
+            let RecordLine { chain, sealed } = read(&line).unwrap();
             assert_eq!((chain.as_str(), sealed.seq, sealed.hash), ("c", 7, [1; 32]));
         }
     }

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::file::Held;
+use self::file::LockedFile;
 use crate::{
     domain::record::{Hash, Head, Sealed},
     host::clock,
@@ -46,7 +46,8 @@ impl Mirror {
     /// Starts copying. Must be called within a runtime. Fails if the file cannot be written or holds
     /// something else.
     pub fn start(path: PathBuf, ledger: &Arc<dyn Ledger>) -> Result<Self, String> {
-        match Held::open(&path).and_then(|held| held.map_or(Ok(None), |held| held.end(None))) {
+        match LockedFile::open(&path).and_then(|file| file.map_or(Ok(None), |file| file.end(None)))
+        {
             Ok(_) => {}
             Err(error) => return Err(format!("{}: {error}", path.display())),
         }
@@ -102,15 +103,15 @@ async fn catch_up(path: &Path, records: &Records, known: Option<Hash>) -> Result
     if known == Some(head.hash) {
         return Ok(head.hash);
     }
-    let held = lock(path).await?;
+    let file = lock(path).await?;
     // Other processes may have written meanwhile.
     let head = records.head().await?;
     let chain = head.chain.clone();
-    let (mut held, end) = blocking(held, move |held| held.end(Some(&chain))).await?;
+    let (mut file, end) = blocking(file, move |file| file.end(Some(&chain))).await?;
     let mut page = rest(records, &head, end).await?;
     while let Some(last) = page.last().map(|sealed| sealed.seq) {
         let chain = head.chain.clone();
-        (held, ()) = blocking(held, move |held| held.append(&chain, &page)).await?;
+        (file, ()) = blocking(file, move |file| file.append(&chain, &page)).await?;
         page = if last < head.seq { records.after(last).await? } else { Vec::new() };
     }
     Ok(head.hash)
@@ -141,14 +142,15 @@ async fn rest(records: &Records, head: &Head, end: Option<Sealed>) -> Result<Vec
     }
 }
 
-async fn lock(path: &Path) -> Result<Held, String> {
+async fn lock(path: &Path) -> Result<LockedFile, String> {
     const PAUSE: Duration = Duration::from_millis(10);
     let begun = clock::tokio_instant();
     loop {
         let path = path.to_owned();
-        let held = spawn_blocking(move || Held::open(&path)).await.map_err(|e| e.to_string())?;
-        match held.map_err(|error| error.to_string())? {
-            Some(held) => return Ok(held),
+        let file =
+            spawn_blocking(move || LockedFile::open(&path)).await.map_err(|e| e.to_string())?;
+        match file.map_err(|error| error.to_string())? {
+            Some(file) => return Ok(file),
             None if begun.elapsed() > LOCK_PATIENCE => {
                 return Err("another process keeps it locked".to_owned());
             }
@@ -159,9 +161,9 @@ async fn lock(path: &Path) -> Result<Held, String> {
 
 /// Works on the file where it may block.
 async fn blocking<T: Send + 'static>(
-    held: Held,
-    work: impl FnOnce(&Held) -> std::io::Result<T> + Send + 'static,
-) -> Result<(Held, T), String> {
-    let done = spawn_blocking(move || work(&held).map(|done| (held, done))).await;
+    file: LockedFile,
+    work: impl FnOnce(&LockedFile) -> std::io::Result<T> + Send + 'static,
+) -> Result<(LockedFile, T), String> {
+    let done = spawn_blocking(move || work(&file).map(|done| (file, done))).await;
     done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }

@@ -5,8 +5,8 @@ use std::{
     io::{self, BufRead, Read},
 };
 
-use super::line::{self, Line};
-use crate::domain::record::{Head, Unlinked};
+use super::line::{self, RecordLine};
+use crate::domain::record::Head;
 
 /// No record is longer.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -22,7 +22,7 @@ pub struct Followed {
     pub chains: usize,
     /// The place of the first altered record, and how it was altered.
     pub broken: Option<(u64, String)>,
-    /// What is missing at the end.
+    /// Why records are missing at the end.
     pub incomplete: Option<String>,
 }
 
@@ -72,7 +72,7 @@ struct Heads {
 impl Heads {
     fn follow(&mut self, text: &[u8]) -> Result<u64, (u64, String)> {
         let read = std::str::from_utf8(text).ok().and_then(line::read);
-        let Some(Line { chain, sealed }) = read else {
+        let Some(RecordLine { chain, sealed }) = read else {
             let seq = self.by_chain.get(&self.last).map_or(1, |head| head.seq + 1);
             return Err((seq, format!("record {seq} was altered: it cannot be read")));
         };
@@ -96,13 +96,7 @@ impl Heads {
                 new.insert(genesis)
             }
         };
-        head.follow(&sealed).map_err(|unlinked| {
-            let seq = match unlinked {
-                Unlinked::Order { expected, .. } => expected,
-                Unlinked::Altered { seq } | Unlinked::Misplaced { seq } => seq,
-            };
-            (seq, unlinked.to_string())
-        })?;
-        Ok(seq)
+        let unlinked = head.follow(&sealed).err();
+        unlinked.map_or(Ok(seq), |unlinked| Err((unlinked.place(), unlinked.to_string())))
     }
 }

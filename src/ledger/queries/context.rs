@@ -4,16 +4,18 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Write},
+    io,
     path::Path,
 };
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::files::{create_private, make_private, write_private};
+
 /// What one agent was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Usage {
+pub struct ContextUsage {
     /// Answers to `get_server_tools`.
     pub answers: u64,
     /// Tokens of tools in those answers.
@@ -25,10 +27,10 @@ pub struct Usage {
     pub calls: u64,
 }
 
-/// Usage by agent.
-pub type Totals = BTreeMap<String, Usage>;
+/// ContextUsage by agent.
+pub type Totals = BTreeMap<String, ContextUsage>;
 
-impl Usage {
+impl ContextUsage {
     fn add(&mut self, other: Self) {
         self.answers = self.answers.saturating_add(other.answers);
         self.sent = self.sent.saturating_add(other.sent);
@@ -57,50 +59,42 @@ pub fn read(path: &Path) -> io::Result<Totals> {
 /// whole, so that no one reads half of it. A file that holds something else is replaced.
 pub fn add(path: &Path, more: &Totals) -> io::Result<()> {
     if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
+        make_private(dir)?;
     }
-    let lock = private(&path.with_extension("lock"))?;
+    let lock = match create_private(&path.with_extension("lock")) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            File::options().write(true).open(path.with_extension("lock"))
+        }
+        made => made,
+    }?;
     lock.lock()?;
     let mut totals = read(path).unwrap_or_else(|error| {
         tracing::warn!("{} is begun anew: {error}", path.display());
         Totals::new()
     });
     merge(&mut totals, more);
-    let beside = path.with_extension("new");
-    let mut file = private(&beside)?;
-    file.set_len(0)?;
-    file.write_all(&serde_json::to_vec(&totals)?)?;
-    fs::rename(&beside, path)
-}
-
-/// A file for the user's eyes only, made if need be.
-fn private(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    write_private(path, &serde_json::to_vec(&totals)?)
 }
 
 #[cfg(test)]
 mod tests {
     use std::thread;
 
-    use super::{Totals, Usage, add, read};
+    use super::{ContextUsage, Totals, add, read};
 
     #[test]
     fn totals_of_several_writers_add_up() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state/context.json");
         assert_eq!(read(&path).unwrap(), Totals::new());
-        let one = Usage { answers: 1, sent: 10, raw: 100, calls: 2 };
+        let one = ContextUsage { answers: 1, sent: 10, raw: 100, calls: 2 };
         let more = Totals::from([("a".to_owned(), one)]);
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..25).for_each(|_| add(&path, &more).unwrap()));
             }
         });
-        let all = Usage { answers: 100, sent: 1_000, raw: 10_000, calls: 200 };
+        let all = ContextUsage { answers: 100, sent: 1_000, raw: 10_000, calls: 200 };
         assert_eq!(read(&path).unwrap(), Totals::from([("a".to_owned(), all)]));
         std::fs::write(&path, "garbage").unwrap();
         assert!(read(&path).is_err());

@@ -24,6 +24,8 @@ pub struct Filter {
     pub event: Option<Event>,
     /// The decision.
     pub decision: Option<Decision>,
+    /// Only records of this moment or later.
+    pub since: Option<Moment>,
     /// Only records before this moment.
     pub until: Option<Moment>,
 }
@@ -41,6 +43,7 @@ impl Filter {
             && fits(&self.tool, &draft.tool)
             && self.event.is_none_or(|event| event == draft.event)
             && self.decision.is_none_or(|decision| Some(decision) == draft.decision)
+            && self.since.as_ref().is_none_or(|since| since.is_before(record))
             && self.until.as_ref().is_none_or(|until| !until.is_before(record))
     }
 }
@@ -98,7 +101,7 @@ pub fn since(text: &str, now: i64) -> Result<Moment, String> {
         |ago: Duration| now.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX));
     let millis = moment(text).or_else(|| humantime::parse_duration(text).ok().map(ago));
     let moment = millis.ok_or_else(|| {
-        format!("`{text}` is no time; write 90m, 7d, 2026-11-20 or 2026-11-20T08:00:00Z")
+        format!("`{text}` is not a time; use 90m, 7d, 2026-11-20 or 2026-11-20T08:00:00Z")
     })?;
     Ok(Moment(timestamp(moment)))
 }
@@ -120,7 +123,7 @@ mod tests {
         check("1d 2h", "2026-11-19T22:00:00.000Z");
         check("1000000years", "1970-01-01T00:00:00.000Z");
         for wrong in ["", "yesterday", "2026-13-01", "-5m"] {
-            assert!(since(wrong, now).unwrap_err().contains("is no time"), "{wrong}");
+            assert!(since(wrong, now).unwrap_err().contains("is not a time"), "{wrong}");
         }
     }
 

@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::filter::word;
 use crate::domain::{
     record::Record,
-    usage::{Names, Tally, Usage},
+    usage::{Tally, Usage},
 };
 
 /// Counts of records, added in any order.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Stats {
     /// All of them.
     pub records: u64,
@@ -31,22 +31,6 @@ pub struct Stats {
     pub tools: BTreeMap<String, u64>,
     #[serde(skip)]
     usage: Usage,
-}
-
-impl Default for Stats {
-    fn default() -> Self {
-        Self {
-            records: 0,
-            first: None,
-            last: None,
-            events: BTreeMap::new(),
-            decisions: BTreeMap::new(),
-            agents: BTreeMap::new(),
-            servers: BTreeMap::new(),
-            tools: BTreeMap::new(),
-            usage: Usage::by(Vec::new(), Names::default()),
-        }
-    }
 }
 
 impl Stats {

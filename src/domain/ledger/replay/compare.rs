@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Account, AccountId, Context, HoldId, HoldState, Kind, Replay, Told};
+use super::{Account, AccountId, Context, HoldId, HoldState, Kind, Replay, ReplayedHold};
 use crate::domain::{
     ledger::{
         Hold, Leg,
@@ -141,7 +141,7 @@ impl Replay {
             return self.fault(format!("hold {id} is there, and no record begins it"));
         };
         told.compared = true;
-        let Told { context, amount, state, forced, .. } = told;
+        let ReplayedHold { context, amount, state, forced, .. } = told;
         let Context { path, about } = &**context;
         let differs: Vec<&str> = [
             ("amount", *amount != row.amount),
@@ -181,7 +181,7 @@ impl Replay {
     }
 
     /// Recounts what the records come to, which must add up by itself. Answers that, and how many
-    /// rows no record tells of.
+    /// rows no record explains.
     pub fn finish(self) -> (Proof, usize) {
         let Self { accounts, holds, faults, ahead, since, .. } = self;
         let mut recount = Recount::new(accounts);
@@ -196,7 +196,7 @@ impl Replay {
 }
 
 /// A hold as a recount wants it.
-fn as_kept(told: &Told) -> Hold {
+fn as_kept(told: &ReplayedHold) -> Hold {
     Hold {
         amount: told.amount,
         state: told.state,

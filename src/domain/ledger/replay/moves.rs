@@ -1,7 +1,7 @@
 //! What one record does to accounts.
 
 use super::{
-    Account, AccountId, AccountTerms, Credits, Draft, Funds, HoldState, Kind, Leg, Replay, Source,
+    Account, AccountId, AccountState, Credits, Draft, Funds, HoldState, Kind, Leg, Replay, Source,
 };
 use super::{amount, given, opened};
 use crate::domain::ledger::{Drawn, MOST_LEVELS, ROUND};
@@ -41,7 +41,7 @@ impl Replay {
         }
     }
 
-    /// What was drawn through a ceiling in the window that began then.
+    /// Amounts drawn through a ceiling in the window that began at a moment.
     pub(super) fn drawn(&self, id: &AccountId, begins: i64) -> Drawn {
         let (mut used, mut carved, mut later) = (0, 0, false);
         let mut count = |path: &[Leg], amount: Credits, sum: fn(&mut Sums) -> &mut i64| {
@@ -136,7 +136,7 @@ impl Replay {
     pub(super) fn carve(
         &mut self,
         from: &AccountId,
-        child: &AccountTerms,
+        child: &AccountState,
         amount: Credits,
         now: i64,
     ) {
@@ -166,7 +166,7 @@ impl Replay {
     }
 
     /// Brings an account to the terms that a record has, and opens it if it is new.
-    pub(super) fn adjust(&mut self, terms: &AccountTerms, now: i64) {
+    pub(super) fn adjust(&mut self, terms: &AccountState, now: i64) {
         let id = AccountId::from(terms.id.as_str());
         self.present(&id, now);
         self.accounts.entry(id.clone()).or_insert_with(|| opened(terms));
@@ -254,7 +254,7 @@ impl Replay {
     }
 }
 
-/// What was drawn, while it is counted.
+/// Sums while they are counted.
 struct Sums {
     used: i64,
     carved: i64,

@@ -17,19 +17,19 @@ use crate::host::clock;
 use crate::ledger::answer::Unavailable;
 
 /// Tells a file from another one of the same name.
-pub(super) type Identity = (u64, u64);
+pub(super) type FileId = (u64, u64);
 
 /// Which files a store consists of, as found under its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Files {
-    pub(super) database: Option<Identity>,
-    pub(super) wal: Option<Identity>,
-    pub(super) shm: Option<Identity>,
+    pub(super) database: Option<FileId>,
+    pub(super) wal: Option<FileId>,
+    pub(super) shm: Option<FileId>,
 }
 
 /// How the files differ from those that a connection has open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Moved {
+pub(super) enum Displaced {
     /// The database itself was removed or replaced.
     Database,
     /// `-wal` or `-shm` is gone.
@@ -45,18 +45,18 @@ impl Files {
     }
 
     /// How what is there now differs; None if it is the same.
-    pub(super) fn moved(&self, now: &Self) -> Option<Moved> {
-        let gone = |before: Option<Identity>, now| before.is_some() && now != before;
+    pub(super) fn moved(&self, now: &Self) -> Option<Displaced> {
+        let gone = |before: Option<FileId>, now| before.is_some() && now != before;
         if self.database != now.database {
-            Some(Moved::Database)
+            Some(Displaced::Database)
         } else if !gone(self.wal, now.wal) && !gone(self.shm, now.shm) {
             None
         } else if now.wal.is_some_and(|wal| self.wal != Some(wal))
             || now.shm.is_some_and(|shm| self.shm != Some(shm))
         {
-            Some(Moved::Replaced)
+            Some(Displaced::Replaced)
         } else {
-            Some(Moved::Removed)
+            Some(Displaced::Removed)
         }
     }
 }
@@ -71,12 +71,12 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// The error for a store whose files do not belong together.
-pub(super) fn divided(path: &Path, moved: Moved) -> Unavailable {
+pub(super) fn divided(path: &Path, moved: Displaced) -> Unavailable {
     let what = match moved {
-        Moved::Replaced => {
+        Displaced::Replaced => {
             "were replaced while the store was in use. Nothing is lost yet: end every other process that uses the store (`sqlite3`, gateways); the last one writes back what it holds. If this lasts, end all gateways and start them again"
         }
-        Moved::Removed | Moved::Database => {
+        Displaced::Removed | Displaced::Database => {
             "were removed while the store was in use. What they held is with the processes that have them open, and written back as soon as each of them has noticed, within about 20 s. If this lasts, end all gateways and start them again"
         }
     };
@@ -110,7 +110,7 @@ pub(super) fn undivided(path: &Path, patience: Duration) -> Result<(), Unavailab
     };
     while !is_whole() && is_in_use(path) {
         if begun.elapsed() > patience {
-            return Err(divided(path, Moved::Removed));
+            return Err(divided(path, Displaced::Removed));
         }
         thread::sleep(Duration::from_millis(50));
     }
@@ -130,12 +130,12 @@ fn is_in_use(path: &Path) -> bool {
 }
 
 #[cfg(unix)]
-fn identity(path: &Path) -> Option<Identity> {
+fn identity(path: &Path) -> Option<FileId> {
     use std::os::unix::fs::MetadataExt as _;
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 #[cfg(not(unix))]
-fn identity(path: &Path) -> Option<Identity> {
+fn identity(path: &Path) -> Option<FileId> {
     fs::metadata(path).ok().map(|_| (0, 0))
 }

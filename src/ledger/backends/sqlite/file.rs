@@ -13,7 +13,7 @@ use std::{
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::{
-    beside::{self, Files, Moved},
+    beside::{self, Displaced, Files},
     schema, takeover,
 };
 use crate::{
@@ -114,7 +114,7 @@ impl File {
         let path = &self.place.path;
         match self.files.moved(&Files::of(path)) {
             None => InPlace::Yes,
-            Some(Moved::Database) => InPlace::Reopen,
+            Some(Displaced::Database) => InPlace::Reopen,
             Some(_) if beside::write_back(&self.db) => {
                 tracing::warn!(
                     "`{0}-wal` or `{0}-shm` was removed or replaced while the store was in use; everything that was in it is kept",
@@ -123,9 +123,9 @@ impl File {
                 InPlace::Reopen
             }
             // Others have the same log open, and the last one can write it back.
-            Some(Moved::Removed) => InPlace::Close(beside::divided(path, Moved::Removed)),
+            Some(Displaced::Removed) => InPlace::Close(beside::divided(path, Displaced::Removed)),
             // No other process may have the log, so it is not let go.
-            Some(Moved::Replaced) => InPlace::Wait(beside::divided(path, Moved::Replaced)),
+            Some(Displaced::Replaced) => InPlace::Wait(beside::divided(path, Displaced::Replaced)),
         }
     }
 

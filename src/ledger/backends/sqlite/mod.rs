@@ -35,15 +35,15 @@ use crate::{
 };
 pub use file::Place;
 use queue::Queue;
-use writer::Writer;
+use writer::StoreThread;
 
 /// A store in a file. Clones share a queue and a connection.
 #[derive(Clone)]
 pub struct Sqlite {
-    shared: Arc<Shared>,
+    handle: Arc<Handle>,
 }
 
-struct Shared {
+struct Handle {
     place: Place,
     clock: Clock,
     queue: Arc<Queue>,
@@ -51,7 +51,7 @@ struct Shared {
     runs: Mutex<bool>,
 }
 
-impl Drop for Shared {
+impl Drop for Handle {
     fn drop(&mut self) {
         self.queue.close();
     }
@@ -61,23 +61,23 @@ impl Sqlite {
     /// The store in that file, which is opened at the first step and need not be there.
     pub fn new(place: Place, clock: Clock) -> Self {
         let (queue, runs) = (Arc::default(), Mutex::new(false));
-        Self { shared: Arc::new(Shared { place, clock, queue, runs }) }
+        Self { handle: Arc::new(Handle { place, clock, queue, runs }) }
     }
 }
 
 impl fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sqlite({})", self.shared.place.path.display())
+        write!(f, "Sqlite({})", self.handle.place.path.display())
     }
 }
 
 impl Ledger for Sqlite {
     /// Queues a step. The first starts the thread.
     fn submit(&self, job: Box<dyn Job>) {
-        let Shared { place, clock, queue, runs } = &*self.shared;
+        let Handle { place, clock, queue, runs } = &*self.handle;
         let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
         if !*runs {
-            let (own, mut writer) = (queue.clone(), Writer::new(place.clone(), clock.clone()));
+            let (own, mut writer) = (queue.clone(), StoreThread::new(place.clone(), clock.clone()));
             let thread = thread::Builder::new().name("store".to_owned());
             if let Err(error) = thread.spawn(move || writer.serve(&own)) {
                 let cause = format!("no thread can be started for the store: {error}");

@@ -17,13 +17,13 @@ const LEISURE: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
 pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<QueuedJobs>,
     /// Wakes the thread.
     bell: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct QueuedJobs {
     jobs: VecDeque<Box<dyn Job>>,
     /// How many of them are urgent.
     urgent: usize,
@@ -80,7 +80,7 @@ impl Queue {
         taken
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, QueuedJobs> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
-use super::rows::{self, Read, all, from_json, json, one};
+use super::rows::{self, SqlResult, all, from_json, json, one};
 use crate::{
     domain::{
         auth::ApiKey,
@@ -31,10 +31,10 @@ pub(super) trait Bound: Sized {
     fn name(&self) -> String;
 
     /// The id of a row, whatever else is in it.
-    fn id(row: &Row<'_>) -> Read<String>;
+    fn id(row: &Row<'_>) -> SqlResult<String>;
 
     /// In the order of the columns, with the stored digest.
-    fn read(row: &Row<'_>) -> Read<(Self, RowDigest)>;
+    fn read(row: &Row<'_>) -> SqlResult<(Self, RowDigest)>;
 
     /// The account that it gives.
     fn account(&self) -> Option<AccountId> {
@@ -77,11 +77,11 @@ impl Bound for Delegation {
         format!("delegation {}", self.token)
     }
 
-    fn id(row: &Row<'_>) -> Read<String> {
+    fn id(row: &Row<'_>) -> SqlResult<String> {
         token_at(row).map(|token| token.to_string())
     }
 
-    fn read(row: &Row<'_>) -> Read<(Self, RowDigest)> {
+    fn read(row: &Row<'_>) -> SqlResult<(Self, RowDigest)> {
         let delegation = Self {
             token: token_at(row)?,
             account: rows::account_id_at(row, 1)?,
@@ -111,11 +111,11 @@ impl Bound for ApiKey {
         format!("API key {}", self.id)
     }
 
-    fn id(row: &Row<'_>) -> Read<String> {
+    fn id(row: &Row<'_>) -> SqlResult<String> {
         row.get(0)
     }
 
-    fn read(row: &Row<'_>) -> Read<(Self, RowDigest)> {
+    fn read(row: &Row<'_>) -> SqlResult<(Self, RowDigest)> {
         Ok((from_json(row, 2)?, row.get(3)?))
     }
 
@@ -140,20 +140,20 @@ impl Bound for Denial {
         format!("the denial of token {}", self.0)
     }
 
-    fn id(row: &Row<'_>) -> Read<String> {
+    fn id(row: &Row<'_>) -> SqlResult<String> {
         token_at(row).map(|token| token.to_string())
     }
 
-    fn read(row: &Row<'_>) -> Read<(Self, RowDigest)> {
+    fn read(row: &Row<'_>) -> SqlResult<(Self, RowDigest)> {
         Ok((Self(token_at(row)?), row.get(1)?))
     }
 }
 
-pub(super) fn token_at(row: &Row<'_>) -> Read<TokenId> {
+pub(super) fn token_at(row: &Row<'_>) -> SqlResult<TokenId> {
     row.get(0).map(|token| TokenId(u128::from_be_bytes(token)))
 }
 
-pub(super) fn put_delegation(db: &Connection, key: &Key, it: &Delegation) -> Read<[u8; 32]> {
+pub(super) fn put_delegation(db: &Connection, key: &Key, it: &Delegation) -> SqlResult<[u8; 32]> {
     const ADD: &str = "INSERT INTO delegation VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let Delegation { token, account, handle, principal, made_with, caveats, label } = it;
     let (token, caveats, mac) = (token.0.to_be_bytes(), json(caveats)?, it.mac(key));
@@ -161,32 +161,32 @@ pub(super) fn put_delegation(db: &Connection, key: &Key, it: &Delegation) -> Rea
     db.prepare_cached(ADD)?.execute(row).map(|_| mac)
 }
 
-pub(super) fn put_api_key(db: &Connection, key: &Key, it: &ApiKey) -> Read<[u8; 32]> {
+pub(super) fn put_api_key(db: &Connection, key: &Key, it: &ApiKey) -> SqlResult<[u8; 32]> {
     const PUT: &str = "INSERT INTO api_key VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (id) DO UPDATE SET about = excluded.about, mac = excluded.mac";
     let mac = it.mac(key);
     db.prepare_cached(PUT)?.execute((&it.id, it.digest.expose(), json(it)?, mac)).map(|_| mac)
 }
 
-pub(super) fn put_denial(db: &Connection, key: &Key, token: TokenId) -> Read<()> {
+pub(super) fn put_denial(db: &Connection, key: &Key, token: TokenId) -> SqlResult<()> {
     const DENY: &str = "INSERT OR REPLACE INTO denied VALUES (?1, ?2)";
     let row = (token.0.to_be_bytes(), Denial(token).mac(key));
     db.prepare_cached(DENY)?.execute(row).map(|_| ())
 }
 
 /// Binds all denials together.
-pub(super) fn bind_denials(db: &Connection, key: &Key) -> Read<()> {
+pub(super) fn bind_denials(db: &Connection, key: &Key) -> SqlResult<()> {
     let mac = key.mac(&denials_text(db)?);
     db.prepare_cached("INSERT OR REPLACE INTO denials VALUES (1, ?1)")?.execute([mac]).map(|_| ())
 }
 
 /// Whether no denial was deleted.
-pub(super) fn denials_are_whole(db: &Connection, key: &Key) -> Read<bool> {
+pub(super) fn denials_are_whole(db: &Connection, key: &Key) -> SqlResult<bool> {
     let mac = one(db, "SELECT mac FROM denials WHERE one = 1", [], |row| row.get(0));
     Ok(is_sound(key, &denials_text(db)?, mac?))
 }
 
-fn denials_text(db: &Connection) -> Read<Vec<u8>> {
+fn denials_text(db: &Connection) -> SqlResult<Vec<u8>> {
     let mut text = b"denials".to_vec();
     let mut sql = db.prepare_cached("SELECT token FROM denied ORDER BY token")?;
     let mut rows = sql.query([])?;
@@ -197,7 +197,7 @@ fn denials_text(db: &Connection) -> Read<Vec<u8>> {
 }
 
 /// All rows that give or take rights, for comparison with the records: those too that no step uses.
-pub(super) fn rights(db: &Connection, key: &Key) -> Read<Vec<RightRow>> {
+pub(super) fn rights(db: &Connection, key: &Key) -> SqlResult<Vec<RightRow>> {
     let mut rights = of_kind::<Delegation>(db, key)?;
     rights.extend(of_kind::<ApiKey>(db, key)?);
     rights.extend(of_kind::<Denial>(db, key)?);
@@ -213,7 +213,7 @@ pub(super) fn rights(db: &Connection, key: &Key) -> Read<Vec<RightRow>> {
     Ok(rights)
 }
 
-fn of_kind<T: Bound>(db: &Connection, key: &Key) -> Read<Vec<RightRow>> {
+fn of_kind<T: Bound>(db: &Connection, key: &Key) -> SqlResult<Vec<RightRow>> {
     all(db, T::ALL, [], |row| {
         let found = T::read(row).ok();
         let is_sound = |(it, mac): &(T, RowDigest)| it.is_sound(key, *mac) && it.is_found_as(row);

@@ -45,15 +45,15 @@ pub(super) const HOLDS: &str = "SELECT * FROM hold WHERE id BETWEEN ?1 AND ?2 OR
 pub(super) const RECORDS: &str =
     "SELECT seq, line, hash FROM record WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 
-pub(super) type Read<T> = rusqlite::Result<T>;
+pub(super) type SqlResult<T> = rusqlite::Result<T>;
 
 /// The first row of a query, if there is one.
 pub(super) fn one<T>(
     db: &Connection,
     sql: &str,
     params: impl Params,
-    read: impl FnOnce(&Row<'_>) -> Read<T>,
-) -> Read<Option<T>> {
+    read: impl FnOnce(&Row<'_>) -> SqlResult<T>,
+) -> SqlResult<Option<T>> {
     db.prepare_cached(sql)?.query_row(params, read).optional()
 }
 
@@ -62,8 +62,8 @@ pub(super) fn all<T>(
     db: &Connection,
     sql: &str,
     params: impl Params,
-    read: impl FnMut(&Row<'_>) -> Read<T>,
-) -> Read<Vec<T>> {
+    read: impl FnMut(&Row<'_>) -> SqlResult<T>,
+) -> SqlResult<Vec<T>> {
     db.prepare_cached(sql)?.query_map(params, read)?.collect()
 }
 
@@ -72,13 +72,13 @@ pub(super) fn at_most(most: usize) -> i64 {
     i64::try_from(most).unwrap_or(i64::MAX)
 }
 
-pub(super) fn account(db: &Connection, id: &AccountId) -> Read<Option<Account>> {
+pub(super) fn account(db: &Connection, id: &AccountId) -> SqlResult<Option<Account>> {
     const BY_ID: &str = "SELECT * FROM account WHERE id = ?1";
     one(db, BY_ID, [id.as_str()], |row| account_row(row).map(|(_, account)| account))
 }
 
-/// What was drawn through an account in the window that began then.
-pub(super) fn drawn(db: &Connection, id: &AccountId, begins: i64) -> Read<Drawn> {
+/// Amounts drawn through an account in the window that began at a moment.
+pub(super) fn drawn(db: &Connection, id: &AccountId, begins: i64) -> SqlResult<Drawn> {
     let read = |sql: &str| {
         let mut sql = db.prepare_cached(sql)?;
         let both = |row: &Row<'_>| Ok((Credits::of_balance(row.get(0)?), row.get::<_, bool>(1)?));
@@ -88,16 +88,16 @@ pub(super) fn drawn(db: &Connection, id: &AccountId, begins: i64) -> Read<Drawn>
     Ok(Drawn { used, carved, later: held || given })
 }
 
-pub(super) fn account_id(row: &Row<'_>) -> Read<AccountId> {
+pub(super) fn account_id(row: &Row<'_>) -> SqlResult<AccountId> {
     account_id_at(row, 0)
 }
 
-pub(super) fn account_id_at(row: &Row<'_>, column: usize) -> Read<AccountId> {
+pub(super) fn account_id_at(row: &Row<'_>, column: usize) -> SqlResult<AccountId> {
     Ok(AccountId::from(text(row, column)?))
 }
 
 /// In the order of the columns.
-pub(super) fn account_row(row: &Row<'_>) -> Read<(AccountId, Account)> {
+pub(super) fn account_row(row: &Row<'_>) -> SqlResult<(AccountId, Account)> {
     let kind = match text(row, 6)? {
         "funded" => Kind::Funded(Funds {
             issued: credits(row, 7)?,
@@ -129,7 +129,7 @@ pub(super) fn account_row(row: &Row<'_>) -> Read<(AccountId, Account)> {
 }
 
 /// Writes an account whole.
-pub(super) fn put_account(db: &Connection, id: &AccountId, account: &Account) -> Read<()> {
+pub(super) fn put_account(db: &Connection, id: &AccountId, account: &Account) -> SqlResult<()> {
     const PUT: &str = "INSERT OR REPLACE INTO account VALUES
         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
     write_account(db, PUT, id, account).map(|_| ())
@@ -137,7 +137,7 @@ pub(super) fn put_account(db: &Connection, id: &AccountId, account: &Account) ->
 
 /// Writes an account that exists. Indexed columns seldom change, and then the indexes need not be
 /// written.
-pub(super) fn change_account(db: &Connection, id: &AccountId, account: &Account) -> Read<()> {
+pub(super) fn change_account(db: &Connection, id: &AccountId, account: &Account) -> SqlResult<()> {
     const CHANGE: &str = "UPDATE account SET reserved = ?4, spent = ?5, issued = ?8, declared = ?9,
         net = ?10, available = ?11, cap = ?13, window = ?15, used = ?16, carved = ?17,
         granted = ?18, source = ?19
@@ -149,7 +149,12 @@ pub(super) fn change_account(db: &Connection, id: &AccountId, account: &Account)
     }
 }
 
-fn write_account(db: &Connection, sql: &str, id: &AccountId, account: &Account) -> Read<usize> {
+fn write_account(
+    db: &Connection,
+    sql: &str,
+    id: &AccountId,
+    account: &Account,
+) -> SqlResult<usize> {
     let source = account.source().map(json).transpose()?;
     let (funds, ceiling) = match &account.kind {
         Kind::Funded(funds) => (Some(funds), None),
@@ -178,16 +183,16 @@ fn write_account(db: &Connection, sql: &str, id: &AccountId, account: &Account) 
     ])
 }
 
-pub(super) fn hold(db: &Connection, id: HoldId) -> Read<Option<Hold>> {
+pub(super) fn hold(db: &Connection, id: HoldId) -> SqlResult<Option<Hold>> {
     one(db, "SELECT * FROM hold WHERE id = ?1", [id.0.to_be_bytes()], hold_row)
 }
 
-pub(super) fn hold_id(row: &Row<'_>) -> Read<HoldId> {
+pub(super) fn hold_id(row: &Row<'_>) -> SqlResult<HoldId> {
     row.get(0).map(|id| HoldId(u128::from_be_bytes(id)))
 }
 
 /// In the order of the columns.
-pub(super) fn hold_row(row: &Row<'_>) -> Read<Hold> {
+pub(super) fn hold_row(row: &Row<'_>) -> SqlResult<Hold> {
     let state = match row.get(2)? {
         0 => HoldState::Open,
         1 => HoldState::Posted {
@@ -209,10 +214,12 @@ pub(super) fn hold_row(row: &Row<'_>) -> Read<Hold> {
     })
 }
 
-pub(super) fn put_hold(db: &Connection, id: HoldId, hold: &Hold) -> Read<()> {
+/// Writes a hold. State and deadline are all that can change of one that exists.
+pub(super) fn put_hold(db: &Connection, id: HoldId, hold: &Hold) -> SqlResult<()> {
     const PUT: &str = "INSERT INTO hold VALUES
-        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
-    let path = json(&hold.path)?;
+        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+        ON CONFLICT (id) DO UPDATE SET state = excluded.state, posted = excluded.posted,
+        uncertain = excluded.uncertain, refunded = excluded.refunded, deadline = excluded.deadline";
     let (state, posted, uncertain, refunded) = ended(hold.state);
     db.prepare_cached(PUT)?.execute(params![
         id.0.to_be_bytes(),
@@ -225,22 +232,11 @@ pub(super) fn put_hold(db: &Connection, id: HoldId, hold: &Hold) -> Read<()> {
         hold.charge_if_lost,
         hold.fingerprint,
         hold.deadline,
-        path,
+        json(&hold.path)?,
         hold.about.agent,
         hold.about.server,
         hold.about.tool,
     ])?;
-    Ok(())
-}
-
-/// What can change of a hold.
-pub(super) fn change_hold(db: &Connection, id: HoldId, hold: &Hold) -> Read<()> {
-    const CHANGE: &str = "UPDATE hold
-        SET state = ?2, posted = ?3, uncertain = ?4, refunded = ?5, deadline = ?6 WHERE id = ?1";
-    let (state, posted, uncertain, refunded) = ended(hold.state);
-    let id = id.0.to_be_bytes();
-    let params = params![id, state, posted, uncertain, refunded, hold.deadline];
-    db.prepare_cached(CHANGE)?.execute(params)?;
     Ok(())
 }
 
@@ -255,28 +251,32 @@ fn ended(state: HoldState) -> (i64, i64, bool, i64) {
     }
 }
 
-pub(super) fn transfer(db: &Connection, id: TransferId) -> Read<Option<[u8; 32]>> {
+pub(super) fn transfer(db: &Connection, id: TransferId) -> SqlResult<Option<[u8; 32]>> {
     const BY_ID: &str = "SELECT fingerprint FROM transfer WHERE id = ?1";
     one(db, BY_ID, [id.0.to_be_bytes()], |row| row.get(0))
 }
 
 /// How many there are.
-pub(super) fn transfers(db: &Connection) -> Read<u64> {
+pub(super) fn transfers(db: &Connection) -> SqlResult<u64> {
     db.query_row("SELECT count(*) FROM transfer", [], |row| unsigned(row, 0))
 }
 
-pub(super) fn put_transfer(db: &Connection, id: TransferId, fingerprint: &[u8; 32]) -> Read<()> {
+pub(super) fn put_transfer(
+    db: &Connection,
+    id: TransferId,
+    fingerprint: &[u8; 32],
+) -> SqlResult<()> {
     let mut sql = db.prepare_cached("INSERT INTO transfer VALUES (?1, ?2)")?;
     sql.execute((id.0.to_be_bytes(), fingerprint)).map(|_| ())
 }
 
-pub(super) fn put_record(db: &Connection, sealed: &Sealed) -> Read<()> {
+pub(super) fn put_record(db: &Connection, sealed: &Sealed) -> SqlResult<()> {
     let mut sql = db.prepare_cached("INSERT INTO record VALUES (?1, ?2, ?3)")?;
     sql.execute((signed(sealed.seq), &sealed.line, sealed.hash)).map(|_| ())
 }
 
 /// A record as stored, even if altered: text that cannot be read never matches its hash.
-pub(super) fn record(row: &Row<'_>) -> Read<Sealed> {
+pub(super) fn record(row: &Row<'_>) -> SqlResult<Sealed> {
     let line = match row.get_ref(1)? {
         ValueRef::Text(bytes) => match str::from_utf8(bytes) {
             Ok(line) => line.to_owned(),
@@ -289,7 +289,7 @@ pub(super) fn record(row: &Row<'_>) -> Read<Sealed> {
 }
 
 /// The end of the chain as stored, and whether it was signed with this key.
-pub(super) fn head(db: &Connection, key: &Key) -> Read<(Head, bool)> {
+pub(super) fn head(db: &Connection, key: &Key) -> SqlResult<(Head, bool)> {
     const HEAD: &str = "SELECT chain, seq, hash, mac FROM head WHERE one = 1";
     let found = one(db, HEAD, [], |row| {
         let chain = match row.get_ref(0)? {
@@ -305,7 +305,7 @@ pub(super) fn head(db: &Connection, key: &Key) -> Read<(Head, bool)> {
     Ok(found.unwrap_or_default())
 }
 
-pub(super) fn put_head(db: &Connection, key: &Key, head: &Head) -> Read<()> {
+pub(super) fn put_head(db: &Connection, key: &Key, head: &Head) -> SqlResult<()> {
     let mac = key.mac(&signature_text(head));
     let mut sql = db.prepare_cached("INSERT OR REPLACE INTO head VALUES (1, ?1, ?2, ?3, ?4)")?;
     sql.execute((&head.chain, signed(head.seq), head.hash, mac)).map(|_| ())
@@ -317,30 +317,30 @@ fn signature_text(head: &Head) -> Vec<u8> {
 }
 
 /// A value as JSON in a column of text.
-pub(super) fn json(value: &impl Serialize) -> Read<String> {
+pub(super) fn json(value: &impl Serialize) -> SqlResult<String> {
     serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-pub(super) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Read<T> {
+pub(super) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> SqlResult<T> {
     let value = serde_json::from_str(text(row, column)?);
     value.map_err(|error| unreadable(column, Type::Text, error))
 }
 
-fn text<'a>(row: &'a Row<'_>, column: usize) -> Read<&'a str> {
+fn text<'a>(row: &'a Row<'_>, column: usize) -> SqlResult<&'a str> {
     Ok(row.get_ref(column)?.as_str()?)
 }
 
-fn hash(row: &Row<'_>, column: usize) -> Read<Option<Hash>> {
+fn hash(row: &Row<'_>, column: usize) -> SqlResult<Option<Hash>> {
     Ok(row.get_ref(column)?.as_blob().ok().and_then(|bytes| bytes.try_into().ok()))
 }
 
-fn credits(row: &Row<'_>, column: usize) -> Read<Credits> {
+fn credits(row: &Row<'_>, column: usize) -> SqlResult<Credits> {
     let number: i64 = row.get(column)?;
     let credits = u64::try_from(number).ok().and_then(Credits::new);
     credits.ok_or(Error::IntegralValueOutOfRange(column, number))
 }
 
-fn period(row: &Row<'_>, column: usize) -> Read<Option<Period>> {
+fn period(row: &Row<'_>, column: usize) -> SqlResult<Option<Period>> {
     let Some(word) = row.get_ref(column)?.as_str_or_null()? else { return Ok(None) };
     let period = Period::WORDS.into_iter().find(|(known, _)| *known == word);
     let unknown = || unreadable(column, Type::Text, format!("`{word}` is no period"));
@@ -356,7 +356,7 @@ fn unreadable(
 }
 
 /// A place in the chain; 0, where no record is, if it is not one.
-fn unsigned(row: &Row<'_>, column: usize) -> Read<u64> {
+fn unsigned(row: &Row<'_>, column: usize) -> SqlResult<u64> {
     let number = row.get_ref(column)?.as_i64().unwrap_or_default();
     Ok(u64::try_from(number).unwrap_or_default())
 }

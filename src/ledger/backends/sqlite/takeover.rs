@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use super::{
     rights::{self, Bound},
-    rows::{self, Read},
+    rows::{self, SqlResult},
 };
 use crate::{
     domain::{
@@ -28,7 +28,7 @@ const BOUND: i32 = 3;
 
 /// Binds the rows of a file that was of version `from`, and records them. False if the end of the
 /// chain was not written with this key: then nothing may be added to it.
-pub(super) fn take_over(db: &Connection, key: &Key, rights: &Key, from: i32) -> Read<bool> {
+pub(super) fn take_over(db: &Connection, key: &Key, rights: &Key, from: i32) -> SqlResult<bool> {
     if from >= BOUND {
         return Ok(true);
     }
@@ -59,8 +59,8 @@ pub(super) fn take_over(db: &Connection, key: &Key, rights: &Key, from: i32) -> 
 }
 
 /// Binds every row that gives or takes a right.
-fn bind(db: &Connection, key: &Key) -> Read<Baseline> {
-    // What is there stays as it is, but for its digest.
+fn bind(db: &Connection, key: &Key) -> SqlResult<Baseline> {
+    // Rows stay as they are, except for their digests.
     db.execute_batch("DROP TRIGGER delegation_stays")?;
     let mut found = Baseline::default();
     for (delegation, _) in rows::all(db, Delegation::ALL, [], Delegation::read)? {
@@ -90,7 +90,7 @@ fn bind(db: &Connection, key: &Key) -> Read<Baseline> {
     Ok(found)
 }
 
-fn append(db: &Connection, head: &mut Head, found: Baseline) -> Read<()> {
+fn append(db: &Connection, head: &mut Head, found: Baseline) -> SqlResult<()> {
     let unwritten = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
     let baseline = Some(serde_json::to_value(found).map_err(unwritten)?);
     let note = Some("as found by a later version of tollgate".to_owned());

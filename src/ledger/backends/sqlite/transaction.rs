@@ -20,9 +20,9 @@ use crate::{
 
 pub(super) struct Transaction<'f> {
     file: &'f File,
-    /// What was read, and what the steps before wrote.
+    /// Rows that were read, or written by earlier steps.
     kept: WriteSet,
-    /// What the step at hand wrote.
+    /// Rows written by the current step.
     step: WriteSet,
     now: i64,
     /// Whether the step at hand wrote into the file before its end, behind a savepoint.
@@ -33,14 +33,14 @@ pub(super) struct Transaction<'f> {
 
 #[derive(Default)]
 struct WriteSet {
-    accounts: HashMap<AccountId, Entry<Account>>,
-    holds: HashMap<HoldId, Entry<Hold>>,
-    transfers: HashMap<TransferId, Entry<[u8; 32]>>,
+    accounts: HashMap<AccountId, Cached<Account>>,
+    holds: HashMap<HoldId, Cached<Hold>>,
+    transfers: HashMap<TransferId, Cached<[u8; 32]>>,
     records: Vec<Sealed>,
-    head: Option<Entry<Head>>,
+    head: Option<Cached<Head>>,
 }
 
-struct Entry<T> {
+struct Cached<T> {
     row: T,
     /// Whether there is a row of that id in the file, which may be older.
     stored: bool,
@@ -48,7 +48,7 @@ struct Entry<T> {
     dirty: bool,
 }
 
-impl<T> Entry<T> {
+impl<T> Cached<T> {
     fn read(row: T) -> Self {
         Self { row, stored: true, dirty: false }
     }
@@ -73,10 +73,7 @@ impl WriteSet {
             true => rows::change_account(db, id, account),
             false => rows::put_account(db, id, account),
         })?;
-        unwritten(&mut self.holds, |id, hold, stored| match stored {
-            true => rows::change_hold(db, *id, hold),
-            false => rows::put_hold(db, *id, hold),
-        })?;
+        unwritten(&mut self.holds, |id, hold, _| rows::put_hold(db, *id, hold))?;
         unwritten(&mut self.transfers, |id, mark, _| rows::put_transfer(db, *id, mark))?;
         for sealed in self.records.drain(..) {
             rows::put_record(db, &sealed)?;
@@ -90,7 +87,7 @@ impl WriteSet {
 }
 
 fn unwritten<K, T>(
-    entries: &mut HashMap<K, Entry<T>>,
+    entries: &mut HashMap<K, Cached<T>>,
     write: impl Fn(&K, &T, bool) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<()> {
     for (id, entry) in entries.iter_mut().filter(|(_, entry)| entry.dirty) {
@@ -220,17 +217,17 @@ impl<'f> Transaction<'f> {
             return Err(self.file.not_vouched());
         }
         self.file.sees(&head)?;
-        self.kept.head = Some(Entry::read(head.clone()));
+        self.kept.head = Some(Cached::read(head.clone()));
         Ok(head)
     }
 }
 
 /// A row as it was last written or read in this transaction.
 fn known<'a, K: Hash + Eq, T>(
-    step: &'a HashMap<K, Entry<T>>,
-    kept: &'a HashMap<K, Entry<T>>,
+    step: &'a HashMap<K, Cached<T>>,
+    kept: &'a HashMap<K, Cached<T>>,
     id: &K,
-) -> Option<&'a Entry<T>> {
+) -> Option<&'a Cached<T>> {
     step.get(id).or_else(|| kept.get(id))
 }
 
@@ -241,7 +238,7 @@ impl Tables for Transaction<'_> {
         }
         let found = self.unread(rows::account(&self.file.db, id))?;
         if let Some(account) = &found {
-            self.kept.accounts.insert(id.clone(), Entry::read(account.clone()));
+            self.kept.accounts.insert(id.clone(), Cached::read(account.clone()));
         }
         Ok(found)
     }
@@ -249,7 +246,7 @@ impl Tables for Transaction<'_> {
     fn put_account(&mut self, id: &AccountId, account: Account) -> Result<(), Failure> {
         let before = known(&self.step.accounts, &self.kept.accounts, id);
         let stored = before.is_some_and(|entry| entry.stored);
-        self.step.accounts.insert(id.clone(), Entry::written(account, stored));
+        self.step.accounts.insert(id.clone(), Cached::written(account, stored));
         Ok(())
     }
 
@@ -267,7 +264,7 @@ impl Tables for Transaction<'_> {
         }
         let found = self.unread(rows::hold(&self.file.db, id))?;
         if let Some(hold) = &found {
-            self.kept.holds.insert(id, Entry::read(hold.clone()));
+            self.kept.holds.insert(id, Cached::read(hold.clone()));
         }
         Ok(found)
     }
@@ -275,7 +272,7 @@ impl Tables for Transaction<'_> {
     fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Failure> {
         let before = known(&self.step.holds, &self.kept.holds, &id);
         let stored = before.is_some_and(|entry| entry.stored);
-        self.step.holds.insert(id, Entry::written(hold, stored));
+        self.step.holds.insert(id, Cached::written(hold, stored));
         Ok(())
     }
 
@@ -300,7 +297,7 @@ impl Tables for Transaction<'_> {
     }
 
     fn put_transfer(&mut self, id: TransferId, fingerprint: [u8; 32]) -> Result<(), Failure> {
-        self.step.transfers.insert(id, Entry::written(fingerprint, false));
+        self.step.transfers.insert(id, Cached::written(fingerprint, false));
         Ok(())
     }
 }
@@ -310,7 +307,7 @@ impl LedgerTx for Transaction<'_> {
         let mut head = self.end_of_chain()?;
         let sealed = head.seal(draft, timestamp(self.now));
         self.step.records.push(sealed.map_err(|error| Failure(error.to_string()))?);
-        self.step.head = Some(Entry::written(head, true));
+        self.step.head = Some(Cached::written(head, true));
         Ok(())
     }
 

@@ -32,14 +32,14 @@ const REST: Duration = Duration::from_micros(3_200);
 /// What became of each step of a transaction that was committed.
 type Failures = Vec<Option<Unavailable>>;
 
-pub(super) struct Writer {
+pub(super) struct StoreThread {
     place: Place,
     clock: Clock,
     /// None until it is first needed, and after it failed.
     file: Option<File>,
 }
 
-impl Writer {
+impl StoreThread {
     pub(super) fn new(place: Place, clock: Clock) -> Self {
         Self { place, clock, file: None }
     }

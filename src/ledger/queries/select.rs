@@ -1,0 +1,69 @@
+//! Queries over all records of a ledger.
+
+use std::sync::Arc;
+
+use super::{
+    filter::Filter,
+    records::{Entry, Records},
+    stats::Stats,
+};
+use crate::{
+    domain::usage::{Key, Names, Usage},
+    ledger::{answer::Unavailable, engine::Ledger},
+};
+
+/// How far a query read.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// The place of the last record when it began.
+    pub end: u64,
+    /// How many records could not be read and are left out.
+    pub unreadable: usize,
+}
+
+/// Visits the records that a filter takes, the newest first, until `visit` returns false.
+pub async fn newest_first(
+    ledger: &Arc<dyn Ledger>,
+    filter: &Filter,
+    mut visit: impl FnMut(Entry) -> bool,
+) -> Result<Extent, Unavailable> {
+    let mut records = Records::of(ledger).newest_first(filter.since.clone()).await?;
+    let (mut unreadable, mut more) = (0, true);
+    while more {
+        let Some(batch) = records.next().await? else { break };
+        unreadable += batch.unreadable.len();
+        let mut taken = batch.entries.into_iter().filter(|entry| filter.takes(&entry.record));
+        more = taken.all(&mut visit);
+    }
+    Ok(Extent { end: records.head().seq, unreadable })
+}
+
+/// Counts the records that a filter takes.
+pub async fn stats(
+    ledger: &Arc<dyn Ledger>,
+    filter: &Filter,
+) -> Result<(Stats, Extent), Unavailable> {
+    let mut stats = Stats::default();
+    let count = |entry: Entry| {
+        stats.add(&entry.record);
+        true
+    };
+    let extent = newest_first(ledger, filter, count).await?;
+    Ok((stats, extent))
+}
+
+/// Adds up usage by the chosen keys, from the records that a filter takes.
+pub async fn usage(
+    ledger: &Arc<dyn Ledger>,
+    filter: &Filter,
+    keys: Vec<Key>,
+    names: Names,
+) -> Result<(Usage, Extent), Unavailable> {
+    let mut usage = Usage::by(keys, names);
+    let count = |entry: Entry| {
+        usage.add(&entry.record);
+        true
+    };
+    let extent = newest_first(ledger, filter, count).await?;
+    Ok((usage, extent))
+}
