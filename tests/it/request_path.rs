@@ -36,8 +36,8 @@ fn read(file: &str) -> String {
 fn names(text: &str, function: &str) -> bool {
     text.match_indices(function).any(|(at, _)| {
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
-        let before = text[..at].chars().next_back();
-        let after = text[at + function.len()..].chars().next();
+        let before = text.split_at(at).0.chars().next_back();
+        let after = text.split_at(at + function.len()).1.chars().next();
         !before.is_some_and(is_word) && !after.is_some_and(is_word)
     })
 }

@@ -130,10 +130,10 @@ pub fn files(dir: &str, endings: &[&str]) -> Vec<(String, String)> {
                     open.push(format!("{path}/{name}"));
                 }
             }
-        } else if endings.iter().any(|ending| path.ends_with(ending)) || endings.is_empty() {
-            if let Ok(text) = fs::read_to_string(&full) {
-                found.push((path, text));
-            }
+        } else if (endings.is_empty() || endings.iter().any(|ending| path.ends_with(ending)))
+            && let Ok(text) = fs::read_to_string(&full)
+        {
+            found.push((path, text));
         }
     }
     found
@@ -218,7 +218,7 @@ impl Reader<'_> {
                             "struct" | "enum" | "trait" | "type" | "union",
                             Some(TokenTree::Ident(name)),
                         ) => {
-                            if !inside && !(test || gated) {
+                            if !(inside || test || gated) {
                                 self.file.types.push(name.to_string());
                             }
                             block |= word == "trait";
