@@ -135,7 +135,12 @@ pub(super) async fn agree(
         () = silence, if known.is_none() => None,
     };
     if let Some(reply) = reply {
-        return match discovered(reply.ok_or_else(ended)?, known)? {
+        let mut reply = reply.ok_or_else(ended)?;
+        if refused_version(&reply).is_some_and(|error| offers(error, Era::Stateless)) {
+            // It lists the version that it has just refused: it gets a second try.
+            reply = peer.request(discover(elicitation)).await.ok_or_else(ended)?;
+        }
+        return match discovered(reply, known)? {
             Some(agreement) => Ok(agreement),
             None => initialize(peer, elicitation, None).await,
         };
@@ -175,6 +180,7 @@ fn discovered(reply: Reply, known: Option<Era>) -> Result<Option<Agreement>, Not
             Ok(Some(agreement))
         }
         Reply::Error(error) => match ErrorCode(error.code) {
+            ErrorCode::UNSUPPORTED_PROTOCOL_VERSION if offers(&error, Era::Handshake) => Ok(None),
             ErrorCode::UNSUPPORTED_PROTOCOL_VERSION => Err(unknown_version()),
             ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY | ErrorCode::HEADER_MISMATCH => {
                 Err(because(&refused(&error)))
@@ -184,6 +190,27 @@ fn discovered(reply: Reply, known: Option<Era>) -> Result<Option<Agreement>, Not
         Reply::Failed(failed) if known.is_some() => Err(failed.unavailable.into()),
         Reply::Failed(_) | Reply::Unusable(_) => Ok(None),
     }
+}
+
+/// The error by which a server refuses the version of a request.
+fn refused_version(reply: &Reply) -> Option<&RpcError> {
+    match reply {
+        Reply::Error(error) if ErrorCode(error.code) == ErrorCode::UNSUPPORTED_PROTOCOL_VERSION => {
+            Some(error)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a server that refuses a version lists one of an era among those it supports
+/// (`UnsupportedProtocolVersionError` of 2026-07-28).
+fn offers(refusal: &RpcError, era: Era) -> bool {
+    let supported = refusal.data.as_ref().and_then(|data| data.get("supported")?.as_array());
+    supported.into_iter().flatten().any(|version| {
+        ProtocolVersion::KNOWN_VERSIONS.iter().any(|known| {
+            version == known.as_str() && known.has_initialize() == (era == Era::Handshake)
+        })
+    })
 }
 
 /// The older handshake. `instead` is what to try if the server refuses it.
