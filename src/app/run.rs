@@ -20,7 +20,7 @@ use crate::{
 /// A client waits for the handshake meanwhile.
 const OPENING_DEADLINE: Duration = Duration::from_secs(1);
 
-/// What whoever started the gateway is told, on standard error.
+/// A notice on standard error, for the user or client that started the gateway.
 pub enum Announcement<'a> {
     /// The settings that are in force now.
     Settings(&'a Settings),

@@ -130,7 +130,7 @@ pub fn load(options: &Options, env: &Environment) -> Result<Settings, Faults> {
     let (identities, auth) = (read.identities, read.auth);
     let known = servers.entries.keys().chain(gateway.servers.entries.keys()).map(String::as_str);
 
-    // Names are told to agents, who give them back; a value that is also a name is no secret.
+    // Agents see names and send them back; a value that is also a name is no secret.
     let names: Vec<&str> = rules.rules.agents.keys().map(AgentId::as_str).chain(known).collect();
     let presented = env.get(PRESENTED).map(str::to_owned);
     let secrets = [&mut servers.secrets, &mut gateway.servers.secrets, &mut rules.secrets];

@@ -29,7 +29,7 @@ impl Changes {
         self.missed.store(true, Ordering::Release);
     }
 
-    /// The server tells of changes from now on; the tools may have changed before.
+    /// The server reports changes from now on. The tools may have changed before.
     pub(super) fn subscribed(&self) {
         if self.missed.swap(false, Ordering::AcqRel) {
             self.note();

@@ -121,7 +121,7 @@ impl ClientChannel {
         }
     }
 
-    /// The client's answer to a question; None if there is nobody who answers.
+    /// The client's answer to a question; None if it cannot be asked or does not answer.
     pub(super) async fn ask(&self, params: Value) -> Option<Result<Value, RpcError>> {
         if !self.asks {
             return None;

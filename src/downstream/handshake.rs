@@ -56,7 +56,7 @@ pub(super) struct Agreement {
     pub(super) version: ProtocolVersion,
     /// What the server says of itself, in one sentence.
     pub(super) about: Option<String>,
-    /// Whether it tells of changed tools.
+    /// Whether it reports that its tools have changed.
     pub(super) tells_of_changes: bool,
 }
 

@@ -247,7 +247,7 @@ impl PendingCall {
         }
     }
 
-    /// Puts a question to the user; None if there is nobody who answers.
+    /// Puts a question to the user; None if the client cannot be asked or does not answer.
     pub(super) async fn ask(&self, params: Value) -> Option<Result<Value, RpcError>> {
         if !self.channel.asks() {
             return None;

@@ -317,8 +317,8 @@ impl Server {
 
     /// Calls a tool and answers the result as it arrived. A call that the server provably never saw is sent
     /// once more, over a new connection. Where the settings bound the calls at a time, others wait.
-    /// `before_send` has the last word before each sending; it is told whether the call had to wait
-    /// for its turn.
+    /// `before_send` runs before each sending and may refuse it; its argument says whether the call had
+    /// to wait for a slot.
     ///
     /// # Errors
     /// Why there is no result.

@@ -34,8 +34,8 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// What tells a delegation from others that its maker names otherwise: its token, and, of one that
-    /// is asked for with the same parameters, its handle. Nobody without the key can tell it.
+    /// The token id of a delegation, by its maker and the name that the maker gave it, and, by the
+    /// parameters as well, its handle. Neither can be computed without the key.
     pub(super) fn of_delegation(&self, maker: &str, parameters: &[u8]) -> (TokenId, [u8; 16]) {
         let half = |digest: [u8; 32]| {
             let mut half = [0; 16];

@@ -100,7 +100,7 @@ pub(super) async fn run(context: &CommandContext, asked: MintArgs) -> anyhow::Re
     context.show_once(&report, &format!("; take it back: `tollgate token revoke {id}`"))
 }
 
-/// What people are told beside the token.
+/// The lines for people that follow the token.
 fn minted(id: TokenId, given: Option<&Transferred>, expires: Option<String>) -> String {
     let until = expires.map_or("without expiry".into(), |at| format!("until {at}"));
     let paid = match given {

@@ -44,7 +44,7 @@ pub const EXTEND_EVERY: Duration = Duration::from_secs(20);
 /// How long a hold is taken to be open without asking again.
 const STALE: Duration = Duration::from_secs(5);
 
-/// How long an answer waits until what it gave back is there to be spent again.
+/// How long an answer waits for its released credits to be available again.
 const VOID_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Credits that are held for one call. It ends with [`Hold::settle`]; one that is dropped before,
@@ -320,7 +320,7 @@ impl Hold {
                 state => state,
             }
         });
-        // A store that cannot be used for so long is in the log; the task goes on.
+        // If the store cannot be used in that time, the log says so, and the task goes on.
         let ended = tokio::time::timeout(VOID_DEADLINE, ended).await;
         matches!(ended, Ok(Ok(Some(HoldState::Posted { .. }))))
     }
@@ -366,7 +366,7 @@ impl TwoClocks {
     }
 }
 
-const SWEPT: &str = "the call was not sent, as the gateway was stopped or asleep for so long that the credits held for it went back; call again";
+const SWEPT: &str = "the call was not sent, as the gateway was stopped or asleep until the credits held for it went back; call again";
 
 /// What records and results say of a call beyond the budget.
 pub(in crate::gateway) fn over_budget(short: &Shortage) -> String {
