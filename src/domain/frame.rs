@@ -1,10 +1,21 @@
 //! Cuts a byte stream into lines of bounded length (MCP's stdio framing: one JSON-RPC message per
 //! line), and reads the `id` of a message that is too long or too deep to parse.
 
+use serde::Serialize;
 use serde_json::Value;
 
 /// The largest message accepted in either direction, in bytes. The same as rmcp's bound for HTTP.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// A message as a whole line.
+///
+/// # Errors
+/// A message that has no JSON form.
+pub fn line_of(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    Ok(line)
+}
 
 /// What a stream of bytes yields.
 #[derive(Debug, PartialEq)]

@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     domain::{
+        frame::line_of,
         json::{MOST_VALUES, RawJson},
         settings::Elicitation,
     },
@@ -139,10 +140,7 @@ impl Session {
             input_responses: call.client.answers.as_ref().filter(|_| stateless),
             request_state: call.client.state.as_deref().filter(|_| stateless),
         };
-        let message = CallMessage { jsonrpc: "2.0", id, method: "tools/call", params };
-        let mut line = serde_json::to_vec(&message)?;
-        line.push(b'\n');
-        Ok(line)
+        line_of(&CallMessage { jsonrpc: "2.0", id, method: "tools/call", params })
     }
 
     /// The call's own `_meta`; in the stateless version also what the client can be asked, of which

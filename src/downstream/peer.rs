@@ -31,6 +31,7 @@ use super::{
 };
 use crate::domain::{
     envelope::Envelope,
+    frame::line_of,
     json::{MOST_VALUES, RawJson},
     refusal::RpcError,
     settings::{Elicitation, ServerSpec},
@@ -178,9 +179,7 @@ impl Peer {
         let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
         match &self.outlet {
             Outlet::Stdin(writer) => {
-                let mut line = serde_json::to_vec(&message)?;
-                line.push(b'\n');
-                let writing = tokio::spawn(writer.clone().write(line, None));
+                let writing = tokio::spawn(writer.clone().write(line_of(&message)?, None));
                 writing.await.unwrap_or_else(|_| Err(gone()))
             }
             Outlet::Http(queue) => {
@@ -191,8 +190,8 @@ impl Peer {
         }
     }
 
-    /// Tells the server that nobody waits for a request any more; in the background, as it may not
-    /// be reading. A runtime that ends takes the session with it.
+    /// Withdraws a request (`notifications/cancelled`). This happens in the background, as the server
+    /// may not be reading. A runtime that ends takes the session with it.
     pub(super) fn withdraw(&self, id: i64, reason: &str) {
         let Ok(runtime) = Handle::try_current() else { return };
         let params =
@@ -202,8 +201,7 @@ impl Peer {
         );
         match &self.outlet {
             Outlet::Stdin(writer) => {
-                let Ok(mut line) = serde_json::to_vec(&message) else { return };
-                line.push(b'\n');
+                let Ok(line) = line_of(&message) else { return };
                 // A server that cannot be told is gone or stuck, and will be noticed as such.
                 runtime.spawn(writer.clone().write(line, None));
             }

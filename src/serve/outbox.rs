@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::message::error_json;
-use crate::domain::refusal::RpcError;
+use crate::domain::{frame::line_of, refusal::RpcError};
 
 /// A line of at most this many bytes is copied to be written at once.
 const ONE_WRITE: usize = 64 * 1024;
@@ -37,9 +37,7 @@ impl Outbox {
 
     /// Writes a notification or a request of ours.
     pub(super) async fn message(&self, message: &impl Serialize) -> io::Result<()> {
-        let mut line = serde_json::to_vec(message)?;
-        line.push(b'\n');
-        self.write(&[line.into()]).await
+        self.write(&[line_of(message)?.into()]).await
     }
 
     /// Answers a request.
