@@ -10,7 +10,7 @@ use super::{context::CommandContext, exit::Exit, output::Report, progress};
 use crate::{
     app::wiring,
     domain::refusal::RpcError,
-    downstream::Client,
+    downstream::ClientContext,
     gateway::{self, Answer, CallRequest, Granted, facade},
 };
 
@@ -129,7 +129,7 @@ async fn ask(
         meta: Map::new(),
         credential: None,
         granted: Granted::ProcessCredential,
-        client: Client::absent(),
+        client: ClientContext::absent(),
     };
     let agent = gateway.agent_of(&asked).await;
     let snapshot = gateway.current();

@@ -75,9 +75,9 @@ struct StoredTool<C> {
 }
 
 /// Counts by definition.
-pub(super) struct Known(HashMap<ToolName, (Map<String, Value>, TokenCosts)>);
+pub(super) struct KnownCosts(HashMap<ToolName, (Map<String, Value>, TokenCosts)>);
 
-impl Known {
+impl KnownCosts {
     /// The counts of a rendered catalogue.
     pub(super) fn of(rendered: &RenderedCatalog) -> Self {
         let counted = rendered.tools().iter().map(|tool| {

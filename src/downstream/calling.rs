@@ -20,13 +20,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    failure::{CallFailure, Unavailable, Unusable},
+    failure::{CallFailure, ServerUnavailable, Unusable},
     handshake::Era,
     http::Body,
     outgoing::Outgoing,
     peer::{Outbound, Outlet},
-    pending::{PendingCall, Registered, Reply},
-    session::{END_GRACE, Session},
+    pending::{AwaitedReply, PendingCall, Reply},
+    session::{END_GRACE, ServerSession},
     stdin_writer::Seen,
 };
 use crate::{
@@ -65,7 +65,7 @@ struct CallMessageParams<'a> {
     request_state: Option<&'a str>,
 }
 
-impl Session {
+impl ServerSession {
     /// Forwards one call and answers the result as it arrived.
     pub(super) async fn call(
         &self,
@@ -97,7 +97,7 @@ impl Session {
                 self.post(queue, call, id, meta, line)?;
                 match self.outcome(&mut registered, &pending, cancel).await {
                     Some(outcome) => return outcome,
-                    None => CallFailure::Broken(Unavailable::because(
+                    None => CallFailure::Broken(ServerUnavailable::because(
                         "its stream or session ended without the answer".into(),
                     )),
                 }
@@ -110,7 +110,7 @@ impl Session {
     /// session ends without one.
     async fn outcome(
         &self,
-        registered: &mut Registered<'_>,
+        registered: &mut AwaitedReply<'_>,
         pending: &PendingCall,
         cancel: &CancellationToken,
     ) -> Option<Result<RawJson, CallFailure>> {

@@ -21,14 +21,14 @@ const MOST_WAITING_BYTES: usize = 1024 * 1024;
 /// The server's end.
 #[derive(Clone, Debug)]
 pub struct ClientChannel {
-    shared: Arc<Shared>,
+    shared: Arc<EventQueue>,
     /// Whether the client takes questions.
     asks: bool,
 }
 
 /// The client's end.
 #[derive(Debug)]
-pub struct ClientEvents(Arc<Shared>);
+pub struct ClientEvents(Arc<EventQueue>);
 
 /// What a server sends during a call.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub struct Question {
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct EventQueue {
     waiting: Mutex<Waiting>,
     arrived: Notify,
 }
@@ -100,7 +100,7 @@ impl ClientEvent {
 impl ClientChannel {
     /// Both ends, for one call. `asks` says whether the client takes questions.
     pub fn new(asks: bool) -> (Self, ClientEvents) {
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::<EventQueue>::default();
         (Self { shared: shared.clone(), asks }, ClientEvents(shared))
     }
 

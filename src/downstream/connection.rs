@@ -9,10 +9,10 @@ use rmcp::model::{
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
-    failure::Unavailable,
+    failure::ServerUnavailable,
     handshake::Era,
     listing::{Listing, list},
-    session::{Opening, Session},
+    session::{Opening, ServerSession},
 };
 use crate::{
     domain::{call::ServerName, catalog::Catalogue},
@@ -33,7 +33,7 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Connection {
     server: ServerName,
-    pub(super) session: Arc<Session>,
+    pub(super) session: Arc<ServerSession>,
     /// Locked while the tools are listed, so that they are listed once.
     listed: Mutex<Listed>,
 }
@@ -51,8 +51,11 @@ impl Connection {
     ///
     /// # Errors
     /// What went wrong, in words for an agent. A process is being ended by then.
-    pub(super) async fn open(opening: Opening<'_>, era: Option<Era>) -> Result<Self, Unavailable> {
-        let session = Arc::new(Session::open(opening, era).await?);
+    pub(super) async fn open(
+        opening: Opening<'_>,
+        era: Option<Era>,
+    ) -> Result<Self, ServerUnavailable> {
+        let session = Arc::new(ServerSession::open(opening, era).await?);
         let guard = session.stop.clone().drop_guard();
         let server = opening.spec.name.clone();
         let meta = session.agreement.meta(session.elicitation);
@@ -67,7 +70,7 @@ impl Connection {
 
     /// The tools; listed again first if the server said that they changed, or if what it said of
     /// them has run out.
-    pub(super) async fn catalogue(&self) -> Result<Arc<Catalogue>, Unavailable> {
+    pub(super) async fn catalogue(&self) -> Result<Arc<Catalogue>, ServerUnavailable> {
         let mut listed = self.listed.lock().await;
         let change = self.session.peer.changes.take();
         let stale = listed.stale_at.is_some_and(|stale_at| stale_at <= clock::tokio_instant());
@@ -111,7 +114,7 @@ impl Listed {
 }
 
 /// Keeps a subscription to changed tools open.
-async fn listen(session: Arc<Session>, meta: RequestMetaObject) {
+async fn listen(session: Arc<ServerSession>, meta: RequestMetaObject) {
     let listening = async {
         while session.is_alive() {
             let filter = SubscriptionFilter::builder().tools_list_changed().build();

@@ -7,7 +7,7 @@ use crate::{
 
 /// A server that cannot be used now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unavailable {
+pub struct ServerUnavailable {
     /// Why, in words for an agent.
     pub cause: String,
     /// When to try again, in milliseconds, if that is known.
@@ -20,7 +20,7 @@ pub struct Unavailable {
 #[derive(Clone, Debug, PartialEq)]
 pub enum CallFailure {
     /// The server cannot be used; the call did not reach it.
-    Unavailable(Unavailable),
+    Unavailable(ServerUnavailable),
     /// The connection went before the server saw the call.
     NotSent,
     /// When its turn came, the call was not allowed to be sent any more.
@@ -28,7 +28,7 @@ pub enum CallFailure {
     /// The connection went after the server may have seen the call; the tool may have run.
     Lost,
     /// The server was reached and answered with something that is no answer; the tool may have run.
-    Broken(Unavailable),
+    Broken(ServerUnavailable),
     /// No answer in time; the server was told. The tool may have run.
     Timeout,
     /// The caller withdrew; the server was told. The tool may have run.
@@ -46,7 +46,7 @@ pub enum CallFailure {
 /// Why a request has no answer.
 #[derive(Clone, Debug)]
 pub(super) struct Failed {
-    pub(super) unavailable: Unavailable,
+    pub(super) unavailable: ServerUnavailable,
     /// Whether the server may have acted on the request.
     pub(super) reached: Reached,
 }
@@ -60,7 +60,7 @@ pub(super) enum Unusable {
     Unreadable,
 }
 
-impl Unavailable {
+impl ServerUnavailable {
     /// For this reason, and for an unknown time.
     pub fn because(cause: String) -> Self {
         Self { cause, retry_after_ms: None, needs_login: false }

@@ -15,7 +15,7 @@ use rmcp::model::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    failure::Unavailable,
+    failure::ServerUnavailable,
     listing::{MOST_LISTED, cut},
     peer::Peer,
     pending::Reply,
@@ -62,20 +62,20 @@ pub(super) struct Agreement {
 
 /// Why there is no session.
 pub(super) struct NotOpened {
-    pub(super) why: Unavailable,
+    pub(super) why: ServerUnavailable,
     /// The era to try instead in another session, if the server refused this one; None in it leaves
     /// the era to the server.
     pub(super) instead: Option<Option<Era>>,
 }
 
-impl From<Unavailable> for NotOpened {
-    fn from(why: Unavailable) -> Self {
+impl From<ServerUnavailable> for NotOpened {
+    fn from(why: ServerUnavailable) -> Self {
         Self { why, instead: None }
     }
 }
 
 fn because(cause: &str) -> NotOpened {
-    Unavailable::because(cause.to_owned()).into()
+    ServerUnavailable::because(cause.to_owned()).into()
 }
 
 fn ended() -> NotOpened {
@@ -156,7 +156,7 @@ pub(super) async fn agree(
     tokio::select! {
         agreement = initialize(peer, elicitation, instead) => agreement,
         () = late => {
-            let why = Unavailable::because("it answered server/discover too late".into());
+            let why = ServerUnavailable::because("it answered server/discover too late".into());
             Err(NotOpened { why, instead })
         }
     }
@@ -243,7 +243,7 @@ async fn initialize(
             return Err(because("its answer to the MCP handshake is too long, or cannot be read"));
         }
     };
-    Err(NotOpened { why: Unavailable::because(cause), instead })
+    Err(NotOpened { why: ServerUnavailable::because(cause), instead })
 }
 
 fn parsed<T: DeserializeOwned>(result: &RawJson) -> Option<T> {

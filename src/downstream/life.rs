@@ -10,11 +10,11 @@ use tokio::sync::watch;
 
 use super::{
     connection::Connection,
-    failure::Unavailable,
+    failure::ServerUnavailable,
     handshake::Era,
     server::Server,
     session::Opening,
-    state::{Phase, Start, StartOutcome, State},
+    state::{PendingStart, Phase, ServerState, StartOutcome},
     uses::Use,
 };
 use crate::{
@@ -44,20 +44,22 @@ impl Server {
         self: &Arc<Self>,
         _in_use: &Use<'_>,
         wait: Duration,
-    ) -> Result<Arc<Connection>, Unavailable> {
+    ) -> Result<Arc<Connection>, ServerUnavailable> {
         let mut start = match self.look()? {
             Phase::Up(connection) => return Ok(connection),
             Phase::Starting(start) => start.outcome,
-            Phase::Down => return Err(Unavailable::because("it could not be started".into())),
+            Phase::Down => {
+                return Err(ServerUnavailable::because("it could not be started".into()));
+            }
         };
         let seen = tokio::time::timeout(wait, start.wait_for(Option::is_some)).await;
         match seen {
             Ok(Ok(outcome)) => match &*outcome {
                 Some(outcome) => outcome.clone(),
-                None => Err(Unavailable::because("its start was given up".into())),
+                None => Err(ServerUnavailable::because("its start was given up".into())),
             },
-            Ok(Err(_)) => Err(Unavailable::because("its start was given up".into())),
-            Err(_) => Err(Unavailable {
+            Ok(Err(_)) => Err(ServerUnavailable::because("its start was given up".into())),
+            Err(_) => Err(ServerUnavailable {
                 cause: format!(
                     "it has not answered the MCP handshake after {} ms and is still starting",
                     wait.as_millis()
@@ -69,10 +71,10 @@ impl Server {
     }
 
     /// The state, after a start was begun if nothing is up; never [`Phase::Down`] on success.
-    pub(super) fn look(self: &Arc<Self>) -> Result<Phase, Unavailable> {
+    pub(super) fn look(self: &Arc<Self>) -> Result<Phase, ServerUnavailable> {
         let mut state = self.lock();
         if self.halt.is_cancelled() {
-            return Err(Unavailable::because("the gateway is stopping".into()));
+            return Err(ServerUnavailable::because("the gateway is stopping".into()));
         }
         match &state.phase {
             Phase::Up(connection) if connection.session.is_alive() => {
@@ -89,12 +91,13 @@ impl Server {
     }
 
     /// Begins a start, unless it is too early for one.
-    fn begin(self: &Arc<Self>, state: &mut State) -> Result<Phase, Unavailable> {
+    fn begin(self: &Arc<Self>, state: &mut ServerState) -> Result<Phase, ServerUnavailable> {
         let begun = state.supervision.begin(self.now());
         let attempt = begun.map_err(|pause| state.refusal(&pause))?;
         let (send, outcome) = watch::channel(None);
         let activity = Arc::new(Activity::new(self.launcher.processes.clone()));
-        let start = Start { since: clock::tokio_instant(), activity: activity.clone(), outcome };
+        let start =
+            PendingStart { since: clock::tokio_instant(), activity: activity.clone(), outcome };
         state.phase = Phase::Starting(start.clone());
         tokio::spawn(self.clone().start(attempt, state.last.clone(), activity, send));
         Ok(Phase::Starting(start))
@@ -115,16 +118,16 @@ impl Server {
         };
         let outcome = tokio::select! {
             outcome = self.open(last, &activity) => outcome,
-            () = activity.until_idle_for(patience) => Err(Unavailable::because(format!(
+            () = activity.until_idle_for(patience) => Err(ServerUnavailable::because(format!(
                 "it did not answer the MCP handshake, and has done nothing for {} s",
                 patience.as_secs()
             ))),
-            () = tokio::time::sleep(LONGEST_START) => Err(Unavailable::because(format!(
+            () = tokio::time::sleep(LONGEST_START) => Err(ServerUnavailable::because(format!(
                 "it did not answer the MCP handshake within {} minutes",
                 LONGEST_START.as_secs() / 60
             ))),
             () = self.halt.cancelled() => {
-                Err(Unavailable::because("the gateway is stopping".into()))
+                Err(ServerUnavailable::because("the gateway is stopping".into()))
             }
         };
         match outcome {
@@ -140,7 +143,7 @@ impl Server {
         self: &Arc<Self>,
         last: Option<Arc<Connection>>,
         activity: &Activity,
-    ) -> Result<Arc<Connection>, Unavailable> {
+    ) -> Result<Arc<Connection>, ServerUnavailable> {
         // Over HTTP there is no process, and calls may still be in flight on the last session.
         if let (Some(last), Endpoint::Stdio(_)) = (last, &self.spec.endpoint) {
             last.session.close().await;
@@ -201,7 +204,7 @@ impl Server {
         }
     }
 
-    fn note_failure(&self, attempt: Attempt, mut failure: Unavailable) -> Unavailable {
+    fn note_failure(&self, attempt: Attempt, mut failure: ServerUnavailable) -> ServerUnavailable {
         let mut state = self.lock();
         // A server that was replaced by another version may speak another era.
         state.era = None;
@@ -275,7 +278,7 @@ impl Server {
         });
     }
 
-    fn note_death(&self, state: &mut State, dead: &Arc<Connection>) {
+    fn note_death(&self, state: &mut ServerState, dead: &Arc<Connection>) {
         // A server that is being stopped for good is down already, so it does not die.
         if !state.take_down(dead) {
             return;

@@ -7,7 +7,7 @@ use rmcp::model::{
 };
 use serde_json::{Map, Value};
 
-use super::{backlog::size, failure::Unavailable, peer::Peer, pending::Reply};
+use super::{backlog::size, failure::ServerUnavailable, peer::Peer, pending::Reply};
 use crate::domain::{
     call::ServerName,
     catalog::{Catalogue, Tool},
@@ -42,7 +42,7 @@ pub(super) async fn list(
     server: &ServerName,
     peer: &Peer,
     meta: Option<RequestMetaObject>,
-) -> Result<Listing, Unavailable> {
+) -> Result<Listing, ServerUnavailable> {
     let mut gathered = Gathered::default();
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
@@ -75,7 +75,7 @@ impl Gathered {
         &mut self,
         server: &ServerName,
         mut page: Map<String, Value>,
-    ) -> Result<Option<String>, Unavailable> {
+    ) -> Result<Option<String>, ServerUnavailable> {
         for definition in take_array(&mut page, "tools") {
             self.bytes += size(&definition);
             match Tool::parse(definition) {
@@ -111,7 +111,7 @@ async fn page(
     peer: &Peer,
     meta: Option<RequestMetaObject>,
     cursor: Option<String>,
-) -> Result<Option<Map<String, Value>>, Unavailable> {
+) -> Result<Option<Map<String, Value>>, ServerUnavailable> {
     let params = PaginatedRequestParams::default().with_cursor(cursor);
     let mut request = ListToolsRequest::with_param(params);
     if let Some(meta) = meta {
@@ -137,8 +137,8 @@ async fn page(
     }
 }
 
-fn because(cause: &str) -> Unavailable {
-    Unavailable::because(cause.to_owned())
+fn because(cause: &str) -> ServerUnavailable {
+    ServerUnavailable::because(cause.to_owned())
 }
 
 fn take_array(object: &mut Map<String, Value>, key: &str) -> Vec<Value> {

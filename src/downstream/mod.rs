@@ -51,10 +51,10 @@ use tokio::task::JoinSet;
 
 pub use cache::SchemaCache;
 pub use client_channel::{ClientChannel, ClientEvent, ClientEvents, Question};
-pub use failure::{CallFailure, Unavailable};
+pub use failure::{CallFailure, ServerUnavailable};
 pub use launcher::Launcher;
 pub use life::LONGEST_START;
-pub use outgoing::{Client, Outgoing};
+pub use outgoing::{ClientContext, Outgoing};
 pub use peer::ELICITATION;
 pub use server::{Server, Status};
 pub use turns::NotYet;

@@ -15,12 +15,12 @@ pub struct Outgoing {
     /// The call's `_meta`, without what belongs to the client's hop.
     pub meta: Map<String, Value>,
     /// The way back to the client.
-    pub client: Client,
+    pub client: ClientContext,
 }
 
 /// What a server may need of the client whose call it works on.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct ClientContext {
     /// When the call was read, as a number that grows from call to call.
     pub came: u64,
     /// For progress, and for questions in the versions with a handshake.
@@ -34,7 +34,7 @@ pub struct Client {
     pub state: Option<String>,
 }
 
-impl Client {
+impl ClientContext {
     /// No client: nothing is passed on, and nothing can be asked.
     pub fn absent() -> Self {
         Self {

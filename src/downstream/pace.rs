@@ -21,11 +21,11 @@ const LOGGED_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Pace {
     /// For the log.
     server: ServerName,
-    state: Mutex<State>,
+    state: Mutex<Bucket>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Bucket {
     left: f64,
     filled: Instant,
     /// Not logged yet.
@@ -36,7 +36,7 @@ struct State {
 impl Pace {
     pub(super) fn new(server: ServerName) -> Self {
         let state =
-            State { left: BURST.into(), filled: clock::instant(), dropped: 0, logged: None };
+            Bucket { left: BURST.into(), filled: clock::instant(), dropped: 0, logged: None };
         Self { server, state: Mutex::new(state) }
     }
 
@@ -60,12 +60,12 @@ impl Pace {
         state.left < 1.0 && state.filled.elapsed() < Duration::from_millis(100)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Bucket> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Bucket {
     /// Whether one may pass, and how many dropped ones are to be logged now.
     fn take(&mut self, now: Instant) -> (bool, Option<u64>) {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
@@ -91,9 +91,9 @@ mod tests {
 
     use crate::host::clock;
 
-    use super::{BURST, PER_SECOND, Pace, State};
+    use super::{BURST, Bucket, PER_SECOND, Pace};
 
-    fn state(now: Instant) -> State {
+    fn state(now: Instant) -> Bucket {
         let mut state = Pace::new("s".into()).state.into_inner().unwrap();
         state.filled = now;
         state

@@ -79,7 +79,7 @@ pub(super) struct Outbound {
 
 /// A message from a server.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(super) enum ServerMessage {
     Request {
         id: RequestId,
         method: String,
@@ -96,7 +96,7 @@ pub(super) enum Message {
     },
 }
 
-impl Message {
+impl ServerMessage {
     pub(super) fn read(message: &RawJson) -> Option<Self> {
         let Envelope { id, method, params, result, error, .. } = Envelope::of(message);
         // Null is the same as none.

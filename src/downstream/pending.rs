@@ -46,13 +46,13 @@ pub(super) struct PendingRequests {
 
 #[derive(Debug, Default)]
 struct Table {
-    by_id: HashMap<i64, Entry>,
+    by_id: HashMap<i64, PendingRequest>,
     /// Nothing is read any more.
     ended: bool,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct PendingRequest {
     /// None once it was answered.
     reply: Option<oneshot::Sender<Reply>>,
     /// None for requests of the gateway's own.
@@ -73,13 +73,13 @@ pub(super) enum Reply {
 }
 
 /// A request that is pending as long as this lives.
-pub(super) struct Registered<'a> {
+pub(super) struct AwaitedReply<'a> {
     requests: &'a PendingRequests,
     id: i64,
     reply: Option<oneshot::Receiver<Reply>>,
 }
 
-impl Registered<'_> {
+impl AwaitedReply<'_> {
     /// The id of the request, and its progress token.
     pub(super) fn id(&self) -> i64 {
         self.id
@@ -91,7 +91,7 @@ impl Registered<'_> {
     }
 }
 
-impl Drop for Registered<'_> {
+impl Drop for AwaitedReply<'_> {
     fn drop(&mut self) {
         let mut table = self.requests.lock();
         table.by_id.remove(&self.id);
@@ -103,15 +103,15 @@ impl Drop for Registered<'_> {
 
 impl PendingRequests {
     /// Registers a request that is about to be sent; None if nothing is read any more.
-    pub(super) fn register(&self, call: Option<Arc<PendingCall>>) -> Option<Registered<'_>> {
+    pub(super) fn register(&self, call: Option<Arc<PendingCall>>) -> Option<AwaitedReply<'_>> {
         let id = 1 + self.last_id.fetch_add(1, Ordering::Relaxed);
         let (send, receive) = oneshot::channel();
         let mut table = self.lock();
         if table.ended {
             return None;
         }
-        table.by_id.insert(id, Entry { reply: Some(send), call });
-        Some(Registered { requests: self, id, reply: Some(receive) })
+        table.by_id.insert(id, PendingRequest { reply: Some(send), call });
+        Some(AwaitedReply { requests: self, id, reply: Some(receive) })
     }
 
     /// Hands the answer to whoever waits for it; of several only the first.

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     failure::Unusable,
-    peer::{Message, Peer, own_id},
+    peer::{Peer, ServerMessage, own_id},
     pending::Reply,
     questions::QuestionRoom,
     stderr::printable,
@@ -89,12 +89,14 @@ async fn receive(server: &ServerName, peer: &Arc<Peer>, frame: Frame, room: Ques
         Some(room) => message.guarded_by(room),
         None => message,
     };
-    match Message::read(&message) {
-        Some(Message::Request { id, method, params }) => peer.asked(id, method, params, None, room),
-        Some(Message::Notification { method, params }) if peer.admits(&method) => {
+    match ServerMessage::read(&message) {
+        Some(ServerMessage::Request { id, method, params }) => {
+            peer.asked(id, method, params, None, room)
+        }
+        Some(ServerMessage::Notification { method, params }) if peer.admits(&method) => {
             peer.notified(&method, params.as_ref());
         }
-        Some(Message::Answer { id, reply }) => peer.answered(id, reply),
-        Some(Message::Notification { .. }) | None => {}
+        Some(ServerMessage::Answer { id, reply }) => peer.answered(id, reply),
+        Some(ServerMessage::Notification { .. }) | None => {}
     }
 }

@@ -12,12 +12,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cache::{Known, SchemaCache},
-    failure::{CallFailure, Unavailable},
+    cache::{KnownCosts, SchemaCache},
+    failure::{CallFailure, ServerUnavailable},
     launcher::Launcher,
     outgoing::Outgoing,
     slots::{Slot, Slots},
-    state::{Phase, State},
+    state::{Phase, ServerState},
     uses::{Use, Uses},
 };
 use crate::{
@@ -41,7 +41,7 @@ pub struct Server {
     pub(super) spec: ServerSpec,
     pub(super) launcher: Arc<Launcher>,
     /// Held only for looking and replacing, never across an await.
-    state: Mutex<State>,
+    state: Mutex<ServerState>,
     pub(super) uses: Uses,
     /// Cancelled when the server is stopped for good.
     pub(super) halt: CancellationToken,
@@ -131,7 +131,7 @@ impl Server {
             Phase::Starting(_) => Status::Starting,
             Phase::Up(_) | Phase::Down if state.wanted.is_some() => Status::Starting,
             Phase::Up(_) | Phase::Down => match state.obstacle(self.now()) {
-                Some(Unavailable { cause, retry_after_ms, .. }) => {
+                Some(ServerUnavailable { cause, retry_after_ms, .. }) => {
                     Status::Failed { cause, retry_after_ms }
                 }
                 None => Status::NotStarted,
@@ -155,7 +155,7 @@ impl Server {
         self.checks.clone().acquire_owned().await.ok()
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, ServerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -170,10 +170,10 @@ impl Server {
     pub async fn catalogue(
         self: &Arc<Self>,
         wait: Duration,
-    ) -> Result<Arc<Catalogue>, Unavailable> {
+    ) -> Result<Arc<Catalogue>, ServerUnavailable> {
         let until = clock::tokio_instant() + wait;
         let in_use = self.in_use();
-        let late = || Unavailable::because("it did not list its tools in time".into());
+        let late = || ServerUnavailable::because("it did not list its tools in time".into());
         let mut again = matches!(self.spec.endpoint, Endpoint::Http(_));
         loop {
             let wait = until.saturating_duration_since(clock::tokio_instant());
@@ -199,7 +199,7 @@ impl Server {
         self: &Arc<Self>,
         wait: Duration,
         warm: bool,
-    ) -> Result<Arc<RenderedCatalog>, Unavailable> {
+    ) -> Result<Arc<RenderedCatalog>, ServerUnavailable> {
         if self.is_up() {
             return Ok(self.render_catalog(self.catalogue(wait).await?).await);
         }
@@ -301,7 +301,7 @@ impl Server {
         before: Option<Arc<RenderedCatalog>>,
     ) -> RenderedCatalog {
         let before = before.or_else(|| self.cache.load(&self.spec).map(Arc::new));
-        let known = before.as_deref().map(Known::of);
+        let known = before.as_deref().map(KnownCosts::of);
         let counts = |tool: &Tool| known.as_ref()?.counts_of(tool);
         let rendered = RenderedCatalog::new(self.name(), catalogue, self.cache.encoding(), counts);
         let same = before.is_some_and(|before| before.catalogue().is_same(rendered.catalogue()));
@@ -370,7 +370,7 @@ impl Server {
     ) -> Result<Option<Slot>, CallFailure> {
         let Some(slots) = &self.slots else { return Ok(None) };
         let busy = || {
-            Unavailable::because(format!(
+            ServerUnavailable::because(format!(
                 "all {} slots (`maxConcurrency`) were busy for {} ms, so the call was not sent",
                 self.spec.most_calls.map_or(0, std::num::NonZero::get),
                 wait.as_millis()

@@ -6,7 +6,7 @@ use tokio::{process::Child, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    failure::Unavailable,
+    failure::ServerUnavailable,
     handshake::{Agreement, Era, NotOpened, SILENCE, agree, silence},
     http::HttpTransport,
     launcher::Launcher,
@@ -27,7 +27,7 @@ pub(super) const END_GRACE: Duration = Duration::from_secs(1);
 
 /// An open session.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct ServerSession {
     pub(super) peer: Arc<Peer>,
     pub(super) agreement: Agreement,
     pub(super) elicitation: Elicitation,
@@ -47,12 +47,15 @@ pub(super) struct Opening<'a> {
     pub(super) activity: &'a Activity,
 }
 
-impl Session {
+impl ServerSession {
     /// Reaches the server and completes the handshake, in the era that it is known to speak if it is.
     ///
     /// # Errors
     /// What went wrong, in words for an agent. A process is being ended by then.
-    pub(super) async fn open(opening: Opening<'_>, era: Option<Era>) -> Result<Self, Unavailable> {
+    pub(super) async fn open(
+        opening: Opening<'_>,
+        era: Option<Era>,
+    ) -> Result<Self, ServerUnavailable> {
         match opening.attempt(era).await {
             Err(NotOpened { instead: Some(era), why }) => {
                 tracing::debug!(server = %opening.spec.name, ?era, "tried in another era: {}", why.cause);
@@ -90,7 +93,7 @@ impl Session {
 }
 
 impl Opening<'_> {
-    async fn attempt(self, era: Option<Era>) -> Result<Session, NotOpened> {
+    async fn attempt(self, era: Option<Era>) -> Result<ServerSession, NotOpened> {
         match &self.spec.endpoint {
             Endpoint::Stdio(command) => self.over_pipes(command, era).await,
             Endpoint::Http(remote) => self.over_http(remote, era).await,
@@ -101,9 +104,9 @@ impl Opening<'_> {
         self,
         command: &ChildCommand,
         era: Option<Era>,
-    ) -> Result<Session, NotOpened> {
+    ) -> Result<ServerSession, NotOpened> {
         let Self { spec, launcher, activity } = self;
-        let child = launcher.children.spawn(command).map_err(Unavailable::because)?;
+        let child = launcher.children.spawn(command).map_err(ServerUnavailable::because)?;
         activity.runs_below(child.process.id());
         let tail = stderr::Tail::default();
         tokio::spawn(stderr::log(spec.name.clone(), child.stderr, tail.clone()));
@@ -122,7 +125,7 @@ impl Opening<'_> {
             Ok(agreement) => {
                 guard.disarm();
                 let elicitation = spec.elicitation;
-                Ok(Session { peer, agreement, elicitation, stop, closed, ended })
+                Ok(ServerSession { peer, agreement, elicitation, stop, closed, ended })
             }
             Err(failure) => {
                 log_stderr(&spec.name, &tail);
@@ -136,7 +139,11 @@ impl Opening<'_> {
         }
     }
 
-    async fn over_http(self, remote: &Remote, era: Option<Era>) -> Result<Session, NotOpened> {
+    async fn over_http(
+        self,
+        remote: &Remote,
+        era: Option<Era>,
+    ) -> Result<ServerSession, NotOpened> {
         let Self { spec, launcher, .. } = self;
         let (queue, outbound) = mpsc::unbounded_channel();
         let peer = Peer::new(spec, Outlet::Http(queue), launcher.backlog.clone());
@@ -151,7 +158,7 @@ impl Opening<'_> {
         let agreement = agree(&peer, spec.elicitation, era, tokio::time::sleep(SILENCE)).await?;
         guard.disarm();
         let (elicitation, closed) = (spec.elicitation, ended.clone());
-        Ok(Session { peer, agreement, elicitation, stop, closed, ended })
+        Ok(ServerSession { peer, agreement, elicitation, stop, closed, ended })
     }
 }
 

@@ -9,16 +9,16 @@ use tokio::sync::oneshot;
 
 /// The slots of one server.
 #[derive(Debug)]
-pub(super) struct Slots(Arc<Shared>);
+pub(super) struct Slots(Arc<SlotQueue>);
 
 /// A slot that was taken; it comes free when this is dropped. None once it was passed on.
 #[derive(Debug)]
-pub(super) struct Slot(Option<Arc<Shared>>);
+pub(super) struct Slot(Option<Arc<SlotQueue>>);
 
-type Shared = Mutex<State>;
+type SlotQueue = Mutex<SlotState>;
 
 #[derive(Debug)]
-struct State {
+struct SlotState {
     free: usize,
     /// The calls that wait, by when they came; there are none while a slot is free. A number tells
     /// apart those that came at once.
@@ -28,7 +28,7 @@ struct State {
 
 impl Slots {
     pub(super) fn new(most: usize) -> Self {
-        let state = State { free: most, waiting: BTreeMap::new(), numbered: 0 };
+        let state = SlotState { free: most, waiting: BTreeMap::new(), numbered: 0 };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -52,7 +52,7 @@ impl Slots {
             state.waiting.insert(place, grant);
             (place, granted)
         };
-        let _place = Place { shared: &self.0, place };
+        let _place = QueuePlace { shared: &self.0, place };
         granted.await.ok()
     }
 }
@@ -81,18 +81,18 @@ impl Drop for Slot {
 }
 
 /// A place among the calls that wait, given up when this is dropped.
-struct Place<'a> {
-    shared: &'a Shared,
+struct QueuePlace<'a> {
+    shared: &'a SlotQueue,
     place: (u64, u64),
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         lock(self.shared).waiting.remove(&self.place);
     }
 }
 
-fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+fn lock(shared: &SlotQueue) -> MutexGuard<'_, SlotState> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{connection::Connection, failure::Unavailable, handshake::Era};
+use super::{connection::Connection, failure::ServerUnavailable, handshake::Era};
 use crate::{
     domain::supervision::{Pause, Supervision},
     host::activity::Activity,
@@ -12,7 +12,7 @@ use crate::{
 
 /// Where a server is in its life.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct ServerState {
     pub(super) phase: Phase,
     /// The connection before; its process may not have ended yet. The next start waits for that, as
     /// two of a kind may get into each other's way.
@@ -24,7 +24,7 @@ pub(super) struct State {
     /// The start ahead of need that waits for its turn or is under way.
     pub(super) wanted: Option<Wanted>,
     /// Why the last start failed, until one succeeds.
-    pub(super) failure: Option<Unavailable>,
+    pub(super) failure: Option<ServerUnavailable>,
     pub(super) supervision: Supervision,
 }
 
@@ -32,13 +32,13 @@ pub(super) struct State {
 pub(super) enum Phase {
     #[default]
     Down,
-    Starting(Start),
+    Starting(PendingStart),
     Up(Arc<Connection>),
 }
 
 /// A start under way.
 #[derive(Clone, Debug)]
-pub(super) struct Start {
+pub(super) struct PendingStart {
     pub(super) since: Instant,
     pub(super) activity: Arc<Activity>,
     /// None until it has ended.
@@ -46,23 +46,23 @@ pub(super) struct Start {
 }
 
 /// What a start came to.
-pub(super) type StartOutcome = Result<Arc<Connection>, Unavailable>;
+pub(super) type StartOutcome = Result<Arc<Connection>, ServerUnavailable>;
 
-impl State {
+impl ServerState {
     /// Why the server is not up, and when it may be: None if all it takes is a call.
-    pub(super) fn obstacle(&self, now: Duration) -> Option<Unavailable> {
+    pub(super) fn obstacle(&self, now: Duration) -> Option<ServerUnavailable> {
         match self.supervision.pause(now) {
             Some(pause) => Some(self.refusal(&pause)),
             None => self.failure.clone(),
         }
     }
 
-    pub(super) fn refusal(&self, pause: &Pause) -> Unavailable {
+    pub(super) fn refusal(&self, pause: &Pause) -> ServerUnavailable {
         let (cause, needs_login) = match &self.failure {
             Some(failure) => (format!("{}; {pause}", failure.cause), failure.needs_login),
             None => (pause.to_string(), false),
         };
-        Unavailable { cause, retry_after_ms: Some(pause.left_ms()), needs_login }
+        ServerUnavailable { cause, retry_after_ms: Some(pause.left_ms()), needs_login }
     }
 
     pub(super) fn is_up(&self, connection: &Arc<Connection>) -> bool {

@@ -46,7 +46,7 @@ impl Tail {
 /// Reads until the stream ends, so that a chatty server never blocks on a full pipe.
 pub(super) async fn log(server: ServerName, stderr: ChildStderr, tail: Tail) {
     let mut lines = Lines::new(stderr, LONGEST_LINE);
-    let mut budget = Budget::new();
+    let mut budget = LineBudget::new();
     while let Some(frame) = lines.next().await {
         match frame {
             Frame::Line(line) => {
@@ -65,12 +65,12 @@ pub(super) async fn log(server: ServerName, stderr: ChildStderr, tail: Tail) {
 }
 
 /// How many lines may still be logged in this window.
-struct Budget {
+struct LineBudget {
     since: Instant,
     spent: u32,
 }
 
-impl Budget {
+impl LineBudget {
     fn new() -> Self {
         Self { since: clock::instant(), spent: 0 }
     }

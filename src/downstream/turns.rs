@@ -9,9 +9,9 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{
-    failure::Unavailable,
+    failure::ServerUnavailable,
     server::Server,
-    state::{Phase, State, Wanted},
+    state::{Phase, ServerState, Wanted},
 };
 use crate::{
     domain::rendered::RenderedCatalog,
@@ -31,7 +31,7 @@ pub enum NotYet {
     /// It is starting, or waits for its turn to start.
     Starting,
     /// It cannot be used.
-    Unavailable(Unavailable),
+    Unavailable(ServerUnavailable),
 }
 
 impl Server {
@@ -44,7 +44,7 @@ impl Server {
         Some(wanted)
     }
 
-    fn wanted_in(self: &Arc<Self>, state: &mut State) -> Option<Wanted> {
+    fn wanted_in(self: &Arc<Self>, state: &mut ServerState) -> Option<Wanted> {
         if let Some(wanted) = &state.wanted {
             return Some(wanted.clone());
         }
@@ -133,11 +133,11 @@ impl Server {
         }
     }
 
-    fn why_down(&self) -> Unavailable {
+    fn why_down(&self) -> ServerUnavailable {
         let state = self.lock();
         // When the next start may be is of no use to a search.
         let why = state.failure.clone().or_else(|| state.obstacle(self.now()));
-        why.unwrap_or_else(|| Unavailable::because("it ended after its start".into()))
+        why.unwrap_or_else(|| ServerUnavailable::because("it ended after its start".into()))
     }
 }
 

@@ -12,13 +12,13 @@ use tokio::{sync::Notify, time::Instant};
 #[derive(Debug)]
 pub(super) struct Uses {
     /// Held only for looking and changing, never across an await.
-    state: Mutex<State>,
+    state: Mutex<UseCount>,
     /// Told when the server is retired, and when the last use of a retired one ends.
     changed: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct UseCount {
     count: usize,
     /// When the last use ended; means nothing while there is one.
     ended: Instant,
@@ -33,7 +33,7 @@ pub struct Use<'a>(&'a Uses);
 
 impl Uses {
     pub(super) fn new(keep: Option<Duration>) -> Self {
-        let state = State { count: 0, ended: clock::tokio_instant(), keep };
+        let state = UseCount { count: 0, ended: clock::tokio_instant(), keep };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -74,12 +74,12 @@ impl Uses {
         Some(state.over().unwrap_or_else(|| clock::tokio_instant() + keep))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, UseCount> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl UseCount {
     /// When the server is kept no longer, as far as that is known.
     fn over(&self) -> Option<Instant> {
         let keep = self.keep?;

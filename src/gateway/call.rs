@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::{deadline::Deadline, journal::CallRecord, snapshot::Snapshot};
-use crate::{domain::caller::Caller, downstream::Client};
+use crate::{domain::caller::Caller, downstream::ClientContext};
 
 /// A call whose caller is identified.
 pub(super) struct CallContext<'a> {
@@ -20,5 +20,5 @@ pub(super) struct CallContext<'a> {
     /// The call's `_meta`, without what belongs to the client's hop.
     pub(super) meta: Map<String, Value>,
     /// The way back to the client.
-    pub(super) client: Client,
+    pub(super) client: ClientContext,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     call::CallContext,
     deadline::unless_cancelled,
-    directory::{Target, catalogue},
+    directory::{ToolTarget, catalogue},
     fingerprint::LARGE,
     journal::CallRecord,
     refusals::because,
@@ -24,7 +24,7 @@ use crate::{
 /// microseconds runs on a thread of its own. The server is started if it is not up.
 pub(super) async fn check(
     call: &mut CallContext<'_>,
-    target: &Target<'_>,
+    target: &ToolTarget<'_>,
     permit: &Permit,
     args: RawJson,
 ) -> Result<RawJson, Refusal> {
@@ -49,7 +49,7 @@ pub(super) async fn check(
 
 async fn fits(
     call: &CallContext<'_>,
-    target: &Target<'_>,
+    target: &ToolTarget<'_>,
     tool: &Arc<Tool>,
     args: &RawJson,
 ) -> Result<Result<Checked, String>, Refusal> {
@@ -74,7 +74,7 @@ async fn fits(
 /// server has one such thread at a time: what its schemas cost delays its own calls only.
 async fn on_a_thread<T: Send + 'static>(
     call: &CallContext<'_>,
-    target: &Target<'_>,
+    target: &ToolTarget<'_>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
     let server = target.member.server();

@@ -36,7 +36,7 @@ pub(super) struct Directory {
 }
 
 /// The tool that a call means: the right to use a server, the server, and one of its tools.
-pub(super) struct Target<'a> {
+pub(super) struct ToolTarget<'a> {
     pub(super) visit: Visit,
     pub(super) member: &'a Member,
     pub(super) tool: ToolName,

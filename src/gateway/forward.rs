@@ -7,7 +7,7 @@ use super::{
     },
     call::CallContext,
     deadline::Deadline,
-    directory::Target,
+    directory::ToolTarget,
     refusals::{because, unavailable},
     result::{Answer, Response, ToolResult},
 };
@@ -19,13 +19,13 @@ use crate::{
         refusal::Refusal,
         settings::{Elicitation, ServerSpec},
     },
-    downstream::{CallFailure, Client, ELICITATION, Outgoing, Unavailable},
+    downstream::{CallFailure, ClientContext, ELICITATION, Outgoing, ServerUnavailable},
 };
 
 /// Makes a call, and settles what was held for it.
 pub(super) async fn forward(
     call: &mut CallContext<'_>,
-    target: &Target<'_>,
+    target: &ToolTarget<'_>,
     priced: &Priced,
     hold: Hold,
     arguments: RawJson,
@@ -35,7 +35,7 @@ pub(super) async fn forward(
     let outgoing = Outgoing { tool: permit.tool().clone(), arguments, meta, client };
     let came = match left.is_zero() {
         // A call that is sent now would run, and no one would hear of it.
-        true => Err(CallFailure::Unavailable(Unavailable::because(
+        true => Err(CallFailure::Unavailable(ServerUnavailable::because(
             "the time of the call was over before it was sent".to_owned(),
         ))),
         false => {
@@ -89,7 +89,7 @@ fn outcome_of(came: &Result<RawJson, CallFailure>) -> Outcome {
 fn answer_of(
     permit: &Permit,
     spec: &ServerSpec,
-    client: &Client,
+    client: &ClientContext,
     deadline: &Deadline,
     came: Result<RawJson, CallFailure>,
     settled: &Settled,
@@ -134,7 +134,11 @@ fn is_question(result: &RawJson) -> bool {
 }
 
 /// Whether a server may ask the user what it asks. Nothing but elicitation is passed on.
-fn may_ask(spec: &ServerSpec, client: &Client, result: &RawJson) -> Result<(), &'static str> {
+fn may_ask(
+    spec: &ServerSpec,
+    client: &ClientContext,
+    result: &RawJson,
+) -> Result<(), &'static str> {
     let is_elicitation = |question: RawJson| {
         let method = question.member("method").and_then(|method| method.string());
         method.as_deref() == Some(ELICITATION)

@@ -88,7 +88,7 @@ use crate::{
         refusal::{Refusal, RpcError},
         settings::Settings,
     },
-    downstream::{self, Client, Fleet, Launcher, SchemaCache, Server, Succession},
+    downstream::{self, ClientContext, Fleet, Launcher, SchemaCache, Server, Succession},
     ledger::{Ledger, Unavailable},
 };
 
@@ -220,7 +220,7 @@ impl Gateway {
             params.shift_remove("_meta");
         }
         let (tool, arguments) = (tool.to_owned(), params.into());
-        let (meta, client) = (Map::new(), Client::absent());
+        let (meta, client) = (Map::new(), ClientContext::absent());
         let request = CallRequest { tool, arguments, meta, credential, granted, client };
         let cancel = self.cancellation();
         match self.run(self.current(), EntryPoint::Method, request, cancel).await {

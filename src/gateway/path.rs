@@ -10,7 +10,7 @@ use super::{
     builtin_tools,
     call::CallContext,
     check::check,
-    directory::{Target, resolve::Resolved},
+    directory::{ToolTarget, resolve::Resolved},
     discovery,
     forward::forward,
     identify::PresentedCredentials,
@@ -100,8 +100,8 @@ async fn resolve<'a>(call: &CallContext<'a>, asked: &Invocation) -> Result<Resol
     }
 }
 
-async fn authorise(call: &mut CallContext<'_>, target: &Target<'_>) -> Result<Permit, Refusal> {
-    let Target { visit, member, tool } = target;
+async fn authorise(call: &mut CallContext<'_>, target: &ToolTarget<'_>) -> Result<Permit, Refusal> {
+    let ToolTarget { visit, member, tool } = target;
     call.record.names(Some(member.name().as_str()), tool);
     call.deadline = call.deadline.of(member);
     let wait = call.deadline.for_start();

@@ -35,7 +35,7 @@ pub(super) fn denied(what: String, Denied { rule, subject }: Denied) -> Refusal 
     Refusal::Denied { what, subject, rule }
 }
 
-pub(super) fn unavailable(server: &ServerName, cause: downstream::Unavailable) -> Refusal {
+pub(super) fn unavailable(server: &ServerName, cause: downstream::ServerUnavailable) -> Refusal {
     let (server, retry_after_ms) = (server.clone(), cause.retry_after_ms);
     match cause.needs_login {
         true => Refusal::AuthRequired { server, cause: cause.cause },
@@ -44,7 +44,7 @@ pub(super) fn unavailable(server: &ServerName, cause: downstream::Unavailable) -
 }
 
 pub(super) fn because(server: &ServerName, cause: &str) -> Refusal {
-    unavailable(server, downstream::Unavailable::because(cause.to_owned()))
+    unavailable(server, downstream::ServerUnavailable::because(cause.to_owned()))
 }
 
 pub(super) fn internal_error() -> RpcError {

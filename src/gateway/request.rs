@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use super::facade;
-use crate::{domain::json::RawJson, downstream::Client};
+use crate::{domain::json::RawJson, downstream::ClientContext};
 
 /// A `tools/call` as the client made it.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct CallRequest {
     /// What the listener grants to a call that shows no credential.
     pub granted: Granted,
     /// The way back to the client.
-    pub client: Client,
+    pub client: ClientContext,
 }
 
 /// What a listener grants to calls that show no credential of their own.

@@ -28,7 +28,7 @@ const LIMITED: i32 = -32004;
 
 /// All requests that are not answered yet.
 pub(super) struct InFlight {
-    open: Mutex<HashMap<RequestId, Registered>>,
+    open: Mutex<HashMap<RequestId, OpenRequest>>,
     answers: Arc<Semaphore>,
     calls: Arc<Semaphore>,
     argument_bytes: Arc<Semaphore>,
@@ -37,7 +37,7 @@ pub(super) struct InFlight {
 /// The right to one answer, held until it is written.
 pub(super) type AnswerSlot = OwnedSemaphorePermit;
 
-struct Registered {
+struct OpenRequest {
     cancel: CancellationToken,
     /// Whether the client has withdrawn it: it gets no answer then.
     withdrawn: bool,
@@ -71,7 +71,7 @@ impl InFlight {
                 "a request with this `id` is in flight, and its answer follows under this `id`; give every request an id of its own",
             ));
         }
-        open.insert(id.clone(), Registered { cancel, withdrawn: false });
+        open.insert(id.clone(), OpenRequest { cancel, withdrawn: false });
         Ok(())
     }
 
@@ -103,7 +103,7 @@ impl InFlight {
         self.lock().remove(id).is_some_and(|request| !request.withdrawn)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Registered>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, OpenRequest>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         json::{MOST_VALUES, RawJson},
         refusal::RpcError,
     },
-    downstream::{Client, ClientChannel, ClientEvent, ClientEvents, Question},
+    downstream::{ClientChannel, ClientContext, ClientEvent, ClientEvents, Question},
     gateway::{Answer, CallRequest, ToolResult, refused},
 };
 
@@ -105,7 +105,7 @@ impl ToolCall {
             credential: credential(&self.meta),
             granted: session.granted,
             meta: for_downstream(self.meta),
-            client: Client {
+            client: ClientContext {
                 came: arrival,
                 channel,
                 elicitation: elicitation.filter(|_| stateless),

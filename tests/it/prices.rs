@@ -13,7 +13,7 @@ use tollgate::{
         settings::Settings,
         tokens::count,
     },
-    downstream::{Client, Launcher},
+    downstream::{ClientContext, Launcher},
     gateway::{Answer, CallRequest, Gateway, Granted, Places},
     host::environment::Environment,
 };
@@ -51,7 +51,7 @@ async fn ask(gateway: &Arc<Gateway>, arguments: Value) -> Value {
         credential: None,
         granted: Granted::Nothing,
         meta: serde_json::Map::new(),
-        client: Client::absent(),
+        client: ClientContext::absent(),
     };
     match gateway.call_tool(asked, CancellationToken::new()).await {
         Answer::Result(result) => serde_json::from_str(text(&result.to_value())).unwrap(),

@@ -256,7 +256,8 @@ fn server(dir: &Path, tools: &[&str]) -> (Arc<Server>, String) {
 
 async fn call(server: &Arc<Server>, tool: &str, args: Value) -> Result<Value, CallFailure> {
     let (tool, arguments, meta) = (ToolName::from(tool), args.into(), Map::new());
-    let call = Outgoing { tool, arguments, meta, client: tollgate::downstream::Client::absent() };
+    let call =
+        Outgoing { tool, arguments, meta, client: tollgate::downstream::ClientContext::absent() };
     let sent = |_| std::future::ready(Ok(()));
     let result = server.call(&call, PATIENCE, &CancellationToken::new(), sent).await;
     result.map(|result| result.tree(1_000).unwrap())

@@ -20,7 +20,7 @@ use crate::{
         backlog::Room,
         failure::Unusable,
         listing::MOST_LISTED,
-        peer::{ELICITATION, Message, Peer, WITHDRAWAL, own_id},
+        peer::{ELICITATION, Peer, ServerMessage, WITHDRAWAL, own_id},
         pending::Reply,
     },
 };
@@ -67,15 +67,15 @@ impl Answers {
         waits: Option<&Waits>,
         answered: &mut bool,
     ) -> Option<ServerJsonRpcMessage> {
-        match Message::read(message)? {
-            Message::Request { id, method, params } => {
+        match ServerMessage::read(message)? {
+            ServerMessage::Request { id, method, params } => {
                 let params = params.filter(|_| method == ELICITATION);
                 let params = params.and_then(|params| params.tree(MOST_VALUES).ok());
                 let params = serde_json::to_value(ServerRequestParams { method, params }).ok();
                 let request = CustomRequest::new("tollgate/request", params);
                 Some(JsonRpcMessage::request(ServerRequest::CustomRequest(request), id))
             }
-            Message::Notification { method, params } => {
+            ServerMessage::Notification { method, params } => {
                 if !self.peer.admits(&method) {
                     return None;
                 }
@@ -88,7 +88,7 @@ impl Answers {
                 let known = json!({"jsonrpc": "2.0", "method": method, "params": params});
                 serde_json::from_value(known).ok()
             }
-            Message::Answer { id, reply } => {
+            ServerMessage::Answer { id, reply } => {
                 let own = waits.map(|waits| waits.id);
                 let id = id.or(own)?;
                 // Of two answers the first counts, and none of somebody else's.
@@ -109,9 +109,9 @@ impl Answers {
     ) -> ServerJsonRpcMessage {
         let request = RequestId::Number(id);
         let placeholder = |text| ErrorData::new(ErrorCode::INTERNAL_ERROR, text, None);
-        let kind = waits.map_or(Kind::Other, |waits| waits.kind);
+        let kind = waits.map_or(RequestKind::Other, |waits| waits.kind);
         let known = match (&reply, kind) {
-            (Reply::Result(result), Kind::Handshake) => {
+            (Reply::Result(result), RequestKind::Handshake) => {
                 let known = result.tree(MOST_LISTED).ok();
                 match known.and_then(|known| serde_json::from_value(known).ok()) {
                     Some(
@@ -121,7 +121,7 @@ impl Answers {
                     _ => JsonRpcMessage::error(placeholder("not a handshake"), Some(request)),
                 }
             }
-            (Reply::Result(result), Kind::List) => {
+            (Reply::Result(result), RequestKind::List) => {
                 if let Ok(list) = result.tree(MOST_LISTED)
                     && let Some(tools) = header_tools(&list)
                 {
@@ -131,7 +131,7 @@ impl Answers {
                 }
                 JsonRpcMessage::response(ServerResult::empty(()), request)
             }
-            (Reply::Result(_), Kind::Other) => {
+            (Reply::Result(_), RequestKind::Other) => {
                 JsonRpcMessage::response(ServerResult::empty(()), request)
             }
             (Reply::Error(error), _) => {
@@ -156,12 +156,12 @@ impl Answers {
 #[derive(Clone, Copy)]
 pub(super) struct Waits {
     pub(super) id: i64,
-    kind: Kind,
+    kind: RequestKind,
 }
 
 /// What was asked for.
 #[derive(Clone, Copy)]
-enum Kind {
+enum RequestKind {
     Handshake,
     List,
     Other,
@@ -172,10 +172,10 @@ impl Waits {
         let JsonRpcMessage::Request(request) = message else { return None };
         let kind = match request.request {
             ClientRequest::InitializeRequest(_) | ClientRequest::DiscoverRequest(_) => {
-                Kind::Handshake
+                RequestKind::Handshake
             }
-            ClientRequest::ListToolsRequest(_) => Kind::List,
-            _ => Kind::Other,
+            ClientRequest::ListToolsRequest(_) => RequestKind::List,
+            _ => RequestKind::Other,
         };
         Some(Self { id: number(&request.id)?, kind })
     }

@@ -20,7 +20,7 @@ use sse_stream::Sse;
 
 use super::{
     answers::{Answers, Waits, is_answer, text},
-    events::{Event, READ_AHEAD, events},
+    events::{READ_AHEAD, StreamEvent, events},
     mirrored::Judged,
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
     },
     downstream::{
         backlog::{Backlog, Room},
-        failure::{Failed, Unavailable, Unusable},
+        failure::{Failed, ServerUnavailable, Unusable},
         peer::{Peer, own_id},
         pending::Reply,
     },
@@ -53,13 +53,13 @@ const RETRY_MS: RangeInclusive<u64> = 100..=300_000;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-type Outcome<T> = Result<T, StreamableHttpError<Fault>>;
+type SendResult<T> = Result<T, StreamableHttpError<SendFailure>>;
 type Headers = HashMap<HeaderName, HeaderValue>;
 
 /// What went wrong with a message that nobody waits for an answer to.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(in crate::downstream) struct Fault(String);
+pub(in crate::downstream) struct SendFailure(String);
 
 /// The body of a request, where it is not what rmcp would make of the message.
 #[derive(Clone)]
@@ -67,7 +67,7 @@ pub(in crate::downstream) struct Body(pub(in crate::downstream) Bytes);
 
 /// Sends requests to one server.
 #[derive(Clone)]
-pub(super) struct Client {
+pub(super) struct HttpClient {
     http: GuardedClient,
     answers: Answers,
 }
@@ -79,7 +79,7 @@ enum Trouble {
     Failed(Failed),
 }
 
-impl Client {
+impl HttpClient {
     pub(super) fn new(
         remote: &Remote,
         peer: Arc<Peer>,
@@ -196,7 +196,7 @@ impl Client {
         let answers = self.answers.clone();
         let mut answered = false;
         events(response, self.answers.peer.backlog.clone()).map(move |event| match event {
-            Event::Sse(mut event, room) => {
+            StreamEvent::Sse(mut event, room) => {
                 event.retry =
                     event.retry.map(|retry| retry.clamp(*RETRY_MS.start(), *RETRY_MS.end()));
                 let data = event.data.take();
@@ -204,13 +204,15 @@ impl Client {
                     data.and_then(|data| answers.data(data, room, waits.as_ref(), &mut answered));
                 Ok(event)
             }
-            Event::TooLong => Ok(Sse {
+            StreamEvent::TooLong => Ok(Sse {
                 data: waits
                     .as_ref()
                     .and_then(|waits| text(&answers.unusable(waits, Unusable::TooLong))),
                 ..Sse::default()
             }),
-            Event::Broken => Err(SseError::Body(Box::new(Fault("the stream broke".into())))),
+            StreamEvent::Broken => {
+                Err(SseError::Body(Box::new(SendFailure("the stream broke".into()))))
+            }
         })
     }
 }
@@ -226,8 +228,8 @@ fn body_of(message: &ClientJsonRpcMessage) -> serde_json::Result<Bytes> {
     }
 }
 
-impl StreamableHttpClient for Client {
-    type Error = Fault;
+impl StreamableHttpClient for HttpClient {
+    type Error = SendFailure;
 
     async fn post_message(
         &self,
@@ -236,7 +238,7 @@ impl StreamableHttpClient for Client {
         session: Option<Arc<str>>,
         _auth: Option<String>,
         headers: Headers,
-    ) -> Outcome<Posted> {
+    ) -> SendResult<Posted> {
         match self.exchange(&url, &message, session.as_deref(), headers).await {
             Ok(posted) => Ok(posted),
             Err(Trouble::Expired) => Err(StreamableHttpError::SessionExpired),
@@ -245,7 +247,7 @@ impl StreamableHttpClient for Client {
                     let known = self.answers.deliver(Some(&waits), waits.id, Reply::Failed(failed));
                     Ok(Posted::Json(known, None))
                 }
-                None => Err(StreamableHttpError::Client(Fault(failed.unavailable.cause))),
+                None => Err(StreamableHttpError::Client(SendFailure(failed.unavailable.cause))),
             },
         }
     }
@@ -256,7 +258,7 @@ impl StreamableHttpClient for Client {
         session: Arc<str>,
         _auth: Option<String>,
         headers: Headers,
-    ) -> Outcome<()> {
+    ) -> SendResult<()> {
         // A session that cannot be ended ends by itself.
         let request =
             |http: &http::Client| prepared(http.delete(&*url), Some(&session), headers.clone());
@@ -271,7 +273,7 @@ impl StreamableHttpClient for Client {
         last_event: Option<String>,
         _auth: Option<String>,
         mut headers: Headers,
-    ) -> Outcome<BoxStream<'static, Result<Sse, SseError>>> {
+    ) -> SendResult<BoxStream<'static, Result<Sse, SseError>>> {
         let last_event = last_event.filter(|id| !id.is_empty());
         if let Some(Ok(id)) = last_event.map(|id| HeaderValue::from_str(&id)) {
             headers.insert(LAST_EVENT, id);
@@ -368,7 +370,7 @@ fn failed_by(status: StatusCode, retry_after: Option<String>) -> Failed {
         status => format!("it answered HTTP {status}"),
     };
     let seconds = retry_after.and_then(|after| after.trim().parse::<u64>().ok());
-    let unavailable = Unavailable {
+    let unavailable = ServerUnavailable {
         cause,
         retry_after_ms: seconds.map(|seconds| seconds.saturating_mul(1_000)),
         needs_login: status == StatusCode::UNAUTHORIZED,
@@ -379,11 +381,11 @@ fn failed_by(status: StatusCode, retry_after: Option<String>) -> Failed {
 /// A request that got no answer at all.
 fn not_sent(error: NoAnswer) -> Trouble {
     let NoAnswer { cause, reached } = error;
-    Trouble::Failed(Failed { unavailable: Unavailable::because(cause.to_owned()), reached })
+    Trouble::Failed(Failed { unavailable: ServerUnavailable::because(cause.to_owned()), reached })
 }
 
 fn maybe(cause: &str) -> Trouble {
-    let unavailable = Unavailable::because(cause.to_owned());
+    let unavailable = ServerUnavailable::because(cause.to_owned());
     Trouble::Failed(Failed { unavailable, reached: Reached::Maybe })
 }
 

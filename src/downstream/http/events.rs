@@ -17,7 +17,7 @@ use crate::{
 
 /// What a stream of events brings.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum StreamEvent {
     /// An event, and the room for its data.
     Sse(Sse, Option<Room>),
     /// An event of more than [`MAX_MESSAGE_BYTES`]; nothing follows.
@@ -35,7 +35,7 @@ pub(super) const READ_AHEAD: usize = 64 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The events in a body, up to the first that is too long.
-pub(super) fn events(body: Response, backlog: Backlog) -> impl Stream<Item = Event> + Send {
+pub(super) fn events(body: Response, backlog: Backlog) -> impl Stream<Item = StreamEvent> + Send {
     let bytes = body.bytes_stream().map(|chunk| chunk.map_err(|_| ()));
     let parser = Parser::new(MAX_MESSAGE_BYTES);
     let ready = Vec::<Sse>::new().into_iter();
@@ -50,10 +50,10 @@ pub(super) fn events(body: Response, backlog: Backlog) -> impl Stream<Item = Eve
                     None => backlog.room(length).await,
                 };
                 let state = (bytes, parser, ready, backlog, ahead);
-                return Some((Event::Sse(event, room), Some(state)));
+                return Some((StreamEvent::Sse(event, room), Some(state)));
             }
             if parser.too_long {
-                return Some((Event::TooLong, None));
+                return Some((StreamEvent::TooLong, None));
             }
             // A long event waits for room for all that may come of it.
             if ahead.is_none() && parser.length() > READ_AHEAD {
@@ -61,7 +61,7 @@ pub(super) fn events(body: Response, backlog: Backlog) -> impl Stream<Item = Eve
             }
             ready = match bytes.next().await? {
                 Ok(chunk) => parser.push(&chunk).into_iter(),
-                Err(()) => return Some((Event::Broken, None)),
+                Err(()) => return Some((StreamEvent::Broken, None)),
             };
         }
     })

@@ -31,7 +31,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    failure::{Failed, Unavailable},
+    failure::{Failed, ServerUnavailable},
     peer::{Outbound, Peer},
     pending::Reply,
 };
@@ -41,7 +41,7 @@ use crate::{
 };
 use answers::{ServerRequestParams, number};
 pub(super) use client::Body;
-use client::{Client, LONGEST_PAUSE};
+use client::{HttpClient, LONGEST_PAUSE};
 use mirrored::Judged;
 
 /// This many requests of one server may wait for the beginning of their answers.
@@ -49,7 +49,7 @@ const MOST_REQUESTS: usize = 256;
 
 /// The session that rmcp's worker keeps with a server.
 pub(super) struct HttpTransport {
-    worker: WorkerTransport<StreamableHttpClientWorker<Client>>,
+    worker: WorkerTransport<StreamableHttpClientWorker<HttpClient>>,
     peer: Arc<Peer>,
     judged: Arc<Judged>,
 }
@@ -64,10 +64,10 @@ impl HttpTransport {
     ///
     /// # Errors
     /// Why the settings admit no connection.
-    pub(super) fn new(remote: &Remote, peer: Arc<Peer>) -> Result<Self, Unavailable> {
+    pub(super) fn new(remote: &Remote, peer: Arc<Peer>) -> Result<Self, ServerUnavailable> {
         let judged = Arc::<Judged>::default();
-        let client =
-            Client::new(remote, peer.clone(), judged.clone()).map_err(Unavailable::because)?;
+        let client = HttpClient::new(remote, peer.clone(), judged.clone())
+            .map_err(ServerUnavailable::because)?;
         let mut config = StreamableHttpClientTransportConfig::with_uri(remote.url.as_str())
             .max_concurrent_requests(MOST_REQUESTS)
             .custom_headers(headers(remote)?);
@@ -115,7 +115,7 @@ impl HttpTransport {
                 }
                 (Err(_), Some(id)) => {
                     let cause = "its session ended and could not be renewed".to_owned();
-                    let unavailable = Unavailable::because(cause);
+                    let unavailable = ServerUnavailable::because(cause);
                     let failed = Failed { unavailable, reached: Reached::Refused };
                     peer.pending.complete(id, Reply::Failed(failed));
                 }
@@ -167,12 +167,12 @@ impl HttpTransport {
     }
 }
 
-fn headers(remote: &Remote) -> Result<HashMap<HeaderName, HeaderValue>, Unavailable> {
+fn headers(remote: &Remote) -> Result<HashMap<HeaderName, HeaderValue>, ServerUnavailable> {
     let header = |(name, value): (&String, &String)| {
         let mut value = HeaderValue::from_str(value).ok()?;
         value.set_sensitive(true);
         Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
     };
     let headers = remote.headers.iter().map(header).collect::<Option<_>>();
-    headers.ok_or_else(|| Unavailable::because("one of its `headers` cannot be sent".into()))
+    headers.ok_or_else(|| ServerUnavailable::because("one of its `headers` cannot be sent".into()))
 }

@@ -5,7 +5,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Directory, Target, catalogue,
+    Directory, ToolTarget, catalogue,
     servers_with::{Unreached, bare},
 };
 use crate::{
@@ -25,7 +25,7 @@ const MOST_NAMED: usize = 10;
 /// What a call means.
 pub(in crate::gateway) enum Resolved<'a> {
     /// A server's tool.
-    Tool(Target<'a>),
+    Tool(ToolTarget<'a>),
     /// One of the gateway's own.
     BuiltIn(ToolName),
 }
@@ -33,7 +33,7 @@ pub(in crate::gateway) enum Resolved<'a> {
 /// Why a call that names no server means nothing.
 enum Unresolved<'a> {
     /// Each of these has the tool.
-    Ambiguous(Vec<Target<'a>>),
+    Ambiguous(Vec<ToolTarget<'a>>),
     /// No server is known to have the tool. Of these servers nothing is known yet.
     Nowhere(Unreached),
     /// The server that is meant cannot be used, or the call was cancelled.
@@ -124,18 +124,18 @@ impl Directory {
         named: &ToolName,
         deadline: &Deadline,
         cancel: &CancellationToken,
-    ) -> Result<Target<'a>, Refusal> {
+    ) -> Result<ToolTarget<'a>, Refusal> {
         let Some(bare) = bare(named, member.name()) else {
-            return Ok(Target { visit, member, tool: named.clone() });
+            return Ok(ToolTarget { visit, member, tool: named.clone() });
         };
         if !self.may_call(&visit, &bare) && !self.may_call(&visit, named) {
-            return Ok(Target { visit, member, tool: bare });
+            return Ok(ToolTarget { visit, member, tool: bare });
         }
         // Some servers repeat their own name in those of their tools.
         let wait = deadline.of(member).for_start();
         let catalogue = catalogue(member.server(), wait, cancel).await?;
         let tool = if self.sees(&visit, &catalogue, named) { named.clone() } else { bare };
-        Ok(Target { visit, member, tool })
+        Ok(ToolTarget { visit, member, tool })
     }
 
     /// Where `routing` sends a tool; else the one server that has it; else, if no server has it, the
@@ -167,7 +167,7 @@ impl Directory {
             unreached = learnt.map_err(Unresolved::Refused)?;
             targets = self.servers_with(caller, tool).await;
         }
-        match (<[Target<'_>; 1]>::try_from(targets), own) {
+        match (<[ToolTarget<'_>; 1]>::try_from(targets), own) {
             (Ok([target]), _) => Ok(Resolved::Tool(target)),
             (Err(none), Some(own)) if none.is_empty() => Ok(Resolved::BuiltIn(own)),
             (Err(targets), _) => {
@@ -182,9 +182,9 @@ impl Directory {
         &'a self,
         caller: &Caller,
         tool: &ToolName,
-        targets: Vec<Target<'a>>,
+        targets: Vec<ToolTarget<'a>>,
         unreached: Unreached,
-    ) -> Result<Target<'a>, Unresolved<'a>> {
+    ) -> Result<ToolTarget<'a>, Unresolved<'a>> {
         let default = self.settings.routing.default.as_ref();
         let Some(target) = default.and_then(|server| self.at(caller, tool, server)) else {
             return Err(match targets.is_empty() {
@@ -199,10 +199,10 @@ impl Directory {
     }
 
     /// A tool on a server that the caller may use.
-    fn at(&self, caller: &Caller, tool: &ToolName, server: &ServerName) -> Option<Target<'_>> {
+    fn at(&self, caller: &Caller, tool: &ToolName, server: &ServerName) -> Option<ToolTarget<'_>> {
         let (visit, member) = self.visit(caller, server.as_str()).ok()?;
         let tool = bare(tool, server).unwrap_or_else(|| tool.clone());
-        Some(Target { visit, member, tool })
+        Some(ToolTarget { visit, member, tool })
     }
 
     /// The refusal of a call that names no server, and whose tool is not on exactly one.
@@ -231,7 +231,7 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
 }
 
 /// Names the servers that all have a tool.
-fn name_ambiguous(tool: &ToolName, several: &[Target<'_>]) -> String {
+fn name_ambiguous(tool: &ToolName, several: &[ToolTarget<'_>]) -> String {
     let servers = several.iter().map(|target| target.member.name().as_str());
     format!("`{tool}` could be on each of {}", quoted(servers))
 }

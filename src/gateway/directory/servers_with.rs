@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Directory, Target};
+use super::{Directory, ToolTarget};
 use crate::{
     domain::{
         call::{ServerName, ToolName},
@@ -33,13 +33,17 @@ pub(in crate::gateway) type Unreached = Vec<(ServerName, NotYet)>;
 impl Directory {
     /// Every tool of that name, with its server's name in front or without, of those that are known
     /// and that the caller may call.
-    pub(super) async fn servers_with(&self, caller: &Caller, tool: &ToolName) -> Vec<Target<'_>> {
+    pub(super) async fn servers_with(
+        &self,
+        caller: &Caller,
+        tool: &ToolName,
+    ) -> Vec<ToolTarget<'_>> {
         let mut targets = Vec::new();
         for (visit, member) in self.usable(caller) {
             let Some(catalogue) = member.server().known_catalogue().await else { continue };
             let mut names = [Some(tool.clone()), bare(tool, member.name())].into_iter().flatten();
             if let Some(tool) = names.find(|name| self.sees(&visit, &catalogue, name)) {
-                targets.push(Target { visit, member, tool });
+                targets.push(ToolTarget { visit, member, tool });
             }
         }
         targets
