@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{context::CommandContext, exit::Exit, output::Report, summary};
 use crate::{
     app::wiring,
-    config::{self, Fault, Faults},
+    config::{self, Faults, SettingsFault},
     domain::settings::{AllowPrivate, Endpoint, Remote, ServerSpec, Settings},
     host::children::find,
 };
@@ -38,7 +38,7 @@ pub(super) fn run(context: &CommandContext) -> anyhow::Result<Exit> {
 
 /// Reports every fault, and the files that have none.
 fn faulty(faults: &Faults, sound: &[PathBuf]) -> Report {
-    let json = |fault: &Fault| {
+    let json = |fault: &SettingsFault| {
         json!({
             "file": fault.file,
             "line": fault.position.map(|(line, _)| line),

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     domain::{
         pattern::Pattern,
-        usage::{Key, Names, Tally, Usage},
+        usage::{GroupBy, Names, Tally, Usage},
     },
     ledger::queries::{self, filter::Filter},
 };
@@ -34,7 +34,7 @@ pub(super) struct UsageArgs {
 }
 
 pub(super) async fn run(context: &CommandContext, asked: &UsageArgs) -> anyhow::Result<Exit> {
-    let keys = match Key::parse_list(&asked.by) {
+    let keys = match GroupBy::parse_list(&asked.by) {
         Ok(keys) => keys,
         Err(wrong) => {
             error(&format!("--by: {wrong}"));
@@ -42,7 +42,7 @@ pub(super) async fn run(context: &CommandContext, asked: &UsageArgs) -> anyhow::
         }
     };
     let store = context.store()?;
-    let names = match keys.iter().any(|key| matches!(key, Key::Label | Key::Key)) {
+    let names = match keys.iter().any(|key| matches!(key, GroupBy::Label | GroupBy::Key)) {
         true => Consumers::of(&store).await?.names(),
         false => Names::default(),
     };

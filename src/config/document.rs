@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::{
-    fault::{Fault, Faults},
+    fault::{Faults, SettingsFault},
     jsonc,
 };
 
@@ -51,7 +51,7 @@ pub(super) fn read(path: &Path, faults: &mut Faults) -> Option<Node> {
     });
     outcome
         .map_err(|(position, message)| {
-            faults.push(Fault {
+            faults.push(SettingsFault {
                 about: None,
                 file: Some(path.to_owned()),
                 position,

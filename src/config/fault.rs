@@ -6,7 +6,7 @@ use crate::domain::{redact::Redactor, settings::SettingsFile};
 
 /// One fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct SettingsFault {
     /// Which settings file it keeps from being read; None if it is a fault of the surroundings.
     pub about: Option<SettingsFile>,
     /// The file; None for a fault of the command line or the environment.
@@ -19,7 +19,7 @@ pub struct Fault {
     pub message: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for SettingsFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
             write!(f, "{}", file.display())?;
@@ -37,7 +37,7 @@ impl fmt::Display for Fault {
 
 /// Every fault of one load.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Vec<Fault>);
+pub struct Faults(Vec<SettingsFault>);
 
 impl Faults {
     /// Whether there is none.
@@ -46,7 +46,7 @@ impl Faults {
     }
 
     /// The faults, in the order they were found.
-    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+    pub fn iter(&self) -> impl Iterator<Item = &SettingsFault> {
         self.0.iter()
     }
 
@@ -65,7 +65,7 @@ impl Faults {
     }
 
     /// The faults of one settings file.
-    pub fn about(&self, file: SettingsFile) -> impl Iterator<Item = &Fault> {
+    pub fn about(&self, file: SettingsFile) -> impl Iterator<Item = &SettingsFault> {
         self.0.iter().filter(move |fault| fault.about == Some(file))
     }
 
@@ -76,16 +76,17 @@ impl Faults {
 
     /// Adds what was found about one file.
     pub(super) fn take(&mut self, about: SettingsFile, found: Self) {
-        self.0.extend(found.0.into_iter().map(|fault| Fault { about: Some(about), ..fault }));
+        self.0
+            .extend(found.0.into_iter().map(|fault| SettingsFault { about: Some(about), ..fault }));
     }
 
-    pub(super) fn push(&mut self, fault: Fault) {
+    pub(super) fn push(&mut self, fault: SettingsFault) {
         self.0.push(fault);
     }
 
     /// A fault of the command line or the environment.
     pub(super) fn general(&mut self, message: impl Into<String>) {
-        self.push(Fault {
+        self.push(SettingsFault {
             about: None,
             file: None,
             position: None,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    fault::{Fault, Faults},
+    fault::{Faults, SettingsFault},
     written::Location,
 };
 use crate::host::environment::Environment;
@@ -68,7 +68,7 @@ impl<'a> FileFindings<'a> {
     }
 
     pub(super) fn fault(&mut self, at: &Location, message: impl Into<String>) {
-        self.faults.push(Fault {
+        self.faults.push(SettingsFault {
             about: None,
             file: Some(self.file.clone()),
             position: Some(at.position),

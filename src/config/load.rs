@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    fault::{Fault, Faults},
+    fault::{Faults, SettingsFault},
     findings::FileFindings,
     gateway,
     locate::{self, Options},
@@ -39,7 +39,7 @@ pub fn reload(options: &Options, env: &Environment, in_use: &Sources) -> Result<
         if let (false, Some(path)) = (known, &source.path)
             && !locate::is_there(path)
         {
-            gone.push(Fault {
+            gone.push(SettingsFault {
                 about: Some(file),
                 file: Some(path.clone()),
                 position: None,

@@ -33,7 +33,7 @@ mod watch;
 mod watched_paths;
 mod written;
 
-pub use fault::{Fault, Faults};
+pub use fault::{Faults, SettingsFault};
 pub use fixed::following;
 pub use load::{files, load, reload};
 pub use locate::Options;

@@ -27,7 +27,7 @@ use super::{
     fault::Faults,
     load::reload,
     locate::{self, Options},
-    watched_paths::{self, FileId, WatchedPaths},
+    watched_paths::{self, Inode, WatchedPaths},
 };
 use crate::{
     domain::settings::{Settings, SettingsFile, Sources},
@@ -243,7 +243,7 @@ struct FileFound {
     path: PathBuf,
     content: Content,
     /// When it was written, and which file it is: shows writes that left the content as it was.
-    written: Option<(SystemTime, FileId)>,
+    written: Option<(SystemTime, Inode)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

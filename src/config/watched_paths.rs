@@ -11,13 +11,13 @@ use std::{
 pub(super) struct WatchedPaths {
     /// The directories that are there. One that was replaced by another of the same name is another
     /// one.
-    dirs: BTreeSet<(PathBuf, FileId)>,
+    dirs: BTreeSet<(PathBuf, Inode)>,
     /// The files, by their own names and by those that links lead to.
     files: BTreeSet<PathBuf>,
 }
 
-/// Device and number, where the system has them.
-pub(super) type FileId = (u64, u64);
+/// The device and number of a file, where the system has them.
+pub(super) type Inode = (u64, u64);
 
 impl WatchedPaths {
     pub(super) fn of(places: impl IntoIterator<Item = PathBuf>) -> Self {
@@ -44,14 +44,14 @@ impl WatchedPaths {
 }
 
 #[cfg(unix)]
-pub(super) fn id(path: &Path) -> FileId {
+pub(super) fn id(path: &Path) -> Inode {
     use std::os::unix::fs::MetadataExt;
     fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).unwrap_or_default()
 }
 
 #[cfg(not(unix))]
-pub(super) fn id(_: &Path) -> FileId {
-    FileId::default()
+pub(super) fn id(_: &Path) -> Inode {
+    Inode::default()
 }
 
 #[cfg(all(test, unix))]

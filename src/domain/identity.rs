@@ -1,7 +1,10 @@
 //! Who is calling? Turns the evidence of a call into a [`Caller`], whose rules apply.
 
+mod chain;
+
 use std::sync::Arc;
 
+use self::chain::{AgentChain, Answerable};
 use super::{
     auth::ApiKey,
     call::AgentId,
@@ -157,54 +160,48 @@ impl Identities {
             || caveats_of(credential.as_ref()).agents().next().is_some();
         let unsigned = self.stamped_only && stamp.is_none() && !proven;
         if let Some(handle) = &handle {
-            agents.extend(handle.caveats.agents().cloned());
+            agents.add(handle.caveats.agents());
         }
         match picked {
             _ if unsigned => {
-                agents.push(self.unstamped_agent.clone().ok_or(Unidentified::Unsigned)?);
+                agents.add([self.unstamped_agent.as_ref().ok_or(Unidentified::Unsigned)?])
             }
             // The caller cannot choose whom a handle was given to.
-            Some(id) if handle.is_some() => agents.push(AgentId::from(id)),
-            Some(id) => pick(&mut agents, id, rules)?,
-            None if agents.is_empty() => agents.push(self.fall_back(rules)?),
+            Some(id) if handle.is_some() => agents.add([&AgentId::from(id)]),
+            Some(id) => agents.choose(id)?,
+            None if agents.is_empty() => agents.add([&self.fall_back(rules)?]),
             None => {}
-        }
-        if let Some(unknown) = agents.iter().find(|agent| !rules.agents.contains_key(*agent)) {
-            return Err(Unidentified::Unknown(unknown.as_str().to_owned()));
         }
         // Narrowing a token to another agent does not give access to that agent's credits; unsigned
         // callers spend those of `unstamped_agent` only.
-        let billed_agent = if unsigned { agents.last() } else { agents.first() }.cloned();
-        let Some((agent, billed_agent)) = agents.pop().zip(billed_agent) else {
-            return Err(Unidentified::Missing);
-        };
-        agents.retain(|other| *other != agent);
+        let Answerable { agent, bound_by, first } = agents.finish()?;
+        let billed_agent = if unsigned { agent.clone() } else { first };
         let instance = stamp.and_then(|stamp| stamp.instance().map(str::to_owned));
         let grant = grant(credential, handle).map(Arc::new);
         let caller = Caller::new(agent, assurance)
-            .bound_by_agents(agents)
+            .bound_by_agents(bound_by)
             .billed_to(billed_agent)
             .with(grant);
         Ok(caller.instance_of(instance).unrestricted(unrestricted))
     }
 
     /// The agents that the connection and the credential are bound to.
-    fn bound(
+    fn bound<'r>(
         &self,
         credential: Option<&Credential>,
         of_key: Option<&str>,
-        rules: &Rules,
-    ) -> Result<Vec<AgentId>, Unidentified> {
-        let mut agents = Vec::new();
+        rules: &'r Rules,
+    ) -> Result<AgentChain<'r>, Unidentified> {
+        let mut agents = AgentChain::new(rules);
         if let IdentityMode::Pinned(agent) = &self.mode {
-            agents.push(agent.clone());
+            agents.add([agent]);
         }
-        agents.extend(caveats_of(credential).agents().cloned());
+        agents.add(caveats_of(credential).agents());
         if let Some(Credential::ApiKey(key)) = credential {
-            agents.push(agent_of_key(key, of_key, rules)?);
+            agents.add_of_key(key, of_key)?;
         }
         if agents.is_empty() && self.mode == IdentityMode::SingleUser {
-            agents.push(AgentId::fallback());
+            agents.add([&AgentId::fallback()]);
         }
         Ok(agents)
     }
@@ -241,52 +238,6 @@ fn caveats_of(credential: Option<&Credential>) -> &Caveats {
     }
 }
 
-/// The agent of an API key that a call is made as, or through which it names another.
-fn agent_of_key(
-    key: &ApiKey,
-    picked: Option<&str>,
-    rules: &Rules,
-) -> Result<AgentId, Unidentified> {
-    let found = match (picked, key.agents.as_slice()) {
-        (None, [only]) => return Ok(only.clone()),
-        (None, _) => return Err(Unidentified::Missing),
-        (Some(id), agents) => {
-            let own = agents.iter().find(|agent| agent.as_str() == id);
-            own.or_else(|| agents.iter().find(|agent| may_act_as(agent, id, rules)))
-        }
-    };
-    match (found, key.agents.as_slice()) {
-        (Some(agent), _) => Ok(agent.clone()),
-        (None, [only]) => Err(Unidentified::NotPinned {
-            claimed: picked.unwrap_or_default().to_owned(),
-            pinned: only.clone(),
-        }),
-        (None, _) => Err(Unidentified::NotGranted(picked.unwrap_or_default().to_owned())),
-    }
-}
-
-/// The agent that a call names, within what the last of those before it may act as.
-fn pick(agents: &mut Vec<AgentId>, id: &str, rules: &Rules) -> Result<(), Unidentified> {
-    match agents.last() {
-        Some(last) if last.as_str() == id => {}
-        Some(last) if may_act_as(last, id, rules) => {
-            agents.pop();
-            agents.push(AgentId::from(id));
-        }
-        Some(last) => {
-            return Err(Unidentified::NotPinned { claimed: id.to_owned(), pinned: last.clone() });
-        }
-        None => agents.push(AgentId::from(id)),
-    }
-    Ok(())
-}
-
-fn may_act_as(agent: &AgentId, id: &str, rules: &Rules) -> bool {
-    let of_agent = rules.agents.get(agent);
-    of_agent.is_some_and(|rules| rules.may_act_as.iter().any(|other| other.as_str() == id))
-        && rules.agents.contains_key(id)
-}
-
 /// What narrows a call, and who pays for it, beside the rules.
 fn grant(credential: Option<Credential>, handle: Option<Delegation>) -> Option<Grant> {
     let of_credential = |credential: Credential| {
@@ -299,7 +250,7 @@ fn grant(credential: Option<Credential>, handle: Option<Delegation>) -> Option<G
                 account: own.map(|own| own.account),
                 ..grant
             },
-            // What is delegated with a key lasts no longer than the key.
+            // A delegation with a key expires with the key at the latest.
             Credential::ApiKey(key) => Grant {
                 caveats: Caveats(key.expires.map(Caveat::Expires).into_iter().collect()),
                 ..grant
@@ -388,7 +339,7 @@ mod tests {
         })
     }
 
-    /// Who acts, who must allow it as well, and how sure it is; or why nobody is let in.
+    /// Who acts, who must allow it as well, and how sure it is; or why the caller is refused.
     #[track_caller]
     fn check(
         identities: &Identities,

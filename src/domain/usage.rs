@@ -13,7 +13,7 @@ const NONE: &str = "-";
 
 /// What usage is grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum GroupBy {
     /// The agent whose rules applied.
     Agent,
     /// The server.
@@ -54,7 +54,7 @@ pub fn is_token(credential: &str) -> bool {
     credential.len() == 32 && credential.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-impl Key {
+impl GroupBy {
     /// All of them, by their words.
     pub const WORDS: [(&str, Self); 7] = [
         ("agent", Self::Agent),
@@ -163,7 +163,7 @@ impl Tally {
 /// Usage by the chosen keys.
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
-    keys: Vec<Key>,
+    keys: Vec<GroupBy>,
     names: Names,
     groups: BTreeMap<Vec<String>, Tally>,
     total: Tally,
@@ -171,7 +171,7 @@ pub struct Usage {
 
 impl Usage {
     /// Nothing yet.
-    pub fn by(keys: Vec<Key>, names: Names) -> Self {
+    pub fn by(keys: Vec<GroupBy>, names: Names) -> Self {
         Self { keys, names, groups: BTreeMap::new(), total: Tally::default() }
     }
 
@@ -186,7 +186,7 @@ impl Usage {
     }
 
     /// What it is grouped by.
-    pub fn keys(&self) -> &[Key] {
+    pub fn keys(&self) -> &[GroupBy] {
         &self.keys
     }
 

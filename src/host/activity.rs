@@ -25,11 +25,11 @@ const LEAST_BYTES: u64 = 1024;
 pub struct Activity {
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nothing is seen elsewhere"))]
     processes: Arc<ProcessTable>,
-    state: Mutex<State>,
+    state: Mutex<ActivityState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ActivityState {
     /// The process at the head of the server's tree; None over HTTP.
     root: Option<u32>,
     /// When it did something last, as far as that was seen.
@@ -45,12 +45,15 @@ pub struct ProcessTable {
 
 impl Activity {
     pub fn new(processes: Arc<ProcessTable>) -> Self {
-        Self { processes, state: Mutex::new(State { root: None, last: clock::tokio_instant() }) }
+        Self {
+            processes,
+            state: Mutex::new(ActivityState { root: None, last: clock::tokio_instant() }),
+        }
     }
 
     /// The server runs below this process from now on.
     pub fn runs_below(&self, root: Option<u32>) {
-        *self.lock() = State { root, last: clock::tokio_instant() };
+        *self.lock() = ActivityState { root, last: clock::tokio_instant() };
     }
 
     /// For how long the server has done nothing.
@@ -92,7 +95,7 @@ impl Activity {
         self.lock().root.and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ActivityState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -30,7 +30,7 @@ const LONGEST_FILE: u64 = 1024 * 1024;
 
 /// A process, told from every other one since the system was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Known {
+struct ProcessIdentity {
     pid: i32,
     /// In clock ticks since the system was started.
     start: u64,
@@ -38,13 +38,13 @@ struct Known {
 
 /// What one gateway has started, as it is kept.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+struct RosterFile {
     /// Ids and start times mean nothing after the system was started again.
     boot: String,
     /// Nor in another namespace of process ids.
     namespace: String,
-    gateway: Known,
-    processes: Vec<Known>,
+    gateway: ProcessIdentity,
+    processes: Vec<ProcessIdentity>,
 }
 
 /// The processes that this gateway has started, and the file that tells the next one.
@@ -53,19 +53,19 @@ pub struct Roster {
     path: PathBuf,
     boot: String,
     namespace: String,
-    gateway: Known,
+    gateway: ProcessIdentity,
     /// By the mark of the server that they belong to. Held while the file is written, so that the
     /// last state is written last.
-    processes: Mutex<HashMap<String, Vec<Known>>>,
+    processes: Mutex<HashMap<String, Vec<ProcessIdentity>>>,
 }
 
 /// How this gateway marks what it starts; a number follows.
 pub fn mark_prefix() -> String {
     let start = tree::process(getpid()).map_or(0, |process| process.start);
-    prefix(Known { pid: getpid().as_raw_nonzero().get(), start })
+    prefix(ProcessIdentity { pid: getpid().as_raw_nonzero().get(), start })
 }
 
-fn prefix(gateway: Known) -> String {
+fn prefix(gateway: ProcessIdentity) -> String {
     format!("{}-{}-", gateway.pid, gateway.start)
 }
 
@@ -75,7 +75,7 @@ impl Roster {
     pub fn open(dir: &Path) -> Option<Self> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
         let namespace = fs::read_link("/proc/self/ns/pid").ok()?.to_string_lossy().into_owned();
-        let gateway = Known::of(tree::process(getpid())?);
+        let gateway = ProcessIdentity::of(tree::process(getpid())?);
         let path = dir.join(format!("{}-{}.json", gateway.pid, gateway.start));
         let roster = Self { path, boot, namespace, gateway, processes: Mutex::default() };
         for file in files(dir) {
@@ -95,7 +95,8 @@ impl Roster {
         let below = tree::below(&table, root);
         let tree =
             table.iter().filter(|process| process.pid == root || below.contains(&process.pid));
-        let tree: Vec<Known> = tree.map(|process| Known::of(*process)).collect();
+        let tree: Vec<ProcessIdentity> =
+            tree.map(|process| ProcessIdentity::of(*process)).collect();
         let mut processes = self.lock();
         // It may have been forgotten meanwhile.
         if let Some(known) = processes.get_mut(mark).filter(|known| **known != tree) {
@@ -112,8 +113,8 @@ impl Roster {
         }
     }
 
-    fn write(&self, processes: &HashMap<String, Vec<Known>>) {
-        let processes: Vec<Known> = processes.values().flatten().copied().collect();
+    fn write(&self, processes: &HashMap<String, Vec<ProcessIdentity>>) {
+        let processes: Vec<ProcessIdentity> = processes.values().flatten().copied().collect();
         let written = match processes.is_empty() {
             true => fs::remove_file(&self.path),
             false => self.write_all(processes),
@@ -126,16 +127,16 @@ impl Roster {
         }
     }
 
-    fn write_all(&self, processes: Vec<Known>) -> io::Result<()> {
+    fn write_all(&self, processes: Vec<ProcessIdentity>) -> io::Result<()> {
         let (boot, namespace) = (self.boot.clone(), self.namespace.clone());
-        let kept = Kept { boot, namespace, gateway: self.gateway, processes };
+        let kept = RosterFile { boot, namespace, gateway: self.gateway, processes };
         write_private(&self.path, &serde_json::to_vec(&kept)?)
     }
 
     /// Looks at the file of another gateway: ends what is left if that one is dead.
     fn settle(&self, file: &Path) {
         let Some(kept) = read(file) else { return };
-        let alive = |gateway: Known| gateway.find().is_some();
+        let alive = |gateway: ProcessIdentity| gateway.find().is_some();
         if kept.boot == self.boot {
             // Processes of another namespace cannot be judged from here.
             if kept.namespace != self.namespace || alive(kept.gateway) {
@@ -157,12 +158,12 @@ impl Roster {
         let _ = fs::remove_file(file);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<Known>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<ProcessIdentity>>> {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl ProcessIdentity {
     fn of(process: Process) -> Self {
         Self { pid: process.pid.as_raw_nonzero().get(), start: process.start }
     }
@@ -179,7 +180,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|ending| ending == "json")).collect()
 }
 
-fn read(file: &Path) -> Option<Kept> {
+fn read(file: &Path) -> Option<RosterFile> {
     let length = fs::metadata(file).ok()?.len();
     let text = (length <= LONGEST_FILE).then(|| fs::read(file).ok())??;
     serde_json::from_slice(&text).ok()
@@ -187,7 +188,7 @@ fn read(file: &Path) -> Option<Kept> {
 
 /// Kills what is left of a gateway's processes; returns how many were killed, and whether some are
 /// left all the same.
-fn end_all(kept: &Kept) -> (usize, bool) {
+fn end_all(kept: &RosterFile) -> (usize, bool) {
     let begun = Instant::now();
     let mark = format!("{MARK_VARIABLE}={}", prefix(kept.gateway));
     let mut ended = 0;
@@ -202,10 +203,10 @@ fn end_all(kept: &Kept) -> (usize, bool) {
 }
 
 /// What was recorded or carries the mark, with all that runs below.
-fn left_of(kept: &Kept, mark: &str) -> Vec<Process> {
+fn left_of(kept: &RosterFile, mark: &str) -> Vec<Process> {
     let table: Vec<Process> =
         tree::table().into_iter().filter(|process| !process.is_dead()).collect();
-    let known = |process: &Process| kept.processes.contains(&Known::of(*process));
+    let known = |process: &Process| kept.processes.contains(&ProcessIdentity::of(*process));
     let roots = table.iter().filter(|process| {
         known(process)
             || tree::environment_has(process.pid, |entry| entry.starts_with(mark.as_bytes()))

@@ -11,7 +11,7 @@ use tollgate::{
     domain::{
         pattern::Pattern,
         record::{Decision, Draft, Event, Record},
-        usage::{Key, Names, Usage},
+        usage::{GroupBy, Names, Usage},
     },
     ledger::{
         Ledger, memory,
@@ -96,9 +96,9 @@ fn usage_adds_up_by_every_choice_of_keys() {
     ];
     // calls, errors, refusals, uncertain, credits, bytes
     let check = |by: &str, expected: &[(&[&str], [i128; 6])]| {
-        let mut usage = Usage::by(Key::parse_list(by).unwrap(), Names::default());
+        let mut usage = Usage::by(GroupBy::parse_list(by).unwrap(), Names::default());
         records.iter().for_each(|record| usage.add(record));
-        let mut backwards = Usage::by(Key::parse_list(by).unwrap(), Names::default());
+        let mut backwards = Usage::by(GroupBy::parse_list(by).unwrap(), Names::default());
         records.iter().rev().for_each(|record| backwards.add(record));
         let found: Vec<_> = usage
             .groups()
@@ -130,7 +130,7 @@ fn usage_adds_up_by_every_choice_of_keys() {
             (&["y", "b"], [0, 0, 1, 0, 0, 0]),
         ],
     );
-    assert!(Key::parse_list("agent,colour").unwrap_err().contains("`colour`"));
+    assert!(GroupBy::parse_list("agent,colour").unwrap_err().contains("`colour`"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::{
-    parts::{Target, each_part, resolve},
+    parts::{AppliesTo, each_part, resolve},
     pattern::states,
 };
 
@@ -29,18 +29,11 @@ const DEEPEST: usize = 300;
 /// How large a schema with `unevaluated…` may be, references spelled out.
 const MOST_UNEVALUATED: u64 = 2_000;
 
-/// What is known of a schema that may be compiled.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
-    /// How many different patterns it has.
-    pub(super) patterns: usize,
-}
-
-/// Whether a schema may be compiled.
+/// Returns how many different patterns a schema has.
 ///
 /// # Errors
-/// Why not.
-pub(super) fn of(schema: &Value) -> Result<Budget, String> {
+/// Why the schema may not be compiled.
+pub(super) fn patterns(schema: &Value) -> Result<usize, String> {
     let mut census = Census::default();
     census.count(schema, 0)?;
     census.follow(schema)?;
@@ -56,7 +49,7 @@ pub(super) fn of(schema: &Value) -> Result<Budget, String> {
     if census.unevaluated.iter().any(|part| shape.spelled_out(part, 0) > MOST_UNEVALUATED) {
         return Err("it is too large for `unevaluatedProperties` and `unevaluatedItems`".into());
     }
-    Ok(Budget { patterns: census.patterns.len() })
+    Ok(census.patterns.len())
 }
 
 /// What a schema is made of.
@@ -200,7 +193,7 @@ impl<'s> SchemaShape<'s> {
         let mut parts = Vec::new();
         let mut own = 1_u64;
         each_part(object, |target, part| match target {
-            Target::Same => parts.push(part),
+            AppliesTo::Same => parts.push(part),
             _ => own += 1,
         });
         parts.extend(self.referred(object));
@@ -216,7 +209,7 @@ impl<'s> SchemaShape<'s> {
 mod tests {
     use serde_json::{Map, Value, json};
 
-    use super::of;
+    use super::patterns;
 
     /// A chain of definitions, each of which applies the next twice.
     fn doubled(levels: usize, how: &str) -> Value {
@@ -233,19 +226,19 @@ mod tests {
 
     #[track_caller]
     fn refuses(schema: &Value, why: &str) {
-        let refused = of(schema).unwrap_err();
+        let refused = patterns(schema).unwrap_err();
         assert!(refused.contains(why), "{refused}");
     }
 
     #[test]
     fn what_compiles_to_little_is_allowed() {
-        assert_eq!(of(&json!({"type": "object"})).unwrap().patterns, 0);
+        assert_eq!(patterns(&json!({"type": "object"})).unwrap(), 0);
         // What these cost depends on what they are applied to.
-        assert!(of(&doubled(40, "allOf")).is_ok());
+        assert!(patterns(&doubled(40, "allOf")).is_ok());
         let tree = json!({"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}});
-        assert!(of(&tree).is_ok());
+        assert!(patterns(&tree).is_ok());
         let names = (0..60_000).map(|n| (format!("p{n}"), json!({"type": "string"})));
-        assert!(of(&json!({"properties": names.collect::<Map<_, _>>()})).is_ok());
+        assert!(patterns(&json!({"properties": names.collect::<Map<_, _>>()})).is_ok());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::{
-    parts::{Target, each_part, resolve},
+    parts::{AppliesTo, each_part, resolve},
     pattern::states,
 };
 
@@ -48,7 +48,7 @@ impl<'s> StepCount<'s> {
         let mut parts = Vec::new();
         each_part(object, |target, part| parts.push((target, part)));
         if let Some(reference) = object.get("$ref").and_then(Value::as_str) {
-            parts.push((Target::Same, resolve(self.root, reference)?));
+            parts.push((AppliesTo::Same, resolve(self.root, reference)?));
         }
         if parts.is_empty() {
             return Some(own);
@@ -73,18 +73,18 @@ impl<'s> StepCount<'s> {
     fn applied(
         &mut self,
         schema: &'s Map<String, Value>,
-        target: Target<'s>,
+        target: AppliesTo<'s>,
         part: &'s Value,
         value: &'s Value,
         depth: usize,
     ) -> Option<u64> {
         let one = |found: Option<&'s Value>| found.into_iter().collect::<Vec<_>>();
         let values: Vec<&'s Value> = match (target, value) {
-            (Target::Same, value) => vec![value],
-            (Target::Member(name), Value::Object(members)) => one(members.get(name)),
-            (Target::Item(at), Value::Array(items)) => one(items.get(at)),
-            (Target::Items, Value::Array(items)) => items.iter().collect(),
-            (Target::Members, Value::Object(members)) => {
+            (AppliesTo::Same, value) => vec![value],
+            (AppliesTo::Member(name), Value::Object(members)) => one(members.get(name)),
+            (AppliesTo::Item(at), Value::Array(items)) => one(items.get(at)),
+            (AppliesTo::Items, Value::Array(items)) => items.iter().collect(),
+            (AppliesTo::Members, Value::Object(members)) => {
                 let named = schema.get("properties").and_then(Value::as_object);
                 let others = members.iter().filter(|(name, _)| {
                     named.is_none_or(|named| !named.contains_key(name.as_str()))
@@ -92,7 +92,7 @@ impl<'s> StepCount<'s> {
                 });
                 others.map(|(_, value)| value).collect()
             }
-            (Target::Names, Value::Object(members)) => {
+            (AppliesTo::Names, Value::Object(members)) => {
                 let letters: usize = members.keys().map(String::len).sum();
                 return Some(letters as u64 * self.weight_of_names(part));
             }

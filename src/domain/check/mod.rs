@@ -95,8 +95,8 @@ impl Checker {
 /// The linear engine cannot be made to backtrack; a pattern that needs another one leaves the tool
 /// unchecked.
 fn compile(schema: &Value) -> Result<Validator, String> {
-    let budget = budget::of(schema)?;
-    let each = PATTERN_BYTES.checked_div(budget.patterns).unwrap_or(PATTERN_BYTES).max(ONE_PATTERN);
+    let patterns = budget::patterns(schema)?;
+    let each = PATTERN_BYTES.checked_div(patterns).unwrap_or(PATTERN_BYTES).max(ONE_PATTERN);
     let patterns = PatternOptions::regex().size_limit(each).dfa_size_limit(each);
     let relaxed = relax::relaxed(schema);
     jsonschema::options()
@@ -118,11 +118,11 @@ fn clause(fault: &jsonschema::ValidationError<'_>) -> String {
 /// never written.
 fn start_of(said: &impl std::fmt::Display) -> String {
     const LONGEST: usize = 200;
-    struct Start {
+    struct Truncated {
         text: String,
         left: usize,
     }
-    impl Write for Start {
+    impl Write for Truncated {
         fn write_str(&mut self, more: &str) -> std::fmt::Result {
             for c in more.chars() {
                 if self.left == 0 {
@@ -135,7 +135,7 @@ fn start_of(said: &impl std::fmt::Display) -> String {
             Ok(())
         }
     }
-    let mut start = Start { text: String::new(), left: LONGEST };
+    let mut start = Truncated { text: String::new(), left: LONGEST };
     // Fails when the text is longer.
     let _ = write!(start, "{said}");
     start.text

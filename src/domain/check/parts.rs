@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 /// What a schema within another is applied to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target<'s> {
+pub(super) enum AppliesTo<'s> {
     /// The same value.
     Same,
     /// The member of that name.
@@ -22,32 +22,32 @@ pub(super) enum Target<'s> {
 /// Calls `each` with every schema that `schema` applies; `$ref` is left out.
 pub(super) fn each_part<'s>(
     schema: &'s Map<String, Value>,
-    mut each: impl FnMut(Target<'s>, &'s Value),
+    mut each: impl FnMut(AppliesTo<'s>, &'s Value),
 ) {
     for (key, value) in schema {
         match (key.as_str(), value) {
             ("allOf" | "anyOf" | "oneOf", Value::Array(parts)) => {
-                parts.iter().for_each(|part| each(Target::Same, part));
+                parts.iter().for_each(|part| each(AppliesTo::Same, part));
             }
-            ("not" | "if" | "then" | "else", part) => each(Target::Same, part),
+            ("not" | "if" | "then" | "else", part) => each(AppliesTo::Same, part),
             ("dependentSchemas" | "dependencies", Value::Object(parts)) => {
-                parts.values().for_each(|part| each(Target::Same, part));
+                parts.values().for_each(|part| each(AppliesTo::Same, part));
             }
             ("properties", Value::Object(parts)) => {
-                parts.iter().for_each(|(name, part)| each(Target::Member(name), part));
+                parts.iter().for_each(|(name, part)| each(AppliesTo::Member(name), part));
             }
             ("patternProperties", Value::Object(parts)) => {
-                parts.values().for_each(|part| each(Target::Members, part));
+                parts.values().for_each(|part| each(AppliesTo::Members, part));
             }
             ("additionalProperties" | "unevaluatedProperties", part) => {
-                each(Target::Members, part);
+                each(AppliesTo::Members, part);
             }
-            ("propertyNames", part) => each(Target::Names, part),
+            ("propertyNames", part) => each(AppliesTo::Names, part),
             ("items" | "prefixItems", Value::Array(parts)) => {
-                parts.iter().enumerate().for_each(|(at, part)| each(Target::Item(at), part));
+                parts.iter().enumerate().for_each(|(at, part)| each(AppliesTo::Item(at), part));
             }
             ("items" | "additionalItems" | "contains" | "unevaluatedItems", part) => {
-                each(Target::Items, part);
+                each(AppliesTo::Items, part);
             }
             _ => {}
         }

@@ -8,7 +8,7 @@ use super::{
     stats::Stats,
 };
 use crate::{
-    domain::usage::{Key, Names, Usage},
+    domain::usage::{GroupBy, Names, Usage},
     ledger::{answer::Unavailable, engine::Ledger},
 };
 
@@ -56,7 +56,7 @@ pub async fn stats(
 pub async fn usage(
     ledger: &Arc<dyn Ledger>,
     filter: &Filter,
-    keys: Vec<Key>,
+    keys: Vec<GroupBy>,
     names: Names,
 ) -> Result<(Usage, Extent), Unavailable> {
     let mut usage = Usage::by(keys, names);
