@@ -6,7 +6,7 @@
 use super::{
     call::{AgentId, ServerName, ToolName},
     caller::Caller,
-    caveat::Refusing,
+    caveat::{Caveats, Refusing},
     credits::Credits,
     pattern::Pattern,
     rules::{AgentRules, Entries, Precedence, Rules},
@@ -95,8 +95,8 @@ impl Permit {
 }
 
 impl Rules {
-    /// Whether `caller` may use a tool of the server that is built in: it needs no allow entry, and
-    /// can be denied.
+    /// Whether `caller` may use a tool of the built-in server, which needs no allow entry and can be
+    /// denied.
     ///
     /// # Errors
     /// The rule that refuses.
@@ -110,10 +110,7 @@ impl Rules {
             self.leaves_open(other, server, tool).map_err(not_for_others)?;
         }
         self.leaves_open(caller.agent(), server, tool)?;
-        match caller.grant().and_then(|grant| grant.caveats.excepts(server, tool)) {
-            Some(refusing) => Err(Denied { rule: Rule::caveat(refusing), subject: Subject::Tool }),
-            None => Ok(()),
-        }
+        by_caveats(caller, Subject::Tool, |caveats| caveats.excepts(server, tool))
     }
 
     fn leaves_open(
@@ -122,18 +119,12 @@ impl Rules {
         server: &ServerName,
         tool: &ToolName,
     ) -> Result<(), Denied> {
-        let Some(rules) = self.agents.get(agent) else { return Err(no_rules(agent)) };
-        if let Some((index, entry)) = first_match(&rules.deny.servers, server.as_str()) {
-            let rule = Rule::entry(format!("agents.{agent}.deny.servers[{index}]"), entry);
-            return Err(Denied { rule, subject: Subject::Server });
+        let rules = self.of(agent)?;
+        rules.leaves_server_open(agent, server)?;
+        match rules.tool_entry(agent, Side::Deny, server, tool, is_any) {
+            Some(rule) => Err(Denied { rule, subject: Subject::Tool }),
+            None => Ok(()),
         }
-        for (key, entries) in rules.deny.tools.iter().filter(|(key, _)| key.covers(server)) {
-            if let Some((index, entry)) = first_match(entries, tool.as_str()) {
-                let place = format!("agents.{agent}.deny.tools.{}[{index}]", key.as_str());
-                return Err(Denied { rule: Rule::entry(place, entry), subject: Subject::Tool });
-            }
-        }
-        Ok(())
     }
 
     /// Whether `caller` may use `server` at all: any deny wins, then any allow, else no.
@@ -145,35 +136,26 @@ impl Rules {
             self.grants(other, server).map_err(not_for_others)?;
         }
         let rule = self.grants(caller.agent(), server)?;
-        if server.is_built_in() {
-            return Ok(Visit { caller: caller.clone(), server: server.clone(), rule });
-        }
-        if let Some(refusing) =
-            caller.grant().and_then(|grant| grant.caveats.refuses_server(server))
-        {
-            return Err(Denied { rule: Rule::caveat(refusing), subject: Subject::Server });
+        if !server.is_built_in() {
+            by_caveats(caller, Subject::Server, |caveats| caveats.refuses_server(server))?;
         }
         Ok(Visit { caller: caller.clone(), server: server.clone(), rule })
     }
 
     /// The rule that grants a server to an agent.
     fn grants(&self, agent: &AgentId, server: &ServerName) -> Result<Rule, Denied> {
-        let denied = |rule| Err(Denied { rule, subject: Subject::Server });
-        let Some(rules) = self.agents.get(agent) else { return Err(no_rules(agent)) };
-        if let Some((index, entry)) = first_match(&rules.deny.servers, server.as_str()) {
-            return denied(Rule::entry(format!("agents.{agent}.deny.servers[{index}]"), entry));
+        let rules = self.of(agent)?;
+        rules.leaves_server_open(agent, server)?;
+        if server.is_built_in() {
+            return Ok(Rule::new(format!("agents.{agent}"), "the server is built in"));
         }
+        let place = format!("agents.{agent}.allow.servers");
         match first_match(&rules.allow.servers, server.as_str()) {
-            _ if server.is_built_in() => {
-                Ok(Rule::new(format!("agents.{agent}"), "the server is built in"))
+            Some((index, entry)) => Ok(Rule::entry(format!("{place}[{index}]"), entry)),
+            None => {
+                let rule = Rule::new(place, "no entry allows this server");
+                Err(Denied { rule, subject: Subject::Server })
             }
-            Some((index, entry)) => {
-                Ok(Rule::entry(format!("agents.{agent}.allow.servers[{index}]"), entry))
-            }
-            None => denied(Rule::new(
-                format!("agents.{agent}.allow.servers"),
-                "no entry allows this server",
-            )),
         }
     }
 
@@ -182,24 +164,22 @@ impl Rules {
     /// # Errors
     /// The rule that refuses.
     pub fn authorize(&self, visit: Visit, tool: &ToolName) -> Result<Permit, Denied> {
-        if visit.server.is_built_in() {
-            self.builtin(&visit.caller, &visit.server, tool)?;
-            let rule = visit.rule.clone();
+        let Visit { caller, server, rule: of_server } = &visit;
+        if server.is_built_in() {
+            self.builtin(caller, server, tool)?;
+            let rule = of_server.clone();
             return Ok(Permit { visit, tool: tool.clone(), rule });
         }
-        for other in visit.caller.bound_by() {
-            let of_server = self.grants(other, &visit.server).map_err(not_for_others)?;
-            self.allows(other, &visit.server, &of_server, tool).map_err(not_for_others)?;
+        for other in caller.bound_by() {
+            let of_server = self.grants(other, server).map_err(not_for_others)?;
+            self.allows(other, server, &of_server, tool).map_err(not_for_others)?;
         }
-        let rule = self.allows(visit.caller.agent(), &visit.server, &visit.rule, tool)?;
-        let grant = visit.caller.grant();
-        if let Some(refusing) = grant.and_then(|grant| grant.caveats.refuses(&visit.server, tool)) {
-            return Err(Denied { rule: Rule::caveat(refusing), subject: Subject::Tool });
-        }
+        let rule = self.allows(caller.agent(), server, of_server, tool)?;
+        by_caveats(caller, Subject::Tool, |caveats| caveats.refuses(server, tool))?;
         Ok(Permit { visit, tool: tool.clone(), rule })
     }
 
-    /// The rule that allows a tool to an agent whom `of_server` grants its server.
+    /// The rule that allows a tool to an agent; `of_server` grants it the server.
     fn allows(
         &self,
         agent: &AgentId,
@@ -207,29 +187,63 @@ impl Rules {
         of_server: &Rule,
         tool: &ToolName,
     ) -> Result<Rule, Denied> {
-        let Some(rules) = self.agents.get(agent) else { return Err(no_rules(agent)) };
-        match rules.decide(agent, server, of_server, tool.as_str(), self.precedence) {
-            (true, rule) => Ok(rule),
-            (false, rule) => Err(Denied { rule, subject: Subject::Tool }),
-        }
+        let rules = self.of(agent)?;
+        let order: &[(Side, Wanted)] = match self.precedence {
+            Precedence::SpecificFirst => &[
+                (Side::Deny, Pattern::is_explicit),
+                (Side::Allow, Pattern::is_explicit),
+                (Side::Deny, is_wildcard),
+                (Side::Allow, is_wildcard),
+            ],
+            Precedence::DenyFirst => &[(Side::Deny, is_any), (Side::Allow, is_any)],
+        };
+        let mut entries = order.iter().filter_map(|&(side, wanted)| {
+            Some((side, rules.tool_entry(agent, side, server, tool, wanted)?))
+        });
+        let rule = match entries.next() {
+            Some((Side::Allow, rule)) => return Ok(rule),
+            Some((Side::Deny, rule)) => rule,
+            // A server granted without any tool entry grants all its tools; one tool entry ends that.
+            None => match rules.allow.lists_for(server).find(|(_, list)| !list.is_empty()) {
+                None => return Ok(of_server.clone()),
+                Some((key, _)) => {
+                    let place = format!("agents.{agent}.allow.tools.{key}");
+                    Rule::new(place, "no entry allows this tool")
+                }
+            },
+        };
+        Err(Denied { rule, subject: Subject::Tool })
     }
 
-    /// Whether a permitted call may cost so much.
+    /// Whether the caller's credential allows a permitted call at this price.
     ///
     /// # Errors
-    /// What narrows the caller's credential.
+    /// The caveat that refuses.
     pub fn affords(&self, permit: &Permit, cost: Credits) -> Result<(), Denied> {
-        let grant = permit.caller().grant();
-        match grant.and_then(|grant| grant.caveats.refuses_cost(cost)) {
-            Some(refusing) => Err(Denied { rule: Rule::caveat(refusing), subject: Subject::Tool }),
-            None => Ok(()),
-        }
+        by_caveats(permit.caller(), Subject::Tool, |caveats| caveats.refuses_cost(cost))
+    }
+
+    fn of(&self, agent: &AgentId) -> Result<&AgentRules, Denied> {
+        self.agents.get(agent).ok_or_else(|| {
+            let rule = Rule::new(format!("agents.{agent}"), "the agent has no rules");
+            Denied { rule, subject: Subject::Server }
+        })
     }
 }
 
-fn no_rules(agent: &AgentId) -> Denied {
-    let rule = Rule::new(format!("agents.{agent}"), "the agent has no rules");
-    Denied { rule, subject: Subject::Server }
+/// Whether nothing that narrows the caller's credential refuses.
+fn by_caveats<'a>(
+    caller: &'a Caller,
+    subject: Subject,
+    refusing: impl FnOnce(&'a Caveats) -> Option<Refusing<'a>>,
+) -> Result<(), Denied> {
+    match caller.grant().and_then(|grant| refusing(&grant.caveats)) {
+        Some(Refusing { index, caveat }) => {
+            let rule = Rule::new(format!("token.caveats[{index}]"), &caveat.to_string());
+            Err(Denied { rule, subject })
+        }
+        None => Ok(()),
+    }
 }
 
 /// A refusal by the rules of another agent, which the caller need not know of.
@@ -238,64 +252,51 @@ fn not_for_others(denied: Denied) -> Denied {
     Denied { rule, ..denied }
 }
 
+#[derive(Clone, Copy)]
+enum Side {
+    Allow,
+    Deny,
+}
+
+/// Which entries of a list are looked at.
+type Wanted = fn(&Pattern) -> bool;
+
+fn is_any(_: &Pattern) -> bool {
+    true
+}
+
+fn is_wildcard(entry: &Pattern) -> bool {
+    !entry.is_explicit()
+}
+
 impl AgentRules {
-    /// The entry that decides. Both lists that speak about the server count: its own and `*`.
-    fn decide(
+    fn leaves_server_open(&self, agent: &AgentId, server: &ServerName) -> Result<(), Denied> {
+        let Some((index, entry)) = first_match(&self.deny.servers, server.as_str()) else {
+            return Ok(());
+        };
+        let rule = Rule::entry(format!("agents.{agent}.deny.servers[{index}]"), entry);
+        Err(Denied { rule, subject: Subject::Server })
+    }
+
+    /// The first wanted entry of a side that matches a tool. Both lists that speak about the server
+    /// count: its own and `*`.
+    fn tool_entry(
         &self,
-        id: &AgentId,
+        agent: &AgentId,
+        side: Side,
         server: &ServerName,
-        of_server: &Rule,
-        tool: &str,
-        precedence: Precedence,
-    ) -> (bool, Rule) {
-        let agent = id.as_str();
-        let deny = |wanted: Kind| {
-            self.deny.tool_entry(server, tool, wanted).map(|hit| (false, hit.rule(agent, "deny")))
+        tool: &ToolName,
+        wanted: Wanted,
+    ) -> Option<Rule> {
+        let (word, entries) = match side {
+            Side::Allow => ("allow", &self.allow),
+            Side::Deny => ("deny", &self.deny),
         };
-        let allow = |wanted: Kind| {
-            self.allow.tool_entry(server, tool, wanted).map(|hit| (true, hit.rule(agent, "allow")))
-        };
-        let by_entry = match precedence {
-            Precedence::SpecificFirst => deny(Kind::Explicit)
-                .or_else(|| allow(Kind::Explicit))
-                .or_else(|| deny(Kind::Wildcard))
-                .or_else(|| allow(Kind::Wildcard)),
-            Precedence::DenyFirst => deny(Kind::Any).or_else(|| allow(Kind::Any)),
-        };
-        by_entry.unwrap_or_else(|| self.without_entry(agent, server, of_server))
-    }
-
-    /// What holds where no tool entry matches: a server granted without any tool entry grants all
-    /// its tools; one tool entry ends that.
-    fn without_entry(&self, agent: &str, server: &ServerName, of_server: &Rule) -> (bool, Rule) {
-        let mut lists = self.allow.lists_for(server).filter(|(_, list)| !list.is_empty());
-        match lists.next() {
-            None => (true, of_server.clone()),
-            Some((key, _)) => {
-                let place = format!("agents.{agent}.allow.tools.{key}");
-                (false, Rule::new(place, "no entry allows this tool"))
-            }
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Explicit,
-    Wildcard,
-    Any,
-}
-
-struct Hit<'a> {
-    key: &'a str,
-    index: usize,
-    entry: &'a Pattern,
-}
-
-impl Hit<'_> {
-    fn rule(&self, agent: &str, side: &str) -> Rule {
-        let Self { key, index, entry } = self;
-        Rule::entry(format!("agents.{agent}.{side}.tools.{key}[{index}]"), entry)
+        entries.lists_for(server).find_map(|(key, list)| {
+            let matching = |entry: &Pattern| wanted(entry) && entry.matches(tool.as_str());
+            let (index, entry) = list.iter().enumerate().find(|(_, entry)| matching(entry))?;
+            Some(Rule::entry(format!("agents.{agent}.{word}.tools.{key}[{index}]"), entry))
+        })
     }
 }
 
@@ -304,34 +305,8 @@ impl Entries {
         &'a self,
         server: &'a ServerName,
     ) -> impl Iterator<Item = (&'a str, &'a [Pattern])> {
-        self.tools
-            .iter()
-            .filter(|(key, _)| key.covers(server))
-            .map(|(key, list)| (key.as_str(), list.as_slice()))
-    }
-
-    fn tool_entry<'a>(
-        &'a self,
-        server: &'a ServerName,
-        tool: &str,
-        wanted: Kind,
-    ) -> Option<Hit<'a>> {
-        self.lists_for(server).find_map(|(key, list)| {
-            list.iter()
-                .enumerate()
-                .find(|(_, entry)| wanted.includes(entry) && entry.matches(tool))
-                .map(|(index, entry)| Hit { key, index, entry })
-        })
-    }
-}
-
-impl Kind {
-    fn includes(self, entry: &Pattern) -> bool {
-        match self {
-            Self::Explicit => entry.is_explicit(),
-            Self::Wildcard => !entry.is_explicit(),
-            Self::Any => true,
-        }
+        let speaking = self.tools.iter().filter(|(key, _)| key.covers(server));
+        speaking.map(|(key, list)| (key.as_str(), list.as_slice()))
     }
 }
 
@@ -342,10 +317,6 @@ impl Rule {
 
     fn entry(pointer: String, entry: &Pattern) -> Self {
         Self { pointer, says: format!("`{}`", entry.as_str()) }
-    }
-
-    fn caveat(Refusing { index, caveat }: Refusing<'_>) -> Self {
-        Self { pointer: format!("token.caveats[{index}]"), says: caveat.to_string() }
     }
 }
 

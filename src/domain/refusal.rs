@@ -1,4 +1,4 @@
-//! Why a call did not reach its tool, in words an agent can act on.
+//! Why a call did not reach its tool, in words that an agent can act on.
 //!
 //! The wire form is one line of compact JSON, `{"error":{"code","message","rule"?,"hint"?,…}}`.
 //! A refusal never shows another agent's existence, a secret, or a path of the host.
@@ -30,7 +30,7 @@ pub const RESERVED: &str = "tollgate/";
 /// A refusal at tool level.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// Nobody could be identified.
+    /// The caller could not be identified.
     #[error("{0}")]
     Unidentified(#[from] Unidentified),
     /// There is no such server, or the caller may not know of it.
@@ -123,7 +123,7 @@ pub enum Refusal {
         /// Which tool.
         tool: ToolName,
     },
-    /// Calls cannot be accounted for, so none is made.
+    /// The store cannot be used, so no call is made.
     #[error("the gateway cannot account for calls now, so it makes none")]
     LedgerUnavailable,
     /// The client withdrew the call, or the gateway is stopping.
@@ -149,48 +149,48 @@ impl Refusal {
 
     /// The code that programs go by.
     pub fn code(&self) -> &'static str {
+        self.class().0
+    }
+
+    /// Whether policy, identity or budget refused, as opposed to something that failed.
+    pub fn is_denial(&self) -> bool {
+        self.class().2
+    }
+
+    /// Its code, the code of JSON-RPC, and whether policy, identity or budget refused.
+    fn class(&self) -> (&'static str, i32, bool) {
+        use Unidentified::{FallbackNotInRules, NoFallback};
         match self {
-            Self::Unidentified(Unidentified::FallbackNotInRules(_)) => {
-                "FALLBACK_AGENT_NOT_IN_RULES"
+            Self::Unidentified(FallbackNotInRules(_)) => {
+                ("FALLBACK_AGENT_NOT_IN_RULES", -32001, true)
             }
-            Self::Unidentified(Unidentified::NoFallback) => "NO_FALLBACK_CONFIGURED",
-            Self::Unidentified(_) => "INVALID_AGENT_ID",
-            Self::ServerNotFound { .. } => "SERVER_NOT_FOUND",
-            Self::Denied { .. } => "DENIED_BY_POLICY",
-            Self::Unavailable { .. } => "SERVER_UNAVAILABLE",
-            Self::AuthRequired { .. } | Self::Unauthenticated(_) => "AUTH_REQUIRED",
-            Self::HandleNotFound => "HANDLE_NOT_FOUND",
-            Self::Delegation { .. } => "DELEGATION_FAILED",
-            Self::ToolNotFound { .. } => "TOOL_NOT_FOUND",
-            Self::Timeout { .. } => "TIMEOUT",
-            Self::InvalidArguments { .. } => "INVALID_ARGUMENTS",
-            Self::Budget { .. } => "BUDGET_EXHAUSTED",
-            Self::LedgerUnavailable => "LEDGER_UNAVAILABLE",
-            Self::Cancelled => "CANCELLED",
+            Self::Unidentified(NoFallback) => ("NO_FALLBACK_CONFIGURED", -32001, true),
+            Self::Unidentified(_) => ("INVALID_AGENT_ID", -32001, true),
+            Self::Unauthenticated(_) => ("AUTH_REQUIRED", -32001, true),
+            Self::HandleNotFound => ("HANDLE_NOT_FOUND", -32001, true),
+            Self::Denied { .. } => ("DENIED_BY_POLICY", -32001, true),
+            Self::Budget { .. } => ("BUDGET_EXHAUSTED", BUDGET_EXHAUSTED, true),
+            Self::Delegation { .. } => ("DELEGATION_FAILED", BUDGET_EXHAUSTED, true),
+            Self::Unavailable { .. } => ("SERVER_UNAVAILABLE", -32002, false),
+            Self::AuthRequired { .. } => ("AUTH_REQUIRED", -32002, false),
+            Self::Cancelled => ("CANCELLED", -32002, false),
+            Self::Timeout { .. } => ("TIMEOUT", -32003, false),
+            Self::LedgerUnavailable => ("LEDGER_UNAVAILABLE", -32603, false),
+            Self::ServerNotFound { .. } => ("SERVER_NOT_FOUND", -32602, false),
+            Self::ToolNotFound { .. } => ("TOOL_NOT_FOUND", -32602, false),
+            Self::InvalidArguments { .. } => ("INVALID_ARGUMENTS", -32602, false),
         }
     }
 
     /// As the JSON-RPC error that answers a call by the tool's own name; its data is the wire form.
     pub fn to_rpc_error(&self) -> RpcError {
-        let code = match self {
-            Self::Unidentified(_)
-            | Self::Unauthenticated(_)
-            | Self::HandleNotFound
-            | Self::Denied { .. } => -32001,
-            Self::Unavailable { .. } | Self::AuthRequired { .. } | Self::Cancelled => -32002,
-            Self::Timeout { .. } => -32003,
-            Self::Budget { .. } | Self::Delegation { .. } => BUDGET_EXHAUSTED,
-            Self::LedgerUnavailable => -32603,
-            Self::ServerNotFound { .. }
-            | Self::ToolNotFound { .. }
-            | Self::InvalidArguments { .. } => -32602,
-        };
         let data = match self {
             Self::Budget { shortage, tool } => shortage_data(shortage, tool),
             Self::Delegation { shortage, .. } => delegation_data(shortage.as_ref()),
             _ => self.to_json(),
         };
-        RpcError { code, message: self.to_string(), data: Some(data) }.marked(self.code())
+        let (word, code, _) = self.class();
+        RpcError { code, message: self.to_string(), data: Some(data) }.marked(word)
     }
 
     /// Whether it is a JSON-RPC error even in answer to one of the three tools, as clients of credit
@@ -199,20 +199,7 @@ impl Refusal {
         matches!(self, Self::Budget { .. })
     }
 
-    /// Whether policy, identity or budget refused, as opposed to something that failed.
-    pub fn is_denial(&self) -> bool {
-        matches!(
-            self,
-            Self::Unidentified(_)
-                | Self::Unauthenticated(_)
-                | Self::HandleNotFound
-                | Self::Denied { .. }
-                | Self::Budget { .. }
-                | Self::Delegation { .. }
-        )
-    }
-
-    /// The same with what is secret masked in the words of callers and servers that it repeats.
+    /// The refusal with secrets masked in the words of callers and servers that it quotes.
     pub fn masked(mut self, redactor: &Redactor) -> Self {
         let mask = |text: &mut String| {
             if let Cow::Owned(masked) = redactor.redact(text) {
@@ -293,7 +280,7 @@ impl Refusal {
     }
 }
 
-/// What a refusal by budget says to whoever reads it.
+/// A refusal by budget in words.
 fn exhausted(shortage: &Shortage, tool: &ToolName) -> String {
     let Shortage { account, remaining, cost, resets_at } = shortage;
     let words = format!(
@@ -307,7 +294,7 @@ fn exhausted(shortage: &Shortage, tool: &ToolName) -> String {
     }
 }
 
-/// What it says to programs.
+/// A refusal by budget as data for programs.
 fn shortage_data(shortage: &Shortage, tool: &ToolName) -> Value {
     let nothing_left = shortage.remaining == Credits::ZERO;
     let mut data = json!({
@@ -323,7 +310,7 @@ fn shortage_data(shortage: &Shortage, tool: &ToolName) -> Value {
     data
 }
 
-/// What a delegation that failed says to programs.
+/// A failed delegation as data for programs.
 fn delegation_data(shortage: Option<&Shortage>) -> Value {
     let mut data = json!({"error": "delegation_failed"});
     if let (Value::Object(data), Some(short)) = (&mut data, shortage) {
