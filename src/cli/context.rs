@@ -22,7 +22,7 @@ use crate::{
     },
     gateway::Places,
     host::environment::Environment,
-    ledger::{self, Answered, Ledger, Unavailable},
+    ledger::{self, Answered, Ledger, LedgerUnavailable},
 };
 
 /// A command that runs.
@@ -131,7 +131,7 @@ pub(super) async fn applied<T>(step: impl Fn() -> Answered<T>) -> anyhow::Result
 }
 
 /// A store that cannot be read.
-pub(super) fn unusable(cause: Unavailable) -> anyhow::Error {
+pub(super) fn unusable(cause: LedgerUnavailable) -> anyhow::Error {
     anyhow::Error::new(cause).context(UNUSABLE)
 }
 

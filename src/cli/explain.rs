@@ -14,7 +14,7 @@ use crate::domain::{
     identity::{Identities, IdentityMode, Unidentified},
     ledger::{
         AccountId, Declaration, Declared,
-        declare::{Terms, account_of},
+        declare::{DeclaredLimit, account_of},
     },
     period::Period,
     policy::{Denied, Rule},
@@ -87,17 +87,17 @@ fn explain(settings: &Settings, asked: &ExplainArgs) -> Report {
         .lines(
             labels
                 .zip(&accounts)
-                .map(|(label, Declared { id, terms, .. })| row(label, &format!("{id} ({terms})"))),
+                .map(|(label, Declared { id, limit, .. })| row(label, &format!("{id} ({limit})"))),
         )
         .line(row("mode", &format!("{} ({})", mode.as_str(), beyond(mode))))
         .lines((!configured).then(|| row("note", &missing)))
 }
 
 fn account_json(account: &Declared) -> Value {
-    let (limit, period) = match account.terms {
-        Terms::Unlimited => (None, None),
-        Terms::Funded(limit) => (Some(limit), None),
-        Terms::Ceiling(limit, period) => (Some(limit), period),
+    let (limit, period) = match account.limit {
+        DeclaredLimit::Unlimited => (None, None),
+        DeclaredLimit::Funded(limit) => (Some(limit), None),
+        DeclaredLimit::Ceiling(limit, period) => (Some(limit), period),
     };
     json!({"account": account.id.name(), "limit": limit, "period": period.map(Period::as_str)})
 }

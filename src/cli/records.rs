@@ -12,11 +12,11 @@ use crate::{
         ledger::{Account, AccountId, Closed},
         render::revealed,
     },
-    ledger::{Unavailable, queries::Extent},
+    ledger::{LedgerUnavailable, queries::Extent},
 };
 
 /// The result of a query over records. Warns if some of them cannot be read.
-pub(super) fn complete<T>(found: Result<(T, Extent), Unavailable>) -> anyhow::Result<T> {
+pub(super) fn complete<T>(found: Result<(T, Extent), LedgerUnavailable>) -> anyhow::Result<T> {
     let (found, Extent { unreadable, .. }) = found.map_err(unusable)?;
     if unreadable > 0 {
         note(&format!(

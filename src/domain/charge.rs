@@ -4,7 +4,7 @@ use super::{budget::ChargeOn, credits::Credits, ledger::Finish};
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// A result.
     Success,
     /// The tool's own `isError` result: it ran.
@@ -25,7 +25,7 @@ pub enum Outcome {
     NotSent,
 }
 
-impl Outcome {
+impl CallOutcome {
     /// The word of records.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -63,7 +63,7 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::{ChargeOn, Credits, Finish, Outcome};
+    use super::{CallOutcome, ChargeOn, Credits, Finish};
 
     #[test]
     fn calls_that_may_have_run_are_charged_by_default() {
@@ -76,15 +76,15 @@ mod tests {
             lost: false,
         };
         for (outcome, by_default, if_never) in [
-            (Outcome::Success, Finish::Post(five), Finish::Post(five)),
-            (Outcome::ToolError, Finish::Post(five), Finish::Void),
-            (Outcome::ServerError, Finish::Post(five), Finish::Void),
-            (Outcome::Timeout, Finish::Uncertain, Finish::Void),
-            (Outcome::Cancelled, Finish::Uncertain, Finish::Void),
-            (Outcome::Lost, Finish::Uncertain, Finish::Void),
-            (Outcome::Asked, Finish::Void, Finish::Void),
-            (Outcome::Declined, Finish::Void, Finish::Void),
-            (Outcome::NotSent, Finish::Void, Finish::Void),
+            (CallOutcome::Success, Finish::Post(five), Finish::Post(five)),
+            (CallOutcome::ToolError, Finish::Post(five), Finish::Void),
+            (CallOutcome::ServerError, Finish::Post(five), Finish::Void),
+            (CallOutcome::Timeout, Finish::Uncertain, Finish::Void),
+            (CallOutcome::Cancelled, Finish::Uncertain, Finish::Void),
+            (CallOutcome::Lost, Finish::Uncertain, Finish::Void),
+            (CallOutcome::Asked, Finish::Void, Finish::Void),
+            (CallOutcome::Declined, Finish::Void, Finish::Void),
+            (CallOutcome::NotSent, Finish::Void, Finish::Void),
         ] {
             assert_eq!(outcome.finish(five, &ChargeOn::default()), by_default, "{outcome:?}");
             assert_eq!(outcome.finish(five, &never), if_never, "{outcome:?}");

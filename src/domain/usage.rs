@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    charge::Outcome,
+    charge::CallOutcome,
     histogram::Histogram,
     record::{Decision, Draft, Event, Record},
 };
@@ -149,7 +149,7 @@ impl Tally {
     fn call(&mut self, draft: &Draft) {
         self.calls += 1;
         // A server that asks for more first has not failed.
-        let well = [Outcome::Success, Outcome::Asked].map(Outcome::as_str);
+        let well = [CallOutcome::Success, CallOutcome::Asked].map(CallOutcome::as_str);
         let failed = draft.status.as_deref().is_some_and(|status| !well.contains(&status));
         self.errors += u64::from(failed);
         self.uncertain += u64::from(draft.uncertain);

@@ -30,7 +30,7 @@ use crate::{
         settings::Settings,
     },
     host::random,
-    ledger::{Ledger, Unavailable},
+    ledger::{Ledger, LedgerUnavailable},
 };
 
 /// How calls are paid for under one state of the settings.
@@ -92,7 +92,7 @@ impl BillingPolicy {
     pub(super) async fn declare(
         &self,
         ledger: &Arc<dyn Ledger>,
-    ) -> Result<&[Undeclarable], Unavailable> {
+    ) -> Result<&[Undeclarable], LedgerUnavailable> {
         let declare = || async {
             let Adjusted { changed, undeclarable } = self.open_accounts(ledger).await?;
             changed.iter().for_each(|change| tracing::info!("ledger: account {change}"));
@@ -102,7 +102,7 @@ impl BillingPolicy {
         self.declared.get_or_try_init(declare).await.map(AsRef::as_ref)
     }
 
-    async fn open_accounts(&self, ledger: &Arc<dyn Ledger>) -> Result<Adjusted, Unavailable> {
+    async fn open_accounts(&self, ledger: &Arc<dyn Ledger>) -> Result<Adjusted, LedgerUnavailable> {
         let draft = Draft { policy: Some(self.id.clone()), ..Draft::default() };
         ledger.declare(self.declaration.clone(), draft).await
     }
@@ -167,7 +167,10 @@ impl Billing {
     }
 
     /// The account that pays for what a caller does, with the accounts of the settings open.
-    pub(super) async fn paying_account(&self, caller: &Caller) -> Result<AccountId, Unavailable> {
+    pub(super) async fn paying_account(
+        &self,
+        caller: &Caller,
+    ) -> Result<AccountId, LedgerUnavailable> {
         self.policy.declare(self.settlements.ledger()).await?;
         self.account(caller).await
     }
@@ -178,7 +181,7 @@ impl Billing {
     }
 
     /// The account that pays for a caller. The caps of its token are put on it when it is first used.
-    async fn account(&self, caller: &Caller) -> Result<AccountId, Unavailable> {
+    async fn account(&self, caller: &Caller) -> Result<AccountId, LedgerUnavailable> {
         let (budgeting, rules) = (&self.settings.budgeting, &self.settings.rules);
         let account = self.account_of(caller);
         let in_shadow = budgeting.mode == Mode::Shadow;
@@ -198,7 +201,7 @@ impl Billing {
     }
 
     /// Puts the caps of a caller's token on its account; those that are there stay as they are.
-    async fn cap(&self, caller: &Caller) -> Result<(), Unavailable> {
+    async fn cap(&self, caller: &Caller) -> Result<(), LedgerUnavailable> {
         for (to, from, limit) in caps(&self.settings.budgeting, caller) {
             let id = TransferId(random::id());
             let cap = Transfer::Cap { from, to, limit, expires: None };

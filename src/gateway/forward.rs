@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        charge::Outcome,
+        charge::CallOutcome,
         json::RawJson,
         policy::Permit,
         refusal::Refusal,
@@ -58,30 +58,30 @@ pub(super) async fn forward(
 }
 
 /// What the end of a call means for who pays.
-fn outcome_of(came: &Result<RawJson, CallFailure>) -> Outcome {
+fn outcome_of(came: &Result<RawJson, CallFailure>) -> CallOutcome {
     const NOT_FOUND: i32 = -32601;
     const INVALID_PARAMS: i32 = -32602;
     match came {
-        Ok(result) if is_question(result) => Outcome::Asked,
+        Ok(result) if is_question(result) => CallOutcome::Asked,
         Ok(result) if result.member("isError").is_some_and(|is| is.as_str() == "true") => {
-            Outcome::ToolError
+            CallOutcome::ToolError
         }
-        Ok(_) => Outcome::Success,
+        Ok(_) => CallOutcome::Success,
         Err(CallFailure::Rpc(error)) if [NOT_FOUND, INVALID_PARAMS].contains(&error.code) => {
-            Outcome::Declined
+            CallOutcome::Declined
         }
         Err(CallFailure::Rpc(_) | CallFailure::TooLong | CallFailure::Unreadable) => {
-            Outcome::ServerError
+            CallOutcome::ServerError
         }
-        Err(CallFailure::Timeout) => Outcome::Timeout,
-        Err(CallFailure::Cancelled) => Outcome::Cancelled,
-        Err(CallFailure::Lost | CallFailure::Broken(_)) => Outcome::Lost,
+        Err(CallFailure::Timeout) => CallOutcome::Timeout,
+        Err(CallFailure::Cancelled) => CallOutcome::Cancelled,
+        Err(CallFailure::Lost | CallFailure::Broken(_)) => CallOutcome::Lost,
         Err(
             CallFailure::Unavailable(_)
             | CallFailure::NotSent
             | CallFailure::Barred(_)
             | CallFailure::Withdrawn,
-        ) => Outcome::NotSent,
+        ) => CallOutcome::NotSent,
     }
 }
 

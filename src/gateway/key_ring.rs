@@ -11,7 +11,7 @@ use crate::{
         keyed::Key,
         token::{TokenId, TokenKeys},
     },
-    ledger::{self, Unavailable},
+    ledger::{self, LedgerUnavailable},
 };
 
 /// The keys, read when one is first needed.
@@ -55,11 +55,11 @@ impl KeyRing {
     }
 
     /// What signs and verifies tokens under these settings; not remembered.
-    pub(super) fn token_keys(&self, mode: &AuthMode) -> Result<TokenKeys, Unavailable> {
+    pub(super) fn token_keys(&self, mode: &AuthMode) -> Result<TokenKeys, LedgerUnavailable> {
         ledger::keys::token_keys(mode, self.state.as_deref())
     }
 
-    pub(super) fn keys(&self) -> Result<&Keys, Unavailable> {
+    pub(super) fn keys(&self) -> Result<&Keys, LedgerUnavailable> {
         if let Some(keys) = self.read.get() {
             return Ok(keys);
         }

@@ -89,7 +89,7 @@ use crate::{
         settings::Settings,
     },
     downstream::{self, ClientContext, Fleet, Launcher, SchemaCache, Server, Succession},
-    ledger::{Ledger, Unavailable},
+    ledger::{Ledger, LedgerUnavailable},
 };
 
 /// How long calls in flight may still run when the gateway stops.
@@ -308,7 +308,7 @@ impl Gateway {
     ///
     /// # Errors
     /// A store that cannot be used; the next call tries again.
-    pub async fn open_accounts(&self) -> Result<(), Unavailable> {
+    pub async fn open_accounts(&self) -> Result<(), LedgerUnavailable> {
         let current = self.current();
         let policy = current.billing.policy();
         if !policy.is_unlimited() {

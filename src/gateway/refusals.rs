@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// Calls that cannot be identified or accounted for are refused; the log says why.
-impl From<ledger::Unavailable> for Refusal {
-    fn from(cause: ledger::Unavailable) -> Self {
+impl From<ledger::LedgerUnavailable> for Refusal {
+    fn from(cause: ledger::LedgerUnavailable) -> Self {
         ledger_unavailable(cause)
     }
 }

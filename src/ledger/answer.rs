@@ -4,25 +4,25 @@ use futures_util::future::BoxFuture;
 
 /// A store's answer, in time. The step is on its way when the future is made, not when it is
 /// awaited: a caller that does not need the answer may drop it.
-pub type Answered<T> = BoxFuture<'static, Result<T, Unavailable>>;
+pub type Answered<T> = BoxFuture<'static, Result<T, LedgerUnavailable>>;
 
 /// The store cannot be used, or contradicts itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
-pub struct Unavailable {
+pub struct LedgerUnavailable {
     /// Why, for the log. May name files.
     pub cause: String,
     /// Whether the step may have been applied. If false, nothing has changed.
     pub maybe_applied: bool,
 }
 
-impl From<Unavailable> for String {
-    fn from(unavailable: Unavailable) -> Self {
+impl From<LedgerUnavailable> for String {
+    fn from(unavailable: LedgerUnavailable) -> Self {
         unavailable.cause
     }
 }
 
-impl Unavailable {
+impl LedgerUnavailable {
     /// A failure that left everything as it was.
     pub(super) fn unchanged(cause: impl Into<String>) -> Self {
         Self { cause: cause.into(), maybe_applied: false }

@@ -2,7 +2,7 @@
 
 use std::{fs, io, io::Write as _, path::Path};
 
-use super::answer::Unavailable;
+use super::answer::LedgerUnavailable;
 use crate::{
     domain::{
         auth::AuthMode,
@@ -22,7 +22,7 @@ use crate::{
 ///
 /// # Errors
 /// A file that cannot be made or read, holds no key, or can be read by others.
-pub fn key(state: Option<&Path>) -> Result<Key, Unavailable> {
+pub fn key(state: Option<&Path>) -> Result<Key, LedgerUnavailable> {
     let Some(state) = state else { return random().map(Key::new) };
     let path = state.join("key");
     match read(&path)? {
@@ -39,7 +39,7 @@ pub fn key(state: Option<&Path>) -> Result<Key, Unavailable> {
 ///
 /// # Errors
 /// As for [`key`], if it is needed.
-pub fn token_keys(mode: &AuthMode, state: Option<&Path>) -> Result<TokenKeys, Unavailable> {
+pub fn token_keys(mode: &AuthMode, state: Option<&Path>) -> Result<TokenKeys, LedgerUnavailable> {
     match mode {
         AuthMode::Header(tokens) if !tokens.root_keys.is_empty() => {
             Ok(TokenKeys::of_texts(&tokens.root_keys))
@@ -48,7 +48,7 @@ pub fn token_keys(mode: &AuthMode, state: Option<&Path>) -> Result<TokenKeys, Un
     }
 }
 
-fn read(path: &Path) -> Result<Option<Key>, Unavailable> {
+fn read(path: &Path) -> Result<Option<Key>, LedgerUnavailable> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -57,7 +57,7 @@ fn read(path: &Path) -> Result<Option<Key>, Unavailable> {
     private(path)?;
     match unhex(text.trim()) {
         Some(bytes) => Ok(Some(Key::new(bytes))),
-        None => Err(Unavailable::unchanged(format!(
+        None => Err(LedgerUnavailable::unchanged(format!(
             "`{}` does not hold a key of 64 hexadecimal digits; restore it, or move it away and a new one is made",
             path.display()
         ))),
@@ -65,12 +65,12 @@ fn read(path: &Path) -> Result<Option<Key>, Unavailable> {
 }
 
 #[cfg(unix)]
-fn private(path: &Path) -> Result<(), Unavailable> {
+fn private(path: &Path) -> Result<(), LedgerUnavailable> {
     use std::os::unix::fs::PermissionsExt as _;
     let found = fs::metadata(path).map_err(|error| cannot("read", path, &error))?;
     match found.permissions().mode() & 0o077 {
         0 => Ok(()),
-        _ => Err(Unavailable::unchanged(format!(
+        _ => Err(LedgerUnavailable::unchanged(format!(
             "`{path}` can be read by others; run `chmod 600 {path}`",
             path = path.display()
         ))),
@@ -78,13 +78,13 @@ fn private(path: &Path) -> Result<(), Unavailable> {
 }
 
 #[cfg(not(unix))]
-fn private(_: &Path) -> Result<(), Unavailable> {
+fn private(_: &Path) -> Result<(), LedgerUnavailable> {
     Ok(())
 }
 
 /// The file appears whole, or is that of another process: a hard link never replaces a file.
 fn make(state: &Path, path: &Path) -> io::Result<()> {
-    let other = |error: Unavailable| io::Error::other(error.to_string());
+    let other = |error: LedgerUnavailable| io::Error::other(error.to_string());
     make_private(state)?;
     let text = hex(&random::<32>().map_err(other)?);
     let beside = state.join(format!("key.{}", hex(&random::<8>().map_err(other)?)));
@@ -108,12 +108,12 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// The system has none.
-pub fn random<const N: usize>() -> Result<[u8; N], Unavailable> {
+pub fn random<const N: usize>() -> Result<[u8; N], LedgerUnavailable> {
     random::bytes().map_err(|error| {
-        Unavailable::unchanged(format!("the system has no random numbers: {error}"))
+        LedgerUnavailable::unchanged(format!("the system has no random numbers: {error}"))
     })
 }
 
-fn cannot(what: &str, path: &Path, error: &io::Error) -> Unavailable {
-    Unavailable::unchanged(format!("the key `{}` cannot be {what}: {error}", path.display()))
+fn cannot(what: &str, path: &Path, error: &io::Error) -> LedgerUnavailable {
+    LedgerUnavailable::unchanged(format!("the key `{}` cannot be {what}: {error}", path.display()))
 }

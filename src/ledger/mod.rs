@@ -18,7 +18,7 @@ pub mod queries;
 
 use std::{path::Path, sync::Arc};
 
-pub use answer::{Answered, Unavailable, Verdict};
+pub use answer::{Answered, LedgerUnavailable, Verdict};
 pub use backends::{memory, sqlite};
 pub use engine::{Ledger, LedgerTx, Turn, transact};
 pub use exposed::exposed;
@@ -36,7 +36,7 @@ pub fn open(settings: &StoreSettings, state: Option<&Path>) -> Arc<dyn Ledger> {
     match (settings.backend, settings.path.clone().or_else(default)) {
         (Backend::Sqlite, Some(path)) => {
             let keys = place_of_key(settings, state).map(Path::to_owned);
-            let place = sqlite::Place { path, keys, durability: settings.durability };
+            let place = sqlite::StoreLocation { path, keys, durability: settings.durability };
             Arc::new(sqlite::Sqlite::new(place, clock::wall_clock()))
         }
         (Backend::Sqlite, None) => {

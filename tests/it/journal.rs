@@ -21,7 +21,7 @@ use tollgate::{
         },
         queries::{
             filter::{self, Filter},
-            records::{Entry, Records},
+            records::{ParsedRecord, Records},
             stats::Stats,
         },
     },
@@ -170,7 +170,7 @@ async fn records_are_read_backwards_to_a_time() {
             let mut stats = Stats::default();
             while let Some(batch) = newest.next().await.unwrap() {
                 assert!(batch.unreadable.is_empty());
-                for Entry { sealed, record } in batch.entries {
+                for ParsedRecord { sealed, record } in batch.entries {
                     stats.add(&record);
                     seen.push((sealed.seq, record.at));
                 }

@@ -4,8 +4,9 @@ use tollgate::domain::{
     budget::{Budgeting, Limit},
     credits::Credits,
     ledger::{
-        About, AccountId, Adjusted, Declaration, Finish, Held, HoldId, HoldRefused, HoldRequest,
-        Kind, Rows, Transfer, TransferId, TransferRefused, Transferred, close, declare, hold,
+        About, AccountId, AccountKind, Adjusted, Declaration, Finish, Held, HoldId, HoldRefused,
+        HoldRequest, Rows, Transfer, TransferId, TransferRefused, Transferred, close, declare,
+        hold,
         proof::{Proof, Recount},
         transfer,
     },
@@ -244,7 +245,7 @@ fn ceiling_regains_only_what_it_let_through() {
 #[test]
 fn a_step_that_fails_halfway_leaves_nothing_behind() {
     let mut accounts = TestAccounts::new(100, Some(Period::Day));
-    let Kind::Funded(funds) =
+    let AccountKind::Funded(funds) =
         &mut accounts.rows.accounts.get_mut(&account("unmetered")).unwrap().kind
     else {
         panic!("the root is funded");

@@ -18,7 +18,7 @@ use tollgate::{
     host::clock::wall_clock,
     ledger::{
         Ledger, keys,
-        sqlite::{Place, Sqlite},
+        sqlite::{Sqlite, StoreLocation},
     },
 };
 
@@ -42,7 +42,7 @@ fn metered(limit: u64) -> (Setup, Sqlite, AccountId) {
 /// A handle of its own on a store.
 fn store(state: &Path) -> Sqlite {
     let (path, keys) = (state.join("ledger.db"), Some(state.to_owned()));
-    Sqlite::new(Place { path, keys, durability: Default::default() }, wall_clock())
+    Sqlite::new(StoreLocation { path, keys, durability: Default::default() }, wall_clock())
 }
 
 #[test]

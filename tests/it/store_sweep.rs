@@ -6,7 +6,8 @@ use rusqlite::Connection;
 use tollgate::{
     domain::{
         ledger::{
-            About, Account, AccountId, Funds, Hold, HoldId, HoldRequest, HoldState, Kind, Leg,
+            About, Account, AccountId, AccountKind, Funds, HoldEntry, HoldId, HoldRequest,
+            HoldState, Leg,
         },
         record::{Draft, Event},
     },
@@ -21,7 +22,7 @@ use crate::support::{
 /// Leaves what contradicts itself: a hold on an account that is not there, and an account over its
 /// time that got its credits from no account. Both come before all others.
 fn contradicts(ledger: &impl Ledger) {
-    let hold = Hold {
+    let hold = HoldEntry {
         amount: credits(1),
         state: HoldState::Open,
         forced: false,
@@ -34,7 +35,7 @@ fn contradicts(ledger: &impl Ledger) {
     let funds =
         Funds { issued: credits(5), available: 5, declared: credits(5), ..Funds::default() };
     let orphan = AccountId::new("a", "orphan");
-    let account = Account::new(Some(AccountId::new("book", "root")), Kind::Funded(funds));
+    let account = Account::new(Some(AccountId::new("book", "root")), AccountKind::Funded(funds));
     let account = Account { expires: Some(BEGIN), ..account };
     done(transact(ledger, Turn::Now, move |tx, _| {
         tx.put_hold(HoldId(0), hold)?;

@@ -14,7 +14,7 @@ use tollgate::{
     },
     ledger::{
         Ledger, Verdict, keys,
-        sqlite::{Place, Sqlite},
+        sqlite::{Sqlite, StoreLocation},
     },
 };
 
@@ -28,7 +28,7 @@ const VERSION_1: &str = include_str!("data/ledger-v1.sql");
 const VERSION_2: &str = include_str!("data/ledger-v2.sql");
 
 /// A file of version 1 with what a life leaves in it, written under the key in this directory.
-fn version_1(dir: &Path) -> Place {
+fn version_1(dir: &Path) -> StoreLocation {
     let (account, declaration) = root(1_000);
     let ledger = sqlite(dir, clock(&Arc::new(AtomicI64::new(BEGIN))));
     done(ledger.declare(declaration, Draft::default()));
@@ -52,7 +52,7 @@ fn version_1(dir: &Path) -> Place {
         db.execute_batch(&format!("INSERT INTO main.{table} SELECT * FROM new.{table}")).unwrap();
     }
     db.execute_batch("PRAGMA application_id = 0x544f4c47; PRAGMA user_version = 1").unwrap();
-    Place { path, keys: Some(dir.to_owned()), durability: Default::default() }
+    StoreLocation { path, keys: Some(dir.to_owned()), durability: Default::default() }
 }
 
 fn is_whole(ledger: &Sqlite) {
@@ -117,7 +117,7 @@ fn version_1_file_in_use_keeps_working() {
 }
 
 /// Brings a file of version 1 to version 2, with rights, and with records as that version wrote them.
-fn version_2(dir: &Path) -> Place {
+fn version_2(dir: &Path) -> StoreLocation {
     let (account, declaration) = root(1_000);
     let ledger = sqlite(dir, clock(&Arc::new(AtomicI64::new(BEGIN))));
     done(ledger.declare(declaration, Draft::default()));
@@ -164,7 +164,7 @@ fn version_2(dir: &Path) -> Place {
     )
     .unwrap();
     db.execute_batch("PRAGMA application_id = 0x544f4c47; PRAGMA user_version = 2").unwrap();
-    Place { path, keys: Some(dir.to_owned()), durability: Default::default() }
+    StoreLocation { path, keys: Some(dir.to_owned()), durability: Default::default() }
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::{
         queries::{
             self,
             filter::{self, Filter, word},
-            records::{Entry, Records},
+            records::{ParsedRecord, Records},
             stats::tool,
         },
     },
@@ -86,7 +86,7 @@ pub(super) async fn run(context: &CommandContext, asked: &LogArgs) -> anyhow::Re
     let log =
         LogReader { ledger: &store.ledger, source: Records::of(&store.ledger), filter, asked };
     let found = log.newest().await?;
-    let print = |entry: Entry| {
+    let print = |entry: ParsedRecord| {
         let json = || line::write(&entry.record.chain, &entry.sealed);
         context.printer.record(json, || columns(&cells(&entry.record)))
     };
@@ -126,7 +126,7 @@ impl LogReader<'_> {
     /// Finds the newest matching records, up to the limit.
     async fn newest(&self) -> anyhow::Result<Newest> {
         let (mut count, mut first) = (0, None);
-        let take = |entry: Entry| {
+        let take = |entry: ParsedRecord| {
             if count < self.asked.limit {
                 count += 1;
                 first = Some(entry.sealed.seq);
@@ -142,7 +142,7 @@ impl LogReader<'_> {
     async fn each(
         &self,
         found: &Newest,
-        mut show: impl FnMut(Entry) -> bool,
+        mut show: impl FnMut(ParsedRecord) -> bool,
     ) -> anyhow::Result<bool> {
         let mut seen = found.first.saturating_sub(1);
         while seen < found.end {
@@ -159,7 +159,11 @@ impl LogReader<'_> {
     }
 
     /// Hands records to `show` as they are made, until it returns false.
-    async fn follow(&self, mut seen: u64, show: impl Fn(Entry) -> bool) -> anyhow::Result<()> {
+    async fn follow(
+        &self,
+        mut seen: u64,
+        show: impl Fn(ParsedRecord) -> bool,
+    ) -> anyhow::Result<()> {
         loop {
             let page = self.source.after(seen).await.map_err(unusable)?;
             match page.last() {
@@ -173,9 +177,9 @@ impl LogReader<'_> {
         }
     }
 
-    fn matching(&self, sealed: Sealed) -> Option<Entry> {
+    fn matching(&self, sealed: Sealed) -> Option<ParsedRecord> {
         let record = serde_json::from_str(&sealed.line).ok()?;
-        Some(Entry { sealed, record }).filter(|entry| self.filter.takes(&entry.record))
+        Some(ParsedRecord { sealed, record }).filter(|entry| self.filter.takes(&entry.record))
     }
 }
 

@@ -60,7 +60,7 @@ pub struct Account {
     /// The account above it; none above a root.
     pub parent: Option<AccountId>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: AccountKind,
     /// Whether anything may still be held on it.
     pub open: bool,
     /// Held through it, and not ended.
@@ -73,7 +73,7 @@ pub struct Account {
 
 /// What an account is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
+pub enum AccountKind {
     /// Owns credits.
     Funded(Funds),
     /// Caps what is drawn through it from the account above, and owns nothing.
@@ -177,7 +177,7 @@ fn is_zero(credits: &Credits) -> bool {
 
 impl Account {
     /// A new account with nothing in it.
-    pub fn new(parent: Option<AccountId>, kind: Kind) -> Self {
+    pub fn new(parent: Option<AccountId>, kind: AccountKind) -> Self {
         Self {
             parent,
             kind,
@@ -191,8 +191,8 @@ impl Account {
     /// What may still be drawn at a moment, below zero where it was overdrawn; None if unlimited.
     pub fn headroom(&self, now: i64) -> Option<i64> {
         match &self.kind {
-            Kind::Funded(funds) => (!funds.unlimited).then_some(funds.available),
-            Kind::Ceiling(ceiling) => {
+            AccountKind::Funded(funds) => (!funds.unlimited).then_some(funds.available),
+            AccountKind::Ceiling(ceiling) => {
                 let ceiling = ceiling.at(now);
                 let most = ceiling.limit.signed() + ceiling.granted.signed();
                 Some(most - ceiling.used.signed() - ceiling.carved.signed())
@@ -204,12 +204,12 @@ impl Account {
     pub fn balance(&self, id: &AccountId, least: Option<i64>, now: i64) -> Balance {
         let own = self.headroom(now);
         let (limit, spent, period) = match &self.kind {
-            Kind::Funded(funds) => {
+            AccountKind::Funded(funds) => {
                 let given = funds.source.as_ref().map_or(Credits::ZERO, |source| source.given);
                 let limit = funds.issued.checked_add(given).unwrap_or(Credits::MAX);
                 ((!funds.unlimited).then_some(limit), self.spent, None)
             }
-            Kind::Ceiling(ceiling) => {
+            AccountKind::Ceiling(ceiling) => {
                 let current = ceiling.at(now);
                 let limit = current.limit.checked_add(current.granted).unwrap_or(Credits::MAX);
                 let in_window = match ceiling.period {
@@ -234,17 +234,17 @@ impl Account {
     /// Where its credits came from, if they were carved out of another's.
     pub fn source(&self) -> Option<&Source> {
         match &self.kind {
-            Kind::Funded(funds) => funds.source.as_ref(),
-            Kind::Ceiling(_) => None,
+            AccountKind::Funded(funds) => funds.source.as_ref(),
+            AccountKind::Ceiling(_) => None,
         }
     }
 
     /// When it is counted anew, if it has a period.
     pub fn resets_at(&self, now: i64) -> Option<i64> {
         match &self.kind {
-            Kind::Funded(_) => None,
+            AccountKind::Funded(_) => None,
             // A window that a clock ran ahead into lasts until it is over.
-            Kind::Ceiling(ceiling) => {
+            AccountKind::Ceiling(ceiling) => {
                 ceiling.period.map(|period| period.window(now.max(ceiling.window)).ends)
             }
         }
@@ -321,11 +321,11 @@ impl Account {
     /// How much more can be held before a number is beyond what is counted; whatever the limit.
     pub(super) fn countable(&self, now: i64) -> i64 {
         let counted = match &self.kind {
-            Kind::Funded(Funds { unlimited: false, .. }) => {
+            AccountKind::Funded(Funds { unlimited: false, .. }) => {
                 self.reserved.signed() + self.spent.signed()
             }
-            Kind::Funded(_) => self.reserved.signed(),
-            Kind::Ceiling(ceiling) => self.reserved.max(ceiling.at(now).used).signed(),
+            AccountKind::Funded(_) => self.reserved.signed(),
+            AccountKind::Ceiling(ceiling) => self.reserved.max(ceiling.at(now).used).signed(),
         };
         Credits::MAX.signed() - counted
     }
@@ -334,9 +334,9 @@ impl Account {
     pub(super) fn count_spent(&mut self, amount: i64) -> Step<()> {
         let spent = self.spent.signed() + amount;
         let rounded = match &mut self.kind {
-            Kind::Funded(Funds { unlimited: false, .. }) => spent,
-            Kind::Ceiling(_) => spent.rem_euclid(ROUND),
-            Kind::Funded(funds) => {
+            AccountKind::Funded(Funds { unlimited: false, .. }) => spent,
+            AccountKind::Ceiling(_) => spent.rem_euclid(ROUND),
+            AccountKind::Funded(funds) => {
                 let rounded = spent.rem_euclid(ROUND);
                 funds.available = moved(funds.available, spent - rounded)?;
                 rounded

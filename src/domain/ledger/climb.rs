@@ -2,7 +2,7 @@
 
 use super::{
     Step,
-    account::{Account, AccountId, Kind, Leg, Source, difference, moved, sum},
+    account::{Account, AccountId, AccountKind, Leg, Source, difference, moved, sum},
     inconsistent,
     staged::Staged,
 };
@@ -11,7 +11,7 @@ use crate::domain::credits::Credits;
 /// Moves what a closed account has available, or is overdrawn by, to the account that gave it its
 /// credits, and on from there while that one is closed too. Returns the amount.
 pub(super) fn climb(rows: &mut Staged<'_>, id: &AccountId) -> Step<Credits> {
-    let Kind::Funded(funds) = rows.known(id)?.kind else { return Ok(Credits::ZERO) };
+    let AccountKind::Funded(funds) = rows.known(id)?.kind else { return Ok(Credits::ZERO) };
     let rest = funds.available;
     let mut from = id.clone();
     while rest != 0 && !rows.known(&from)?.open {
@@ -24,7 +24,9 @@ pub(super) fn climb(rows: &mut Staged<'_>, id: &AccountId) -> Step<Credits> {
 /// ceilings between, no more comes free than was let through. Returns the giver.
 fn hand_up(rows: &mut Staged<'_>, id: &AccountId, rest: i64) -> Step<AccountId> {
     let mut account = rows.known(id)?;
-    let Kind::Funded(funds) = &mut account.kind else { return inconsistent("a ceiling gave") };
+    let AccountKind::Funded(funds) = &mut account.kind else {
+        return inconsistent("a ceiling gave");
+    };
     let Some(Source { path, owed, .. }) = &mut funds.source else {
         return inconsistent(format!(
             "account {id:?} is closed, and no account gave it its credits"
@@ -40,7 +42,7 @@ fn hand_up(rows: &mut Staged<'_>, id: &AccountId, rest: i64) -> Step<AccountId> 
     rows.put_account(id, account);
     for Leg { account: id, window } in ceilings {
         let mut account = rows.known(&id)?;
-        if let Kind::Ceiling(ceiling) = &mut account.kind
+        if let AccountKind::Ceiling(ceiling) = &mut account.kind
             && ceiling.begins() == window
         {
             ceiling.carved = sum(difference(ceiling.carved, freed)?, debt)?;
@@ -55,7 +57,9 @@ fn hand_up(rows: &mut Staged<'_>, id: &AccountId, rest: i64) -> Step<AccountId> 
 
 /// Adds an amount to a funded account, or takes it.
 fn add(account: &mut Account, amount: i64) -> Step<()> {
-    let Kind::Funded(funds) = &mut account.kind else { return inconsistent("a ceiling was given") };
+    let AccountKind::Funded(funds) = &mut account.kind else {
+        return inconsistent("a ceiling was given");
+    };
     funds.available = moved(funds.available, amount)?;
     funds.net = moved(funds.net, amount)?;
     Ok(())

@@ -1,7 +1,7 @@
 //! The accounts that settings ask for, brought in line with those there are.
 
 use super::{
-    Account, AccountId, Ceiling, Funds, Kind, Step, Tables,
+    Account, AccountId, AccountKind, Ceiling, Funds, Step, Tables,
     account::{difference, moved},
     inconsistent,
     staged::staged,
@@ -32,12 +32,12 @@ pub struct Declared {
     /// The account above it.
     pub parent: Option<AccountId>,
     /// What it is to be.
-    pub terms: Terms,
+    pub limit: DeclaredLimit,
 }
 
 /// What an account is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Terms {
+pub enum DeclaredLimit {
     /// Funded, and never refuses.
     Unlimited,
     /// Funded with this amount.
@@ -98,7 +98,7 @@ impl Declaration {
                 accounts.push(Declared {
                     id: root.clone(),
                     parent: None,
-                    terms: Terms::Funded(credits),
+                    limit: DeclaredLimit::Funded(credits),
                 });
             }
             Some(Limit { credits, period }) => {
@@ -106,21 +106,23 @@ impl Declaration {
                 accounts.push(Declared {
                     id: above.clone(),
                     parent: None,
-                    terms: Terms::Unlimited,
+                    limit: DeclaredLimit::Unlimited,
                 });
-                let terms = Terms::Ceiling(credits, period);
-                accounts.push(Declared { id: root.clone(), parent: Some(above), terms });
+                let limit = DeclaredLimit::Ceiling(credits, period);
+                accounts.push(Declared { id: root.clone(), parent: Some(above), limit });
             }
-            None => {
-                accounts.push(Declared { id: root.clone(), parent: None, terms: Terms::Unlimited })
-            }
+            None => accounts.push(Declared {
+                id: root.clone(),
+                parent: None,
+                limit: DeclaredLimit::Unlimited,
+            }),
         }
         for (agent, rules) in &rules.agents {
             let Some(limit) = rules.budget else { continue };
             accounts.push(Declared {
                 id: id(agent_name(budgeting, agent, limit)),
                 parent: Some(root.clone()),
-                terms: Terms::Ceiling(limit.credits, limit.period),
+                limit: DeclaredLimit::Ceiling(limit.credits, limit.period),
             });
         }
         Self { accounts }
@@ -133,7 +135,7 @@ impl Declaration {
 
     /// Whether it limits nothing.
     pub fn is_unlimited(&self) -> bool {
-        self.accounts.iter().all(|declared| declared.terms == Terms::Unlimited)
+        self.accounts.iter().all(|declared| declared.limit == DeclaredLimit::Unlimited)
     }
 }
 
@@ -238,7 +240,7 @@ pub fn declare(tables: &mut dyn Tables, declaration: &Declaration, now: i64) -> 
             outcome.undeclarable.extend(undeclarable);
             if before.as_ref() != Some(&after) {
                 let verb = if before.is_some() { "changed" } else { "opened" };
-                outcome.changed.push(format!("{} {verb}: {}", declared.id, declared.terms));
+                outcome.changed.push(format!("{} {verb}: {}", declared.id, declared.limit));
                 rows.put_account(&declared.id, after);
             }
         }
@@ -246,7 +248,7 @@ pub fn declare(tables: &mut dyn Tables, declaration: &Declaration, now: i64) -> 
     })
 }
 
-impl std::fmt::Display for Terms {
+impl std::fmt::Display for DeclaredLimit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unlimited => f.write_str("unlimited"),
@@ -259,15 +261,19 @@ impl std::fmt::Display for Terms {
 }
 
 fn created(declared: &Declared, now: i64) -> Account {
-    let kind = match declared.terms {
-        Terms::Unlimited => Kind::Funded(Funds { unlimited: true, ..Funds::default() }),
-        Terms::Funded(limit) => Kind::Funded(Funds {
+    let kind = match declared.limit {
+        DeclaredLimit::Unlimited => {
+            AccountKind::Funded(Funds { unlimited: true, ..Funds::default() })
+        }
+        DeclaredLimit::Funded(limit) => AccountKind::Funded(Funds {
             issued: limit,
             declared: limit,
             available: limit.signed(),
             ..Funds::default()
         }),
-        Terms::Ceiling(limit, period) => Kind::Ceiling(Ceiling::new(limit, period).at(now)),
+        DeclaredLimit::Ceiling(limit, period) => {
+            AccountKind::Ceiling(Ceiling::new(limit, period).at(now))
+        }
     };
     Account::new(declared.parent.clone(), kind)
 }
@@ -280,9 +286,9 @@ fn adjusted(
     account.parent.clone_from(&declared.parent);
     account.open = true;
     let mut kept = None;
-    match (&mut account.kind, declared.terms) {
-        (Kind::Funded(funds), Terms::Unlimited) if funds.unlimited => {}
-        (Kind::Funded(funds), Terms::Funded(limit)) if !funds.unlimited => {
+    match (&mut account.kind, declared.limit) {
+        (AccountKind::Funded(funds), DeclaredLimit::Unlimited) if funds.unlimited => {}
+        (AccountKind::Funded(funds), DeclaredLimit::Funded(limit)) if !funds.unlimited => {
             let (account, stays) = (declared.id.clone(), funds.declared);
             kept = reissued(funds, limit)?.err().map(|reason| Undeclarable {
                 account,
@@ -291,7 +297,9 @@ fn adjusted(
                 stays,
             });
         }
-        (Kind::Ceiling(ceiling), Terms::Ceiling(limit, period)) if ceiling.period == period => {
+        (AccountKind::Ceiling(ceiling), DeclaredLimit::Ceiling(limit, period))
+            if ceiling.period == period =>
+        {
             if limit != ceiling.limit {
                 *ceiling = Ceiling { limit, ..ceiling.at(now) };
             }

@@ -2,10 +2,10 @@
 
 use super::{
     CLOCK_TOLERANCE, MOST_LEVELS, Step,
-    account::{Account, AccountId, Kind, Leg, difference, moved, sum},
+    account::{Account, AccountId, AccountKind, Leg, difference, moved, sum},
     climb::climb,
     holds::{
-        Extended, Finish, Finished, Held, Hold, HoldId, HoldRefused, HoldRequest, HoldState,
+        Extended, Finish, Finished, Held, HoldEntry, HoldId, HoldRefused, HoldRequest, HoldState,
         Shortage,
     },
     inconsistent,
@@ -58,7 +58,7 @@ fn reserve(
         rows.put_account(&id, account);
         legs.push(Leg { account: id, window });
     }
-    let hold = Hold {
+    let hold = HoldEntry {
         amount: request.amount,
         state: HoldState::Open,
         forced: over.is_some(),
@@ -90,7 +90,7 @@ pub(super) fn path(
         if !account.takes_holds(now) {
             return Ok(Err(HoldRefused::Closed(next)));
         }
-        let funded = matches!(account.kind, Kind::Funded(_));
+        let funded = matches!(account.kind, AccountKind::Funded(_));
         let above = account.parent.clone();
         found.push((next, account));
         match above {
@@ -130,11 +130,11 @@ fn uncountable(path: &Path, amount: Credits, now: i64) -> Option<Shortage> {
 /// Draws an amount. Returns the window in which it counts.
 fn draw(account: &mut Account, amount: Credits, now: i64) -> Step<i64> {
     match &mut account.kind {
-        Kind::Funded(funds) => {
+        AccountKind::Funded(funds) => {
             funds.available = moved(funds.available, -amount.signed())?;
             Ok(0)
         }
-        Kind::Ceiling(ceiling) => {
+        AccountKind::Ceiling(ceiling) => {
             *ceiling = ceiling.at(now);
             ceiling.used = sum(ceiling.used, amount)?;
             Ok(ceiling.begins())
@@ -145,7 +145,7 @@ fn draw(account: &mut Account, amount: Credits, now: i64) -> Step<i64> {
 /// Sets the deadline of an open hold this many milliseconds ahead; returns whether it is open.
 /// Nothing else changes; a hold that has ended stays as it is.
 pub fn extend(tables: &mut dyn Tables, id: HoldId, lifetime: i64, now: i64) -> Step<Extended> {
-    let Some(mut hold) = tables.hold(id)?.filter(Hold::is_open) else {
+    let Some(mut hold) = tables.hold(id)?.filter(HoldEntry::is_open) else {
         return Ok(Extended::Ended);
     };
     let until = now.saturating_add(lifetime);
@@ -195,7 +195,7 @@ pub(super) fn end(rows: &mut Staged<'_>, id: HoldId, finish: Finish) -> Step<Opt
 }
 
 /// What becomes of an open hold.
-fn outcome(hold: &Hold, finish: Finish) -> HoldState {
+fn outcome(hold: &HoldEntry, finish: Finish) -> HoldState {
     let post = |amount, uncertain| HoldState::Posted { amount, uncertain, refunded: Credits::ZERO };
     match finish {
         Finish::Post(amount) => post(amount.min(hold.amount), false),
@@ -220,11 +220,11 @@ fn settle(rows: &mut Staged<'_>, leg: &Leg, held: Credits, posted: Credits) -> S
 pub(super) fn give_back(rows: &mut Staged<'_>, leg: &Leg, amount: Credits) -> Step<()> {
     let mut account = rows.known(&leg.account)?;
     match &mut account.kind {
-        Kind::Ceiling(ceiling) if ceiling.begins() == leg.window => {
+        AccountKind::Ceiling(ceiling) if ceiling.begins() == leg.window => {
             ceiling.used = difference(ceiling.used, amount)?;
         }
-        Kind::Ceiling(_) => {}
-        Kind::Funded(funds) => {
+        AccountKind::Ceiling(_) => {}
+        AccountKind::Funded(funds) => {
             funds.available = moved(funds.available, amount.signed())?;
         }
     }

@@ -23,7 +23,7 @@ pub struct About {
 
 /// A hold as kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
+pub struct HoldEntry {
     /// How much is held.
     pub amount: Credits,
     /// What became of it.
@@ -60,7 +60,7 @@ pub enum HoldState {
     Voided,
 }
 
-impl Hold {
+impl HoldEntry {
     /// Whether it has not ended.
     pub fn is_open(&self) -> bool {
         self.state == HoldState::Open
@@ -165,7 +165,7 @@ pub enum Finish {
     Uncertain,
     /// Releases all of it.
     Void,
-    /// As [`Hold::charge_if_lost`] says.
+    /// As [`HoldEntry::charge_if_lost`] says.
     Lost,
 }
 

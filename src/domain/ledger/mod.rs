@@ -35,12 +35,14 @@ pub mod rows;
 mod staged;
 pub mod transfer;
 
-pub use account::{Account, AccountId, Balance, Ceiling, Drawn, Funds, Kind, Leg, ROUND, Source};
+pub use account::{
+    Account, AccountId, AccountKind, Balance, Ceiling, Drawn, Funds, Leg, ROUND, Source,
+};
 pub use close::{Closed, Swept};
 pub use declare::{Adjusted, Declaration, Declared, Unadjusted, Undeclarable};
 pub use holds::{
-    About, Extended, Finish, Finished, Held, Hold, HoldId, HoldRefused, HoldRequest, HoldState,
-    Shortage,
+    About, Extended, Finish, Finished, Held, HoldEntry, HoldId, HoldRefused, HoldRequest,
+    HoldState, Shortage,
 };
 pub use rows::{Rows, Tables, TransferId};
 pub use staged::present;

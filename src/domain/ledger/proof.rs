@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    Account, AccountId, Ceiling, Funds, Hold, HoldId, HoldState, Kind, MOST_LEVELS, ROUND,
+    Account, AccountId, AccountKind, Ceiling, Funds, HoldEntry, HoldId, HoldState, MOST_LEVELS,
+    ROUND,
 };
 
 /// What a recount came to.
@@ -64,7 +65,7 @@ impl Recount {
     }
 
     /// Counts a hold.
-    pub fn hold(&mut self, id: HoldId, hold: &Hold) {
+    pub fn hold(&mut self, id: HoldId, hold: &HoldEntry) {
         self.proof.holds += 1;
         let amount = i128::from(hold.amount.signed());
         let (reserved, spent) = match hold.state {
@@ -87,8 +88,8 @@ impl Recount {
         }
         for leg in &hold.path {
             let window = match self.accounts.get(&leg.account).map(|account| &account.kind) {
-                Some(Kind::Ceiling(ceiling)) => ceiling.begins(),
-                Some(Kind::Funded(_)) => 0,
+                Some(AccountKind::Ceiling(ceiling)) => ceiling.begins(),
+                Some(AccountKind::Funded(_)) => 0,
                 None => {
                     self.fault(format!("hold {id}: there is no account {:?}", leg.account));
                     continue;
@@ -106,11 +107,12 @@ impl Recount {
     }
 
     /// What a closed account is overdrawn by is with those that gave it its credits.
-    fn debt(&mut self, hold: &Hold, amount: i128) {
+    fn debt(&mut self, hold: &HoldEntry, amount: i128) {
         let mut at = hold.path.last().map(|leg| &leg.account);
         for _ in 0..MOST_LEVELS {
             let closed = at.and_then(|id| self.accounts.get(id)).filter(|account| !account.open);
-            let Some(Kind::Funded(Funds { source: Some(source), .. })) = closed.map(|it| &it.kind)
+            let Some(AccountKind::Funded(Funds { source: Some(source), .. })) =
+                closed.map(|it| &it.kind)
             else {
                 return;
             };
@@ -131,16 +133,16 @@ impl Recount {
             let tally = self.tallies.get(&id).copied().unwrap_or_default();
             self.compare(&id, "reserved", account.reserved.signed().into(), tally.reserved);
             let mut spent = (i128::from(account.spent.signed()), tally.spent);
-            if !matches!(account.kind, Kind::Funded(Funds { unlimited: false, .. })) {
+            if !matches!(account.kind, AccountKind::Funded(Funds { unlimited: false, .. })) {
                 spent = (spent.0.rem_euclid(ROUND.into()), spent.1.rem_euclid(ROUND.into()));
             }
             self.compare(&id, "spent", spent.0, spent.1);
             match &account.kind {
-                Kind::Funded(funds) => {
+                AccountKind::Funded(funds) => {
                     net += i128::from(funds.net);
                     self.funded(&id, &account, funds, tally);
                 }
-                Kind::Ceiling(ceiling) => {
+                AccountKind::Ceiling(ceiling) => {
                     if account.parent.is_none() {
                         self.fault(format!("ceiling {id:?} has nothing above it"));
                     }
@@ -205,10 +207,13 @@ impl Recount {
 fn carved(accounts: &BTreeMap<AccountId, Account>) -> BTreeMap<AccountId, Counted> {
     let mut tallies: BTreeMap<AccountId, Counted> = BTreeMap::new();
     for account in accounts.values() {
-        let Kind::Funded(Funds { source: Some(source), .. }) = &account.kind else { continue };
+        let AccountKind::Funded(Funds { source: Some(source), .. }) = &account.kind else {
+            continue;
+        };
         for leg in &source.path {
             let through = accounts.get(&leg.account).map(|account| &account.kind);
-            if matches!(through, Some(Kind::Ceiling(ceiling)) if ceiling.begins() == leg.window) {
+            if matches!(through, Some(AccountKind::Ceiling(ceiling)) if ceiling.begins() == leg.window)
+            {
                 let tally = tallies.entry(leg.account.clone()).or_default();
                 tally.carved += i128::from(source.owed.signed());
             }

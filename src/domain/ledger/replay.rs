@@ -17,7 +17,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{About, Account, AccountId, Ceiling, Funds, HoldId, HoldState, Kind, Leg, Source};
+use super::{
+    About, Account, AccountId, AccountKind, Ceiling, Funds, HoldId, HoldState, Leg, Source,
+};
 use crate::domain::{
     credits::Credits,
     period::moment,
@@ -231,7 +233,7 @@ impl Replay {
         let leaf = draft.account.as_deref().map(AccountId::from);
         let path = leaf.map(|leaf| self.path(&leaf)).unwrap_or_default();
         let window = |id: &AccountId| match self.accounts.get(id).map(|account| &account.kind) {
-            Some(Kind::Ceiling(Ceiling { period: Some(period), .. })) => {
+            Some(AccountKind::Ceiling(Ceiling { period: Some(period), .. })) => {
                 period.window(begun).begins
             }
             _ => 0,
@@ -337,9 +339,9 @@ fn opened(terms: &AccountState) -> Account {
     let kind = match terms.cap.and_then(Credits::new) {
         Some(limit) => {
             let window = terms.window.unwrap_or_default();
-            Kind::Ceiling(Ceiling { window, ..Ceiling::new(limit, terms.period) })
+            AccountKind::Ceiling(Ceiling { window, ..Ceiling::new(limit, terms.period) })
         }
-        None => Kind::Funded(Funds::default()),
+        None => AccountKind::Funded(Funds::default()),
     };
     let parent = terms.parent.as_deref().map(AccountId::from);
     Account { expires: terms.expires, ..Account::new(parent, kind) }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Failure,
     account::{Account, AccountId, Drawn},
-    holds::{Hold, HoldId},
+    holds::{HoldEntry, HoldId},
 };
 use crate::domain::credits::Credits;
 
@@ -28,10 +28,10 @@ pub trait Tables {
     fn expired(&mut self, now: i64, most: usize) -> Result<Vec<AccountId>, Failure>;
 
     /// The hold, if there is one.
-    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Failure>;
+    fn hold(&mut self, id: HoldId) -> Result<Option<HoldEntry>, Failure>;
 
     /// Writes the hold.
-    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Failure>;
+    fn put_hold(&mut self, id: HoldId, hold: HoldEntry) -> Result<(), Failure>;
 
     /// Open holds whose deadline is at a moment or before, the oldest first, up to a limit.
     fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Failure>;
@@ -56,7 +56,7 @@ pub struct Rows {
     /// All accounts.
     pub accounts: BTreeMap<AccountId, Account>,
     /// All holds, ended ones included.
-    pub holds: BTreeMap<HoldId, Hold>,
+    pub holds: BTreeMap<HoldId, HoldEntry>,
     /// Open holds by deadline.
     due: std::collections::BTreeSet<(i64, HoldId)>,
     /// All transfers.
@@ -85,11 +85,11 @@ impl Tables for Rows {
         Ok(found.map(|(id, _)| id.clone()).take(most).collect())
     }
 
-    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Failure> {
+    fn hold(&mut self, id: HoldId) -> Result<Option<HoldEntry>, Failure> {
         Ok(self.holds.get(&id).cloned())
     }
 
-    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Failure> {
+    fn put_hold(&mut self, id: HoldId, hold: HoldEntry) -> Result<(), Failure> {
         if let Some(before) = self.holds.get(&id) {
             self.due.remove(&(before.deadline, id));
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{
     Failure, Step,
-    account::{Account, AccountId, Kind},
-    holds::{Hold, HoldId},
+    account::{Account, AccountId, AccountKind},
+    holds::{HoldEntry, HoldId},
     inconsistent,
     rows::{Tables, TransferId},
 };
@@ -14,7 +14,7 @@ use super::{
 pub(super) struct Staged<'a> {
     tables: &'a mut dyn Tables,
     accounts: BTreeMap<AccountId, Account>,
-    holds: BTreeMap<HoldId, Hold>,
+    holds: BTreeMap<HoldId, HoldEntry>,
     transfer: Option<(TransferId, [u8; 32])>,
 }
 
@@ -56,7 +56,7 @@ fn recounted(
     mut account: Account,
     now: i64,
 ) -> Result<Account, Failure> {
-    if let Kind::Ceiling(ceiling) = &mut account.kind
+    if let AccountKind::Ceiling(ceiling) = &mut account.kind
         && let Some(begins) = ceiling.to_recount(now)
     {
         *ceiling = ceiling.opened(begins, tables.drawn(id, begins)?);
@@ -100,14 +100,14 @@ impl Staged<'_> {
         self.tables.children(id)
     }
 
-    pub(super) fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Failure> {
+    pub(super) fn hold(&mut self, id: HoldId) -> Result<Option<HoldEntry>, Failure> {
         match self.holds.get(&id) {
             Some(hold) => Ok(Some(hold.clone())),
             None => self.tables.hold(id),
         }
     }
 
-    pub(super) fn put_hold(&mut self, id: HoldId, hold: Hold) {
+    pub(super) fn put_hold(&mut self, id: HoldId, hold: HoldEntry) {
         self.holds.insert(id, hold);
     }
 

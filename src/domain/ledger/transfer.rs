@@ -6,7 +6,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Broken, MOST_LEVELS, Step,
-    account::{Account, AccountId, Ceiling, Funds, Kind, Leg, Source, difference, moved, sum},
+    account::{
+        Account, AccountId, AccountKind, Ceiling, Funds, Leg, Source, difference, moved, sum,
+    },
     hold::{Path, give_back, path, shortage},
     holds::{HoldId, HoldRefused, HoldState},
     inconsistent,
@@ -218,14 +220,14 @@ fn mint(rows: &mut Staged<'_>, id: &AccountId, amount: Credits, now: i64) -> Ste
         return Ok(Err(HoldRefused::Closed(id.clone()).into()));
     }
     match &mut account.kind {
-        Kind::Funded(funds) => {
+        AccountKind::Funded(funds) => {
             let Some(issued) = funds.issued.checked_add(amount) else {
                 return Ok(Err(TransferRefused::TooMuch));
             };
             funds.issued = issued;
             funds.available = moved(funds.available, amount.signed())?;
         }
-        Kind::Ceiling(ceiling) => {
+        AccountKind::Ceiling(ceiling) => {
             *ceiling = ceiling.at(now);
             let granted = ceiling.granted.checked_add(amount);
             let fits = |granted: &Credits| ceiling.limit.checked_add(*granted).is_some();
@@ -270,14 +272,16 @@ fn carve(
         source: Some(Source { path, given: amount, owed: amount }),
         ..Funds::default()
     };
-    let child = Account { expires, ..Account::new(Some(from.clone()), Kind::Funded(funds)) };
+    let child = Account { expires, ..Account::new(Some(from.clone()), AccountKind::Funded(funds)) };
     rows.put_account(to, child);
     Ok(Ok((from.clone(), amount)))
 }
 
 /// Whether an account without a limit would give away more than can be counted beside its calls.
 fn gives_too_much(account: &Account, amount: Credits) -> bool {
-    let Kind::Funded(Funds { unlimited: true, net, .. }) = &account.kind else { return false };
+    let AccountKind::Funded(Funds { unlimited: true, net, .. }) = &account.kind else {
+        return false;
+    };
     let given = amount.signed().saturating_sub(*net);
     u64::try_from(given).is_ok_and(|given| given > MOST_GIVEN)
 }
@@ -315,7 +319,7 @@ fn cap(
         Ok((_, expires)) => expires,
         Err(refused) => return Ok(Err(refused)),
     };
-    let kind = Kind::Ceiling(Ceiling::new(limit, None));
+    let kind = AccountKind::Ceiling(Ceiling::new(limit, None));
     rows.put_account(to, Account { expires, ..Account::new(Some(from.clone()), kind) });
     Ok(Ok((to.clone(), limit)))
 }
@@ -330,8 +334,8 @@ fn capped(
 ) -> Step<Option<Result<(), TransferRefused>>> {
     let Some(there) = rows.account(to)? else { return Ok(None) };
     let same = match &there.kind {
-        Kind::Ceiling(ceiling) => ceiling.limit == limit && ceiling.period.is_none(),
-        Kind::Funded(_) => false,
+        AccountKind::Ceiling(ceiling) => ceiling.limit == limit && ceiling.period.is_none(),
+        AccountKind::Funded(_) => false,
     };
     Ok(Some(if !same || there.parent.as_ref() != Some(from) {
         Err(TransferRefused::Exists(to.clone()))
@@ -347,12 +351,12 @@ fn take_out(rows: &mut Staged<'_>, through: Path, amount: Credits, now: i64) -> 
     let mut legs = Vec::with_capacity(through.len());
     for (id, mut account) in through {
         let window = match &mut account.kind {
-            Kind::Funded(funds) => {
+            AccountKind::Funded(funds) => {
                 funds.available = moved(funds.available, -amount.signed())?;
                 funds.net = moved(funds.net, -amount.signed())?;
                 0
             }
-            Kind::Ceiling(ceiling) => {
+            AccountKind::Ceiling(ceiling) => {
                 *ceiling = ceiling.at(now);
                 ceiling.carved = sum(ceiling.carved, amount)?;
                 ceiling.begins()

@@ -15,7 +15,7 @@ use crate::{
     domain::{
         budget::{ChargeOn, Mode},
         caller::Caller,
-        charge::Outcome,
+        charge::CallOutcome,
         credits::Credits,
         json::RawJson,
         ledger::{
@@ -32,7 +32,7 @@ use crate::{
         refusals::{because, ledger_unavailable, token_ended},
     },
     host::{clock, random},
-    ledger::Unavailable,
+    ledger::LedgerUnavailable,
 };
 
 /// How long a hold stays open if this process ends, or does not say that the call goes on.
@@ -158,7 +158,7 @@ impl Billing {
         request: HoldRequest,
         caller: &Caller,
         draft: &Draft,
-    ) -> Result<Result<Held, HoldRefused>, Unavailable> {
+    ) -> Result<Result<Held, HoldRefused>, LedgerUnavailable> {
         let ledger = self.settlements.ledger();
         let held = ledger.hold(request.clone(), draft.clone()).await?;
         let Err(HoldRefused::NoAccount(account)) = &held else { return Ok(held) };
@@ -175,7 +175,7 @@ impl Billing {
         &self,
         arguments: &RawJson,
         draft: &mut Draft,
-    ) -> Result<[u8; 32], Unavailable> {
+    ) -> Result<[u8; 32], LedgerUnavailable> {
         let mask = self.settings.budgeting.full_arguments.then(|| self.settings.redactor.clone());
         let noted = off_worker(arguments, move |arguments| Fingerprint::of(arguments, mask)).await;
         let mac = self.key_ring.keys()?.arguments.mac(&noted.digest);
@@ -224,7 +224,7 @@ impl Hold {
         }
     }
 
-    async fn extend(&self) -> Result<Extended, Unavailable> {
+    async fn extend(&self) -> Result<Extended, LedgerUnavailable> {
         let Some(id) = self.open else { return Ok(Extended::Open) };
         let moment = TwoClocks::now();
         let extended = self.settlements.ledger().extend(id, milliseconds(LIFETIME)).await?;
@@ -257,7 +257,7 @@ impl Hold {
     /// need not be waited for, as a sweep would come to the same.
     pub(in crate::gateway) async fn settle(
         mut self,
-        outcome: Outcome,
+        outcome: CallOutcome,
         result: Option<&RawJson>,
     ) -> Settled {
         let mut draft = self.draft.clone();
@@ -310,11 +310,13 @@ impl Hold {
 
     /// Ends a hold that is not charged. Answers whether it was charged before. What a sweep charged
     /// for a call that was never sent is refunded.
-    async fn give_back(&self, end: End, outcome: Outcome) -> bool {
+    async fn give_back(&self, end: End, outcome: CallOutcome) -> bool {
         let (settlements, id, draft) = (self.settlements.clone(), end.id, end.draft.clone());
         let ended = self.settlements.background().spawn(async move {
             match settlements.settle(end).await {
-                Some(HoldState::Posted { uncertain: true, .. }) if outcome == Outcome::NotSent => {
+                Some(HoldState::Posted { uncertain: true, .. })
+                    if outcome == CallOutcome::NotSent =>
+                {
                     settlements.refund(id, draft).await
                 }
                 state => state,
@@ -328,8 +330,10 @@ impl Hold {
     /// The call is not made after all.
     fn give_up(mut self) {
         if let Some(id) = self.open.take() {
-            let draft =
-                Draft { status: Some(Outcome::NotSent.as_str().to_owned()), ..self.draft.clone() };
+            let draft = Draft {
+                status: Some(CallOutcome::NotSent.as_str().to_owned()),
+                ..self.draft.clone()
+            };
             let (settlements, end) =
                 (self.settlements.clone(), End { id, finish: Finish::Void, draft });
             self.settlements.background().spawn(async move { settlements.settle(end).await });
@@ -340,7 +344,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if let Some(id) = self.open.take() {
-            let status = Some(Outcome::Lost.as_str().to_owned());
+            let status = Some(CallOutcome::Lost.as_str().to_owned());
             let draft = Draft { status, ..self.draft.clone() };
             let ended = self.settlements.ledger().finish(id, Finish::Lost, draft);
             // It is on its way; without a runtime no task is left to hear of it.

@@ -15,7 +15,7 @@ use crate::{
         record::Draft,
     },
     host::random,
-    ledger::{Answered, Ledger, Unavailable},
+    ledger::{Answered, Ledger, LedgerUnavailable},
 };
 
 /// How often what must be done is tried while the store cannot be used.
@@ -91,7 +91,7 @@ impl Settlements {
         }
     }
 
-    fn arrived(&self, end: End, outcome: Result<Option<Finished>, Unavailable>) {
+    fn arrived(&self, end: End, outcome: Result<Option<Finished>, LedgerUnavailable>) {
         if end.became(outcome).is_err() {
             let settlements = self.clone();
             self.background.spawn(async move { settlements.settle(end).await });
@@ -148,7 +148,7 @@ impl End {
     /// What became of the hold; an error if the store could not say.
     fn became(
         &self,
-        outcome: Result<Option<Finished>, Unavailable>,
+        outcome: Result<Option<Finished>, LedgerUnavailable>,
     ) -> Result<Option<HoldState>, ()> {
         let id = self.id;
         match outcome {

@@ -11,7 +11,7 @@ use crate::{
         auth::ApiKey,
         delegation::Delegation,
         ledger::{
-            Account, AccountId, Drawn, Failure, Hold, HoldId, Rows, Tables, TransferId,
+            Account, AccountId, Drawn, Failure, HoldEntry, HoldId, Rows, Tables, TransferId,
             replay::{Right, RightRow},
         },
         period::timestamp,
@@ -20,7 +20,7 @@ use crate::{
     },
     host::clock::Clock,
     ledger::{
-        answer::Unavailable,
+        answer::LedgerUnavailable,
         engine::{Credentials, Job, Ledger, LedgerTx, RowDigest},
     },
 };
@@ -78,7 +78,7 @@ impl Ledger for Memory {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let now = (self.clock)();
         let failed = job.run(&mut MemoryTx { kept: &mut kept, now }, now).err();
-        let unavailable = |cause| Unavailable { cause, maybe_applied: true };
+        let unavailable = |cause| LedgerUnavailable { cause, maybe_applied: true };
         job.answer(failed.map(|broken| unavailable(broken.to_string())));
     }
 
@@ -129,7 +129,7 @@ impl LedgerTx for MemoryTx<'_> {
         from: HoldId,
         to: HoldId,
         most: usize,
-    ) -> Result<Vec<(HoldId, Hold)>, Failure> {
+    ) -> Result<Vec<(HoldId, HoldEntry)>, Failure> {
         let found = self.kept.rows.holds.range(from..=to).take(most);
         Ok(found.map(|(id, hold)| (*id, hold.clone())).collect())
     }
@@ -262,11 +262,11 @@ impl Tables for MemoryTx<'_> {
         self.kept.rows.expired(now, most)
     }
 
-    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Failure> {
+    fn hold(&mut self, id: HoldId) -> Result<Option<HoldEntry>, Failure> {
         self.kept.rows.hold(id)
     }
 
-    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Failure> {
+    fn put_hold(&mut self, id: HoldId, hold: HoldEntry) -> Result<(), Failure> {
         self.kept.rows.put_hold(id, hold)
     }
 

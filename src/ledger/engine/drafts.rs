@@ -4,8 +4,8 @@ use super::tx::LedgerTx;
 use crate::domain::{
     credits::Credits,
     ledger::{
-        Account, AccountId, Closed, Declaration, Finished, Held, HoldId, HoldRefused, HoldState,
-        Kind, Step, Transfer, Transferred,
+        Account, AccountId, AccountKind, Closed, Declaration, Finished, Held, HoldId, HoldRefused,
+        HoldState, Step, Transfer, Transferred,
     },
     record::{AccountState, Decision, Draft, Event},
 };
@@ -134,13 +134,13 @@ fn terms(id: &AccountId, account: &Account) -> AccountState {
     };
     let amount = |amount: Credits| Some(amount.amount());
     match &account.kind {
-        Kind::Funded(funds) => AccountState {
+        AccountKind::Funded(funds) => AccountState {
             issued: amount(funds.issued),
             declared: amount(funds.declared),
             unlimited: funds.unlimited,
             ..terms
         },
-        Kind::Ceiling(ceiling) => AccountState {
+        AccountKind::Ceiling(ceiling) => AccountState {
             cap: amount(ceiling.limit),
             period: ceiling.period,
             window: Some(ceiling.window).filter(|window| *window != 0),

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use super::tx::LedgerTx;
 use crate::{
     domain::ledger::Step,
-    ledger::answer::{Answered, Unavailable},
+    ledger::answer::{Answered, LedgerUnavailable},
 };
 
 /// When a step is run. Steps run in the order in which they were submitted.
@@ -32,14 +32,14 @@ pub trait Job: Send {
     fn run(&mut self, tx: &mut dyn LedgerTx, now: i64) -> Step<()>;
 
     /// Sends the answer: what the step returned, or how it failed.
-    fn answer(self: Box<Self>, failed: Option<Unavailable>);
+    fn answer(self: Box<Self>, failed: Option<LedgerUnavailable>);
 }
 
 struct TypedJob<T, F> {
     turn: Turn,
     step: Option<F>,
     outcome: Option<T>,
-    to: oneshot::Sender<Result<T, Unavailable>>,
+    to: oneshot::Sender<Result<T, LedgerUnavailable>>,
 }
 
 /// A step as a job, and its answer.
@@ -53,8 +53,8 @@ pub(super) fn job<T: Send + 'static>(
 }
 
 /// No one knows how far the store came with a step that it never answered.
-fn unanswered() -> Unavailable {
-    Unavailable { cause: "the thread of the store has ended".to_owned(), maybe_applied: true }
+fn unanswered() -> LedgerUnavailable {
+    LedgerUnavailable { cause: "the thread of the store has ended".to_owned(), maybe_applied: true }
 }
 
 impl<T, F> Job for TypedJob<T, F>
@@ -73,7 +73,7 @@ where
         Ok(())
     }
 
-    fn answer(self: Box<Self>, failed: Option<Unavailable>) {
+    fn answer(self: Box<Self>, failed: Option<LedgerUnavailable>) {
         let Self { outcome, to, .. } = *self;
         let answer = match failed {
             Some(unavailable) => Err(unavailable),

@@ -25,8 +25,8 @@ use crate::domain::{
     delegation::{Delegate, OpenDelegation, Standing},
     ledger::{
         Account, AccountId, Adjusted, Balance, Closed, Declaration, Extended, Finish, Finished,
-        Held, Hold, HoldId, HoldRefused, HoldRequest, Step, Transfer, TransferId, TransferRefused,
-        Transferred, hold, proof::Proof,
+        Held, HoldEntry, HoldId, HoldRefused, HoldRequest, Step, Transfer, TransferId,
+        TransferRefused, Transferred, hold, proof::Proof,
     },
     record::{Draft, Head, Sealed},
     token::TokenId,
@@ -48,7 +48,7 @@ pub fn transact<T: Send + 'static>(
 /// Every step that changes something writes exactly one record in the same transaction; a step that
 /// was taken before, under the same id, writes none. The record is the `draft`, to which the step
 /// adds what it knows itself: event, hold, account, amounts, decision. Every operation fails with
-/// [`Unavailable`](super::Unavailable) where the store cannot be used.
+/// [`LedgerUnavailable`](super::LedgerUnavailable) where the store cannot be used.
 pub trait Ledger: fmt::Debug + Send + Sync {
     /// Runs a step at the present moment of the store's clock, after all that were submitted before.
     fn submit(&self, job: Box<dyn Job>);
@@ -191,7 +191,7 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     }
 
     /// The holds whose ids lie between two, both included, in order, up to a limit.
-    fn holds(&self, from: HoldId, to: HoldId, most: usize) -> Answered<Vec<(HoldId, Hold)>> {
+    fn holds(&self, from: HoldId, to: HoldId, most: usize) -> Answered<Vec<(HoldId, HoldEntry)>> {
         transact(self, Turn::Read, move |tx, _| Ok(tx.holds(from, to, most)?))
     }
 

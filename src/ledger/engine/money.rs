@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{drafts, tx::LedgerTx};
 use crate::domain::{
     ledger::{
-        AccountId, Adjusted, Balance, Broken, Closed, Declaration, Finish, Finished, Held, HoldId,
-        HoldRefused, HoldRequest, Kind, Step, Swept, Transfer, TransferId, TransferRefused,
+        AccountId, AccountKind, Adjusted, Balance, Broken, Closed, Declaration, Finish, Finished,
+        Held, HoldId, HoldRefused, HoldRequest, Step, Swept, Transfer, TransferId, TransferRefused,
         Transferred, close as closing, declare as accounts, hold as holds, present,
         transfer as transfers,
     },
@@ -108,7 +108,7 @@ pub(super) fn balance(tx: &mut dyn LedgerTx, now: i64, id: &AccountId) -> Step<O
     let Some(account) = present(tx, id, now)? else { return Ok(None) };
     let mut least = account.headroom(now);
     let mut next = account.clone();
-    while let (Kind::Ceiling(_), Some(above)) = (&next.kind, &next.parent) {
+    while let (AccountKind::Ceiling(_), Some(above)) = (&next.kind, &next.parent) {
         let Some(above) = present(tx, above, now)? else {
             return Err(Broken::Inconsistent(format!("nothing is above account {id:?}")));
         };

@@ -8,13 +8,13 @@ use super::{Ledger, Turn, transact, tx::LedgerTx};
 use crate::{
     domain::{
         ledger::{
-            Account, AccountId, Failure, Hold, HoldId, Step,
+            Account, AccountId, Failure, HoldEntry, HoldId, Step,
             proof::{Proof, Recount},
             replay::{Replay, RightRow},
         },
         record::{Head, Sealed},
     },
-    ledger::answer::{Answered, Unavailable, Verdict},
+    ledger::answer::{Answered, LedgerUnavailable, Verdict},
 };
 
 /// At most this many records are read at once.
@@ -33,7 +33,7 @@ struct Walked {
 }
 
 /// Whether the records are those that were written, all of them, in order, and explain the rows.
-pub(super) async fn verify(ledger: Arc<dyn Ledger>) -> Result<Verdict, Unavailable> {
+pub(super) async fn verify(ledger: Arc<dyn Ledger>) -> Result<Verdict, LedgerUnavailable> {
     let Walked { chain, begins_late, proof, ahead } = walk(&*ledger).await?;
     let whole = chain.broken.is_none() && chain.incomplete.is_none() && !begins_late;
     let incomplete = proof.faults.first().filter(|_| whole).map(|first| match ahead {
@@ -48,7 +48,7 @@ pub(super) async fn verify(ledger: Arc<dyn Ledger>) -> Result<Verdict, Unavailab
 }
 
 /// Recounts everything.
-pub(super) async fn prove(ledger: Arc<dyn Ledger>) -> Result<Proof, Unavailable> {
+pub(super) async fn prove(ledger: Arc<dyn Ledger>) -> Result<Proof, LedgerUnavailable> {
     let Walked { chain, begins_late, mut proof, .. } = walk(&*ledger).await?;
     if begins_late {
         // A store that forgets records has holds that no record explains.
@@ -83,8 +83,8 @@ enum SliceRows {
     /// There are more records first.
     NotYet,
     Accounts(Vec<(AccountId, Account)>, Vec<RightRow>, u64),
-    Holds(Vec<(HoldId, Hold)>),
-    Left(Vec<(HoldId, Option<Hold>)>),
+    Holds(Vec<(HoldId, HoldEntry)>),
+    Left(Vec<(HoldId, Option<HoldEntry>)>),
     None,
 }
 
@@ -131,7 +131,7 @@ struct Walk {
     stage: Stage,
 }
 
-async fn walk(ledger: &dyn Ledger) -> Result<Walked, Unavailable> {
+async fn walk(ledger: &dyn Ledger) -> Result<Walked, LedgerUnavailable> {
     let mut next = slice(ledger, 0, Stage::Accounts).await?;
     let mut walk = Walk {
         begins_late: next.origin.seq > 0,

@@ -3,7 +3,7 @@
 use crate::domain::{
     auth::ApiKey,
     delegation::Delegation,
-    ledger::{Account, AccountId, Failure, Hold, HoldId, Tables, replay::RightRow},
+    ledger::{Account, AccountId, Failure, HoldEntry, HoldId, Tables, replay::RightRow},
     record::{Draft, Head, Sealed},
     token::TokenId,
 };
@@ -35,7 +35,12 @@ pub trait LedgerTx: Tables + Credentials {
     fn accounts(&mut self) -> Fallible<Vec<(AccountId, Account)>>;
 
     /// The holds whose ids lie between two, both included, in order, up to a limit.
-    fn holds(&mut self, from: HoldId, to: HoldId, most: usize) -> Fallible<Vec<(HoldId, Hold)>>;
+    fn holds(
+        &mut self,
+        from: HoldId,
+        to: HoldId,
+        most: usize,
+    ) -> Fallible<Vec<(HoldId, HoldEntry)>>;
 
     /// How many transfers were made.
     fn transfers(&mut self) -> Fallible<u64>;

@@ -19,7 +19,7 @@ const DIGITS: usize = 64;
 
 /// The chain and place of a record, by its own text.
 #[derive(Debug, Deserialize)]
-struct Position {
+struct ChainPosition {
     chain: String,
     seq: u64,
 }
@@ -38,7 +38,7 @@ pub struct RecordLine {
 pub fn write(chain: &str, sealed: &Sealed) -> String {
     let hash = hex(&sealed.hash);
     let whole = sealed.line.starts_with(START) && !sealed.line.contains('\n');
-    let place = if whole { serde_json::from_str::<Position>(&sealed.line).ok() } else { None };
+    let place = if whole { serde_json::from_str::<ChainPosition>(&sealed.line).ok() } else { None };
     match (place, sealed.line.strip_suffix('}')) {
         (Some(place), Some(open)) if place.seq == sealed.seq && place.chain == chain => {
             format!("{open}{BEFORE_HASH}{hash}{AFTER_HASH}")
@@ -57,7 +57,7 @@ pub fn read(line: &str) -> Option<RecordLine> {
     // Only lower-case digits: no other text may stand for the same hash.
     let hash = unhex(digits).filter(|hash| hex(hash) == digits)?;
     let line = format!("{}}}", rest.strip_suffix(BEFORE_HASH)?);
-    let place: Position = serde_json::from_str(&line).ok()?;
+    let place: ChainPosition = serde_json::from_str(&line).ok()?;
     Some(RecordLine { chain: place.chain, sealed: Sealed { seq: place.seq, line, hash } })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     domain::record::{Head, Record, Sealed},
-    ledger::{answer::Unavailable, engine::Ledger},
+    ledger::{answer::LedgerUnavailable, engine::Ledger},
 };
 
 /// At most this many records are read at once.
@@ -22,17 +22,17 @@ impl Records {
     }
 
     /// The end of the chain.
-    pub async fn head(&self) -> Result<Head, Unavailable> {
+    pub async fn head(&self) -> Result<Head, LedgerUnavailable> {
         self.ledger.head().await
     }
 
     /// The first page of records after a place, in order; empty if there are none.
-    pub async fn after(&self, seq: u64) -> Result<Vec<Sealed>, Unavailable> {
+    pub async fn after(&self, seq: u64) -> Result<Vec<Sealed>, LedgerUnavailable> {
         self.ledger.records(seq, PAGE.into()).await
     }
 
     /// The place of the last record, which is at `most` or before, whatever the head says.
-    async fn end(&self, mut most: u64) -> Result<u64, Unavailable> {
+    async fn end(&self, mut most: u64) -> Result<u64, LedgerUnavailable> {
         let mut least = 0;
         while least < most {
             let middle = least.midpoint(most);
@@ -45,7 +45,10 @@ impl Records {
     }
 
     /// All records there are now, the newest first; with `since`, those after that moment.
-    pub async fn newest_first(&self, since: Option<Moment>) -> Result<NewestFirst, Unavailable> {
+    pub async fn newest_first(
+        &self,
+        since: Option<Moment>,
+    ) -> Result<NewestFirst, LedgerUnavailable> {
         let head = self.head().await?;
         Ok(NewestFirst { records: self.clone(), left: head.seq, head, since })
     }
@@ -64,7 +67,7 @@ impl Moment {
 
 /// A record, stored and parsed.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct ParsedRecord {
     /// As kept.
     pub sealed: Sealed,
     /// As read.
@@ -85,7 +88,7 @@ pub struct NewestFirst {
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Those that can be read.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ParsedRecord>,
     /// Places of those that were altered and cannot.
     pub unreadable: Vec<u64>,
 }
@@ -97,7 +100,7 @@ impl NewestFirst {
     }
 
     /// The next records; None after the last.
-    pub async fn next(&mut self) -> Result<Option<Batch>, Unavailable> {
+    pub async fn next(&mut self) -> Result<Option<Batch>, LedgerUnavailable> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -115,7 +118,7 @@ impl NewestFirst {
                 Ok(record) if self.since.as_ref().is_some_and(|at| !at.is_before(&record)) => {
                     old += 1;
                 }
-                Ok(record) => batch.entries.push(Entry { sealed, record }),
+                Ok(record) => batch.entries.push(ParsedRecord { sealed, record }),
                 Err(_) => batch.unreadable.push(sealed.seq),
             }
         }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::{
     filter::Filter,
-    records::{Entry, Records},
+    records::{ParsedRecord, Records},
     stats::Stats,
 };
 use crate::{
     domain::usage::{GroupBy, Names, Usage},
-    ledger::{answer::Unavailable, engine::Ledger},
+    ledger::{answer::LedgerUnavailable, engine::Ledger},
 };
 
 /// How far a query read.
@@ -25,8 +25,8 @@ pub struct Extent {
 pub async fn newest_first(
     ledger: &Arc<dyn Ledger>,
     filter: &Filter,
-    mut visit: impl FnMut(Entry) -> bool,
-) -> Result<Extent, Unavailable> {
+    mut visit: impl FnMut(ParsedRecord) -> bool,
+) -> Result<Extent, LedgerUnavailable> {
     let mut records = Records::of(ledger).newest_first(filter.since.clone()).await?;
     let (mut unreadable, mut more) = (0, true);
     while more {
@@ -42,9 +42,9 @@ pub async fn newest_first(
 pub async fn stats(
     ledger: &Arc<dyn Ledger>,
     filter: &Filter,
-) -> Result<(Stats, Extent), Unavailable> {
+) -> Result<(Stats, Extent), LedgerUnavailable> {
     let mut stats = Stats::default();
-    let count = |entry: Entry| {
+    let count = |entry: ParsedRecord| {
         stats.add(&entry.record);
         true
     };
@@ -58,9 +58,9 @@ pub async fn usage(
     filter: &Filter,
     keys: Vec<GroupBy>,
     names: Names,
-) -> Result<(Usage, Extent), Unavailable> {
+) -> Result<(Usage, Extent), LedgerUnavailable> {
     let mut usage = Usage::by(keys, names);
-    let count = |entry: Entry| {
+    let count = |entry: ParsedRecord| {
         usage.add(&entry.record);
         true
     };

@@ -2,7 +2,6 @@
 
 /// How offences begin, by the rule's name, as the failing test prints them.
 pub const OFFENCES: &[(&str, &[&str])] = &[
-    ("retired", &["domain/ledger/declare.rs: type Terms"]),
     (
         "reserved",
         &[

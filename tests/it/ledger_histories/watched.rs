@@ -1,7 +1,7 @@
 //! Rows that tell when they are written.
 
 use tollgate::domain::ledger::{
-    Account, AccountId, Drawn, Failure, Hold, HoldId, Kind, Rows, Tables, TransferId,
+    Account, AccountId, AccountKind, Drawn, Failure, HoldEntry, HoldId, Rows, Tables, TransferId,
     proof::Recount,
 };
 
@@ -25,7 +25,7 @@ impl Watched {
         }
         let (mut there, mut issued) = (0, 0);
         for account in self.rows.accounts.values() {
-            if let Kind::Funded(funds) = &account.kind {
+            if let AccountKind::Funded(funds) = &account.kind {
                 there += i128::from(funds.available) + words::whole(account.reserved);
                 there += words::whole(account.spent);
                 issued += words::whole(funds.issued);
@@ -81,11 +81,11 @@ impl Tables for Watched {
         self.rows.expired(now, most)
     }
 
-    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Failure> {
+    fn hold(&mut self, id: HoldId) -> Result<Option<HoldEntry>, Failure> {
         self.rows.hold(id)
     }
 
-    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Failure> {
+    fn put_hold(&mut self, id: HoldId, hold: HoldEntry) -> Result<(), Failure> {
         self.writes += 1;
         self.rows.put_hold(id, hold)
     }

@@ -3,7 +3,7 @@
 use tollgate::domain::{
     credits::Credits,
     ledger::{
-        Account, AccountId, Broken, Closed, Finished, HoldId, HoldRefused, HoldState, Kind,
+        Account, AccountId, AccountKind, Broken, Closed, Finished, HoldId, HoldRefused, HoldState,
         Shortage, Step, Transfer, TransferRefused, Unadjusted, Undeclarable,
     },
 };
@@ -106,11 +106,11 @@ pub fn transfer(naive: &model::Transfer) -> Transfer {
 /// A row as the naive ledger sees it.
 pub fn seen(account: &Account) -> Seen {
     let numbers = match &account.kind {
-        Kind::Funded(funds) => {
+        AccountKind::Funded(funds) => {
             let owed = funds.source.as_ref().map_or(0, |source| whole(source.owed));
             [whole(funds.issued), funds.available.into(), funds.net.into(), owed]
         }
-        Kind::Ceiling(ceiling) => {
+        AccountKind::Ceiling(ceiling) => {
             [ceiling.limit, ceiling.used, ceiling.carved, ceiling.granted].map(whole)
         }
     };

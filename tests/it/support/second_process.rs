@@ -8,7 +8,7 @@ use std::{
 
 use tollgate::{
     host::clock::wall_clock,
-    ledger::sqlite::{Place, Sqlite},
+    ledger::sqlite::{Sqlite, StoreLocation},
 };
 
 pub fn child(test: &str, dir: &Path, wrap: &[&str]) -> Command {
@@ -53,5 +53,5 @@ pub fn own_ids() -> impl Iterator<Item = u128> {
 
 pub fn shared(dir: &Path) -> Sqlite {
     let (path, keys) = (dir.join("ledger.db"), Some(dir.to_owned()));
-    Sqlite::new(Place { path, keys, durability: Default::default() }, wall_clock())
+    Sqlite::new(StoreLocation { path, keys, durability: Default::default() }, wall_clock())
 }

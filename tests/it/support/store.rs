@@ -21,14 +21,14 @@ use tollgate::{
     host::clock::Clock,
     ledger::{
         Answered, Ledger as _, Verdict,
-        sqlite::{Place, Sqlite},
+        sqlite::{Sqlite, StoreLocation},
     },
 };
 
 pub fn sqlite(dir: &Path, clock: Clock) -> Sqlite {
     let path = dir.join("ledger.db");
     let keys = Some(dir.to_owned());
-    Sqlite::new(Place { path, keys, durability: Durability::Process }, clock)
+    Sqlite::new(StoreLocation { path, keys, durability: Durability::Process }, clock)
 }
 
 pub fn clock(at: &Arc<AtomicI64>) -> Clock {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Account, AccountId, Context, HoldId, HoldState, Kind, Replay, ReplayedHold};
+use super::{Account, AccountId, AccountKind, Context, HoldId, HoldState, Replay, ReplayedHold};
 use crate::domain::{
     ledger::{
-        Hold, Leg,
+        HoldEntry, Leg,
         proof::{Proof, Recount},
     },
     record::hex,
@@ -75,11 +75,13 @@ impl Replay {
     /// An account whose clock was wrong may have been recounted by a step without a record. It then
     /// has what the records tell of its window.
     fn recounted(&self, id: &AccountId, told: &Account, row: &Account) -> Option<Account> {
-        let (Kind::Ceiling(told_ceiling), Kind::Ceiling(found)) = (&told.kind, &row.kind) else {
+        let (AccountKind::Ceiling(told_ceiling), AccountKind::Ceiling(found)) =
+            (&told.kind, &row.kind)
+        else {
             return None;
         };
         let begins = told_ceiling.to_recount(found.begins())?;
-        let kind = Kind::Ceiling(told_ceiling.opened(begins, self.drawn(id, begins)));
+        let kind = AccountKind::Ceiling(told_ceiling.opened(begins, self.drawn(id, begins)));
         Some(Account { kind, ..told.clone() })
     }
 
@@ -135,7 +137,7 @@ impl Replay {
     }
 
     /// Compares a hold.
-    pub fn hold(&mut self, id: HoldId, row: &Hold) {
+    pub fn hold(&mut self, id: HoldId, row: &HoldEntry) {
         let Some(told) = self.holds.get_mut(&id) else {
             self.ahead += 1;
             return self.fault(format!("hold {id} is there, and no record begins it"));
@@ -196,8 +198,8 @@ impl Replay {
 }
 
 /// A hold as a recount wants it.
-fn as_kept(told: &ReplayedHold) -> Hold {
-    Hold {
+fn as_kept(told: &ReplayedHold) -> HoldEntry {
+    HoldEntry {
         amount: told.amount,
         state: told.state,
         forced: told.forced,
@@ -229,7 +231,7 @@ fn parts(account: &Account) -> Vec<(&'static str, String)> {
         ("expires", or_none(expires.map(|at| at.to_string()))),
     ];
     match kind {
-        Kind::Funded(funds) => {
+        AccountKind::Funded(funds) => {
             let source = funds.source.as_ref().map(|source| {
                 format!("{} of {} through {}", source.owed, source.given, through(&source.path))
             });
@@ -243,7 +245,7 @@ fn parts(account: &Account) -> Vec<(&'static str, String)> {
                 ("source", or_none(source)),
             ]);
         }
-        Kind::Ceiling(ceiling) => parts.extend([
+        AccountKind::Ceiling(ceiling) => parts.extend([
             ("kind", "ceiling".to_owned()),
             ("limit", ceiling.limit.to_string()),
             ("period", or_none(ceiling.period.map(|period| period.as_str().to_owned()))),

@@ -1,7 +1,8 @@
 //! What one record does to accounts.
 
 use super::{
-    Account, AccountId, AccountState, Credits, Draft, Funds, HoldState, Kind, Leg, Replay, Source,
+    Account, AccountId, AccountKind, AccountState, Credits, Draft, Funds, HoldState, Leg, Replay,
+    Source,
 };
 use super::{amount, given, opened};
 use crate::domain::ledger::{Drawn, MOST_LEVELS, ROUND};
@@ -11,7 +12,7 @@ impl Replay {
     pub(super) fn path(&self, leaf: &AccountId) -> Vec<AccountId> {
         let mut path = vec![leaf.clone()];
         let mut next = self.accounts.get(leaf);
-        while let Some(Account { parent: Some(above), kind: Kind::Ceiling(_), .. }) = next
+        while let Some(Account { parent: Some(above), kind: AccountKind::Ceiling(_), .. }) = next
             && path.len() < MOST_LEVELS
         {
             path.push(above.clone());
@@ -31,13 +32,14 @@ impl Replay {
 
     /// Brings a ceiling whose clock was wrong to the window of a moment, as it counts there.
     pub(super) fn present(&mut self, id: &AccountId, now: i64) {
-        let Some(Account { kind: Kind::Ceiling(ceiling), .. }) = self.accounts.get(id) else {
+        let Some(Account { kind: AccountKind::Ceiling(ceiling), .. }) = self.accounts.get(id)
+        else {
             return;
         };
         let Some(begins) = ceiling.to_recount(now) else { return };
         let recounted = ceiling.opened(begins, self.drawn(id, begins));
         if let Some(account) = self.accounts.get_mut(id) {
-            account.kind = Kind::Ceiling(recounted);
+            account.kind = AccountKind::Ceiling(recounted);
         }
     }
 
@@ -74,8 +76,8 @@ impl Replay {
             self.change(&id, |account| {
                 raise(&mut account.reserved, held)
                     && match &mut account.kind {
-                        Kind::Funded(funds) => shift(&mut funds.available, -held),
-                        Kind::Ceiling(ceiling) => {
+                        AccountKind::Funded(funds) => shift(&mut funds.available, -held),
+                        AccountKind::Ceiling(ceiling) => {
                             *ceiling = ceiling.at(now);
                             window = ceiling.begins();
                             raise(&mut ceiling.used, held)
@@ -108,11 +110,11 @@ impl Replay {
 
     fn give_back(&mut self, leg: &Leg, amount: i64) {
         self.change(&leg.account, |account| match &mut account.kind {
-            Kind::Ceiling(ceiling) if ceiling.begins() == leg.window => {
+            AccountKind::Ceiling(ceiling) if ceiling.begins() == leg.window => {
                 raise(&mut ceiling.used, -amount)
             }
-            Kind::Ceiling(_) => true,
-            Kind::Funded(funds) => shift(&mut funds.available, amount),
+            AccountKind::Ceiling(_) => true,
+            AccountKind::Funded(funds) => shift(&mut funds.available, amount),
         });
         self.climb(&leg.account);
     }
@@ -123,10 +125,10 @@ impl Replay {
         let id = AccountId::from(account.as_str());
         self.present(&id, now);
         self.change(&id, |account| match &mut account.kind {
-            Kind::Funded(funds) => {
+            AccountKind::Funded(funds) => {
                 raise(&mut funds.issued, more) && shift(&mut funds.available, more)
             }
-            Kind::Ceiling(ceiling) => {
+            AccountKind::Ceiling(ceiling) => {
                 *ceiling = ceiling.at(now);
                 raise(&mut ceiling.granted, more)
             }
@@ -145,10 +147,10 @@ impl Replay {
             let mut window = 0;
             self.present(&id, now);
             self.change(&id, |account| match &mut account.kind {
-                Kind::Funded(funds) => {
+                AccountKind::Funded(funds) => {
                     shift(&mut funds.available, -moved) && shift(&mut funds.net, -moved)
                 }
-                Kind::Ceiling(ceiling) => {
+                AccountKind::Ceiling(ceiling) => {
                     *ceiling = ceiling.at(now);
                     window = ceiling.begins();
                     raise(&mut ceiling.carved, moved)
@@ -158,7 +160,7 @@ impl Replay {
         }
         let source = given(legs, amount);
         let funds = Funds { net: moved, available: moved, source, ..Funds::default() };
-        let account = Account { kind: Kind::Funded(funds), ..opened(child) };
+        let account = Account { kind: AccountKind::Funded(funds), ..opened(child) };
         let id = AccountId::from(child.id.as_str());
         if self.accounts.insert(id.clone(), account).is_some() {
             self.wrong(&format!("opens account {id:?}, which is there"));
@@ -175,14 +177,14 @@ impl Replay {
         self.change(&id, |account| {
             (account.parent, account.open, account.expires) = (parent, true, terms.expires);
             match (&mut account.kind, terms.cap.and_then(Credits::new)) {
-                (Kind::Funded(funds), None) => {
+                (AccountKind::Funded(funds), None) => {
                     let issued = credits(terms.issued);
                     let by = issued.signed() - funds.issued.signed();
                     (funds.issued, funds.declared) = (issued, credits(terms.declared));
                     funds.unlimited = terms.unlimited;
                     shift(&mut funds.available, by)
                 }
-                (Kind::Ceiling(ceiling), Some(limit)) if ceiling.period == terms.period => {
+                (AccountKind::Ceiling(ceiling), Some(limit)) if ceiling.period == terms.period => {
                     let window = terms.window.unwrap_or_default();
                     ceiling.limit = limit;
                     if ceiling.window != window {
@@ -209,7 +211,7 @@ impl Replay {
     fn climb(&mut self, id: &AccountId) {
         let mut from = id.clone();
         for _ in 0..MOST_LEVELS {
-            let Some(Account { open: false, kind: Kind::Funded(funds), .. }) =
+            let Some(Account { open: false, kind: AccountKind::Funded(funds), .. }) =
                 self.accounts.get(&from)
             else {
                 return;
@@ -229,7 +231,7 @@ impl Replay {
     fn hand_up(&mut self, id: &AccountId, giver: &Leg, through: &[Leg], rest: i64) {
         let mut freed = 0;
         self.change(id, |account| {
-            let Kind::Funded(Funds { available, net, source: Some(source), .. }) =
+            let AccountKind::Funded(Funds { available, net, source: Some(source), .. }) =
                 &mut account.kind
             else {
                 return false;
@@ -241,15 +243,17 @@ impl Replay {
         });
         for leg in through {
             self.change(&leg.account, |account| match &mut account.kind {
-                Kind::Ceiling(ceiling) if ceiling.begins() == leg.window => {
+                AccountKind::Ceiling(ceiling) if ceiling.begins() == leg.window => {
                     raise(&mut ceiling.carved, -freed)
                 }
                 _ => true,
             });
         }
         self.change(&giver.account, |account| match &mut account.kind {
-            Kind::Funded(funds) => shift(&mut funds.available, rest) && shift(&mut funds.net, rest),
-            Kind::Ceiling(_) => false,
+            AccountKind::Funded(funds) => {
+                shift(&mut funds.available, rest) && shift(&mut funds.net, rest)
+            }
+            AccountKind::Ceiling(_) => false,
         });
     }
 }
@@ -264,12 +268,12 @@ struct Sums {
 fn spend(account: &mut Account, amount: i64) -> bool {
     let Some(spent) = account.spent.signed().checked_add(amount) else { return false };
     let rounded = match &account.kind {
-        Kind::Funded(Funds { unlimited: false, .. }) => spent,
+        AccountKind::Funded(Funds { unlimited: false, .. }) => spent,
         _ => spent.rem_euclid(ROUND),
     };
     let rest = match &mut account.kind {
-        Kind::Funded(funds) => shift(&mut funds.available, spent - rounded),
-        Kind::Ceiling(_) => true,
+        AccountKind::Funded(funds) => shift(&mut funds.available, spent - rounded),
+        AccountKind::Ceiling(_) => true,
     };
     rest && raise(&mut account.spent, rounded - spent + amount)
 }

@@ -14,17 +14,17 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::host::clock;
-use crate::ledger::answer::Unavailable;
+use crate::ledger::answer::LedgerUnavailable;
 
 /// Tells a file from another one of the same name.
-pub(super) type FileId = (u64, u64);
+pub(super) type Inode = (u64, u64);
 
 /// Which files a store consists of, as found under its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Files {
-    pub(super) database: Option<FileId>,
-    pub(super) wal: Option<FileId>,
-    pub(super) shm: Option<FileId>,
+    pub(super) database: Option<Inode>,
+    pub(super) wal: Option<Inode>,
+    pub(super) shm: Option<Inode>,
 }
 
 /// How the files differ from those that a connection has open.
@@ -46,7 +46,7 @@ impl Files {
 
     /// How what is there now differs; None if it is the same.
     pub(super) fn moved(&self, now: &Self) -> Option<Displaced> {
-        let gone = |before: Option<FileId>, now| before.is_some() && now != before;
+        let gone = |before: Option<Inode>, now| before.is_some() && now != before;
         if self.database != now.database {
             Some(Displaced::Database)
         } else if !gone(self.wal, now.wal) && !gone(self.shm, now.shm) {
@@ -71,7 +71,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// The error for a store whose files do not belong together.
-pub(super) fn divided(path: &Path, moved: Displaced) -> Unavailable {
+pub(super) fn divided(path: &Path, moved: Displaced) -> LedgerUnavailable {
     let what = match moved {
         Displaced::Replaced => {
             "were replaced while the store was in use. Nothing is lost yet: end every other process that uses the store (`sqlite3`, gateways); the last one writes back what it holds. If this lasts, end all gateways and start them again"
@@ -80,7 +80,7 @@ pub(super) fn divided(path: &Path, moved: Displaced) -> Unavailable {
             "were removed while the store was in use. What they held is with the processes that have them open, and written back as soon as each of them has noticed, within about 20 s. If this lasts, end all gateways and start them again"
         }
     };
-    Unavailable::unchanged(format!("`{0}-wal` or `{0}-shm` {what}", path.display()))
+    LedgerUnavailable::unchanged(format!("`{0}-wal` or `{0}-shm` {what}", path.display()))
 }
 
 /// Writes a log whose file was removed back into the database, and ends its use. Works only while no
@@ -102,7 +102,7 @@ pub(super) fn write_back(db: &Connection) -> bool {
 }
 
 /// Waits while other processes use the database without a log beside it; fails after `patience`.
-pub(super) fn undivided(path: &Path, patience: Duration) -> Result<(), Unavailable> {
+pub(super) fn undivided(path: &Path, patience: Duration) -> Result<(), LedgerUnavailable> {
     let begun = clock::instant();
     let is_whole = || {
         let Files { wal, shm, .. } = Files::of(path);
@@ -130,12 +130,12 @@ fn is_in_use(path: &Path) -> bool {
 }
 
 #[cfg(unix)]
-fn identity(path: &Path) -> Option<FileId> {
+fn identity(path: &Path) -> Option<Inode> {
     use std::os::unix::fs::MetadataExt as _;
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 #[cfg(not(unix))]
-fn identity(path: &Path) -> Option<FileId> {
+fn identity(path: &Path) -> Option<Inode> {
     fs::metadata(path).ok().map(|_| (0, 0))
 }

@@ -24,7 +24,7 @@ use crate::{
         record::{Head, hex},
     },
     host::{clock, files},
-    ledger::{answer::Unavailable, keys},
+    ledger::{answer::LedgerUnavailable, keys},
 };
 
 /// Versions before this one can damage a file that several connections write (3.51.3, "WAL-reset").
@@ -49,7 +49,7 @@ static OPENING: Mutex<()> = Mutex::new(());
 
 /// Where a store is.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct StoreLocation {
     /// The file.
     pub path: PathBuf,
     /// The directory with the key that signs the end of the chain; a key of this process if None.
@@ -64,7 +64,7 @@ pub(super) struct File {
     pub(super) key: Key,
     /// Binds rows that give or take rights.
     pub(super) rights: Key,
-    place: Place,
+    place: StoreLocation,
     /// The files that this connection has open.
     files: Files,
     /// The end of the chain when it was last read. It never goes back.
@@ -80,14 +80,14 @@ pub(super) enum InPlace {
     /// Close it, and open it again.
     Reopen,
     /// Close it, and open it again later.
-    Close(Unavailable),
+    Close(LedgerUnavailable),
     /// Not now.
-    Wait(Unavailable),
+    Wait(LedgerUnavailable),
 }
 
 impl File {
     /// Opens the file, and makes it if it is not there.
-    pub(super) fn open(place: &Place) -> Result<Self, Unavailable> {
+    pub(super) fn open(place: &StoreLocation) -> Result<Self, LedgerUnavailable> {
         let own = keys::key(place.keys.as_deref())?;
         let (key, rights) = (own.derive("record head"), own.derive("rights"));
         let path = &place.path;
@@ -149,19 +149,19 @@ impl File {
         Ok(())
     }
 
-    pub(super) fn begin(&self, reads: bool) -> Result<(), Unavailable> {
+    pub(super) fn begin(&self, reads: bool) -> Result<(), LedgerUnavailable> {
         self.execute(if reads { "BEGIN" } else { "BEGIN IMMEDIATE" })
     }
 
-    pub(super) fn commit(&self) -> Result<(), Unavailable> {
+    pub(super) fn commit(&self) -> Result<(), LedgerUnavailable> {
         self.execute("COMMIT")
     }
 
     /// Some failures roll back by themselves; what is written after is not part of a transaction.
-    pub(super) fn still_begun(&self) -> Result<(), Unavailable> {
+    pub(super) fn still_begun(&self) -> Result<(), LedgerUnavailable> {
         match self.db.is_autocommit() {
             false => Ok(()),
-            true => Err(Unavailable::unchanged(format!(
+            true => Err(LedgerUnavailable::unchanged(format!(
                 "`{}`: a failure ended the transaction",
                 self.place.path.display()
             ))),
@@ -175,7 +175,7 @@ impl File {
         }
     }
 
-    pub(super) fn execute(&self, sql: &str) -> Result<(), Unavailable> {
+    pub(super) fn execute(&self, sql: &str) -> Result<(), LedgerUnavailable> {
         let done = patiently(|| self.db.prepare_cached(sql)?.execute([]));
         done.map(|_| ()).map_err(|error| told(&self.place.path, &error))
     }
@@ -194,13 +194,13 @@ impl File {
     }
 
     /// What a write failed with.
-    pub(super) fn unwritten(&self, error: &Error) -> Unavailable {
+    pub(super) fn unwritten(&self, error: &Error) -> LedgerUnavailable {
         told(&self.place.path, error)
     }
 
     /// What a step failed with that left the transaction whole.
-    pub(super) fn contradicts(&self, broken: &Broken) -> Unavailable {
-        Unavailable::unchanged(match broken {
+    pub(super) fn contradicts(&self, broken: &Broken) -> LedgerUnavailable {
+        LedgerUnavailable::unchanged(match broken {
             Broken::Store(failure) => failure.to_string(),
             Broken::Inconsistent(_) => format!("`{}`: {broken}", self.place.path.display()),
         })
@@ -226,12 +226,12 @@ impl File {
         ))
     }
 
-    fn prepare(&mut self) -> Result<(), Unavailable> {
+    fn prepare(&mut self) -> Result<(), LedgerUnavailable> {
         let path = self.place.path.clone();
         let wrong = |error: Error| told(&path, &error);
         if rusqlite::version_number() < OLDEST_SQLITE {
             let version = rusqlite::version();
-            return Err(Unavailable::unchanged(format!(
+            return Err(LedgerUnavailable::unchanged(format!(
                 "SQLite {version} is too old: 3.51.3 is needed"
             )));
         }
@@ -246,7 +246,7 @@ impl File {
         });
         let mode: String = mode.map_err(wrong)?;
         if mode != "wal" {
-            return Err(Unavailable::unchanged(format!(
+            return Err(LedgerUnavailable::unchanged(format!(
                 "`{}` is on a file system that processes cannot share (`journal_mode` is {mode}); set `store.path` to a local disk",
                 path.display()
             )));
@@ -263,7 +263,7 @@ impl File {
     }
 
     /// Creates missing tables, unless another process is faster.
-    fn create(&mut self) -> Result<(), Unavailable> {
+    fn create(&mut self) -> Result<(), LedgerUnavailable> {
         let path = self.place.path.clone();
         let wrong = |error: Error| told(&path, &error);
         if version(&self.db, &path)? == schema::VERSION {
@@ -283,14 +283,14 @@ impl File {
             super::rights::bind_denials(&tx, &self.rights).map_err(wrong)?;
         } else if !takeover::take_over(&tx, &self.key, &self.rights, there).map_err(wrong)? {
             drop(tx);
-            return Err(Unavailable::unchanged(self.not_vouched().0));
+            return Err(LedgerUnavailable::unchanged(self.not_vouched().0));
         }
         tx.commit().map_err(wrong)
     }
 }
 
 /// The version of the tables. 0 of an empty file.
-fn version(db: &Connection, path: &Path) -> Result<i32, Unavailable> {
+fn version(db: &Connection, path: &Path) -> Result<i32, LedgerUnavailable> {
     // One snapshot for all questions: another process may be creating the tables.
     let look = |sql| patiently(|| db.execute_batch(sql)).map_err(|error| told(path, &error));
     look("SAVEPOINT look")?;
@@ -300,7 +300,7 @@ fn version(db: &Connection, path: &Path) -> Result<i32, Unavailable> {
     found.and_then(|version| released.map(|()| version))
 }
 
-fn version_now(db: &Connection, path: &Path) -> Result<i32, Unavailable> {
+fn version_now(db: &Connection, path: &Path) -> Result<i32, LedgerUnavailable> {
     let pragma = |name| patiently(|| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0)));
     let tables =
         || patiently(|| db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)));
@@ -311,20 +311,20 @@ fn version_now(db: &Connection, path: &Path) -> Result<i32, Unavailable> {
     let shown = path.display();
     match (application, version) {
         (schema::APPLICATION, 1..=schema::VERSION) => Ok(version),
-        (schema::APPLICATION, _) => Err(Unavailable::unchanged(format!(
+        (schema::APPLICATION, _) => Err(LedgerUnavailable::unchanged(format!(
             "`{shown}` was written by another version of tollgate (its tables are version {version}, not {}); use the newest tollgate, or move the file away",
             schema::VERSION
         ))),
         (0, 0) if tables == 0 => Ok(0),
-        _ => Err(Unavailable::unchanged(format!(
+        _ => Err(LedgerUnavailable::unchanged(format!(
             "`{shown}` is the database of another application; set `store.path` (or `audit.path`, if that names it) to another file"
         ))),
     }
 }
 
-fn make(path: &Path) -> Result<(), Unavailable> {
+fn make(path: &Path) -> Result<(), LedgerUnavailable> {
     if path.is_dir() {
-        return Err(Unavailable::unchanged(format!(
+        return Err(LedgerUnavailable::unchanged(format!(
             "`{}` is a directory; set `store.path` to a file",
             path.display()
         )));
@@ -338,8 +338,8 @@ fn make(path: &Path) -> Result<(), Unavailable> {
     }
 }
 
-fn unmade(path: &Path, error: &io::Error) -> Unavailable {
-    Unavailable::unchanged(format!(
+fn unmade(path: &Path, error: &io::Error) -> LedgerUnavailable {
+    LedgerUnavailable::unchanged(format!(
         "`{}` cannot be made: {error}; make its directory writable, or set `store.path`",
         path.display()
     ))
@@ -387,9 +387,9 @@ fn plain(code: i32) -> Error {
 }
 
 /// An error message: what failed, where, and what to do.
-fn told(path: &Path, error: &Error) -> Unavailable {
+fn told(path: &Path, error: &Error) -> LedgerUnavailable {
     let shown = path.display();
-    Unavailable::unchanged(match error.sqlite_error_code() {
+    LedgerUnavailable::unchanged(match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
             "`{shown}` was locked by another process for {} s; end what holds it",
             PATIENCE.as_secs()

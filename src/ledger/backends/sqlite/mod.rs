@@ -29,11 +29,11 @@ use std::{
 use crate::{
     host::clock::Clock,
     ledger::{
-        answer::Unavailable,
+        answer::LedgerUnavailable,
         engine::{Job, Ledger},
     },
 };
-pub use file::Place;
+pub use file::StoreLocation;
 use queue::Queue;
 use writer::StoreThread;
 
@@ -44,7 +44,7 @@ pub struct Sqlite {
 }
 
 struct Handle {
-    place: Place,
+    place: StoreLocation,
     clock: Clock,
     queue: Arc<Queue>,
     /// Whether the thread runs. It starts with the first step.
@@ -59,7 +59,7 @@ impl Drop for Handle {
 
 impl Sqlite {
     /// The store in that file, which is opened at the first step and need not be there.
-    pub fn new(place: Place, clock: Clock) -> Self {
+    pub fn new(place: StoreLocation, clock: Clock) -> Self {
         let (queue, runs) = (Arc::default(), Mutex::new(false));
         Self { handle: Arc::new(Handle { place, clock, queue, runs }) }
     }
@@ -81,7 +81,7 @@ impl Ledger for Sqlite {
             let thread = thread::Builder::new().name("store".to_owned());
             if let Err(error) = thread.spawn(move || writer.serve(&own)) {
                 let cause = format!("no thread can be started for the store: {error}");
-                return job.answer(Some(Unavailable::unchanged(cause)));
+                return job.answer(Some(LedgerUnavailable::unchanged(cause)));
             }
             *runs = true;
         }

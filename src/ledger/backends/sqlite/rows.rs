@@ -11,7 +11,8 @@ use crate::domain::{
     credits::Credits,
     keyed::Key,
     ledger::{
-        About, Account, AccountId, Ceiling, Drawn, Funds, Hold, HoldId, HoldState, Kind, TransferId,
+        About, Account, AccountId, AccountKind, Ceiling, Drawn, Funds, HoldEntry, HoldId,
+        HoldState, TransferId,
     },
     period::Period,
     record::{Hash, Head, Sealed},
@@ -99,7 +100,7 @@ pub(super) fn account_id_at(row: &Row<'_>, column: usize) -> SqlResult<AccountId
 /// In the order of the columns.
 pub(super) fn account_row(row: &Row<'_>) -> SqlResult<(AccountId, Account)> {
     let kind = match text(row, 6)? {
-        "funded" => Kind::Funded(Funds {
+        "funded" => AccountKind::Funded(Funds {
             issued: credits(row, 7)?,
             declared: credits(row, 8)?,
             net: row.get(9)?,
@@ -107,7 +108,7 @@ pub(super) fn account_row(row: &Row<'_>) -> SqlResult<(AccountId, Account)> {
             unlimited: row.get(11)?,
             source: row.get_ref(18)?.as_str_or_null()?.map(|_| from_json(row, 18)).transpose()?,
         }),
-        _ => Kind::Ceiling(Ceiling {
+        _ => AccountKind::Ceiling(Ceiling {
             limit: credits(row, 12)?,
             period: period(row, 13)?,
             window: row.get(14)?,
@@ -157,8 +158,8 @@ fn write_account(
 ) -> SqlResult<usize> {
     let source = account.source().map(json).transpose()?;
     let (funds, ceiling) = match &account.kind {
-        Kind::Funded(funds) => (Some(funds), None),
-        Kind::Ceiling(ceiling) => (None, Some(ceiling)),
+        AccountKind::Funded(funds) => (Some(funds), None),
+        AccountKind::Ceiling(ceiling) => (None, Some(ceiling)),
     };
     db.prepare_cached(sql)?.execute(params![
         id.as_str(),
@@ -183,7 +184,7 @@ fn write_account(
     ])
 }
 
-pub(super) fn hold(db: &Connection, id: HoldId) -> SqlResult<Option<Hold>> {
+pub(super) fn hold(db: &Connection, id: HoldId) -> SqlResult<Option<HoldEntry>> {
     one(db, "SELECT * FROM hold WHERE id = ?1", [id.0.to_be_bytes()], hold_row)
 }
 
@@ -192,7 +193,7 @@ pub(super) fn hold_id(row: &Row<'_>) -> SqlResult<HoldId> {
 }
 
 /// In the order of the columns.
-pub(super) fn hold_row(row: &Row<'_>) -> SqlResult<Hold> {
+pub(super) fn hold_row(row: &Row<'_>) -> SqlResult<HoldEntry> {
     let state = match row.get(2)? {
         0 => HoldState::Open,
         1 => HoldState::Posted {
@@ -202,7 +203,7 @@ pub(super) fn hold_row(row: &Row<'_>) -> SqlResult<Hold> {
         },
         _ => HoldState::Voided,
     };
-    Ok(Hold {
+    Ok(HoldEntry {
         amount: credits(row, 1)?,
         state,
         forced: row.get(6)?,
@@ -215,7 +216,7 @@ pub(super) fn hold_row(row: &Row<'_>) -> SqlResult<Hold> {
 }
 
 /// Writes a hold. State and deadline are all that can change of one that exists.
-pub(super) fn put_hold(db: &Connection, id: HoldId, hold: &Hold) -> SqlResult<()> {
+pub(super) fn put_hold(db: &Connection, id: HoldId, hold: &HoldEntry) -> SqlResult<()> {
     const PUT: &str = "INSERT INTO hold VALUES
         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
         ON CONFLICT (id) DO UPDATE SET state = excluded.state, posted = excluded.posted,

@@ -10,12 +10,13 @@ use crate::{
     domain::{
         keyed::Key,
         ledger::{
-            Account, AccountId, Drawn, Failure, Hold, HoldId, Tables, TransferId, replay::RightRow,
+            Account, AccountId, Drawn, Failure, HoldEntry, HoldId, Tables, TransferId,
+            replay::RightRow,
         },
         period::timestamp,
         record::{Draft, Head, Sealed},
     },
-    ledger::{answer::Unavailable, engine::LedgerTx},
+    ledger::{answer::LedgerUnavailable, engine::LedgerTx},
 };
 
 pub(super) struct Transaction<'f> {
@@ -28,13 +29,13 @@ pub(super) struct Transaction<'f> {
     /// Whether the step at hand wrote into the file before its end, behind a savepoint.
     spilled: bool,
     /// Set when the file could not be written; then all of the transaction fails.
-    failed: Option<Unavailable>,
+    failed: Option<LedgerUnavailable>,
 }
 
 #[derive(Default)]
 struct WriteSet {
     accounts: HashMap<AccountId, Cached<Account>>,
-    holds: HashMap<HoldId, Cached<Hold>>,
+    holds: HashMap<HoldId, Cached<HoldEntry>>,
     transfers: HashMap<TransferId, Cached<[u8; 32]>>,
     records: Vec<Sealed>,
     head: Option<Cached<Head>>,
@@ -110,14 +111,14 @@ impl<'f> Transaction<'f> {
     }
 
     /// Keeps what the step wrote.
-    pub(super) fn keep(&mut self) -> Result<(), Unavailable> {
+    pub(super) fn keep(&mut self) -> Result<(), LedgerUnavailable> {
         self.end("RELEASE step")?;
         self.kept.take_over(&mut self.step);
         Ok(())
     }
 
     /// Forgets what the step wrote.
-    pub(super) fn forget(&mut self) -> Result<(), Unavailable> {
+    pub(super) fn forget(&mut self) -> Result<(), LedgerUnavailable> {
         self.step = WriteSet::default();
         if self.spilled {
             self.end("ROLLBACK TO step")?;
@@ -126,7 +127,7 @@ impl<'f> Transaction<'f> {
         self.end("RELEASE step")
     }
 
-    fn end(&mut self, sql: &str) -> Result<(), Unavailable> {
+    fn end(&mut self, sql: &str) -> Result<(), LedgerUnavailable> {
         if let Some(failed) = self.failed.take() {
             return Err(failed);
         }
@@ -138,7 +139,7 @@ impl<'f> Transaction<'f> {
     }
 
     /// Writes everything, before the transaction is committed.
-    pub(super) fn write(&mut self) -> Result<(), Unavailable> {
+    pub(super) fn write(&mut self) -> Result<(), LedgerUnavailable> {
         self.kept.write(self.file).map_err(|error| self.file.unwritten(&error))
     }
 
@@ -149,13 +150,13 @@ impl<'f> Transaction<'f> {
     }
 
     /// Makes the whole transaction fail.
-    fn fails(&mut self, failed: Unavailable) -> Failure {
+    fn fails(&mut self, failed: LedgerUnavailable) -> Failure {
         let failure = Failure(failed.cause.clone());
         self.failed = Some(failed);
         failure
     }
 
-    fn try_spill(&mut self) -> Result<(), Unavailable> {
+    fn try_spill(&mut self) -> Result<(), LedgerUnavailable> {
         let unwritten = |error: rusqlite::Error| self.file.unwritten(&error);
         if !self.spilled {
             self.kept.write(self.file).map_err(unwritten)?;
@@ -258,7 +259,7 @@ impl Tables for Transaction<'_> {
         self.all(rows::EXPIRED, (now, rows::at_most(most)), rows::account_id)
     }
 
-    fn hold(&mut self, id: HoldId) -> Result<Option<Hold>, Failure> {
+    fn hold(&mut self, id: HoldId) -> Result<Option<HoldEntry>, Failure> {
         if let Some(entry) = known(&self.step.holds, &self.kept.holds, &id) {
             return Ok(Some(entry.row.clone()));
         }
@@ -269,7 +270,7 @@ impl Tables for Transaction<'_> {
         Ok(found)
     }
 
-    fn put_hold(&mut self, id: HoldId, hold: Hold) -> Result<(), Failure> {
+    fn put_hold(&mut self, id: HoldId, hold: HoldEntry) -> Result<(), Failure> {
         let before = known(&self.step.holds, &self.kept.holds, &id);
         let stored = before.is_some_and(|entry| entry.stored);
         self.step.holds.insert(id, Cached::written(hold, stored));
@@ -320,7 +321,7 @@ impl LedgerTx for Transaction<'_> {
         from: HoldId,
         to: HoldId,
         most: usize,
-    ) -> Result<Vec<(HoldId, Hold)>, Failure> {
+    ) -> Result<Vec<(HoldId, HoldEntry)>, Failure> {
         self.spill()?;
         let between = (from.0.to_be_bytes(), to.0.to_be_bytes(), rows::at_most(most));
         self.all(rows::HOLDS, between, |row| Ok((rows::hold_id(row)?, rows::hold_row(row)?)))

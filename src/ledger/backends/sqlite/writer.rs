@@ -8,14 +8,14 @@ use std::{
 };
 
 use super::{
-    file::{File, InPlace, Place},
+    file::{File, InPlace, StoreLocation},
     queue::Queue,
     transaction::Transaction,
 };
 use crate::{
     host::clock::{self, Clock},
     ledger::{
-        answer::Unavailable,
+        answer::LedgerUnavailable,
         engine::{Job, Turn},
     },
 };
@@ -30,17 +30,17 @@ const TURN: Duration = Duration::from_millis(40);
 const REST: Duration = Duration::from_micros(3_200);
 
 /// What became of each step of a transaction that was committed.
-type Failures = Vec<Option<Unavailable>>;
+type Failures = Vec<Option<LedgerUnavailable>>;
 
 pub(super) struct StoreThread {
-    place: Place,
+    place: StoreLocation,
     clock: Clock,
     /// None until it is first needed, and after it failed.
     file: Option<File>,
 }
 
 impl StoreThread {
-    pub(super) fn new(place: Place, clock: Clock) -> Self {
+    pub(super) fn new(place: StoreLocation, clock: Clock) -> Self {
         Self { place, clock, file: None }
     }
 
@@ -77,7 +77,7 @@ impl StoreThread {
     }
 
     /// Runs steps in one transaction. If that fails, none of them was applied.
-    fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Failures, Unavailable> {
+    fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Failures, LedgerUnavailable> {
         let reads = jobs.iter().all(|job| job.turn() == Turn::Read);
         match self.file.as_ref().map(File::in_place) {
             Some(InPlace::Yes) | None => {}
@@ -106,7 +106,11 @@ impl StoreThread {
     }
 }
 
-fn take(file: &File, jobs: &mut [Box<dyn Job>], clock: &Clock) -> Result<Failures, Unavailable> {
+fn take(
+    file: &File,
+    jobs: &mut [Box<dyn Job>],
+    clock: &Clock,
+) -> Result<Failures, LedgerUnavailable> {
     let mut tx = Transaction::new(file);
     let mut failures = Vec::with_capacity(jobs.len());
     for job in jobs {
@@ -128,8 +132,8 @@ fn take(file: &File, jobs: &mut [Box<dyn Job>], clock: &Clock) -> Result<Failure
     Ok(failures)
 }
 
-fn unavailable(cause: String, maybe_applied: bool) -> Unavailable {
-    Unavailable { cause, maybe_applied }
+fn unavailable(cause: String, maybe_applied: bool) -> LedgerUnavailable {
+    LedgerUnavailable { cause, maybe_applied }
 }
 
 /// The message of a panic.
