@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{call::AgentId, caveat::Caveats, credits::Credits, ledger::AccountId, rules::Rules};
+use super::{
+    account_id::AccountId, call::AgentId, caveat::Caveats, credits::Credits, rules::Rules,
+};
 
 /// How sure the gateway is of who calls. Recorded with every call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,16 +3,8 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
-    caveat::Caveats,
-    credits::Credits,
-    ledger::{Account, AccountId},
-    token::TokenId,
+    account_id::AccountId, caveat::Caveats, credits::Credits, ledger::Account, token::TokenId,
 };
-
-/// The name of a token's account within its namespace.
-pub fn account_name(token: TokenId) -> String {
-    format!("token/{token}")
-}
 
 /// A delegation as kept: written once, with the credits that it is given. It ends when its account
 /// is closed.
@@ -52,12 +44,6 @@ pub struct OpenDelegation {
     pub delegation: Delegation,
     /// Its account.
     pub account: Account,
-}
-
-/// The token whose account it is.
-pub fn token_of(account: &AccountId) -> Option<TokenId> {
-    let (before, token) = account.name().rsplit_once('/')?;
-    TokenId::parse(token).filter(|_| before == "token" || before.ends_with("/token"))
 }
 
 /// Asks for a delegation.

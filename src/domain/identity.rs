@@ -278,9 +278,9 @@ mod tests {
 
     use super::*;
     use crate::domain::{
+        account_id::AccountId,
         caveat::Caveat,
         keyed::Key,
-        ledger::AccountId,
         rules::AgentRules,
         stamp::{self, CallDigest, Stamp},
         token::TokenId,

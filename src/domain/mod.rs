@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a file, the environment or a socket, and nothing is async: time,
 //! randomness and input come in as arguments. `tests/it/architecture.rs` keeps it so.
 
+pub mod account_id;
 pub mod auth;
 pub mod budget;
 pub mod call;

@@ -13,9 +13,10 @@ use crate::{
         records::plain,
     },
     domain::{
+        account_id::account_name,
         budget::Backend,
         credits::Credits,
-        delegation::{Standing, account_name},
+        delegation::Standing,
         ledger::AccountId,
         settings::Settings,
         token::{Token, TokenId},

@@ -14,10 +14,11 @@ use crate::{
         parse::{one_line, some_credits},
     },
     domain::{
+        account_id::account_name,
         auth::AuthMode,
         caveat::Caveats,
         credits::Credits,
-        delegation::{Delegate, Delegation, account_name},
+        delegation::{Delegate, Delegation},
         ledger::{
             TransferRefused, Transferred,
             declare::{account_of, account_of_token, root_of},

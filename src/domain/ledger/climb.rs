@@ -1,8 +1,8 @@
 //! What a closed account has left goes up to the accounts that gave it its credits.
 
 use super::{
-    Step,
-    account::{Account, AccountId, AccountKind, Leg, Source, difference, moved, sum},
+    AccountId, Step,
+    account::{Account, AccountKind, Leg, Source, difference, moved, sum},
     inconsistent,
     staged::Staged,
 };

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    CLOCK_TOLERANCE, Failure, Step,
-    account::{Account, AccountId},
+    AccountId, CLOCK_TOLERANCE, Failure, Step,
+    account::Account,
     climb::climb,
     hold::end,
     holds::{Finish, Finished, HoldId, HoldRefused},

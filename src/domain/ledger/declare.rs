@@ -7,11 +7,11 @@ use super::{
     staged::staged,
 };
 use crate::domain::{
+    account_id::account_name,
     budget::{Budgeting, Limit, Mode},
     call::AgentId,
     caller::{Caller, Grant},
     credits::Credits,
-    delegation::account_name,
     period::Period,
     record::hex,
     rules::Rules,

@@ -1,8 +1,8 @@
 //! The steps of holds: reserve credits before a call, extend the hold, and post or void it after.
 
 use super::{
-    CLOCK_TOLERANCE, MOST_LEVELS, Step,
-    account::{Account, AccountId, AccountKind, Leg, difference, moved, sum},
+    AccountId, CLOCK_TOLERANCE, MOST_LEVELS, Step,
+    account::{Account, AccountKind, Leg, difference, moved, sum},
     climb::climb,
     holds::{
         Extended, Finish, Finished, Held, HoldEntry, HoldId, HoldRefused, HoldRequest, HoldState,

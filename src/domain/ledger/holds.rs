@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{AccountId, Leg};
+use super::{AccountId, account::Leg};
 use crate::domain::{credits::Credits, id::id};
 
 id! {

@@ -35,9 +35,8 @@ pub mod rows;
 mod staged;
 pub mod transfer;
 
-pub use account::{
-    Account, AccountId, AccountKind, Balance, Ceiling, Drawn, Funds, Leg, ROUND, Source,
-};
+pub use super::account_id::AccountId;
+pub use account::{Account, AccountKind, Balance, Ceiling, Drawn, Funds, Leg, ROUND, Source};
 pub use close::{Closed, Swept};
 pub use declare::{Adjusted, Declaration, Declared, Unadjusted, Undeclarable};
 pub use holds::{

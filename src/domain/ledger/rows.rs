@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Failure,
-    account::{Account, AccountId, Drawn},
+    AccountId, Failure,
+    account::{Account, Drawn},
     holds::{HoldEntry, HoldId},
 };
 use crate::domain::credits::Credits;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Failure, Step,
-    account::{Account, AccountId, AccountKind},
+    AccountId, Failure, Step,
+    account::{Account, AccountKind},
     holds::{HoldEntry, HoldId},
     inconsistent,
     rows::{Tables, TransferId},

@@ -5,10 +5,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Broken, MOST_LEVELS, Step,
-    account::{
-        Account, AccountId, AccountKind, Ceiling, Funds, Leg, Source, difference, moved, sum,
-    },
+    AccountId, Broken, MOST_LEVELS, Step,
+    account::{Account, AccountKind, Ceiling, Funds, Leg, Source, difference, moved, sum},
     hold::{Path, give_back, path, shortage},
     holds::{HoldId, HoldRefused, HoldState},
     inconsistent,

@@ -5,8 +5,9 @@ use super::{
     tx::{LedgerTx, RowDigest},
 };
 use crate::domain::{
+    account_id::token_of,
     auth::ApiKey,
-    delegation::{Delegate, Delegation, OpenDelegation, Standing, token_of},
+    delegation::{Delegate, Delegation, OpenDelegation, Standing},
     ledger::{
         AccountId, Broken, CLOCK_TOLERANCE, Closed, HoldRefused, Step, Transfer, TransferId,
         TransferRefused, Transferred, transfer,

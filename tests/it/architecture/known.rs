@@ -13,7 +13,6 @@ pub const OFFENCES: &[(&str, &[&str])] = &[
             "the file system: downstream/cache.rs",
         ],
     ),
-    ("circles", &["crate::domain:"]),
 ];
 
 /// Idioms of `words.rs`, each with how often it may still be found.

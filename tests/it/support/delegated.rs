@@ -7,9 +7,10 @@ use std::sync::{
 
 use tollgate::{
     domain::{
+        account_id::account_name,
         call::AgentId,
         caveat::{Caveat, Caveats},
-        delegation::{Delegate, Delegation, account_name},
+        delegation::{Delegate, Delegation},
         ledger::{AccountId, Finish, HoldId, TransferRefused, Transferred},
         record::{Draft, Event, Record},
         scope::Scope,
