@@ -1,19 +1,17 @@
 //! What breaks a rule today. A line goes as soon as its fault is mended; none is added.
 
 /// How offences begin, by the rule's name, as the failing test prints them.
-pub const OFFENCES: &[(&str, &[&str])] = &[
-    (
-        "reserved",
-        &[
-            "child processes: cli/demo/workspace.rs",
-            "the file system: cli/audit/verify.rs",
-            "the file system: cli/demo/client.rs",
-            "the file system: cli/demo/workspace.rs",
-            "the file system: cli/hook/install.rs",
-            "the file system: downstream/cache.rs",
-        ],
-    ),
-];
+pub const OFFENCES: &[(&str, &[&str])] = &[(
+    "reserved",
+    &[
+        "child processes: cli/demo/workspace.rs",
+        "the file system: cli/audit/verify.rs",
+        "the file system: cli/demo/client.rs",
+        "the file system: cli/demo/workspace.rs",
+        "the file system: cli/hook/install.rs",
+        "the file system: downstream/cache.rs",
+    ],
+)];
 
 /// Idioms of `words.rs`, each with how often it may still be found.
 pub const IDIOMS: &[(&str, usize)] = &[
