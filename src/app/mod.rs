@@ -2,9 +2,10 @@
 //!
 //! - [`run`]: from the settings to the end of the session.
 //! - [`wiring`]: settings, runtime, gateway and records of any command. [`logging`]: the log.
-//! - [`reload`]: new settings come into force. [`signals`]: how the gateway ends in time.
+//! - [`reload`]: new settings come into force. [`signals`], [`drain`]: how the gateway ends in time.
 //! - [`sweep`]: abandoned holds are ended.
 
+pub mod drain;
 mod logging;
 mod reload;
 mod run;

@@ -5,6 +5,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    drain::drained,
     logging::{self, Log},
     reload, signals, sweep, wiring,
 };
@@ -72,7 +73,9 @@ pub fn run(options: Options, announce: impl Fn(Announcement<'_>)) -> Result<(), 
         tokio::spawn(async move { sweep::sweep(&sweeping).await });
         gateway.start_eager();
         tokio::spawn(reload::follow(watch, gateway.clone(), log));
-        let outcome = serve_stdio(gateway, shutdown, hang_up).await;
+        let stop = drained(&gateway, &shutdown, &hang_up);
+        let outcome = serve_stdio(gateway.clone(), stop, hang_up.clone()).await;
+        gateway.stop_servers().await;
         if let Some(mirror) = mirror {
             mirror.stop().await;
         }

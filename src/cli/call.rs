@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{context::CommandContext, exit::Exit, output::Report, progress};
 use crate::{
-    app::wiring,
+    app::{drain::stop, wiring},
     domain::refusal::RpcError,
     downstream::ClientContext,
     gateway::{self, Answer, CallRequest, Granted, facade},
@@ -135,9 +135,9 @@ async fn ask(
     let snapshot = gateway.current();
     let call = gateway.call_tool(asked, gateway.cancellation());
     let answer = progress::shown(snapshot.fleet().members(), call).await;
-    gateway.stop().await;
+    stop(&gateway).await;
     context.show(&match answer {
-        Answer::Result(result) => {
+        Ok(Answer::Result(result)) => {
             let result = result.to_value();
             let asker = agent.map_or_else(|| "an agent".into(), |id| format!("agent `{id}`"));
             let failed = result.get("isError").and_then(Value::as_bool) == Some(true);
@@ -148,14 +148,14 @@ async fn ask(
             };
             describe(Report::new(value.clone()).exit(exit), &value, &asker)
         }
-        Answer::Refused(refusal) => {
+        Err(refusal) => {
             let error = match refusal.is_rpc_error() {
                 true => rpc_error(refusal.to_rpc_error()),
                 false => parsed(&gateway::refused(&refusal)),
             };
             failure(error).exit(if refusal.is_denial() { Exit::Refused } else { Exit::Failed })
         }
-        Answer::Error(error) => failure(rpc_error(error)).exit(Exit::Failed),
+        Ok(Answer::Error(error)) => failure(rpc_error(error)).exit(Exit::Failed),
     })
 }
 

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::{context::CommandContext, exit::Exit, output::Report, progress};
 use crate::{
-    app::wiring,
+    app::{drain::stop, wiring},
     domain::{
         detail::{Detail, Level},
         fit::{Candidate, fit},
@@ -32,7 +32,7 @@ pub(super) async fn run(context: &CommandContext) -> anyhow::Result<Exit> {
     let snapshot = gateway.current();
     let members = snapshot.fleet().members();
     let catalogs = progress::shown(members, catalogs(members)).await;
-    gateway.stop().await;
+    stop(&gateway).await;
     let servers: Vec<ServerTokens> =
         catalogs.into_iter().map(|(name, found)| ServerTokens::of(name, found, &tariff)).collect();
     let facade = encoding.count(&facade::tools_json(false));

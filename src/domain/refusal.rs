@@ -27,6 +27,9 @@ pub const MARK: &str = "tollgate/refusal";
 /// taken out.
 pub const RESERVED: &str = "tollgate/";
 
+/// An unknown tool is quoted by at most this many characters.
+const LONGEST_QUOTED: usize = 64;
+
 /// A refusal at tool level.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
@@ -94,6 +97,17 @@ pub enum Refusal {
         tool: ToolName,
         /// Names like it that the caller may use.
         near: Vec<String>,
+    },
+    /// A call by a tool's own name, which no server has.
+    #[error(
+        "unknown tool `{}`; the tools here are list_servers, get_server_tools and execute_tool{unreached}",
+        tool.as_str().chars().take(LONGEST_QUOTED).collect::<String>()
+    )]
+    UnknownTool {
+        /// The name that was asked for.
+        tool: ToolName,
+        /// The servers that may have it all the same, in words; empty if there are none.
+        unreached: String,
     },
     /// The server did not answer in time; the tool may have run.
     #[error(
@@ -177,7 +191,9 @@ impl Refusal {
             Self::Timeout { .. } => ("TIMEOUT", -32003, false),
             Self::LedgerUnavailable => ("LEDGER_UNAVAILABLE", -32603, false),
             Self::ServerNotFound { .. } => ("SERVER_NOT_FOUND", -32602, false),
-            Self::ToolNotFound { .. } => ("TOOL_NOT_FOUND", -32602, false),
+            Self::ToolNotFound { .. } | Self::UnknownTool { .. } => {
+                ("TOOL_NOT_FOUND", -32602, false)
+            }
             Self::InvalidArguments { .. } => ("INVALID_ARGUMENTS", -32602, false),
         }
     }
@@ -185,12 +201,13 @@ impl Refusal {
     /// As the JSON-RPC error that answers a call by the tool's own name; its data is the wire form.
     pub fn to_rpc_error(&self) -> RpcError {
         let data = match self {
-            Self::Budget { shortage, tool } => shortage_data(shortage, tool),
-            Self::Delegation { shortage, .. } => delegation_data(shortage.as_ref()),
-            _ => self.to_json(),
+            Self::Budget { shortage, tool } => Some(shortage_data(shortage, tool)),
+            Self::Delegation { shortage, .. } => Some(delegation_data(shortage.as_ref())),
+            Self::UnknownTool { .. } => None,
+            _ => Some(self.to_json()),
         };
         let (word, code, _) = self.class();
-        RpcError { code, message: self.to_string(), data: Some(data) }.marked(word)
+        RpcError { code, message: self.to_string(), data }.marked(word)
     }
 
     /// Whether it is a JSON-RPC error even in answer to one of the three tools, as clients of credit
@@ -214,7 +231,7 @@ impl Refusal {
                 | Unidentified::NotGranted(claimed),
             ) => mask(claimed),
             Self::ServerNotFound { server, .. } => mask(server),
-            Self::ToolNotFound { tool, .. } => {
+            Self::ToolNotFound { tool, .. } | Self::UnknownTool { tool, .. } => {
                 let mut name = tool.as_str().to_owned();
                 mask(&mut name);
                 *tool = ToolName::from(name.as_str());

@@ -325,27 +325,28 @@ impl Server {
     pub async fn call<F: Future<Output = Result<(), Refusal>>>(
         self: &Arc<Self>,
         call: &Outgoing,
-        timeout: Duration,
         cancel: &CancellationToken,
         before_send: impl Fn(bool) -> F,
     ) -> Result<RawJson, CallFailure> {
         let in_use = self.in_use();
-        let until = clock::tokio_instant() + timeout;
+        let end = clock::tokio_instant() + call.timeout;
         let queued = self.slots.as_ref().is_some_and(Slots::is_busy);
-        let _slot = self.slot(call, timeout, cancel).await?;
+        let _slot = self.slot(call, call.left_until(end)?, cancel).await?;
         let mut again = true;
         loop {
-            let timeout = until.saturating_duration_since(clock::tokio_instant());
+            let (before, wait) = (clock::tokio_instant(), call.left_until(end)?);
             let connection = tokio::select! {
                 // First, so that a call which is cancelled by now is not sent.
                 biased;
                 () = cancel.cancelled() => return Err(CallFailure::Withdrawn),
-                connection = self.connection(&in_use, timeout) => connection.map_err(CallFailure::Unavailable)?,
+                connection = self.connection(&in_use, wait) => connection.map_err(CallFailure::Unavailable)?,
             };
             before_send(queued).await.map_err(CallFailure::Barred)?;
             if cancel.is_cancelled() {
                 return Err(CallFailure::Withdrawn);
             }
+            // What the start took is taken from the client's time, not from the server's.
+            let timeout = call.left_until(end + before.elapsed())?;
             match connection.session.call(call, timeout, cancel).await {
                 Err(CallFailure::NotSent) if again => {
                     again = false;
@@ -380,7 +381,7 @@ impl Server {
             // First, so that a call which is withdrawn before its turn is not sent.
             biased;
             () = cancel.cancelled() => Err(CallFailure::Withdrawn),
-            slot = slots.take(call.client.came) => Ok(slot),
+            slot = slots.take(call.client.arrival) => Ok(slot),
             () = tokio::time::sleep(wait) => Err(CallFailure::Unavailable(busy())),
         }
     }

@@ -37,9 +37,9 @@ impl Slots {
         lock(&self.0).free == 0
     }
 
-    /// Waits for a slot; calls that wait get one in the order of `came`. Never returns None, as each
+    /// Waits for a slot; calls that wait get one in the order of `arrival`. Never returns None, as each
     /// slot is passed on.
-    pub(super) async fn take(&self, came: u64) -> Option<Slot> {
+    pub(super) async fn take(&self, arrival: u64) -> Option<Slot> {
         let (place, granted) = {
             let mut state = lock(&self.0);
             if let Some(left) = state.free.checked_sub(1) {
@@ -47,7 +47,7 @@ impl Slots {
                 return Some(Slot(Some(self.0.clone())));
             }
             let (grant, granted) = oneshot::channel();
-            let place = (came, state.numbered);
+            let place = (arrival, state.numbered);
             state.numbered += 1;
             state.waiting.insert(place, grant);
             (place, granted)

@@ -11,7 +11,7 @@ use super::{
     delegate::delegate,
     delegations::{delegations, revoke},
     fields::LONGEST_NAME,
-    result::Response,
+    result::Answer,
 };
 use crate::{
     domain::{
@@ -31,7 +31,7 @@ pub(super) async fn answer(
     call: &mut CallContext<'_>,
     tool: &ToolName,
     args: &RawJson,
-) -> Result<Response, Refusal> {
+) -> Result<Answer, Refusal> {
     let args = args
         .tree(MOST_VALUES)
         .map_err(|cause| Refusal::arguments(format!("the arguments have {cause}")))?;
@@ -50,7 +50,7 @@ pub(super) async fn answer(
         "delegations" => delegations(call).await?,
         _ => json!({"ok": true}),
     };
-    Ok(Response::Json(answer))
+    Ok(Answer::json(answer))
 }
 
 /// The arguments of a built-in tool, once they fit. Its schema costs nothing, but they may; what is

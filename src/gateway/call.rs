@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tokio_util::sync::CancellationToken;
 
 use super::{deadline::Deadline, journal::CallRecord, snapshot::Snapshot};
 use crate::{domain::caller::Caller, downstream::ClientContext};
@@ -16,7 +15,6 @@ pub(super) struct CallContext<'a> {
     /// What the record of the call says so far.
     pub(super) record: &'a mut CallRecord,
     pub(super) deadline: Deadline,
-    pub(super) cancel: &'a CancellationToken,
     /// The call's `_meta`, without what belongs to the client's hop.
     pub(super) meta: Map<String, Value>,
     /// The way back to the client.

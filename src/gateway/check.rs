@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::{
     call::CallContext,
-    deadline::unless_cancelled,
     directory::{ToolTarget, catalogue},
-    fingerprint::LARGE,
+    fingerprint::{Fingerprint, LARGE},
     journal::CallRecord,
     refusals::because,
 };
@@ -20,6 +19,26 @@ use crate::{
     host::blocking,
 };
 
+/// Arguments that satisfy their tool's schema, or that cannot be checked against it.
+pub(super) struct CheckedArguments {
+    text: RawJson,
+    fingerprint: Fingerprint,
+}
+
+impl CheckedArguments {
+    pub(super) fn text(&self) -> &RawJson {
+        &self.text
+    }
+
+    pub(super) fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    pub(super) fn into_text(self) -> RawJson {
+        self.text
+    }
+}
+
 /// The arguments, once they satisfy the tool's schema. Both are foreign: work of more than
 /// microseconds runs on a thread of its own. The server is started if it is not up.
 pub(super) async fn check(
@@ -27,15 +46,14 @@ pub(super) async fn check(
     target: &ToolTarget<'_>,
     permit: &Permit,
     args: RawJson,
-) -> Result<RawJson, Refusal> {
-    let server = target.member.server();
-    let catalogue = catalogue(server, call.deadline.for_start(), call.cancel).await?;
-    call.deadline = call.deadline.after_start();
+) -> Result<CheckedArguments, Refusal> {
+    let catalogue = catalogue(target.member.server(), &call.deadline).await?;
+    call.deadline.note_started();
     let Some(tool) = catalogue.tool(permit.tool()) else {
         return Err(call.snapshot.directory.no_tool(&target.visit, permit.tool(), &catalogue));
     };
-    match fits(call, target, tool, &args).await? {
-        Ok(checked) => {
+    match fits(call, target, tool, args).await? {
+        Ok((args, checked)) => {
             note_unchecked(permit, tool, checked, call.record);
             Ok(args)
         }
@@ -51,23 +69,24 @@ async fn fits(
     call: &CallContext<'_>,
     target: &ToolTarget<'_>,
     tool: &Arc<Tool>,
-    args: &RawJson,
-) -> Result<Result<Checked, String>, Refusal> {
+    args: RawJson,
+) -> Result<Result<(CheckedArguments, Checked), String>, Refusal> {
     let values = (args.length() <= LARGE).then(|| args.tree(MOST_VALUES));
-    if let Some(Ok(values)) = &values
-        && tool.is_quickly_checked(values)
-    {
-        return Ok(tool.check(values));
-    }
-    let (tool, args) = (tool.clone(), args.clone());
-    let check = move || match values.unwrap_or_else(|| args.tree(MOST_VALUES)) {
-        Ok(values) => tool.check(&values),
-        Err(cause @ NoTree::TooManyValues(_)) => {
-            Ok(Checked::Unchecked(format!("they have {cause}")))
-        }
-        Err(cause @ NoTree::ReservedName) => Err(format!("`args` has {cause}")),
+    let is_quick = matches!(&values, Some(Ok(values)) if tool.is_quickly_checked(values));
+    let tool = tool.clone();
+    let check = move || {
+        let values = values.unwrap_or_else(|| args.tree(MOST_VALUES));
+        let checked = match &values {
+            Ok(values) => tool.check(values)?,
+            Err(cause @ NoTree::TooManyValues(_)) => {
+                Checked::Unchecked(format!("they have {cause}"))
+            }
+            Err(cause @ NoTree::ReservedName) => return Err(format!("`args` has {cause}")),
+        };
+        let fingerprint = Fingerprint::of(&args, values.ok().as_ref());
+        Ok((CheckedArguments { text: args, fingerprint }, checked))
     };
-    on_a_thread(call, target, check).await
+    if is_quick { Ok(check()) } else { on_a_thread(call, target, check).await }
 }
 
 /// Runs work that may take long on a thread for that, at most as long as the call may take. Each
@@ -88,7 +107,7 @@ async fn on_a_thread<T: Send + 'static>(
         .await
     };
     let done = tokio::time::timeout(call.deadline.left(), done);
-    unless_cancelled(call.cancel, done).await?.map_err(|_| because(server.name(), TOO_LATE))
+    call.deadline.unless_cancelled(done).await?.map_err(|_| because(server.name(), TOO_LATE))
 }
 
 const TOO_LATE: &str =

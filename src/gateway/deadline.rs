@@ -11,8 +11,8 @@ use crate::{
     host::clock,
 };
 
-/// How long a call may still take.
-#[derive(Clone, Copy, Debug)]
+/// How long a call may still take, unless its client cancels it first.
+#[derive(Clone, Debug)]
 pub(super) struct Deadline {
     begun: Instant,
     /// The `timeout_ms` of the call. It counts from the beginning of the call, a start included.
@@ -21,12 +21,13 @@ pub(super) struct Deadline {
     server: Duration,
     /// Whether a start is waited for to its end. A command of the shell does, which would end it.
     waits_for_start: bool,
+    pub(super) cancel: CancellationToken,
 }
 
 impl Deadline {
-    pub(super) fn new(waits_for_start: bool) -> Self {
+    pub(super) fn new(waits_for_start: bool, cancel: CancellationToken) -> Self {
         let (begun, server) = (clock::tokio_instant(), Duration::MAX);
-        Self { begun, timeout: None, server, waits_for_start }
+        Self { begun, timeout: None, server, waits_for_start, cancel }
     }
 
     /// The deadline of a call with this `timeout_ms`.
@@ -35,14 +36,15 @@ impl Deadline {
     }
 
     /// The deadline of a call to this server, which the caller can only shorten.
-    pub(super) fn of(self, member: &Member) -> Self {
-        Self { server: member.spec().timeout, ..self }
+    pub(super) fn of(&self, member: &Member) -> Self {
+        Self { server: member.spec().timeout, ..self.clone() }
     }
 
     /// A start that was waited for to its end takes nothing from the time of the call.
-    pub(super) fn after_start(self) -> Self {
-        let begun = if self.waits_for_start { clock::tokio_instant() } else { self.begun };
-        Self { begun, ..self }
+    pub(super) fn note_started(&mut self) {
+        if self.waits_for_start {
+            self.begun = clock::tokio_instant();
+        }
     }
 
     /// The whole time, in milliseconds.
@@ -55,31 +57,36 @@ impl Deadline {
         if self.waits_for_start { LONGEST_START + self.whole() } else { self.left() }
     }
 
+    /// When `timeout_ms` is over, if it is shorter than the timeout of the server.
+    pub(super) fn until(&self) -> Option<Instant> {
+        Some(self.begun + self.timeout.filter(|timeout| *timeout < self.server)?)
+    }
+
     pub(super) fn left(&self) -> Duration {
-        match self.left_of_timeout() {
-            Some(left) if self.whole() < self.server => left,
-            _ => self.server,
-        }
+        self.until().map_or(self.server, rest)
     }
 
     /// The rest of `timeout_ms`, if the call has one.
     pub(super) fn left_of_timeout(&self) -> Option<Duration> {
-        let until = self.begun + self.timeout?;
-        Some(until.saturating_duration_since(clock::tokio_instant()))
+        Some(rest(self.begun + self.timeout?))
     }
 
     fn whole(&self) -> Duration {
         self.timeout.map_or(self.server, |timeout| timeout.min(self.server))
     }
+
+    /// Waits for work unless the call is cancelled first.
+    pub(super) async fn unless_cancelled<T>(
+        &self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Refusal> {
+        tokio::select! {
+            done = work => Ok(done),
+            () = self.cancel.cancelled() => Err(Refusal::Cancelled),
+        }
+    }
 }
 
-/// Waits for work unless the call is cancelled first.
-pub(super) async fn unless_cancelled<T>(
-    cancel: &CancellationToken,
-    work: impl Future<Output = T>,
-) -> Result<T, Refusal> {
-    tokio::select! {
-        done = work => Ok(done),
-        () = cancel.cancelled() => Err(Refusal::Cancelled),
-    }
+fn rest(until: Instant) -> Duration {
+    until.saturating_duration_since(clock::tokio_instant())
 }

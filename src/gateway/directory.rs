@@ -4,13 +4,13 @@ pub(super) mod resolve;
 pub(super) mod search;
 mod servers_with;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
     builtin,
-    deadline::{Deadline, unless_cancelled},
+    deadline::Deadline,
     refusals::{denied, unavailable},
 };
 use crate::{
@@ -52,8 +52,8 @@ impl Directory {
     }
 
     /// The deadline of a call that begins now.
-    pub(super) fn deadline(&self) -> Deadline {
-        Deadline::new(self.waits_for_starts)
+    pub(super) fn deadline(&self, cancel: &CancellationToken) -> Deadline {
+        Deadline::new(self.waits_for_starts, cancel.clone())
     }
 
     /// The servers that a caller may use.
@@ -85,8 +85,7 @@ impl Directory {
         visit: Visit,
         tool: &ToolName,
         server: &Arc<Server>,
-        wait: Duration,
-        cancel: &CancellationToken,
+        deadline: &Deadline,
     ) -> Result<Permit, Refusal> {
         let seen_by = visit.clone();
         match self.settings.rules.authorize(visit, tool) {
@@ -95,7 +94,7 @@ impl Directory {
                 Err(denied(format!("tool `{tool}` on server `{}`", server.name()), why))
             }
             Err(_) => {
-                let catalogue = catalogue(server, wait, cancel).await?;
+                let catalogue = catalogue(server, deadline).await?;
                 Err(self.no_tool(&seen_by, tool, &catalogue))
             }
         }
@@ -161,10 +160,10 @@ impl Directory {
 /// The server's tools; starts it if need be.
 pub(super) async fn catalogue(
     server: &Arc<Server>,
-    wait: Duration,
-    cancel: &CancellationToken,
+    deadline: &Deadline,
 ) -> Result<Arc<Catalogue>, Refusal> {
-    let found = unless_cancelled(cancel, server.catalogue(wait)).await?;
+    let listed = server.catalogue(deadline.for_start());
+    let found = deadline.unless_cancelled(listed).await?;
     found.map_err(|cause| unavailable(server.name(), cause))
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     advice::KnownTools, builtin, call::CallContext, directory::search::FoundTools, query::Query,
-    result::Response, snapshot::Snapshot,
+    result::Answer, snapshot::Snapshot,
 };
 use crate::{
     domain::{
@@ -27,7 +27,7 @@ use crate::{
 pub(super) async fn list_servers(
     call: &mut CallContext<'_>,
     metadata: bool,
-) -> Result<Response, Refusal> {
+) -> Result<Answer, Refusal> {
     let mut servers = Vec::new();
     for (visit, member) in call.snapshot.directory.usable(&call.caller) {
         let about = match member.spec().description.trim().is_empty() {
@@ -39,21 +39,21 @@ pub(super) async fn list_servers(
     call.record.found(servers.len(), None);
     let text = Value::Array(servers).to_string();
     call.record.uncounted = Some(text.clone());
-    Ok(Response::Text(text))
+    Ok(Answer::text(&text))
 }
 
 /// The tools of one server, or of all, that the caller may use, fitted into its budget.
 pub(super) async fn get_server_tools(
     call: &mut CallContext<'_>,
     mut query: Query,
-) -> Result<Response, Refusal> {
+) -> Result<Answer, Refusal> {
     let (snapshot, caller) = (call.snapshot, &call.caller);
     let directory = &snapshot.directory;
     query.server = directory.server_meant(caller, &query.server).to_owned();
     let found = match query.server.as_str() {
         builtin::SERVER => builtin_found(snapshot, directory.visit_builtin(caller)?).await,
-        "*" => directory.search(caller, call.cancel).await?,
-        name => directory.look_up(caller, name, call.cancel).await?,
+        "*" => directory.search(caller, &call.deadline).await?,
+        name => directory.look_up(caller, name, &call.deadline).await?,
     };
     let context = query.context(snapshot.settings.rules.context_of(caller.agent()));
     let remaining = snapshot.billing.remaining(caller).await;
@@ -65,7 +65,7 @@ pub(super) async fn get_server_tools(
     usage.answered(caller.agent(), answer.tokens_used, answer.raw);
     // The answer does not wait for the disk; the end of the gateway does.
     snapshot.shared.background.spawn(async move { usage.flush().await });
-    Ok(Response::Text(answer.text))
+    Ok(Answer::text(&answer.text))
 }
 
 /// The tools of the built-in server.

@@ -4,11 +4,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    domain::{
-        digest,
-        json::{MOST_VALUES, RawJson},
-        redact::Redactor,
-    },
+    domain::{digest, json::RawJson},
     host::blocking,
 };
 
@@ -21,18 +17,18 @@ pub(super) struct Fingerprint {
     /// text.
     pub(super) digest: [u8; 32],
     pub(super) bytes: u64,
-    pub(super) masked: Option<String>,
 }
 
 impl Fingerprint {
-    pub(super) fn of(arguments: &RawJson, mask: Option<Redactor>) -> Self {
-        let text = Text::of(arguments);
-        let digest = match arguments.tree(MOST_VALUES) {
-            Ok(Value::Object(arguments)) => digest::of_members(&arguments),
-            _ => text.hash.finalize().into(),
+    /// The fingerprint of arguments whose values are these, if they were read.
+    pub(super) fn of(arguments: &RawJson, values: Option<&Value>) -> Self {
+        let Some(Value::Object(members)) = values else {
+            let text = Text::of(arguments);
+            return Self { digest: text.hash.finalize().into(), bytes: text.bytes };
         };
-        let masked = mask.map(|redactor| redactor.redact(&arguments.compact()).into_owned());
-        Self { digest, bytes: text.bytes, masked }
+        let mut bytes = 0;
+        arguments.write_compact(|piece| bytes += piece.len() as u64);
+        Self { digest: digest::of_members(members), bytes }
     }
 }
 

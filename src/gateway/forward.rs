@@ -1,60 +1,52 @@
 //! A call on its way to a server, and what came of it.
 
 use super::{
-    billing::{
-        Priced,
-        hold::{Hold, Settled},
-    },
+    billing::hold::{Hold, Settled},
     call::CallContext,
+    check::CheckedArguments,
     deadline::Deadline,
     directory::ToolTarget,
     refusals::{because, unavailable},
-    result::{Answer, Response, ToolResult},
+    result::{Answer, ToolResult},
 };
 use crate::{
     domain::{
         charge::CallOutcome,
         json::RawJson,
-        policy::Permit,
         refusal::Refusal,
         settings::{Elicitation, ServerSpec},
     },
-    downstream::{CallFailure, ClientContext, ELICITATION, Outgoing, ServerUnavailable},
+    downstream::{CallFailure, ClientContext, ELICITATION, Outgoing},
 };
 
 /// Makes a call, and settles what was held for it.
 pub(super) async fn forward(
     call: &mut CallContext<'_>,
     target: &ToolTarget<'_>,
-    priced: &Priced,
     hold: Hold,
-    arguments: RawJson,
-) -> Result<Response, Refusal> {
-    let (permit, left) = (priced.permit(), call.deadline.left());
-    let (meta, client) = (std::mem::take(&mut call.meta), call.client.clone());
-    let outgoing = Outgoing { tool: permit.tool().clone(), arguments, meta, client };
-    let came = match left.is_zero() {
-        // A call that is sent now would run, and no one would hear of it.
-        true => Err(CallFailure::Unavailable(ServerUnavailable::because(
-            "the time of the call was over before it was sent".to_owned(),
-        ))),
-        false => {
-            let (hold, identifier) = (&hold, &call.snapshot.identifier);
-            // The last look before the call is sent: it may have waited, or the machine slept.
-            let before_send = |queued: bool| async move {
-                if !queued && !hold.is_stale() {
-                    return Ok(());
-                }
-                hold.check_open(permit).await?;
-                identifier.readmit(permit.caller()).await
-            };
-            let server = target.member.server();
-            hold.during(server.call(&outgoing, left, call.cancel, before_send)).await
-        }
+    arguments: CheckedArguments,
+) -> Result<Answer, Refusal> {
+    let outgoing = Outgoing {
+        tool: hold.permit().tool().clone(),
+        arguments: arguments.into_text(),
+        meta: std::mem::take(&mut call.meta),
+        client: call.client.clone(),
+        timeout: target.member.spec().timeout,
+        until: call.deadline.until(),
     };
+    let (held, identifier) = (&hold, &call.snapshot.identifier);
+    // The last look before the call is sent: it may have waited, or the machine slept.
+    let before_send = |queued: bool| async move {
+        if queued || held.is_stale() {
+            held.check_open().await?;
+            identifier.readmit(held.permit().caller()).await?;
+        }
+        Ok(())
+    };
+    let sent = target.member.server().call(&outgoing, &call.deadline.cancel, before_send);
+    let came = held.during(sent).await;
     let settled = hold.settle(outcome_of(&came), came.as_ref().ok()).await;
-    answer_of(permit, target.member.spec(), &outgoing.client, &call.deadline, came, &settled)
-        .map(Response::Server)
+    answer_of(target, &outgoing, &call.deadline, came, &settled)
 }
 
 /// What the end of a call means for who pays.
@@ -87,18 +79,18 @@ fn outcome_of(came: &Result<RawJson, CallFailure>) -> CallOutcome {
 
 /// What the caller gets.
 fn answer_of(
-    permit: &Permit,
-    spec: &ServerSpec,
-    client: &ClientContext,
+    target: &ToolTarget<'_>,
+    outgoing: &Outgoing,
     deadline: &Deadline,
     came: Result<RawJson, CallFailure>,
     settled: &Settled,
 ) -> Result<Answer, Refusal> {
-    let name = permit.server();
+    let (name, spec) = (target.member.name(), target.member.spec());
     match came {
         Ok(result) => {
             if is_question(&result) {
-                may_ask(spec, client, &result).map_err(|cause| because(&spec.name, cause))?;
+                may_ask(spec, &outgoing.client, &result)
+                    .map_err(|cause| because(&spec.name, cause))?;
             }
             Ok(Answer::Result(ToolResult::priced(result, settled)))
         }
@@ -112,7 +104,7 @@ fn answer_of(
         Err(CallFailure::Cancelled | CallFailure::Withdrawn) => Err(Refusal::Cancelled),
         Err(CallFailure::Timeout) => Err(Refusal::Timeout {
             server: name.clone(),
-            tool: permit.tool().clone(),
+            tool: outgoing.tool.clone(),
             after_ms: deadline.whole_ms(),
         }),
         Err(CallFailure::NotSent) => Err(because(name, "it ended before the call was sent")),

@@ -65,13 +65,8 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    billing::BillingPolicy,
-    identify::PresentedCredentials,
-    journal::CallRecord,
-    refusals::{internal_error, no_such_tool},
-    request::EntryPoint,
-    result::{Response, text_result},
-    snapshot::SharedState,
+    billing::BillingPolicy, identify::PresentedCredentials, journal::CallRecord,
+    refusals::internal_error, request::EntryPoint, snapshot::SharedState,
 };
 pub use self::{
     billing::hold::EXTEND_EVERY,
@@ -91,9 +86,6 @@ use crate::{
     downstream::{self, ClientContext, Fleet, Launcher, SchemaCache, Server, Succession},
     ledger::{Ledger, LedgerUnavailable},
 };
-
-/// How long calls in flight may still run when the gateway stops.
-pub const DRAIN: Duration = Duration::from_millis(1_800);
 
 /// How long pending records may still be written when the gateway stops.
 const WRITE_OUT: Duration = Duration::from_secs(1);
@@ -183,28 +175,23 @@ impl Gateway {
 
     /// Runs one call to its end, even if the client hangs up: it runs in a task of its own, and
     /// `cancel`, which is one of [`Gateway::cancellation`], is passed on to the server as a request to
-    /// stop.
+    /// stop. A refusal of a call by a tool's own name is a JSON-RPC error.
+    ///
+    /// # Errors
+    /// A refusal, secrets masked. Its wire form, [`refused`], is a tool result.
     pub async fn call_tool(
         self: &Arc<Self>,
         request: CallRequest,
         cancel: CancellationToken,
-    ) -> Answer {
+    ) -> Result<Answer, Refusal> {
         let snapshot = self.current();
         let entry_point = EntryPoint::of_tool(&request.tool, snapshot.settings.debug);
-        let direct = entry_point == EntryPoint::Direct;
-        let named = direct.then(|| snapshot.settings.redactor.redact(&request.tool).into_owned());
         match self.run(snapshot, entry_point, request, cancel).await {
-            Err(_) => Answer::Error(internal_error()),
-            Ok(Ok(Response::Server(answer))) => answer,
-            Ok(Ok(Response::Text(text))) => Answer::Result(text_result(&text).into()),
-            Ok(Ok(Response::Json(value))) => Answer::Result(text_result(&value.to_string()).into()),
-            Ok(Err(refusal)) => match (named, refusal) {
-                (None, refusal) => Answer::Refused(refusal),
-                (Some(tool), Refusal::ServerNotFound { server, near }) if server.is_empty() => {
-                    Answer::Error(no_such_tool(&tool, &near.concat()))
-                }
-                (Some(_), refusal) => Answer::Error(refusal.to_rpc_error()),
-            },
+            Err(_) => Ok(Answer::Error(internal_error())),
+            Ok(Err(refusal)) if entry_point == EntryPoint::Direct => {
+                Ok(Answer::Error(refusal.to_rpc_error()))
+            }
+            Ok(outcome) => outcome,
         }
     }
 
@@ -224,9 +211,9 @@ impl Gateway {
         let request = CallRequest { tool, arguments, meta, credential, granted, client };
         let cancel = self.cancellation();
         match self.run(self.current(), EntryPoint::Method, request, cancel).await {
-            Ok(Ok(Response::Json(value))) => Ok(value),
+            Ok(Ok(Answer::Result(ToolResult { json: Some(value), .. }))) => Ok(value),
             Ok(Err(refusal)) => Err(refusal.to_rpc_error()),
-            Ok(Ok(Response::Text(_) | Response::Server(_))) | Err(_) => Err(internal_error()),
+            Ok(Ok(_)) | Err(_) => Err(internal_error()),
         }
     }
 
@@ -240,7 +227,7 @@ impl Gateway {
         entry_point: EntryPoint,
         request: CallRequest,
         cancel: CancellationToken,
-    ) -> Result<Result<Response, Refusal>, JoinError> {
+    ) -> Result<Result<Answer, Refusal>, JoinError> {
         if self.shared.background.is_closed() {
             return Ok(Err(Refusal::Cancelled));
         }
@@ -370,20 +357,13 @@ impl Gateway {
         Some(succession)
     }
 
-    /// Waits for calls in flight, then cancels those that are left, then stops all servers.
-    pub async fn stop(&self) {
-        self.drain().await;
-        self.cancel_calls();
-        self.stop_servers().await;
-    }
-
-    /// Refuses new calls and waits, a short while, for those in flight.
-    pub(crate) async fn drain(&self) {
+    /// Refuses new calls and waits for those in flight.
+    pub(crate) async fn refuse_calls(&self) {
         self.shared.background.close();
-        // Those that are left are cancelled next.
-        let _ = tokio::time::timeout(DRAIN, self.shared.background.wait()).await;
+        self.shared.background.wait().await;
     }
 
+    /// Cancels the calls in flight.
     pub(crate) fn cancel_calls(&self) {
         self.stopping.cancel();
     }

@@ -17,7 +17,7 @@ use super::{
     journal::CallRecord,
     operation::{Invocation, Operation},
     request::{CallRequest, EntryPoint},
-    result::Response,
+    result::Answer,
     snapshot::Snapshot,
     status::status,
 };
@@ -30,7 +30,7 @@ pub(super) async fn run(
     entry_point: EntryPoint,
     request: CallRequest,
     cancel: &CancellationToken,
-) -> Result<Response, Refusal> {
+) -> Result<Answer, Refusal> {
     let mut record = snapshot.journal.open(entry_point, &request.tool, &request.arguments);
     let outcome = answer(snapshot, entry_point, request, &mut record, cancel).await;
     snapshot.journal.close(entry_point, record, outcome.as_ref().map(|_| ())).await;
@@ -44,8 +44,8 @@ async fn answer(
     request: CallRequest,
     record: &mut CallRecord,
     cancel: &CancellationToken,
-) -> Result<Response, Refusal> {
-    let deadline = snapshot.directory.deadline();
+) -> Result<Answer, Refusal> {
+    let deadline = snapshot.directory.deadline(cancel);
     let CallRequest { tool, arguments, meta, credential, granted, client } = request;
     let presented =
         PresentedCredentials::read(entry_point, &tool, &arguments, credential, granted)?;
@@ -59,7 +59,7 @@ async fn answer(
     // A fault of the arguments comes first; the record says all the same who made it.
     let (asked, caller) = (asked?, caller?);
     let deadline = deadline.shortened_by(asked.timeout());
-    let mut call = CallContext { snapshot, caller, record, deadline, cancel, meta, client };
+    let mut call = CallContext { snapshot, caller, record, deadline, meta, client };
     match asked {
         Operation::ListServers { metadata } => discovery::list_servers(&mut call, metadata).await,
         Operation::GetServerTools(query) => discovery::get_server_tools(&mut call, query).await,
@@ -74,7 +74,7 @@ async fn answer(
 
 /// The path of a call of a tool. Each step hands the next one a value that it needs, so that no step
 /// can be left out.
-async fn execute(call: &mut CallContext<'_>, asked: Invocation) -> Result<Response, Refusal> {
+async fn execute(call: &mut CallContext<'_>, asked: Invocation) -> Result<Answer, Refusal> {
     let billing = &call.snapshot.billing;
     let target = match resolve(call, &asked).await? {
         Resolved::Tool(target) => target,
@@ -85,18 +85,16 @@ async fn execute(call: &mut CallContext<'_>, asked: Invocation) -> Result<Respon
     let permit = authorise(call, &target).await?;
     let arguments = check(call, &target, &permit, asked.args).await?;
     let priced = billing.price(permit)?;
-    let hold = billing.hold(&priced, &arguments, call.record).await?;
-    forward(call, &target, &priced, hold, arguments).await
+    let hold = billing.hold(priced, &arguments, call.record).await?;
+    forward(call, &target, hold, arguments).await
 }
 
 async fn resolve<'a>(call: &CallContext<'a>, asked: &Invocation) -> Result<Resolved<'a>, Refusal> {
     let (directory, Invocation { server, tool, .. }) = (&call.snapshot.directory, asked);
-    match asked.direct {
-        true => directory.resolve_direct(&call.caller, tool, &call.deadline, call.cancel).await,
-        false => {
-            let server = server.as_deref();
-            directory.resolve(&call.caller, server, tool, &call.deadline, call.cancel).await
-        }
+    if asked.direct {
+        directory.resolve_direct(&call.caller, tool, &call.deadline).await
+    } else {
+        directory.resolve(&call.caller, server.as_deref(), tool, &call.deadline).await
     }
 }
 
@@ -104,10 +102,8 @@ async fn authorise(call: &mut CallContext<'_>, target: &ToolTarget<'_>) -> Resul
     let ToolTarget { visit, member, tool } = target;
     call.record.names(Some(member.name().as_str()), tool);
     call.deadline = call.deadline.of(member);
-    let wait = call.deadline.for_start();
     let directory = &call.snapshot.directory;
-    let permit =
-        directory.authorise(visit.clone(), tool, member.server(), wait, call.cancel).await?;
+    let permit = directory.authorise(visit.clone(), tool, member.server(), &call.deadline).await?;
     call.record.permits(&permit);
     call.snapshot.shared.usage.called(permit.caller().agent());
     Ok(permit)

@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 
-use super::facade;
 use crate::{
     domain::{
         call::ServerName,
@@ -51,15 +50,4 @@ pub(super) fn internal_error() -> RpcError {
     const INTERNAL_ERROR: i32 = -32603;
     let message = "the gateway failed on this call; its log says more";
     RpcError { code: INTERNAL_ERROR, message: message.into(), data: None }.marked("INTERNAL_ERROR")
-}
-
-/// The answer to a direct call of a name that is no tool.
-pub(super) fn no_such_tool(name: &str, not_known: &str) -> RpcError {
-    const INVALID_PARAMS: i32 = -32602;
-    let name: String = name.chars().take(64).collect();
-    let (list, get, execute) =
-        (facade::LIST_SERVERS, facade::GET_SERVER_TOOLS, facade::EXECUTE_TOOL);
-    let message =
-        format!("unknown tool `{name}`; the tools here are {list}, {get} and {execute}{not_known}");
-    RpcError { code: INVALID_PARAMS, message, data: None }.marked("TOOL_NOT_FOUND")
 }

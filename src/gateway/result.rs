@@ -15,26 +15,26 @@ use crate::domain::{
 const RESULT_TYPE: &str = "resultType";
 const COMPLETE: &str = "\"complete\"";
 
-/// The answer to a call, as the client gets it.
+/// The answer to a call that was not refused.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// A tool result: a downstream's own, or one of ours.
+    /// A tool result: a server's own, or one of ours.
     Result(ToolResult),
-    /// A JSON-RPC error: a downstream's own, or a refusal of a direct call.
+    /// A JSON-RPC error: a server's own, or what became of a direct call.
     Error(RpcError),
-    /// One of the gateway's refusals, secrets masked. Its wire form, [`refused`], is a tool
-    /// result.
-    Refused(Refusal),
 }
 
-/// The answer to a call, before it takes the form that its way in asks for.
-pub(super) enum Response {
-    /// A server's own.
-    Server(Answer),
-    /// The gateway's own: a text for the agent.
-    Text(String),
-    /// The gateway's own, as JSON.
-    Json(Value),
+impl Answer {
+    /// The gateway's own answer: a text for the agent.
+    pub(super) fn text(text: &str) -> Self {
+        Self::Result(text_result(text).into())
+    }
+
+    /// The gateway's own answer, as JSON.
+    pub(super) fn json(value: Value) -> Self {
+        let text = text_result(&value.to_string()).into();
+        Self::Result(ToolResult { text, priced: None, json: Some(value) })
+    }
 }
 
 /// A tool result, as it came but for its `_meta`.
@@ -44,6 +44,8 @@ pub struct ToolResult {
     text: RawJson,
     /// What the gateway puts into its `_meta`; None of a result of its own.
     priced: Option<Vec<(&'static str, Value)>>,
+    /// What its text says, where that is JSON of the gateway's own.
+    pub(super) json: Option<Value>,
 }
 
 impl ToolResult {
@@ -54,11 +56,9 @@ impl ToolResult {
     }
 
     fn with_meta(text: RawJson, says: Vec<(&'static str, Value)>) -> Self {
-        let text = match text.is_object() {
-            true => text,
-            false => text_result(&text.compact()).into(),
-        };
-        Self { text, priced: Some(says) }
+        let is_result = text.is_object();
+        let text = if is_result { text } else { text_result(&text.compact()).into() };
+        Self { text, priced: Some(says), json: None }
     }
 
     /// The result as JSON for a client: in pieces, so that it is not copied.
@@ -101,7 +101,7 @@ impl ToolResult {
 
 impl From<Value> for ToolResult {
     fn from(result: Value) -> Self {
-        Self { text: result.into(), priced: None }
+        Self { text: result.into(), priced: None, json: None }
     }
 }
 
@@ -121,7 +121,7 @@ fn price_of(settled: &Settled) -> Vec<(&'static str, Value)> {
 }
 
 /// A result of ours: one text block.
-pub(super) fn text_result(text: &str) -> Value {
+fn text_result(text: &str) -> Value {
     json!({"content": [{"type": "text", "text": text}]})
 }
 
@@ -144,9 +144,8 @@ fn meta(theirs: &RawJson, says: &[(&str, RawJson)]) -> Change {
     if !theirs.is_object() {
         return Change::Keep;
     }
-    let others = |name: &str, _: &RawJson| match name.starts_with(RESERVED) {
-        true => Change::Remove,
-        false => Change::Keep,
+    let others = |name: &str, _: &RawJson| {
+        if name.starts_with(RESERVED) { Change::Remove } else { Change::Keep }
     };
     Change::Replace(theirs.changed(others, says))
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use humantime::format_rfc3339_millis;
 use serde_json::{Value, json};
 
-use super::{facade, fields::Fields, result::Response};
+use super::{facade, fields::Fields, result::Answer};
 use crate::domain::{
     json::RawJson,
     readings::{Reading, Readings},
@@ -18,7 +18,7 @@ pub(super) fn status(
     settings: &Settings,
     readings: &Readings,
     arguments: &RawJson,
-) -> Result<Response, Refusal> {
+) -> Result<Answer, Refusal> {
     let mut fields = Fields::new(facade::GET_GATEWAY_STATUS, arguments)?;
     fields.optional_text("agent_id")?;
     fields.finish()?;
@@ -44,7 +44,7 @@ pub(super) fn status(
         "config_paths": {"mcp_config": sources.mcp_config.path, "gateway_rules": sources.rules.path, "gateway": sources.gateway.path},
         "message": "settings are live: these files are read again when they change, and a change that has a fault changes nothing",
     });
-    Ok(Response::Json(status))
+    Ok(Answer::json(status))
 }
 
 fn history(reading: &Reading) -> Value {

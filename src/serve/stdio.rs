@@ -7,7 +7,6 @@ mod hang_up;
 use std::{io, sync::Arc, time::Duration};
 
 use rmcp::transport::io::{StdioReader, stdio_pipes};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     dispatch::receive,
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::frame::{Frame, MAX_MESSAGE_BYTES},
-    gateway::{DRAIN, Gateway, Granted},
+    gateway::{Gateway, Granted},
     host::lines::Lines,
 };
 pub use hang_up::HangUp;
@@ -27,14 +26,13 @@ const FLUSH: Duration = Duration::from_millis(300);
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Serves one client until it hangs up or `shutdown` is cancelled; then waits for calls in flight, a
-/// short while, and stops all servers.
+/// Serves one client until it has every answer and hangs up, or until `stop` ends; then cancels its calls.
 ///
 /// # Errors
 /// The task that reads the client's messages failed.
 pub async fn serve_stdio(
     gateway: Arc<Gateway>,
-    shutdown: CancellationToken,
+    stop: impl Future<Output = ()>,
     hang_up: HangUp,
 ) -> io::Result<()> {
     let (input, output) = stdio_pipes();
@@ -45,22 +43,12 @@ pub async fn serve_stdio(
     let mut served = tokio::spawn(serve(session.clone(), input, hang_up.clone()));
     let ended = tokio::select! {
         ended = &mut served => ended.map_err(io::Error::other),
-        // No one reads answers any more.
-        () = hang_up.output.cancelled() => Ok(()),
-        // What was sent before the end is still answered.
-        () = drained(&hang_up.input) => Ok(()),
-        () = async { shutdown.cancelled().await; gateway.drain().await } => Ok(()),
+        () = stop => Ok(()),
     };
     gateway.cancel_calls();
     // Answers that no one takes are given up.
     let _ = tokio::time::timeout(FLUSH, session.answered()).await;
-    gateway.stop_servers().await;
     ended
-}
-
-async fn drained(input: &CancellationToken) {
-    input.cancelled().await;
-    tokio::time::sleep(DRAIN).await;
 }
 
 /// Takes messages until there are no more, and waits for the answers to all of them.

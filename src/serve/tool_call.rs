@@ -106,7 +106,7 @@ impl ToolCall {
             granted: session.granted,
             meta: for_downstream(self.meta),
             client: ClientContext {
-                came: arrival,
+                arrival,
                 channel,
                 elicitation: elicitation.filter(|_| stateless),
                 answers: self.answers,
@@ -114,10 +114,10 @@ impl ToolCall {
             },
         };
         match relay.during(events, session.gateway.call_tool(request, cancel)).await {
-            Answer::Result(result) => Ok(result.pieces(stateless)),
-            Answer::Refused(refusal) if refusal.is_rpc_error() => Err(refusal.to_rpc_error()),
-            Answer::Refused(refusal) => Ok(ToolResult::from(refused(&refusal)).pieces(stateless)),
-            Answer::Error(error) => Err(error),
+            Ok(Answer::Result(result)) => Ok(result.pieces(stateless)),
+            Ok(Answer::Error(error)) => Err(error),
+            Err(refusal) if refusal.is_rpc_error() => Err(refusal.to_rpc_error()),
+            Err(refusal) => Ok(ToolResult::from(refused(&refusal)).pieces(stateless)),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tollgate::{
+    app::drain::stop,
     config::{self, Options},
     domain::{
         credits::Credits,
@@ -54,7 +55,7 @@ async fn ask(gateway: &Arc<Gateway>, arguments: Value) -> Value {
         client: ClientContext::absent(),
     };
     match gateway.call_tool(asked, CancellationToken::new()).await {
-        Answer::Result(result) => serde_json::from_str(text(&result.to_value())).unwrap(),
+        Ok(Answer::Result(result)) => serde_json::from_str(text(&result.to_value())).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -74,7 +75,7 @@ async fn every_level_shows_prices_other_than_the_default() {
             let counted = count(&answer["tools"].to_string());
             assert_eq!(answer["tokens_used"], counted, "{arguments}: {answer}");
         }
-        gateway.stop().await;
+        stop(&gateway).await;
     }
 }
 

@@ -17,7 +17,7 @@ use tollgate::{
         settings::{ChildCommand, Elicitation, Endpoint, ServerSpec, StartMode},
         tokens::Encoding,
     },
-    downstream::{CallFailure, Launcher, Outgoing, SchemaCache, Server, Status},
+    downstream::{CallFailure, ClientContext, Launcher, Outgoing, SchemaCache, Server, Status},
 };
 
 use crate::support::{
@@ -234,10 +234,15 @@ fn waiting_call_ends_on_timeout_or_cancellation() {
 
 /// A server of a fleet that may be replaced, and the file that its starts are noted in.
 fn server(dir: &Path, tools: &[&str]) -> (Arc<Server>, String) {
+    server_with(dir, tools, &[])
+}
+
+fn server_with(dir: &Path, tools: &[&str], more: &[&str]) -> (Arc<Server>, String) {
     let noted = file(dir, "starts", "");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/scripted.py");
     let tools = json!(tools).to_string();
-    let args = [script, "--starts", &noted, "--tools", &tools].map(str::to_owned).to_vec();
+    let args = [&[script, "--starts", &noted, "--tools", &tools], more].concat();
+    let args = args.into_iter().map(str::to_owned).collect();
     let env = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]);
     let spec = ServerSpec {
         name: ServerName::from("s"),
@@ -255,11 +260,21 @@ fn server(dir: &Path, tools: &[&str]) -> (Arc<Server>, String) {
 }
 
 async fn call(server: &Arc<Server>, tool: &str, args: Value) -> Result<Value, CallFailure> {
+    call_until(server, tool, args, None).await
+}
+
+/// A call whose client waits no longer than that.
+async fn call_until(
+    server: &Arc<Server>,
+    tool: &str,
+    args: Value,
+    until: Option<tokio::time::Instant>,
+) -> Result<Value, CallFailure> {
     let (tool, arguments, meta) = (ToolName::from(tool), args.into(), Map::new());
-    let call =
-        Outgoing { tool, arguments, meta, client: tollgate::downstream::ClientContext::absent() };
+    let client = ClientContext::absent();
+    let call = Outgoing { tool, arguments, meta, client, timeout: PATIENCE, until };
     let sent = |_| std::future::ready(Ok(()));
-    let result = server.call(&call, PATIENCE, &CancellationToken::new(), sent).await;
+    let result = server.call(&call, &CancellationToken::new(), sent).await;
     result.map(|result| result.tree(1_000).unwrap())
 }
 
@@ -272,6 +287,18 @@ async fn comes_down(server: &Server) -> bool {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     true
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn start_and_call_share_the_clients_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, _) = server_with(dir.path(), &["slow"], &["--drowsy", "1.5"]);
+    let until = tokio::time::Instant::now() + Duration::from_millis(2_500);
+    // Each fits into the time by itself.
+    let late = call_until(&server, "slow", json!({"ms": 1_500}), Some(until)).await;
+    assert!(late.is_err(), "{late:?}");
+    assert!(call(&server, "slow", json!({"ms": 1_500})).await.is_ok());
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,6 +27,7 @@ use crate::{
         refusal::Refusal,
     },
     gateway::{
+        check::CheckedArguments,
         fingerprint::{Fingerprint, Text, off_worker},
         journal::CallRecord,
         refusals::{because, ledger_unavailable, token_ended},
@@ -55,7 +56,7 @@ pub(in crate::gateway) struct Hold {
     charge_on: ChargeOn,
     /// None if nothing is held: beyond a shadow budget.
     open: Option<HoldId>,
-    cost: Credits,
+    priced: Priced,
     remaining: Option<Credits>,
     mode: Mode,
     over: Option<Shortage>,
@@ -78,20 +79,20 @@ impl Billing {
     /// Holds the price of a call.
     pub(in crate::gateway) async fn hold(
         &self,
-        priced: &Priced,
-        arguments: &RawJson,
+        priced: Priced,
+        arguments: &CheckedArguments,
         record: &mut CallRecord,
     ) -> Result<Hold, Refusal> {
         let budgeting = &self.settings.budgeting;
-        let (permit, id) = (priced.permit(), HoldId(random::id()));
-        let account = self.paying_account(permit.caller()).await?;
+        let id = HoldId(random::id());
+        let account = self.paying_account(priced.permit().caller()).await?;
         let fingerprint = self.note_arguments(arguments, &mut record.draft).await?;
-        let request = self.request(priced, id, account, fingerprint);
+        let request = self.request(&priced, id, account, fingerprint);
         let mut hold = Hold {
             settlements: self.settlements.clone(),
             charge_on: budgeting.charge_on,
             open: None,
-            cost: priced.cost(),
+            priced,
             remaining: None,
             mode: budgeting.mode,
             over: None,
@@ -101,18 +102,21 @@ impl Billing {
         };
         // From here on the steps of the ledger record the call.
         record.recorded = true;
-        match self.held(request, permit.caller(), &record.draft).await {
+        match self.held(request, hold.permit().caller(), &record.draft).await {
             Ok(Ok(Held { remaining, over, .. })) => {
                 hold.open = Some(id);
                 hold.remaining = remaining;
                 hold.over = over;
+            }
+            Ok(Err(HoldRefused::Short(shortage))) if budgeting.mode == Mode::Hard => {
+                return Err(Refusal::Budget { shortage, tool: hold.permit().tool().clone() });
             }
             Ok(Err(HoldRefused::Short(short))) => {
                 hold.remaining = Some(short.remaining);
                 hold.over = Some(short);
             }
             Ok(Err(HoldRefused::Closed(_) | HoldRefused::NoAccount(_)))
-                if permit.caller().has_account() =>
+                if hold.permit().caller().has_account() =>
             {
                 return Err(token_ended());
             }
@@ -124,7 +128,8 @@ impl Billing {
                 return Err(unavailable.into());
             }
         }
-        hold.or_refused(permit)
+        hold.warn_if_over();
+        Ok(hold)
     }
 
     fn request(
@@ -173,40 +178,39 @@ impl Billing {
     /// Notes in the record what the arguments are, and returns a digest that tells the call from others.
     async fn note_arguments(
         &self,
-        arguments: &RawJson,
+        arguments: &CheckedArguments,
         draft: &mut Draft,
     ) -> Result<[u8; 32], LedgerUnavailable> {
-        let mask = self.settings.budgeting.full_arguments.then(|| self.settings.redactor.clone());
-        let noted = off_worker(arguments, move |arguments| Fingerprint::of(arguments, mask)).await;
-        let mac = self.key_ring.keys()?.arguments.mac(&noted.digest);
-        draft.args_bytes = Some(noted.bytes);
+        let Fingerprint { digest, bytes } = arguments.fingerprint();
+        let mac = self.key_ring.keys()?.arguments.mac(digest);
+        draft.args_bytes = Some(*bytes);
         draft.args_mac = Some(hex(mac.get(..16).unwrap_or(&mac)));
-        draft.args = noted.masked;
+        if self.settings.budgeting.full_arguments {
+            let redactor = self.settings.redactor.clone();
+            let mask = move |text: &RawJson| redactor.redact(&text.compact()).into_owned();
+            draft.args = Some(off_worker(arguments.text(), mask).await);
+        }
         Ok(mac)
     }
 }
 
 impl Hold {
-    /// The hold, unless the budget does not cover the call and its mode is hard.
-    fn or_refused(mut self, permit: &Permit) -> Result<Self, Refusal> {
-        let Some(short) = &self.over else { return Ok(self) };
-        if self.mode == Mode::Hard {
-            let tool = permit.tool().clone();
-            return Err(Refusal::Budget { shortage: short.clone(), tool });
-        }
-        if self.mode == Mode::Shadow {
-            self.open = None;
-        }
+    pub(in crate::gateway) fn permit(&self) -> &Permit {
+        self.priced.permit()
+    }
+
+    /// Logs a call that the budget does not cover and that its mode allows.
+    fn warn_if_over(&self) {
+        let (Some(short), permit) = (&self.over, self.permit()) else { return };
         tracing::warn!(
             agent = %permit.caller().agent(),
             server = %permit.server(),
             tool = %permit.tool(),
-            cost = self.cost.amount(),
+            cost = self.priced.cost().amount(),
             "allowed as the mode is {}, and would be refused in mode hard, as it is {}",
             self.mode.as_str(),
             over_budget(short)
         );
-        Ok(self)
     }
 
     /// Whether enough time has passed for a sweep to have ended the hold. The process may have
@@ -216,11 +220,11 @@ impl Hold {
     }
 
     /// Refuses a call that must not be sent, as its hold has ended.
-    pub(in crate::gateway) async fn check_open(&self, permit: &Permit) -> Result<(), Refusal> {
+    pub(in crate::gateway) async fn check_open(&self) -> Result<(), Refusal> {
         match self.extend().await? {
             Extended::Open => Ok(()),
             Extended::Closed(_) => Err(token_ended()),
-            Extended::Ended => Err(because(permit.server(), SWEPT)),
+            Extended::Ended => Err(because(self.permit().server(), SWEPT)),
         }
     }
 
@@ -268,7 +272,7 @@ impl Hold {
             draft.result_bytes = Some(text.bytes);
             draft.result_sha256 = Some(hex(&text.hash.finalize()));
         }
-        let finish = outcome.finish(self.cost, &self.charge_on);
+        let finish = outcome.finish(self.priced.cost(), &self.charge_on);
         let mut charged = finish != Finish::Void;
         match self.open.take() {
             Some(id) => {
@@ -296,11 +300,13 @@ impl Hold {
             }
         }
         Settled {
-            cost: if charged { self.cost } else { Credits::ZERO },
+            cost: if charged { self.priced.cost() } else { Credits::ZERO },
             remaining: match (self.remaining, &self.over) {
                 // What there was before the call is there again.
                 (Some(_), Some(short)) if !charged => Some(short.remaining),
-                (Some(left), None) if !charged => left.checked_add(self.cost).or(Some(left)),
+                (Some(left), None) if !charged => {
+                    left.checked_add(self.priced.cost()).or(Some(left))
+                }
                 (left, _) => left,
             },
             mode: self.mode,

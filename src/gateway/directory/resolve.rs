@@ -2,8 +2,6 @@
 //! one thing can be meant: a server's name in front of the tool's, a server left out, other capitals.
 //! Nothing is guessed: where several could be meant, the answer names them.
 
-use tokio_util::sync::CancellationToken;
-
 use super::{
     Directory, ToolTarget, catalogue,
     servers_with::{Unreached, bare},
@@ -69,7 +67,6 @@ impl Directory {
         server: Option<&str>,
         tool: &ToolName,
         deadline: &Deadline,
-        cancel: &CancellationToken,
     ) -> Result<Resolved<'_>, Refusal> {
         let server = server.map(|name| self.server_meant(caller, name));
         if let (None | Some(builtin::SERVER), Some(own)) = (server, builtin::qualified(tool)) {
@@ -80,11 +77,11 @@ impl Directory {
         }
         let routed = || self.settings.routing.route(tool).map(ServerName::as_str);
         let Some(server) = server.or_else(routed) else {
-            let found = self.find_by_tool(caller, tool, deadline, cancel).await;
+            let found = self.find_by_tool(caller, tool, deadline).await;
             return found.map_err(|why| self.refused(caller, tool, why));
         };
         let (visit, member) = self.visit(caller, server)?;
-        self.tool_on(visit, member, tool, deadline, cancel).await.map(Resolved::Tool)
+        self.tool_on(visit, member, tool, deadline).await.map(Resolved::Tool)
     }
 
     /// The tool that a call by its own name means.
@@ -93,26 +90,20 @@ impl Directory {
         caller: &Caller,
         tool: &ToolName,
         deadline: &Deadline,
-        cancel: &CancellationToken,
     ) -> Result<Resolved<'_>, Refusal> {
         if let Some(own) = builtin::qualified(tool) {
             return Ok(Resolved::BuiltIn(own));
         }
-        let found = self.find_by_tool(caller, tool, deadline, cancel).await;
+        let found = self.find_by_tool(caller, tool, deadline).await;
         found.map_err(|why| match why {
             Unresolved::Refused(refusal) => refusal,
             Unresolved::Ambiguous(several) => {
                 let why = name_ambiguous(tool, &several);
                 Refusal::arguments(format!("{why}; name one of them in front of it"))
             }
-            // No server is meant, so none can be named; what is near are those that may have the tool.
-            Unresolved::Nowhere(unreached) => Refusal::ServerNotFound {
-                server: String::new(),
-                near: Some(name_unreached(&unreached))
-                    .filter(|near| !near.is_empty())
-                    .into_iter()
-                    .collect(),
-            },
+            Unresolved::Nowhere(unreached) => {
+                Refusal::UnknownTool { tool: tool.clone(), unreached: name_unreached(&unreached) }
+            }
         })
     }
 
@@ -123,7 +114,6 @@ impl Directory {
         member: &'a Member,
         named: &ToolName,
         deadline: &Deadline,
-        cancel: &CancellationToken,
     ) -> Result<ToolTarget<'a>, Refusal> {
         let Some(bare) = bare(named, member.name()) else {
             return Ok(ToolTarget { visit, member, tool: named.clone() });
@@ -132,8 +122,7 @@ impl Directory {
             return Ok(ToolTarget { visit, member, tool: bare });
         }
         // Some servers repeat their own name in those of their tools.
-        let wait = deadline.of(member).for_start();
-        let catalogue = catalogue(member.server(), wait, cancel).await?;
+        let catalogue = catalogue(member.server(), &deadline.of(member)).await?;
         let tool = if self.sees(&visit, &catalogue, named) { named.clone() } else { bare };
         Ok(ToolTarget { visit, member, tool })
     }
@@ -146,7 +135,6 @@ impl Directory {
         caller: &Caller,
         tool: &ToolName,
         deadline: &Deadline,
-        cancel: &CancellationToken,
     ) -> Result<Resolved<'_>, Unresolved<'_>> {
         if let Some(server) = self.settings.routing.route(tool) {
             let target = self.at(caller, tool, server);
@@ -160,10 +148,10 @@ impl Directory {
             let named = only(self.usable(caller).filter(in_front));
             let single = || only(self.usable(caller)).filter(|_| own.is_none());
             if let Some((visit, member)) = named.or_else(single) {
-                let target = self.tool_on(visit, member, tool, deadline, cancel).await;
+                let target = self.tool_on(visit, member, tool, deadline).await;
                 return target.map(Resolved::Tool).map_err(Unresolved::Refused);
             }
-            let learnt = self.learn(caller, tool, deadline, cancel).await;
+            let learnt = self.learn(caller, tool, deadline).await;
             unreached = learnt.map_err(Unresolved::Refused)?;
             targets = self.servers_with(caller, tool).await;
         }

@@ -4,7 +4,6 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::Directory;
 use crate::{
@@ -13,7 +12,7 @@ use crate::{
         rendered::RenderedCatalog,
     },
     downstream::{LONGEST_START, NotYet, Status},
-    gateway::{deadline::unless_cancelled, refusals::unavailable},
+    gateway::{deadline::Deadline, refusals::unavailable},
 };
 
 /// How long a search waits for a server that is not up, counted from when its start was first asked
@@ -38,7 +37,7 @@ impl Directory {
         &self,
         caller: &Caller,
         name: &str,
-        cancel: &CancellationToken,
+        deadline: &Deadline,
     ) -> Result<FoundTools, Refusal> {
         let (visit, member) = self.visit(caller, name)?;
         let server = member.server();
@@ -46,7 +45,7 @@ impl Directory {
         let wait = member.spec().timeout;
         let wait = if self.waits_for_starts { LONGEST_START + wait } else { wait };
         let rendered =
-            unless_cancelled(cancel, server.rendered(wait, !self.waits_for_starts)).await?;
+            deadline.unless_cancelled(server.rendered(wait, !self.waits_for_starts)).await?;
         let rendered = rendered.map_err(|cause| unavailable(server.name(), cause))?;
         let note = matches!(server.status(), Status::Failed { .. })
             .then(|| "as last seen; the server does not start now".to_owned());
@@ -58,7 +57,7 @@ impl Directory {
     pub(in crate::gateway) async fn search(
         &self,
         caller: &Caller,
-        cancel: &CancellationToken,
+        deadline: &Deadline,
     ) -> Result<FoundTools, Refusal> {
         let wait = (!self.waits_for_starts).then_some(SEARCH_TIME);
         let mut asked: JoinSet<_> = JoinSet::new();
@@ -68,7 +67,7 @@ impl Directory {
             found.push((visit, Err(NotYet::Starting)));
             asked.spawn(async move { (index, server.shelf_in_turn(wait).await) });
         }
-        while let Some(joined) = unless_cancelled(cancel, asked.join_next()).await? {
+        while let Some(joined) = deadline.unless_cancelled(asked.join_next()).await? {
             let Ok((index, rendered)) = joined else { continue };
             if let Some((_, place)) = found.get_mut(index) {
                 *place = rendered;

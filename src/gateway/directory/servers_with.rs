@@ -4,7 +4,6 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use super::{Directory, ToolTarget};
 use crate::{
@@ -60,7 +59,6 @@ impl Directory {
         caller: &Caller,
         tool: &ToolName,
         deadline: &Deadline,
-        cancel: &CancellationToken,
     ) -> Result<Unreached, Refusal> {
         let mut asked = JoinSet::new();
         let mut answers: Vec<(ServerName, Option<NotYet>)> = Vec::new();
@@ -80,7 +78,7 @@ impl Directory {
         while let Some(joined) = tokio::select! {
             joined = asked.join_next() => joined,
             () = sleep_until(grace), if found => None,
-            () = cancel.cancelled() => return Err(Refusal::Cancelled),
+            () = deadline.cancel.cancelled() => return Err(Refusal::Cancelled),
         } {
             let Ok((index, why)) = joined else { continue };
             found = found || why.is_none() && !self.servers_with(caller, tool).await.is_empty();
