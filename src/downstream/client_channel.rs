@@ -1,15 +1,13 @@
 //! The way back to the client whose call is in flight: progress, and questions to the user.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 
 use super::backlog::size;
 use crate::domain::{json::RawJson, refusal::RpcError};
+use crate::host::mutex::Mutex;
 
 /// At most this many events wait for a client that does not keep up; then progress replaces the
 /// newest.
@@ -132,7 +130,7 @@ impl ClientChannel {
     }
 
     fn push(&self, event: ClientEvent) {
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        self.shared.waiting.lock().push(event);
         self.shared.arrived.notify_one();
     }
 }
@@ -150,7 +148,7 @@ impl ClientEvents {
 
     /// The next event, if there is one by now.
     pub fn ready(&mut self) -> Option<ClientEvent> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        self.0.waiting.lock().pop()
     }
 }
 

@@ -72,7 +72,7 @@ impl Server {
 
     /// The state, after a start was begun if nothing is up; never [`Phase::Down`] on success.
     pub(super) fn look(self: &Arc<Self>) -> Result<Phase, ServerUnavailable> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if self.halt.is_cancelled() {
             return Err(ServerUnavailable::because("the gateway is stopping".into()));
         }
@@ -156,20 +156,20 @@ impl Server {
     /// The era that this gateway has learned, or an earlier one if this is the first start.
     async fn known_era(self: &Arc<Self>) -> Option<Era> {
         let first = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             !std::mem::replace(&mut state.recalled, true) && state.era.is_none()
         };
         if first {
             let server = self.clone();
             let era = blocking(move || server.cache.era(&server.spec)).await;
-            self.lock().era = era;
+            self.state.lock().era = era;
         }
-        self.lock().era
+        self.state.lock().era
     }
 
     /// The era that is spoken, as far as it is known.
     pub(super) fn era(&self) -> Option<Era> {
-        self.lock().era
+        self.state.lock().era
     }
 
     async fn came_up(
@@ -181,7 +181,7 @@ impl Server {
         let era = Some(connection.session.era());
         let mut learned = false;
         let in_time = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             learned |= state.era != era;
             state.supervision.came_up(attempt, self.now());
             state.era = era;
@@ -205,7 +205,7 @@ impl Server {
     }
 
     fn note_failure(&self, attempt: Attempt, mut failure: ServerUnavailable) -> ServerUnavailable {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         // A server that was replaced by another version may speak another era.
         state.era = None;
         state.last = None;
@@ -239,7 +239,7 @@ impl Server {
     /// Watches a connection until it ends or is idle; then ends its process.
     async fn watch(self: Arc<Self>, connection: Arc<Connection>) {
         tokio::select! {
-            () = connection.session.gone() => self.note_death(&mut self.lock(), &connection),
+            () = connection.session.gone() => self.note_death(&mut self.state.lock(), &connection),
             () = self.stop_idle(&connection) => {}
         }
         connection.session.close().await;
@@ -249,7 +249,7 @@ impl Server {
     async fn stop_idle(&self, connection: &Arc<Connection>) {
         loop {
             self.uses.over().await;
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             // A use that begins from now on finds the server down.
             if self.uses.are_over() {
                 if state.take_down(connection) {
@@ -264,7 +264,7 @@ impl Server {
     /// Gives a connection up that turned out to be dead, unless a newer one is there already. A
     /// server over HTTP may still answer what it was asked before.
     pub(super) fn replace(&self, dead: &Arc<Connection>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         self.note_death(&mut state, dead);
         if matches!(self.spec.endpoint, Endpoint::Http(_)) {
             // Another server may answer at the same address by now.
@@ -291,7 +291,7 @@ impl Server {
 
     /// A call was answered over this connection.
     pub(super) fn note_answer(&self, connection: &Arc<Connection>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let just_died = || {
             let last = state.last.as_ref();
             matches!(state.phase, Phase::Down)
@@ -311,7 +311,7 @@ impl Server {
     /// Stops the server for good: closes its stdin, then ends its whole tree.
     pub async fn stop(&self) {
         let (phase, last) = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             self.halt.cancel();
             (std::mem::take(&mut state.phase), state.last.take())
         };

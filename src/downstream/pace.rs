@@ -1,11 +1,11 @@
 //! How fast a server may send notifications.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use crate::{domain::call::ServerName, host::clock};
+use crate::{
+    domain::call::ServerName,
+    host::{clock, mutex::Mutex},
+};
 
 /// This many may come at once, after a silence.
 const BURST: u32 = 2_000;
@@ -42,7 +42,7 @@ impl Pace {
 
     /// Whether one more may pass now; if not, it is dropped.
     pub(super) fn admits(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let (admitted, to_log) = state.take(clock::instant());
         drop(state);
         if let Some(dropped) = to_log {
@@ -56,12 +56,8 @@ impl Pace {
 
     /// Whether one was dropped a moment ago.
     pub(super) fn is_exceeded(&self) -> bool {
-        let state = self.lock();
+        let state = self.state.lock();
         state.left < 1.0 && state.filled.elapsed() < Duration::from_millis(100)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Bucket> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,7 +90,7 @@ mod tests {
     use super::{BURST, Bucket, PER_SECOND, Pace};
 
     fn state(now: Instant) -> Bucket {
-        let mut state = Pace::new("s".into()).state.into_inner().unwrap();
+        let mut state = Pace::new("s".into()).state.into_inner();
         state.filled = now;
         state
     }

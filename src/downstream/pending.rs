@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, MutexGuard,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     domain::{json::RawJson, refusal::RpcError},
-    host::clock,
+    host::{clock, mutex::Mutex},
 };
 
 /// Progress extends a timeout up to this many times its length.
@@ -93,7 +93,7 @@ impl AwaitedReply<'_> {
 
 impl Drop for AwaitedReply<'_> {
     fn drop(&mut self) {
-        let mut table = self.requests.lock();
+        let mut table = self.requests.table.lock();
         table.by_id.remove(&self.id);
         if table.calls().next().is_none() {
             self.requests.no_calls.notify_waiters();
@@ -106,7 +106,7 @@ impl PendingRequests {
     pub(super) fn register(&self, call: Option<Arc<PendingCall>>) -> Option<AwaitedReply<'_>> {
         let id = 1 + self.last_id.fetch_add(1, Ordering::Relaxed);
         let (send, receive) = oneshot::channel();
-        let mut table = self.lock();
+        let mut table = self.table.lock();
         if table.ended {
             return None;
         }
@@ -116,7 +116,7 @@ impl PendingRequests {
 
     /// Hands the answer to whoever waits for it; of several only the first.
     pub(super) fn complete(&self, id: i64, reply: Reply) {
-        let waiting = self.lock().by_id.get_mut(&id).and_then(|entry| entry.reply.take());
+        let waiting = self.table.lock().by_id.get_mut(&id).and_then(|entry| entry.reply.take());
         if let Some(waiting) = waiting {
             // One who gave up does not take it.
             let _ = waiting.send(reply);
@@ -125,34 +125,36 @@ impl PendingRequests {
 
     /// The request will get no answer, unless it has one.
     pub(super) fn abandon(&self, id: i64) {
-        if let Some(entry) = self.lock().by_id.get_mut(&id) {
+        if let Some(entry) = self.table.lock().by_id.get_mut(&id) {
             entry.reply = None;
         }
     }
 
     /// The server ends one of the gateway's own requests; calls are ended by their answers only.
     pub(super) fn abandon_own(&self, id: i64) {
-        if let Some(entry) = self.lock().by_id.get_mut(&id).filter(|entry| entry.call.is_none()) {
+        if let Some(entry) =
+            self.table.lock().by_id.get_mut(&id).filter(|entry| entry.call.is_none())
+        {
             entry.reply = None;
         }
     }
 
     /// Nothing is read any more: no request gets an answer.
     pub(super) fn end(&self) {
-        let mut table = self.lock();
+        let mut table = self.table.lock();
         table.ended = true;
         table.by_id.values_mut().for_each(|entry| entry.reply = None);
     }
 
     pub(super) fn is_ended(&self) -> bool {
-        self.lock().ended
+        self.table.lock().ended
     }
 
     /// Waits until no call is pending.
     pub(super) async fn no_calls(&self) {
         loop {
             let none = self.no_calls.notified();
-            if self.lock().calls().next().is_none() {
+            if self.table.lock().calls().next().is_none() {
                 return;
             }
             none.await;
@@ -161,18 +163,14 @@ impl PendingRequests {
 
     /// The call with this id.
     pub(super) fn call(&self, id: i64) -> Option<Arc<PendingCall>> {
-        self.lock().by_id.get(&id)?.call.clone()
+        self.table.lock().by_id.get(&id)?.call.clone()
     }
 
     /// The one pending call, if it is only one.
     pub(super) fn only_call(&self) -> Option<Arc<PendingCall>> {
-        let table = self.lock();
+        let table = self.table.lock();
         let mut calls = table.calls();
         calls.next().filter(|_| calls.next().is_none()).cloned()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -220,7 +218,7 @@ impl PendingCall {
     }
 
     fn clock(&self) -> MutexGuard<'_, CallClock> {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+        self.clock.lock()
     }
 
     /// Returns when the call has taken too long: its timeout after the last sign of life, and ten
@@ -262,7 +260,7 @@ struct OpenQuestion<'a>(&'a Mutex<CallClock>);
 
 impl<'a> OpenQuestion<'a> {
     fn new(clock: &'a Mutex<CallClock>) -> Self {
-        let mut now = clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = clock.lock();
         let (since, open) = now.asking.unwrap_or((clock::tokio_instant(), 0));
         now.asking = Some((since, open + 1));
         drop(now);
@@ -272,7 +270,7 @@ impl<'a> OpenQuestion<'a> {
 
 impl Drop for OpenQuestion<'_> {
     fn drop(&mut self) {
-        let mut clock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clock = self.0.lock();
         let Some((since, open)) = clock.asking else { return };
         clock.asking = (open > 1).then_some((since, open - 1));
         if clock.asking.is_none() {

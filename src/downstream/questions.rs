@@ -1,8 +1,9 @@
 //! The open questions of one server: a limited number, each under an id of its own.
 
+use crate::host::mutex::Mutex;
 use std::{
     collections::{HashMap, hash_map},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use rmcp::model::RequestId;
@@ -59,7 +60,7 @@ impl Questions {
         id: &RequestId,
         room: QuestionRoom,
     ) -> Result<ServerQuestion, QuestionRoom> {
-        match self.lock().entry(id.clone()) {
+        match self.open.lock().entry(id.clone()) {
             hash_map::Entry::Occupied(_) => Err(room),
             hash_map::Entry::Vacant(place) => {
                 let withdrawn = CancellationToken::new();
@@ -76,17 +77,13 @@ impl Questions {
 
     /// Closes a question that the server withdraws. Returns whether there is one with this id.
     pub(super) fn withdraw(&self, id: &RequestId) -> bool {
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         let Some(question) = open.get(id) else { return false };
         if !question.answering {
             question.withdrawn.cancel();
             open.remove(id);
         }
         true
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, QuestionState>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,7 +95,7 @@ impl ServerQuestion {
 
     /// The answer is about to be written; false if the question was withdrawn.
     pub(super) fn begin_answer(&self) -> bool {
-        let mut open = self.questions.lock();
+        let mut open = self.questions.open.lock();
         if self.withdrawn.is_cancelled() {
             return false;
         }
@@ -111,7 +108,7 @@ impl ServerQuestion {
 
 impl Drop for ServerQuestion {
     fn drop(&mut self) {
-        let mut open = self.questions.lock();
+        let mut open = self.questions.open.lock();
         // Another question may have the id of one that was withdrawn.
         if !self.withdrawn.is_cancelled() {
             open.remove(&self.id);

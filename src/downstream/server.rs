@@ -1,7 +1,7 @@
 //! One server as others see it: how it stands, its tools, its calls.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -30,7 +30,7 @@ use crate::{
         settings::{Endpoint, ServerSpec},
         tokens::Encoding,
     },
-    host::{blocking, clock},
+    host::{blocking, clock, mutex::Mutex},
 };
 
 /// One server of the settings.
@@ -41,7 +41,7 @@ pub struct Server {
     pub(super) spec: ServerSpec,
     pub(super) launcher: Arc<Launcher>,
     /// Held only for looking and replacing, never across an await.
-    state: Mutex<ServerState>,
+    pub(super) state: Mutex<ServerState>,
     pub(super) uses: Uses,
     /// Cancelled when the server is stopped for good.
     pub(super) halt: CancellationToken,
@@ -123,7 +123,7 @@ impl Server {
 
     /// How it stands; starts nothing.
     pub fn status(&self) -> Status {
-        let state = self.lock();
+        let state = self.state.lock();
         match &state.phase {
             Phase::Up(connection) if connection.session.is_alive() => {
                 Status::Ready(connection.known_catalogue())
@@ -141,7 +141,7 @@ impl Server {
 
     /// How often it has ended by itself.
     pub fn deaths(&self) -> u64 {
-        self.lock().supervision.deaths()
+        self.state.lock().supervision.deaths()
     }
 
     /// Marks a use that may need the server several times: as long as it lasts, the server is not
@@ -153,10 +153,6 @@ impl Server {
     /// Waits until no other call of this server is being checked against what the server wrote.
     pub async fn turn_to_check(&self) -> Option<OwnedSemaphorePermit> {
         self.checks.clone().acquire_owned().await.ok()
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, ServerState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -214,7 +210,7 @@ impl Server {
     }
 
     pub(super) fn is_up(&self) -> bool {
-        matches!(&self.lock().phase, Phase::Up(connection) if connection.session.is_alive())
+        matches!(&self.state.lock().phase, Phase::Up(connection) if connection.session.is_alive())
     }
 
     /// The tools as they are sent, if they are known without starting the server.
@@ -227,7 +223,7 @@ impl Server {
 
     /// The tools, if they are known; asks and starts nothing.
     pub async fn known_catalogue(self: &Arc<Self>) -> Option<Arc<Catalogue>> {
-        let listed = match &self.lock().phase {
+        let listed = match &self.state.lock().phase {
             Phase::Up(connection) if connection.session.is_alive() => connection.known_catalogue(),
             _ => None,
         };
@@ -243,7 +239,7 @@ impl Server {
         if let Some(said) = self.said() {
             return Some(said);
         }
-        let known = self.about.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.about.lock().clone();
         match known {
             Some(about) => about,
             None => {
@@ -256,12 +252,12 @@ impl Server {
     }
 
     fn remember(&self, about: Option<String>) {
-        *self.about.lock().unwrap_or_else(PoisonError::into_inner) = Some(about);
+        *self.about.lock() = Some(about);
     }
 
     /// What it says of itself in the session that it has.
     fn said(&self) -> Option<String> {
-        match &self.lock().phase {
+        match &self.state.lock().phase {
             Phase::Up(connection) => connection.session.agreement.about.clone(),
             _ => None,
         }

@@ -1,9 +1,7 @@
 //! The slots of a server with `maxConcurrency`: a call takes one before it is sent.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use crate::host::mutex::Mutex;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::oneshot;
 
@@ -34,14 +32,14 @@ impl Slots {
 
     /// Whether a call that comes now has to wait.
     pub(super) fn is_busy(&self) -> bool {
-        lock(&self.0).free == 0
+        self.0.lock().free == 0
     }
 
     /// Waits for a slot; calls that wait get one in the order of `arrival`. Never returns None, as each
     /// slot is passed on.
     pub(super) async fn take(&self, arrival: u64) -> Option<Slot> {
         let (place, granted) = {
-            let mut state = lock(&self.0);
+            let mut state = self.0.lock();
             if let Some(left) = state.free.checked_sub(1) {
                 state.free = left;
                 return Some(Slot(Some(self.0.clone())));
@@ -62,7 +60,7 @@ impl Drop for Slot {
         let Some(shared) = self.0.take() else { return };
         loop {
             let grant = {
-                let mut state = lock(&shared);
+                let mut state = shared.lock();
                 match state.waiting.pop_first() {
                     Some((_, grant)) => grant,
                     None => {
@@ -88,12 +86,8 @@ struct QueuePlace<'a> {
 
 impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
-        lock(self.shared).waiting.remove(&self.place);
+        self.shared.lock().waiting.remove(&self.place);
     }
-}
-
-fn lock(shared: &SlotQueue) -> MutexGuard<'_, SlotState> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -114,7 +108,7 @@ mod tests {
             held = waiting[next].as_mut().now_or_never().unwrap();
         }
         drop(held);
-        assert_eq!(slots.0.lock().unwrap().free, 1);
+        assert_eq!(slots.0.lock().free, 1);
     }
 
     #[tokio::test]
@@ -133,7 +127,7 @@ mod tests {
         assert!(taken.is_some());
         let waits = Box::pin(slots.take(3));
         drop((waits, taken));
-        let state = slots.0.lock().unwrap();
+        let state = slots.0.lock();
         assert_eq!((state.free, state.waiting.len()), (1, 0));
     }
 }

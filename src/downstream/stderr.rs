@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use tokio::process::ChildStderr;
 
 use crate::{
     domain::{call::ServerName, frame::Frame, render::plain},
-    host::{clock, lines::Lines},
+    host::{clock, lines::Lines, mutex::Mutex},
 };
 
 /// Longer lines are passed over.
@@ -30,7 +30,7 @@ pub(super) struct Tail(Arc<Mutex<VecDeque<String>>>);
 
 impl Tail {
     fn push(&self, line: String) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lock();
         if lines.len() == TAIL {
             lines.pop_front();
         }
@@ -39,7 +39,7 @@ impl Tail {
 
     /// The lines, one by one; none twice.
     pub(super) fn take(&self) -> VecDeque<String> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.0.lock())
     }
 }
 

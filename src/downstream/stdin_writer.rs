@@ -1,11 +1,7 @@
 //! Lines to a child's stdin, and how many of them it can have seen.
 
-use std::{
-    collections::HashMap,
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use crate::host::mutex::Mutex;
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use tokio::{io::AsyncWriteExt, process::ChildStdin};
 use tokio_util::sync::CancellationToken;
@@ -93,7 +89,7 @@ impl StdinWriter {
 
     /// Whether the server may have seen the call; forgets it.
     pub(super) fn take_seen(&self, call: i64) -> Seen {
-        let mut sent = self.lock();
+        let mut sent = self.sent.lock();
         match (sent.calls.remove(&call), sent.read) {
             (None, _) => Seen::NotWritten,
             (Some(begin), Some(read)) if read <= begin => Seen::NotRead,
@@ -108,7 +104,7 @@ impl StdinWriter {
             && let Some(open) = stdin.as_ref()
             && let Ok(unread) = rustix::io::ioctl_fionread(open)
         {
-            let mut sent = self.lock();
+            let mut sent = self.sent.lock();
             sent.read = Some(sent.written.saturating_sub(unread));
         }
     }
@@ -119,7 +115,7 @@ impl StdinWriter {
         {
             let stdin = self.stdin.try_lock().ok()?;
             let unread = rustix::io::ioctl_fionread(stdin.as_ref()?).ok()?;
-            Some(self.lock().written > 0 && unread == 0)
+            Some(self.sent.lock().written > 0 && unread == 0)
         }
         #[cfg(not(target_os = "linux"))]
         None
@@ -127,22 +123,18 @@ impl StdinWriter {
 
     /// A line is about to be written: from now on the server may see it.
     fn note_begin(&self, call: Option<i64>) {
-        let mut sent = self.lock();
+        let mut sent = self.sent.lock();
         let begin = sent.written;
         sent.calls.extend(call.map(|call| (call, begin)));
     }
 
     /// The line was written whole, or it was not: then the server cannot have understood it.
     fn note_end_of_line(&self, bytes: usize, call: Option<i64>, whole: bool) {
-        let mut sent = self.lock();
+        let mut sent = self.sent.lock();
         if whole {
             sent.written += bytes as u64;
         } else if let Some(call) = call {
             sent.calls.remove(&call);
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Sent> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

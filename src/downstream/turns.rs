@@ -38,7 +38,7 @@ impl Server {
     /// Starts the server in its turn, in the background, unless it is up, on its way, or not to be
     /// tried now.
     pub(super) fn want(self: &Arc<Self>) -> Option<Wanted> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let wanted = self.wanted_in(&mut state)?;
         state.wanted = Some(wanted.clone());
         Some(wanted)
@@ -79,7 +79,7 @@ impl Server {
             }
         };
         tokio::select! { () = in_turn => {}, () = self.halt.cancelled() => {} }
-        self.lock().wanted = None;
+        self.state.lock().wanted = None;
     }
 
     /// The tools as they are sent. If nothing is known of them the server is started in its turn, and
@@ -134,7 +134,7 @@ impl Server {
     }
 
     fn why_down(&self) -> ServerUnavailable {
-        let state = self.lock();
+        let state = self.state.lock();
         // When the next start may be is of no use to a search.
         let why = state.failure.clone().or_else(|| state.obstacle(self.now()));
         why.unwrap_or_else(|| ServerUnavailable::because("it ended after its start".into()))

@@ -1,11 +1,9 @@
 //! Who uses a server, and for how long nobody has.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use crate::host::clock;
+use crate::host::mutex::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 /// The uses of one server: calls, listings, starts.
@@ -38,19 +36,19 @@ impl Uses {
     }
 
     pub(super) fn begin(&self) -> Use<'_> {
-        self.lock().count += 1;
+        self.state.lock().count += 1;
         Use(self)
     }
 
     /// From now on the server is kept only while it is used.
     pub(super) fn retire(&self) {
-        self.lock().keep = Some(Duration::ZERO);
+        self.state.lock().keep = Some(Duration::ZERO);
         self.changed.notify_one();
     }
 
     /// Whether the server is kept no longer.
     pub(super) fn are_over(&self) -> bool {
-        self.lock().over().is_some_and(|over| over <= clock::tokio_instant())
+        self.state.lock().over().is_some_and(|over| over <= clock::tokio_instant())
     }
 
     /// Waits until the server is kept no longer. It may be used again by the time this is known.
@@ -68,14 +66,10 @@ impl Uses {
 
     /// When it can be over at the earliest, unless [`Self::changed`] tells before.
     fn next_look(&self) -> Option<Instant> {
-        let state = self.lock();
+        let state = self.state.lock();
         let keep = state.keep.filter(|keep| !keep.is_zero())?;
         // A use that ends now begins the time anew, so calls need not tell of their end.
         Some(state.over().unwrap_or_else(|| clock::tokio_instant() + keep))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, UseCount> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,7 +83,7 @@ impl UseCount {
 
 impl Drop for Use<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         state.count = state.count.saturating_sub(1);
         state.ended = clock::tokio_instant();
         if state.count == 0 && state.keep == Some(Duration::ZERO) {

@@ -5,39 +5,19 @@ use std::sync::Arc;
 use super::{
     call::CallContext,
     directory::{ToolTarget, catalogue},
-    fingerprint::{Fingerprint, LARGE},
+    fingerprint::{CheckedArguments, LARGE},
     journal::CallRecord,
     refusals::because,
 };
 use crate::{
     domain::{
         catalog::{Checked, Tool},
-        json::{MOST_VALUES, NoTree, RawJson},
+        json::{MOST_VALUES, RawJson},
         policy::Permit,
         refusal::Refusal,
     },
     host::blocking,
 };
-
-/// Arguments that satisfy their tool's schema, or that cannot be checked against it.
-pub(super) struct CheckedArguments {
-    text: RawJson,
-    fingerprint: Fingerprint,
-}
-
-impl CheckedArguments {
-    pub(super) fn text(&self) -> &RawJson {
-        &self.text
-    }
-
-    pub(super) fn fingerprint(&self) -> &Fingerprint {
-        &self.fingerprint
-    }
-
-    pub(super) fn into_text(self) -> RawJson {
-        self.text
-    }
-}
 
 /// The arguments, once they satisfy the tool's schema. Both are foreign: work of more than
 /// microseconds runs on a thread of its own. The server is started if it is not up.
@@ -76,15 +56,7 @@ async fn fits(
     let tool = tool.clone();
     let check = move || {
         let values = values.unwrap_or_else(|| args.tree(MOST_VALUES));
-        let checked = match &values {
-            Ok(values) => tool.check(values)?,
-            Err(cause @ NoTree::TooManyValues(_)) => {
-                Checked::Unchecked(format!("they have {cause}"))
-            }
-            Err(cause @ NoTree::ReservedName) => return Err(format!("`args` has {cause}")),
-        };
-        let fingerprint = Fingerprint::of(&args, values.ok().as_ref());
-        Ok((CheckedArguments { text: args, fingerprint }, checked))
+        CheckedArguments::check(&tool, args, values)
     };
     if is_quick { Ok(check()) } else { on_a_thread(call, target, check).await }
 }

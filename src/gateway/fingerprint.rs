@@ -1,34 +1,72 @@
-//! What records say of JSON that they do not hold: its length and its digest.
+//! Arguments that were checked, and what records say of JSON that they do not hold: its length and its
+//! digest.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    domain::{digest, json::RawJson},
+    domain::{
+        catalog::{Checked, Tool},
+        digest,
+        json::{NoTree, RawJson},
+    },
     host::blocking,
 };
 
 /// Longer texts are worked on by a thread of their own; in bytes.
 pub(super) const LARGE: usize = 64 * 1024;
 
-/// What records say of arguments.
-pub(super) struct Fingerprint {
+/// Arguments that satisfy their tool's schema, or that cannot be checked against it.
+pub(super) struct CheckedArguments {
+    text: RawJson,
     /// Of what they say, however it is written; where they have more values than are held, of their
     /// text.
-    pub(super) digest: [u8; 32],
-    pub(super) bytes: u64,
+    digest: [u8; 32],
+    bytes: u64,
 }
 
-impl Fingerprint {
-    /// The fingerprint of arguments whose values are these, if they were read.
-    pub(super) fn of(arguments: &RawJson, values: Option<&Value>) -> Self {
-        let Some(Value::Object(members)) = values else {
-            let text = Text::of(arguments);
-            return Self { digest: text.hash.finalize().into(), bytes: text.bytes };
+impl CheckedArguments {
+    /// Checks arguments whose values are these.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn check(
+        tool: &Tool,
+        text: RawJson,
+        values: Result<Value, NoTree>,
+    ) -> Result<(Self, Checked), String> {
+        let checked = match &values {
+            Ok(values) => tool.check(values)?,
+            Err(cause @ NoTree::TooManyValues(_)) => {
+                Checked::Unchecked(format!("they have {cause}"))
+            }
+            Err(cause @ NoTree::ReservedName) => return Err(format!("`args` has {cause}")),
         };
-        let mut bytes = 0;
-        arguments.write_compact(|piece| bytes += piece.len() as u64);
-        Self { digest: digest::of_members(members), bytes }
+        let (digest, bytes) = match values {
+            Ok(Value::Object(members)) => (digest::of_members(&members), text.compact_length()),
+            _ => {
+                let Text { hash, bytes } = Text::of(&text);
+                (hash.finalize().into(), bytes)
+            }
+        };
+        Ok((Self { text, digest, bytes }, checked))
+    }
+
+    pub(super) fn text(&self) -> &RawJson {
+        &self.text
+    }
+
+    pub(super) fn into_text(self) -> RawJson {
+        self.text
+    }
+
+    pub(super) fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// Their length without spaces.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 }
 

@@ -3,9 +3,9 @@
 use super::{
     billing::hold::{Hold, Settled},
     call::CallContext,
-    check::CheckedArguments,
     deadline::Deadline,
     directory::ToolTarget,
+    fingerprint::CheckedArguments,
     refusals::{because, unavailable},
     result::{Answer, ToolResult},
 };

@@ -16,7 +16,8 @@
 //! [`delegations`] those that give credits to subagents. [`status`]: the debug tool.
 //!
 //! Below all: [`facade`]: the three tools as clients see them. [`fields`]: their arguments, read
-//! strictly; [`aliases`]: other names of these. [`fingerprint`]: the length and digest of JSON.
+//! strictly; [`aliases`]: other names of these. [`fingerprint`]: checked arguments, and the length and
+//! digest of JSON.
 //! [`refusals`]: how causes become refusals. [`usage`]: what discovery costs each agent. [`root`]: the
 //! root token of the start.
 
@@ -54,7 +55,7 @@ mod usage;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, MutexGuard, Weak},
     time::Duration,
 };
 
@@ -75,6 +76,7 @@ pub use self::{
     root::Root,
     snapshot::Snapshot,
 };
+use crate::host::mutex::Mutex;
 use crate::{
     domain::{
         call::AgentId,
@@ -338,7 +340,7 @@ impl Gateway {
     /// same are kept; others are stopped when no call of earlier settings needs them any more.
     /// Returns what became of servers; None if the gateway stops, and nothing has changed.
     pub fn replace(&self, Prepared { settings, policy }: Prepared) -> Option<Succession> {
-        let mut retired = self.succession.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut retired = self.succession.lock();
         if retired.stopped {
             return None;
         }
@@ -385,7 +387,7 @@ impl Gateway {
 
     /// Every server that may still run, and from here on none is added.
     fn last_servers(&self) -> Vec<Arc<Server>> {
-        let mut retired = self.succession.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut retired = self.succession.lock();
         retired.stopped = true;
         let earlier = retired.servers.iter().filter_map(Weak::upgrade);
         let current = self.current();

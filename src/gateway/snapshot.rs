@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
 };
 
 use tokio_util::task::TaskTracker;
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     domain::{readings::Readings, settings::Settings},
     downstream::Fleet,
-    host::random,
+    host::{mutex::Mutex, random},
     ledger::{self, Ledger},
 };
 
@@ -77,7 +77,7 @@ impl SharedState {
 
 impl SharedState {
     pub(super) fn readings(&self) -> MutexGuard<'_, Readings> {
-        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
+        self.readings.lock()
     }
 }
 

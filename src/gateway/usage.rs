@@ -1,13 +1,9 @@
 //! What discovery costs each agent: tokens of tools that were sent, and what the raw schemas would
 //! have cost.
 
-use std::{
-    collections::HashSet,
-    path::PathBuf,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
+use crate::host::mutex::Mutex;
 use crate::{
     domain::call::{AgentId, ServerName},
     ledger::queries::context::{self, ContextUsage, Totals},
@@ -44,7 +40,7 @@ impl UsageLog {
         sent: usize,
         raw: impl IntoIterator<Item = (ServerName, u64)>,
     ) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         let mut first = 0_u64;
         for (server, tokens) in raw {
             if pending.seen.insert((agent.clone(), server)) {
@@ -58,7 +54,7 @@ impl UsageLog {
     /// Notes a call of a tool.
     pub(super) fn called(&self, agent: &AgentId) {
         let usage = ContextUsage { calls: 1, ..ContextUsage::default() };
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         context::merge(&mut pending.totals, &Totals::from([(agent.to_string(), usage)]));
     }
 
@@ -66,7 +62,7 @@ impl UsageLog {
     pub(super) async fn flush(&self) {
         let Some(file) = self.file.clone() else { return };
         let totals = {
-            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pending = self.pending.lock();
             std::mem::take(&mut pending.totals)
         };
         if totals.is_empty() {

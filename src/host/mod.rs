@@ -3,6 +3,7 @@
 //! - [`clock`], [`random`]: the time, and random bytes. [`environment`]: what the process was started
 //!   with.
 //! - [`terminal`]: whether people watch. [`files`]: files for the user's eyes only. [`lines`]: lines of bounded length.
+//!   [`mutex`]: a lock.
 //! - [`http`]: the guarded HTTP client.
 //! - [`children`]: child processes. [`activity`]: whether one still does something. `supervisor`,
 //!   `tree`: how the whole tree of them ends. `leftovers`: what killed gateways left running.
@@ -16,6 +17,7 @@ pub mod http;
 #[cfg(target_os = "linux")]
 pub mod leftovers;
 pub mod lines;
+pub mod mutex;
 pub mod random;
 #[cfg(target_os = "linux")]
 pub mod supervisor;

@@ -1,10 +1,7 @@
 //! The requests of the client that are not answered yet: how many there may be, of how many bytes,
 //! and which the client has withdrawn.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use rmcp::model::RequestId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -12,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::{INVALID_REQUEST, error};
 use crate::domain::{json::RawJson, refusal::RpcError};
+use crate::host::mutex::Mutex;
 
 /// The most calls in flight. Further ones are refused, and everything else is still answered.
 const MOST_CALLS: usize = 1024;
@@ -64,7 +62,7 @@ impl InFlight {
         id: &RequestId,
         cancel: CancellationToken,
     ) -> Result<(), RpcError> {
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         if open.contains_key(id) {
             return Err(error(
                 INVALID_REQUEST,
@@ -92,7 +90,7 @@ impl InFlight {
 
     /// A request that is withdrawn gets no answer. Its id is free when its work has ended.
     pub(super) fn withdraw(&self, id: &RequestId) {
-        if let Some(request) = self.lock().get_mut(id) {
+        if let Some(request) = self.open.lock().get_mut(id) {
             request.withdrawn = true;
             request.cancel.cancel();
         }
@@ -100,10 +98,6 @@ impl InFlight {
 
     /// Frees the id of a request whose work has ended; says whether its answer is to be written.
     pub(super) fn complete(&self, id: &RequestId) -> bool {
-        self.lock().remove(id).is_some_and(|request| !request.withdrawn)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, OpenRequest>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().remove(id).is_some_and(|request| !request.withdrawn)
     }
 }

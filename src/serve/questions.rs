@@ -2,10 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::atomic::{AtomicI64, Ordering},
 };
 
 use rmcp::model::RequestId;
@@ -14,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{message::CANCELLED, outbox::Outbox};
+use crate::host::mutex::Mutex;
 use crate::{
     domain::refusal::RpcError,
     downstream::{ELICITATION, Question},
@@ -34,7 +32,7 @@ impl OpenQuestions {
     pub(super) async fn ask(&self, outbox: &Outbox, question: Question, over: CancellationToken) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        self.lock().insert(id, answer);
+        self.open.lock().insert(id, answer);
         let request =
             json!({"jsonrpc": "2.0", "id": id, "method": ELICITATION, "params": question.params});
         // Written whole, even if the call ends meanwhile.
@@ -46,14 +44,14 @@ impl OpenQuestions {
                 }
             }
             () = over.cancelled(), if asked => {
-                self.lock().remove(&id);
+                self.open.lock().remove(&id);
                 let params = json!({"requestId": id, "reason": "the call is over"});
                 let note = json!({"jsonrpc": "2.0", "method": CANCELLED, "params": params});
                 // A client that is gone has no question open.
                 let _ = outbox.message(&note).await;
             }
             // The client is gone. A question that is dropped counts as not answered.
-            else => drop(self.lock().remove(&id)),
+            else => drop(self.open.lock().remove(&id)),
         }
     }
 
@@ -63,13 +61,9 @@ impl OpenQuestions {
             RequestId::Number(id) => Some(*id),
             RequestId::String(id) => id.parse().ok(),
         };
-        if let Some(question) = id.and_then(|id| self.lock().remove(&id)) {
+        if let Some(question) = id.and_then(|id| self.open.lock().remove(&id)) {
             // The call may have ended meanwhile.
             let _ = question.send(outcome);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<i64, oneshot::Sender<ClientAnswer>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

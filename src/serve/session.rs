@@ -1,7 +1,7 @@
 //! One client, over any transport.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, MutexGuard,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{in_flight::InFlight, outbox::Outbox, protocol::Lifecycle, questions::OpenQuestions};
 use crate::gateway::{Gateway, Granted};
+use crate::host::mutex::Mutex;
 
 pub(super) struct Session {
     pub(super) gateway: Arc<Gateway>,
@@ -38,7 +39,7 @@ impl Session {
     }
 
     pub(super) fn lifecycle(&self) -> MutexGuard<'_, Lifecycle> {
-        self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lifecycle.lock()
     }
 
     /// Numbers requests in the order in which they came; the tasks that work on them may overtake

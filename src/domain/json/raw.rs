@@ -141,6 +141,13 @@ impl RawJson {
         scan::compact(&self.0, write);
     }
 
+    /// The length of what [`RawJson::write_compact`] writes.
+    pub fn compact_length(&self) -> u64 {
+        let mut length = 0;
+        self.write_compact(|piece| length += piece.len() as u64);
+        length
+    }
+
     /// It as [`RawJson::write_compact`] writes it.
     pub fn compact(&self) -> String {
         let mut text = Vec::with_capacity(self.0.len());

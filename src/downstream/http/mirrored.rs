@@ -1,8 +1,9 @@
 //! Tools that want arguments repeated as HTTP headers (`x-mcp-header`), which rmcp's worker does.
 
+use crate::host::mutex::Mutex;
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use rmcp::model::{ListToolsResult, RequestId, Tool};
@@ -14,11 +15,11 @@ pub(super) struct Judged(Mutex<HashMap<RequestId, Value>>);
 
 impl Judged {
     pub(super) fn put(&self, id: RequestId, list: Value) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(list);
+        self.0.lock().entry(id).or_insert(list);
     }
 
     pub(super) fn take(&self, id: &RequestId) -> Option<Value> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+        self.0.lock().remove(id)
     }
 }
 

@@ -1,9 +1,6 @@
 //! Credits that are held for one call, and how the hold ends.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 
 use sha2::Digest;
 
@@ -27,12 +24,11 @@ use crate::{
         refusal::Refusal,
     },
     gateway::{
-        check::CheckedArguments,
-        fingerprint::{Fingerprint, Text, off_worker},
+        fingerprint::{CheckedArguments, Text, off_worker},
         journal::CallRecord,
         refusals::{because, ledger_unavailable, token_ended},
     },
-    host::{clock, random},
+    host::{clock, mutex::Mutex, random},
     ledger::LedgerUnavailable,
 };
 
@@ -181,9 +177,8 @@ impl Billing {
         arguments: &CheckedArguments,
         draft: &mut Draft,
     ) -> Result<[u8; 32], LedgerUnavailable> {
-        let Fingerprint { digest, bytes } = arguments.fingerprint();
-        let mac = self.key_ring.keys()?.arguments.mac(digest);
-        draft.args_bytes = Some(*bytes);
+        let mac = self.key_ring.keys()?.arguments.mac(arguments.digest());
+        draft.args_bytes = Some(arguments.bytes());
         draft.args_mac = Some(hex(mac.get(..16).unwrap_or(&mac)));
         if self.settings.budgeting.full_arguments {
             let redactor = self.settings.redactor.clone();
@@ -216,7 +211,7 @@ impl Hold {
     /// Whether enough time has passed for a sweep to have ended the hold. The process may have
     /// been stopped meanwhile, and the machine may have slept.
     pub(in crate::gateway) fn is_stale(&self) -> bool {
-        self.seen_open.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= STALE
+        self.seen_open.lock().elapsed() >= STALE
     }
 
     /// Refuses a call that must not be sent, as its hold has ended.
@@ -233,7 +228,7 @@ impl Hold {
         let moment = TwoClocks::now();
         let extended = self.settlements.ledger().extend(id, milliseconds(LIFETIME)).await?;
         if extended == Extended::Open {
-            *self.seen_open.lock().unwrap_or_else(PoisonError::into_inner) = moment;
+            *self.seen_open.lock() = moment;
         }
         Ok(extended)
     }

@@ -1,10 +1,6 @@
 //! How holds end in the store, which may take a while.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
@@ -14,7 +10,7 @@ use crate::{
         ledger::{Finish, Finished, HoldId, HoldState, Transfer, TransferId},
         record::Draft,
     },
-    host::random,
+    host::{mutex::Mutex, random},
     ledger::{Answered, Ledger, LedgerUnavailable},
 };
 
@@ -135,7 +131,7 @@ impl Settlements {
     fn on_their_way(
         &self,
     ) -> std::sync::MutexGuard<'_, VecDeque<(End, Answered<Option<Finished>>)>> {
-        self.charges.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.charges.0.lock()
     }
 }
 
