@@ -33,7 +33,7 @@ pub struct Permit {
 pub struct Denied {
     /// The rule that decided.
     pub rule: Rule,
-    /// What was refused.
+    /// Whether the server or the tool was refused.
     pub subject: Subject,
 }
 

@@ -20,7 +20,7 @@ pub struct Reading {
     pub attempts: u64,
     /// How often what was read came into force.
     pub successes: u64,
-    /// What is odd in what is in force.
+    /// Warnings about the settings in force.
     pub last_warnings: Vec<String>,
 }
 

@@ -124,7 +124,7 @@ pub enum Refusal {
     /// The arguments are not what the tool takes.
     #[error("{message}")]
     InvalidArguments {
-        /// What is wrong, and where.
+        /// The faults, each with its place.
         message: String,
         /// What the tool takes.
         signature: Option<String>,

@@ -32,9 +32,9 @@ pub struct Rules {
 pub struct AgentRules {
     /// For people; never shown to agents.
     pub description: Option<String>,
-    /// What is granted.
+    /// The servers and tools that are allowed.
     pub allow: Entries,
-    /// What is taken away.
+    /// The servers and tools that are denied.
     pub deny: Entries,
     /// Agents that it may call as.
     pub may_act_as: Vec<AgentId>,
@@ -44,7 +44,7 @@ pub struct AgentRules {
     pub budget: Option<Limit>,
 }
 
-/// How much an agent is told, where a call does not say.
+/// How much detail an agent sees where the call does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ContextLimits {
     /// The most tokens of one `get_server_tools` answer's tools.

@@ -70,7 +70,7 @@ pub struct Logging {
 pub enum LogLevel {
     /// What went wrong.
     Error,
-    /// What is odd.
+    /// Warnings.
     Warn,
     /// What changed.
     Info,
@@ -156,7 +156,7 @@ pub struct SettingsSource {
     pub read_at: SystemTime,
     /// How many servers it names, those not counted that are left out.
     pub servers: usize,
-    /// What is odd in it, though not wrong.
+    /// Warnings: odd, but not wrong.
     pub warnings: Vec<String>,
 }
 

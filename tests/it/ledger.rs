@@ -4,9 +4,9 @@ use tollgate::domain::{
     budget::{Budgeting, Limit},
     credits::Credits,
     ledger::{
-        About, AccountId, AccountKind, Adjusted, Declaration, Finish, Held, HoldId, HoldRefused,
-        HoldRequest, Rows, Transfer, TransferId, TransferRefused, Transferred, close, declare,
-        hold,
+        About, AccountId, AccountKind, Adjusted, Declaration, Finish, Held, HoldEntry, HoldId,
+        HoldRefused, HoldRequest, HoldState, Leg, Rows, Tables, Transfer, TransferId,
+        TransferRefused, Transferred, Unadjusted, close, declare, hold,
         proof::{Proof, Recount},
         transfer,
     },
@@ -278,4 +278,38 @@ fn accounts_below_an_expiring_account_expire_with_it() {
     accounts.rows.accounts.insert(account("token/agent"), ceiling);
     accounts.carve("token/agent", "below", 10).unwrap();
     assert_eq!(accounts.rows.accounts[&account("below")].expires, expires);
+}
+
+#[test]
+fn limit_beyond_the_countable_stays_as_it_was() {
+    let mut accounts = TestAccounts::new(10, None);
+    let amount = credits(Credits::MAX.amount() - 10);
+    accounts.transfer(&Transfer::Mint { account: account("root"), amount }).unwrap();
+    let adjusted = declare::declare(&mut accounts.rows, &declaration(11, None), NOW).unwrap();
+    let [refused] = adjusted.undeclarable.as_slice() else { panic!("{adjusted:?}") };
+    assert_eq!((refused.reason, refused.stays), (Unadjusted::Uncountable, credits(10)));
+    assert_eq!(accounts.left("root"), Credits::MAX.signed());
+    accounts.prove();
+}
+
+#[test]
+fn contradictory_hold_keeps_no_other_from_its_sweep() {
+    let mut accounts = TestAccounts::new(10, None);
+    accounts.hold("root", 4, false).unwrap();
+    let contradictory = HoldEntry {
+        amount: credits(1),
+        state: HoldState::Open,
+        forced: false,
+        fingerprint: [0; 32],
+        deadline: NOW,
+        charge_if_lost: false,
+        path: vec![Leg { account: account("missing"), window: 0 }],
+        about: About::default(),
+    };
+    // Its deadline is the first, so it comes before the other.
+    accounts.rows.put_hold(HoldId(0), contradictory).unwrap();
+    let swept = close::sweep(&mut accounts.rows, NOW + DAY, 1).unwrap();
+    let ended: Vec<HoldId> = swept.ended.iter().map(|(id, _)| *id).collect();
+    assert_eq!((ended, swept.faults.len()), (vec![HoldId(1)], 1));
+    assert_eq!(accounts.left("root"), 6);
 }

@@ -153,7 +153,7 @@ impl Replay {
     fn begin(&mut self, draft: &Draft, now: i64) {
         let account = draft.account.as_deref().map(AccountId::from);
         let (Some(id), Some(account)) = (hold_of(draft), account) else {
-            return self.wrong("tells of a hold without saying which");
+            return self.wrong("is of a hold and does not say which");
         };
         let amount = amount(draft);
         let path = match self.unknown {

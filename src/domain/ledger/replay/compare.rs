@@ -121,7 +121,7 @@ impl Replay {
         match (told, row.digest) {
             (None, _) => {
                 self.ahead += 1;
-                self.fault(format!("{name} is there, and no record tells of it"));
+                self.fault(format!("{name} is there, and no record explains it"));
             }
             (Some(Some(told)), Some(digest)) if told != hex(&digest) => {
                 self.fault(format!("{name} is not what its last record made it"));
