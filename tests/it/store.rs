@@ -336,7 +336,7 @@ fn failed_step_leaves_nothing_and_spares_others() {
     let breaks = |how: u8| {
         let account = account.clone();
         transact(&ledger, Turn::Now, move |tx, now| -> Step<()> {
-            assert!(hold::hold(tx, request(2, &account, 50), now)?.is_ok());
+            assert!(hold::hold(tx.tables(), request(2, &account, 50), now)?.is_ok());
             tx.append(Draft::default())?;
             if how > 0 {
                 // What this asks of the file makes it write what is not yet kept.

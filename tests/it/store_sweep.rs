@@ -38,8 +38,8 @@ fn contradicts(ledger: &impl Ledger) {
     let account = Account::new(Some(AccountId::new("book", "root")), AccountKind::Funded(funds));
     let account = Account { expires: Some(BEGIN), ..account };
     done(transact(ledger, Turn::Now, move |tx, _| {
-        tx.put_hold(HoldId(0), hold)?;
-        Ok(tx.put_account(&orphan, account)?)
+        tx.tables().put_hold(HoldId(0), hold)?;
+        Ok(tx.tables().put_account(&orphan, account)?)
     }));
 }
 

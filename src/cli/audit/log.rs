@@ -45,10 +45,10 @@ pub(in crate::cli) struct LogArgs {
     tool: Option<Pattern>,
     /// Only hold, post, void, refusal, call, declare, grant, delegate, refund, cap,
     /// close, revoke, key, baseline, reload or discovery
-    #[arg(long, value_parser = filter::event)]
+    #[arg(long, value_parser = filter::parse_word::<Event>)]
     event: Option<Event>,
     /// Only allowed, refused, over_budget or would_refuse
-    #[arg(long, value_parser = filter::decision)]
+    #[arg(long, value_parser = filter::parse_word::<Decision>)]
     decision: Option<Decision>,
     #[command(flatten)]
     time: TimeSpan,

@@ -11,7 +11,7 @@ use crate::{
         auth::ApiKey,
         delegation::Delegation,
         ledger::{
-            Account, AccountId, Drawn, Failure, HoldEntry, HoldId, Rows, Tables, TransferId,
+            Account, AccountId, Failure, HoldEntry, HoldId, Rows, Tables,
             replay::{Right, RightRow},
         },
         period::timestamp,
@@ -106,6 +106,10 @@ impl Contents {
 }
 
 impl LedgerTx for MemoryTx<'_> {
+    fn tables(&mut self) -> &mut dyn Tables {
+        &mut self.kept.rows
+    }
+
     fn append(&mut self, draft: Draft) -> Result<(), Failure> {
         let sealed = self.kept.head.seal(draft, timestamp(self.now));
         let sealed = sealed.map_err(|error| Failure(error.to_string()))?;
@@ -242,51 +246,5 @@ impl Credentials for MemoryTx<'_> {
     fn put_api_key(&mut self, key: &ApiKey) -> Result<RowDigest, Failure> {
         self.kept.api_keys.insert(key.id.clone(), key.clone());
         Ok(None)
-    }
-}
-
-impl Tables for MemoryTx<'_> {
-    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Failure> {
-        self.kept.rows.account(id)
-    }
-
-    fn put_account(&mut self, id: &AccountId, account: Account) -> Result<(), Failure> {
-        self.kept.rows.put_account(id, account)
-    }
-
-    fn children(&mut self, id: &AccountId) -> Result<Vec<AccountId>, Failure> {
-        self.kept.rows.children(id)
-    }
-
-    fn expired(&mut self, now: i64, most: usize) -> Result<Vec<AccountId>, Failure> {
-        self.kept.rows.expired(now, most)
-    }
-
-    fn hold(&mut self, id: HoldId) -> Result<Option<HoldEntry>, Failure> {
-        self.kept.rows.hold(id)
-    }
-
-    fn put_hold(&mut self, id: HoldId, hold: HoldEntry) -> Result<(), Failure> {
-        self.kept.rows.put_hold(id, hold)
-    }
-
-    fn overdue(&mut self, now: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
-        self.kept.rows.overdue(now, most)
-    }
-
-    fn due_after(&mut self, moment: i64, most: usize) -> Result<Vec<HoldId>, Failure> {
-        self.kept.rows.due_after(moment, most)
-    }
-
-    fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Failure> {
-        self.kept.rows.drawn(id, begins)
-    }
-
-    fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Failure> {
-        self.kept.rows.transfer(id)
-    }
-
-    fn put_transfer(&mut self, id: TransferId, fingerprint: [u8; 32]) -> Result<(), Failure> {
-        self.kept.rows.put_transfer(id, fingerprint)
     }
 }

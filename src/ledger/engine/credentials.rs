@@ -38,7 +38,7 @@ pub(super) fn delegate(
         return Ok(Err(TransferRefused::KeyReuse));
     }
     let carve = Transfer::Carve { from, to: delegation.account.clone(), amount, expires };
-    let done = transfer::transfer(tx, TransferId(delegation.token.0), &carve, now)?;
+    let done = transfer::transfer(tx.tables(), TransferId(delegation.token.0), &carve, now)?;
     match &done {
         // A transfer that was no delegation used this id.
         Ok(done) if done.replayed && kept.is_none() => {
@@ -61,7 +61,7 @@ pub(super) fn delegate(
 pub(super) fn standing(tx: &mut dyn LedgerTx, now: i64, token: TokenId) -> Step<Standing> {
     let delegation = tx.delegation(token)?;
     // A token without an account may be used; one whose delegation row was deleted must not be.
-    if delegation.is_none() && tx.transfer(TransferId(token.0))?.is_some() {
+    if delegation.is_none() && tx.tables().transfer(TransferId(token.0))?.is_some() {
         return Err(Broken::Inconsistent(format!("the delegation of token {token} is missing")));
     }
     let usable = !tx.is_denied(token)?
@@ -94,7 +94,8 @@ pub(super) fn open_delegations(
 ) -> Step<Vec<OpenDelegation>> {
     let mut found = Vec::new();
     for id in tx.open_below(from, most)? {
-        let Some(account) = tx.account(&id)?.filter(|account| account.takes_holds(now)) else {
+        let Some(account) = tx.tables().account(&id)?.filter(|account| account.takes_holds(now))
+        else {
             continue;
         };
         let delegation = token_of(&id).map(|token| tx.delegation(token)).transpose()?;
@@ -114,7 +115,7 @@ fn takes_holds(tx: &mut dyn LedgerTx, delegation: &Delegation, now: i64) -> Step
     let mut chain = above_of(tx, &delegation.account)?;
     chain.push(delegation.account.clone());
     for id in chain {
-        if !tx.account(&id)?.is_some_and(|account| account.takes_holds(now)) {
+        if !tx.tables().account(&id)?.is_some_and(|account| account.takes_holds(now)) {
             return Ok(false);
         }
     }
@@ -126,7 +127,7 @@ fn above_of(tx: &mut dyn LedgerTx, account: &AccountId) -> Step<Vec<AccountId>> 
     let mut above = Vec::new();
     let mut next = account.clone();
     loop {
-        let Some(account) = tx.account(&next)? else {
+        let Some(account) = tx.tables().account(&next)? else {
             return Err(Broken::Inconsistent(format!("account {next:?} is missing")));
         };
         match account.parent {

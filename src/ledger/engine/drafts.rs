@@ -120,7 +120,7 @@ pub(super) fn declared(
 }
 
 fn account(tx: &mut dyn LedgerTx, id: &AccountId) -> Step<Option<AccountState>> {
-    Ok(tx.account(id)?.map(|account| terms(id, &account)))
+    Ok(tx.tables().account(id)?.map(|account| terms(id, &account)))
 }
 
 /// What records say of an account that a step opened or changed, so that it can be replayed.

@@ -68,7 +68,7 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 
     /// Keeps an open hold from being swept for this many milliseconds from now. Not recorded.
     fn extend(&self, id: HoldId, lifetime: i64) -> Answered<Extended> {
-        transact(self, Turn::Now, move |tx, now| hold::extend(tx, id, lifetime, now))
+        transact(self, Turn::Now, move |tx, now| hold::extend(tx.tables(), id, lifetime, now))
     }
 
     /// Ends a hold; None if there is none of that id. A charge may be posted some milliseconds later,

@@ -20,7 +20,7 @@ pub(super) fn declare(
     draft: Draft,
 ) -> Step<Adjusted> {
     let before = drafts::declared(tx, declaration)?;
-    let adjusted = accounts::declare(tx, declaration, now)?;
+    let adjusted = accounts::declare(tx.tables(), declaration, now)?;
     if !adjusted.changed.is_empty() {
         let note = Some(adjusted.changed.join("; "));
         let mut accounts = drafts::declared(tx, declaration)?;
@@ -37,7 +37,7 @@ pub(super) fn hold(
     draft: Draft,
 ) -> Step<Result<Held, HoldRefused>> {
     let (id, account, cost) = (request.id, request.account.clone(), request.amount);
-    let held = holds::hold(tx, request, now)?;
+    let held = holds::hold(tx.tables(), request, now)?;
     match &held {
         Ok(held) if held.replayed.is_some() => {}
         Ok(held) => tx.append(drafts::held(held, id, &account, cost, draft))?,
@@ -52,7 +52,7 @@ pub(super) fn finish(
     finish: Finish,
     draft: Draft,
 ) -> Step<Option<Finished>> {
-    let finished = holds::finish(tx, id, finish)?;
+    let finished = holds::finish(tx.tables(), id, finish)?;
     if let Some(finished) = finished.as_ref().filter(|finished| !finished.replayed) {
         tx.append(drafts::finished(id, finished, draft))?;
     }
@@ -66,7 +66,7 @@ pub(super) fn transfer(
     asked: &Transfer,
     draft: Draft,
 ) -> Step<Result<Transferred, TransferRefused>> {
-    let done = transfers::transfer(tx, id, asked, now)?;
+    let done = transfers::transfer(tx.tables(), id, asked, now)?;
     if let Some(done) = done.as_ref().ok().filter(|done| !done.replayed) {
         let draft = drafts::transferred(tx, asked, done, draft)?;
         tx.append(draft)?;
@@ -80,7 +80,7 @@ pub(super) fn close(
     account: &AccountId,
     draft: &Draft,
 ) -> Step<Result<Vec<Closed>, HoldRefused>> {
-    let closed = closing::close(tx, account)?;
+    let closed = closing::close(tx.tables(), account)?;
     for closed in closed.iter().flatten() {
         tx.append(drafts::closed(closed, draft.clone()))?;
     }
@@ -90,7 +90,7 @@ pub(super) fn close(
 /// Ends what is over. What contradicts itself stays as it is, and is logged.
 pub(super) fn sweep(tx: &mut dyn LedgerTx, now: i64, late: Duration, most: usize) -> Step<usize> {
     let late = i64::try_from(late.as_millis()).unwrap_or(i64::MAX);
-    let Swept { ended, closed, faults } = closing::sweep_late(tx, now, late, most)?;
+    let Swept { ended, closed, faults } = closing::sweep_late(tx.tables(), now, late, most)?;
     faults.iter().for_each(|fault| tracing::error!("{fault}"));
     for (id, finished) in &ended {
         let status = Some("lost".to_owned());
@@ -105,11 +105,11 @@ pub(super) fn sweep(tx: &mut dyn LedgerTx, now: i64, late: Duration, most: usize
 
 /// What an account and those above it have.
 pub(super) fn balance(tx: &mut dyn LedgerTx, now: i64, id: &AccountId) -> Step<Option<Balance>> {
-    let Some(account) = present(tx, id, now)? else { return Ok(None) };
+    let Some(account) = present(tx.tables(), id, now)? else { return Ok(None) };
     let mut least = account.headroom(now);
     let mut next = account.clone();
     while let (AccountKind::Ceiling(_), Some(above)) = (&next.kind, &next.parent) {
-        let Some(above) = present(tx, above, now)? else {
+        let Some(above) = present(tx.tables(), above, now)? else {
             return Err(Broken::Inconsistent(format!("nothing is above account {id:?}")));
         };
         least = [least, above.headroom(now)].into_iter().flatten().min();

@@ -15,7 +15,10 @@ pub type RowDigest = Option<[u8; 32]>;
 
 /// Rows and records within one transaction: what a backend implements. Every method fails where the
 /// store cannot be read or written.
-pub trait LedgerTx: Tables + Credentials {
+pub trait LedgerTx: Credentials {
+    /// The rows that the steps of `domain::ledger` work on.
+    fn tables(&mut self) -> &mut dyn Tables;
+
     /// Adds a record to the chain.
     fn append(&mut self, draft: Draft) -> Fallible<()>;
 

@@ -1,11 +1,13 @@
 //! The state that the records lead to, compared with the rows of a store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
 
 use super::{Account, AccountId, AccountKind, Context, HoldId, HoldState, Replay, ReplayedHold};
 use crate::domain::{
     ledger::{
-        HoldEntry, Leg,
+        HoldEntry,
         proof::{Proof, Recount},
     },
     record::hex,
@@ -61,11 +63,14 @@ impl Replay {
         };
         let recounted = self.recounted(id, told, row);
         let told = recounted.as_ref().unwrap_or(told);
-        let faults: Vec<String> = parts(row)
+        let (row, told) = (parts(row), parts(told));
+        let all: BTreeSet<&String> = row.keys().chain(told.keys()).collect();
+        let text = |value: Option<&Value>| value.unwrap_or(&Value::Null).to_string();
+        let faults: Vec<String> = all
             .into_iter()
-            .zip(parts(told))
-            .filter(|((_, row), (_, told))| row != told)
-            .map(|((what, row), (_, told))| {
+            .map(|what| (what, text(row.get(what)), text(told.get(what))))
+            .filter(|(_, row, told)| row != told)
+            .map(|(what, row, told)| {
                 format!("account {id:?}: {what} is {row}; by the records it is {told}")
             })
             .collect();
@@ -219,46 +224,17 @@ fn named(right: Right, id: &str) -> String {
     }
 }
 
-/// What there is to compare of an account, each with its name.
-fn parts(account: &Account) -> Vec<(&'static str, String)> {
-    let Account { parent, kind, open, reserved, spent, expires } = account;
-    let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
-    let mut parts = vec![
-        ("parent", or_none(parent.as_ref().map(|id| id.as_str().to_owned()))),
-        ("state", if *open { "open" } else { "closed" }.to_owned()),
-        ("reserved", reserved.to_string()),
-        ("spent", spent.to_string()),
-        ("expires", or_none(expires.map(|at| at.to_string()))),
-    ];
-    match kind {
-        AccountKind::Funded(funds) => {
-            let source = funds.source.as_ref().map(|source| {
-                format!("{} of {} through {}", source.owed, source.given, through(&source.path))
-            });
-            parts.extend([
-                ("kind", "funded".to_owned()),
-                ("issued", funds.issued.to_string()),
-                ("declared", funds.declared.to_string()),
-                ("net", funds.net.to_string()),
-                ("available", funds.available.to_string()),
-                ("unlimited", funds.unlimited.to_string()),
-                ("source", or_none(source)),
-            ]);
+/// Each value that an account holds, by its path in the account's JSON form.
+fn parts(account: &Account) -> BTreeMap<String, Value> {
+    let mut parts = BTreeMap::new();
+    let mut open = vec![(String::new(), serde_json::to_value(account).unwrap_or_default())];
+    while let Some((path, value)) = open.pop() {
+        match value {
+            Value::Object(members) => open.extend(members.into_iter().map(|(key, value)| {
+                (if path.is_empty() { key } else { format!("{path}.{key}") }, value)
+            })),
+            value => drop(parts.insert(path, value)),
         }
-        AccountKind::Ceiling(ceiling) => parts.extend([
-            ("kind", "ceiling".to_owned()),
-            ("limit", ceiling.limit.to_string()),
-            ("period", or_none(ceiling.period.map(|period| period.as_str().to_owned()))),
-            ("window", ceiling.window.to_string()),
-            ("used", ceiling.used.to_string()),
-            ("carved", ceiling.carved.to_string()),
-            ("granted", ceiling.granted.to_string()),
-        ]),
     }
     parts
-}
-
-fn through(path: &[Leg]) -> String {
-    let legs = path.iter().map(|leg| format!("{}@{}", leg.account.as_str(), leg.window));
-    legs.collect::<Vec<_>>().join(", ")
 }

@@ -129,39 +129,22 @@ pub(super) fn account_row(row: &Row<'_>) -> SqlResult<(AccountId, Account)> {
     Ok((account_id(row)?, account))
 }
 
-/// Writes an account whole.
+/// Writes an account. Of one that exists, indexed columns seldom change; then the indexes need not
+/// be written.
 pub(super) fn put_account(db: &Connection, id: &AccountId, account: &Account) -> SqlResult<()> {
-    const PUT: &str = "INSERT OR REPLACE INTO account VALUES
-        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
-    write_account(db, PUT, id, account).map(|_| ())
-}
-
-/// Writes an account that exists. Indexed columns seldom change, and then the indexes need not be
-/// written.
-pub(super) fn change_account(db: &Connection, id: &AccountId, account: &Account) -> SqlResult<()> {
     const CHANGE: &str = "UPDATE account SET reserved = ?4, spent = ?5, issued = ?8, declared = ?9,
         net = ?10, available = ?11, cap = ?13, window = ?15, used = ?16, carved = ?17,
         granted = ?18, source = ?19
         WHERE id = ?1 AND parent IS ?2 AND open = ?3 AND expires IS ?6 AND kind = ?7
         AND unlimited IS ?12 AND period IS ?14";
-    match write_account(db, CHANGE, id, account)? {
-        0 => put_account(db, id, account),
-        _ => Ok(()),
-    }
-}
-
-fn write_account(
-    db: &Connection,
-    sql: &str,
-    id: &AccountId,
-    account: &Account,
-) -> SqlResult<usize> {
+    const PUT: &str = "INSERT OR REPLACE INTO account VALUES
+        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
     let source = account.source().map(json).transpose()?;
     let (funds, ceiling) = match &account.kind {
         AccountKind::Funded(funds) => (Some(funds), None),
         AccountKind::Ceiling(ceiling) => (None, Some(ceiling)),
     };
-    db.prepare_cached(sql)?.execute(params![
+    let row = params![
         id.as_str(),
         account.parent.as_ref().map(AccountId::as_str),
         account.open,
@@ -181,7 +164,11 @@ fn write_account(
         ceiling.map(|ceiling| ceiling.carved.signed()),
         ceiling.map(|ceiling| ceiling.granted.signed()),
         source,
-    ])
+    ];
+    if db.prepare_cached(CHANGE)?.execute(row)? == 0 {
+        db.prepare_cached(PUT)?.execute(row)?;
+    }
+    Ok(())
 }
 
 pub(super) fn hold(db: &Connection, id: HoldId) -> SqlResult<Option<HoldEntry>> {

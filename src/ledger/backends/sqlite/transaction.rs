@@ -43,19 +43,17 @@ struct WriteSet {
 
 struct Cached<T> {
     row: T,
-    /// Whether there is a row of that id in the file, which may be older.
-    stored: bool,
     /// Whether it has yet to be written.
     dirty: bool,
 }
 
 impl<T> Cached<T> {
     fn read(row: T) -> Self {
-        Self { row, stored: true, dirty: false }
+        Self { row, dirty: false }
     }
 
-    fn written(row: T, stored: bool) -> Self {
-        Self { row, stored, dirty: true }
+    fn written(row: T) -> Self {
+        Self { row, dirty: true }
     }
 }
 
@@ -70,12 +68,9 @@ impl WriteSet {
 
     fn write(&mut self, file: &File) -> rusqlite::Result<()> {
         let db = &file.db;
-        unwritten(&mut self.accounts, |id, account, stored| match stored {
-            true => rows::change_account(db, id, account),
-            false => rows::put_account(db, id, account),
-        })?;
-        unwritten(&mut self.holds, |id, hold, _| rows::put_hold(db, *id, hold))?;
-        unwritten(&mut self.transfers, |id, mark, _| rows::put_transfer(db, *id, mark))?;
+        unwritten(&mut self.accounts, |id, account| rows::put_account(db, id, account))?;
+        unwritten(&mut self.holds, |id, hold| rows::put_hold(db, *id, hold))?;
+        unwritten(&mut self.transfers, |id, mark| rows::put_transfer(db, *id, mark))?;
         for sealed in self.records.drain(..) {
             rows::put_record(db, &sealed)?;
         }
@@ -89,11 +84,10 @@ impl WriteSet {
 
 fn unwritten<K, T>(
     entries: &mut HashMap<K, Cached<T>>,
-    write: impl Fn(&K, &T, bool) -> rusqlite::Result<()>,
+    write: impl Fn(&K, &T) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<()> {
     for (id, entry) in entries.iter_mut().filter(|(_, entry)| entry.dirty) {
-        write(id, &entry.row, entry.stored)?;
-        entry.stored = true;
+        write(id, &entry.row)?;
         entry.dirty = false;
     }
     Ok(())
@@ -223,31 +217,31 @@ impl<'f> Transaction<'f> {
     }
 }
 
-/// A row as it was last written or read in this transaction.
-fn known<'a, K: Hash + Eq, T>(
-    step: &'a HashMap<K, Cached<T>>,
-    kept: &'a HashMap<K, Cached<T>>,
+/// A row as it was last written or read in this transaction; else as the file has it, which is then
+/// kept.
+fn known<K: Hash + Eq + Clone, T: Clone>(
+    step: &HashMap<K, Cached<T>>,
+    kept: &mut HashMap<K, Cached<T>>,
     id: &K,
-) -> Option<&'a Cached<T>> {
-    step.get(id).or_else(|| kept.get(id))
+    file: &File,
+    read: impl FnOnce(&Connection) -> rusqlite::Result<Option<T>>,
+) -> Result<Option<T>, Failure> {
+    if let Some(entry) = step.get(id).or_else(|| kept.get(id)) {
+        return Ok(Some(entry.row.clone()));
+    }
+    let found = read(&file.db).map_err(|error| file.unread(&error))?;
+    kept.extend(found.clone().map(|row| (id.clone(), Cached::read(row))));
+    Ok(found)
 }
 
 impl Tables for Transaction<'_> {
     fn account(&mut self, id: &AccountId) -> Result<Option<Account>, Failure> {
-        if let Some(entry) = known(&self.step.accounts, &self.kept.accounts, id) {
-            return Ok(Some(entry.row.clone()));
-        }
-        let found = self.unread(rows::account(&self.file.db, id))?;
-        if let Some(account) = &found {
-            self.kept.accounts.insert(id.clone(), Cached::read(account.clone()));
-        }
-        Ok(found)
+        let (step, kept) = (&self.step.accounts, &mut self.kept.accounts);
+        known(step, kept, id, self.file, |db| rows::account(db, id))
     }
 
     fn put_account(&mut self, id: &AccountId, account: Account) -> Result<(), Failure> {
-        let before = known(&self.step.accounts, &self.kept.accounts, id);
-        let stored = before.is_some_and(|entry| entry.stored);
-        self.step.accounts.insert(id.clone(), Cached::written(account, stored));
+        self.step.accounts.insert(id.clone(), Cached::written(account));
         Ok(())
     }
 
@@ -260,20 +254,12 @@ impl Tables for Transaction<'_> {
     }
 
     fn hold(&mut self, id: HoldId) -> Result<Option<HoldEntry>, Failure> {
-        if let Some(entry) = known(&self.step.holds, &self.kept.holds, &id) {
-            return Ok(Some(entry.row.clone()));
-        }
-        let found = self.unread(rows::hold(&self.file.db, id))?;
-        if let Some(hold) = &found {
-            self.kept.holds.insert(id, Cached::read(hold.clone()));
-        }
-        Ok(found)
+        let (step, kept) = (&self.step.holds, &mut self.kept.holds);
+        known(step, kept, &id, self.file, |db| rows::hold(db, id))
     }
 
     fn put_hold(&mut self, id: HoldId, hold: HoldEntry) -> Result<(), Failure> {
-        let before = known(&self.step.holds, &self.kept.holds, &id);
-        let stored = before.is_some_and(|entry| entry.stored);
-        self.step.holds.insert(id, Cached::written(hold, stored));
+        self.step.holds.insert(id, Cached::written(hold));
         Ok(())
     }
 
@@ -291,24 +277,26 @@ impl Tables for Transaction<'_> {
     }
 
     fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Failure> {
-        match known(&self.step.transfers, &self.kept.transfers, &id) {
-            Some(entry) => Ok(Some(entry.row)),
-            None => self.unread(rows::transfer(&self.file.db, id)),
-        }
+        let (step, kept) = (&self.step.transfers, &mut self.kept.transfers);
+        known(step, kept, &id, self.file, |db| rows::transfer(db, id))
     }
 
     fn put_transfer(&mut self, id: TransferId, fingerprint: [u8; 32]) -> Result<(), Failure> {
-        self.step.transfers.insert(id, Cached::written(fingerprint, false));
+        self.step.transfers.insert(id, Cached::written(fingerprint));
         Ok(())
     }
 }
 
 impl LedgerTx for Transaction<'_> {
+    fn tables(&mut self) -> &mut dyn Tables {
+        self
+    }
+
     fn append(&mut self, draft: Draft) -> Result<(), Failure> {
         let mut head = self.end_of_chain()?;
         let sealed = head.seal(draft, timestamp(self.now));
         self.step.records.push(sealed.map_err(|error| Failure(error.to_string()))?);
-        self.step.head = Some(Cached::written(head, true));
+        self.step.head = Some(Cached::written(head));
         Ok(())
     }
 
@@ -322,7 +310,6 @@ impl LedgerTx for Transaction<'_> {
         to: HoldId,
         most: usize,
     ) -> Result<Vec<(HoldId, HoldEntry)>, Failure> {
-        self.spill()?;
         let between = (from.0.to_be_bytes(), to.0.to_be_bytes(), rows::at_most(most));
         self.all(rows::HOLDS, between, |row| Ok((rows::hold_id(row)?, rows::hold_row(row)?)))
     }
@@ -338,7 +325,6 @@ impl LedgerTx for Transaction<'_> {
     }
 
     fn records(&mut self, after: u64, most: usize) -> Result<Vec<Sealed>, Failure> {
-        self.spill()?;
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         self.all(rows::RECORDS, (after, rows::at_most(most)), rows::record)
     }
