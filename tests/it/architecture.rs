@@ -307,6 +307,27 @@ fn files_and_functions_stay_short() {
 }
 
 #[test]
+fn bounds_stand_where_the_table_says() {
+    let page = std::fs::read_to_string("docs/security.md").unwrap();
+    let (_, bounds) = page.split_once("\n## Bounds\n").unwrap();
+    let table = bounds.split("\n## ").next().unwrap();
+    let mut found = 0;
+    for row in table.lines().filter(|line| line.starts_with('|')) {
+        let place = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let mut source = String::new();
+        for name in place.split('`').skip(1).step_by(2) {
+            if name.ends_with(".rs") {
+                source = std::fs::read_to_string(format!("src/{name}")).unwrap();
+                continue;
+            }
+            assert!(source.contains(&format!("const {name}: ")), "{name} of {row}");
+            found += 1;
+        }
+    }
+    assert!(found > 40, "only {found} bounds are in the table");
+}
+
+#[test]
 fn a_type_name_has_one_meaning() {
     let source = library();
     let mut places: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

@@ -53,7 +53,7 @@ class Ledger:
         args = json.loads(record["args"]) if "args" in record else {}
         if event == "hold":
             if hold in self.held or record.get("decision") != "allowed":
-                self.faults.append(f"a hold is told twice, or not let through: {record}")
+                self.faults.append(f"a hold is recorded twice, or was not let through: {record}")
             self.held[hold] = (args["n"], record["tool"], record["cost"])
         elif event in ("post", "void"):
             if hold in self.ends or hold not in self.held:
@@ -75,7 +75,7 @@ class Ledger:
     def adds_up(self, limit):
         yield from self.faults
         if self.holds.keys() != self.held.keys():
-            yield f"holds {self.holds.keys() ^ self.held.keys()} are told of, or kept, alone"
+            yield f"holds {self.holds.keys() ^ self.held.keys()} are recorded, or kept, alone"
         sums = collections.defaultdict(lambda: [0, 0])
         for id, (amount, state, posted, path) in self.holds.items():
             if (state == 0) != (id not in self.ends):
@@ -94,7 +94,7 @@ class Ledger:
 
 
 def check(dir, limit, seen, settled=False):
-    """What does not hold. Every call whose answer was seen is told of as it was answered."""
+    """What does not hold. Every call whose answer was seen is recorded as it was answered."""
     if not os.path.exists(store(dir)):
         if seen:
             yield "there is no store"

@@ -66,7 +66,7 @@ class Count:
             self.cap(record)
         elif event == "hold":
             if record["hold"] in self.held or record["decision"] != "allowed":
-                self.faults.append(f"a hold is told twice, or not let through: {record}")
+                self.faults.append(f"a hold is recorded twice, or was not let through: {record}")
             self.held[record["hold"]] = (args["n"], record["tool"], record["cost"], record["account"])
             for account in self.through(record["account"]):
                 account.available -= record["cost"]
@@ -110,7 +110,7 @@ class Count:
     def delegate(self, record):
         id, giver, amount = record["note"], record["account"], record["cost"]
         if id in self.accounts or record["token"] in self.made or not id.endswith("/token/" + record["token"]):
-            self.faults.append(f"a delegation is told twice, or of another token: {record}")
+            self.faults.append(f"a delegation is recorded twice, or of another token: {record}")
         self.made[record["token"]] = record
         path = list(self.through(giver))
         for account in path:
@@ -170,7 +170,7 @@ class Count:
     def adds_up(self):
         yield from self.faults
         if self.rows.keys() != self.accounts.keys():
-            yield f"accounts {self.rows.keys() ^ self.accounts.keys()} are told of, or kept, alone"
+            yield f"accounts {self.rows.keys() ^ self.accounts.keys()} are recorded, or kept, alone"
             return
         total = 0
         for id, account in self.accounts.items():

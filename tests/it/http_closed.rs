@@ -19,7 +19,7 @@ fn lines_that_the_standard_ignores_end_no_stream() {
         ("an unknown field", "foo: bar\n"),
         ("a line without a colon", "nonsense\n"),
         ("a field without a colon", "data\nretry\nid\nevent\n"),
-        ("a retry that is no number", "retry: soon\n"),
+        ("a retry that is not a number", "retry: soon\n"),
         ("a retry with a sign", "retry: +7\n"),
         ("a retry beyond any number", "retry: 99999999999999999999999\n"),
         ("a retry twice", "retry: 100\nretry: 200\n"),
