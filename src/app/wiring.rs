@@ -15,10 +15,9 @@ use crate::{
 };
 
 /// Loads the settings for a command other than `serve`, and starts a quiet log.
-pub fn settings(options: &Options) -> Result<Settings, Faults> {
-    let env = Environment::of_process();
-    let settings = config::load(options, &env)?;
-    logging::start(LogLevel::Warn, settings.logging.json, &settings.redactor, &env);
+pub fn settings(options: &Options, env: &Environment) -> Result<Settings, Faults> {
+    let settings = config::load(options, env)?;
+    logging::start(LogLevel::Warn, settings.logging.json, &settings.redactor, env);
     Ok(settings)
 }
 

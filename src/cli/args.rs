@@ -1,6 +1,6 @@
 //! The options that commands share, as typed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -27,6 +27,11 @@ pub(super) struct SettingsArgs {
 }
 
 impl SettingsArgs {
+    pub(super) fn in_dir(config_dir: &Path, json: bool) -> Self {
+        let config_dir = Some(config_dir.to_owned());
+        Self { config_dir, mcp_config: None, rules: None, config: None, json }
+    }
+
     pub(super) fn options(&self) -> Options {
         Options {
             config_dir: self.config_dir.clone(),

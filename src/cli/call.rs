@@ -123,14 +123,7 @@ async fn ask(
 ) -> anyhow::Result<Exit> {
     let settings = context.settings()?;
     let gateway = wiring::gateway_for_one_call(settings, &context.env);
-    let asked = CallRequest {
-        tool: tool.to_owned(),
-        arguments: arguments.into(),
-        meta: Map::new(),
-        credential: None,
-        granted: Granted::ProcessCredential,
-        client: ClientContext::absent(),
-    };
+    let asked = request(tool, arguments);
     let agent = gateway.agent_of(&asked).await;
     let snapshot = gateway.current();
     let call = gateway.call_tool(asked, gateway.cancellation());
@@ -150,17 +143,30 @@ async fn ask(
         }
         Err(refusal) => {
             let error = match refusal.is_rpc_error() {
-                true => rpc_error(refusal.to_rpc_error()),
+                true => json!({"error": rpc_error(refusal.to_rpc_error())}),
                 false => parsed(&gateway::refused(&refusal)),
             };
             failure(error).exit(if refusal.is_denial() { Exit::Refused } else { Exit::Failed })
         }
-        Ok(Answer::Error(error)) => failure(rpc_error(error)).exit(Exit::Failed),
+        Ok(Answer::Error(error)) => failure(json!({"error": rpc_error(error)})).exit(Exit::Failed),
     })
 }
 
-fn rpc_error(error: RpcError) -> Value {
-    json!({"error": {"code": error.code, "message": error.message, "data": error.data}})
+/// A call of this process, which no client makes.
+pub(super) fn request(tool: &str, arguments: Value) -> CallRequest {
+    CallRequest {
+        tool: tool.to_owned(),
+        arguments: arguments.into(),
+        meta: Map::new(),
+        credential: None,
+        granted: Granted::ProcessCredential,
+        client: ClientContext::absent(),
+    }
+}
+
+/// A JSON-RPC error, as clients get it.
+pub(super) fn rpc_error(error: RpcError) -> Value {
+    json!({"code": error.code, "message": error.message, "data": error.data})
 }
 
 /// The JSON in the text block of a result of the gateway itself.

@@ -38,9 +38,15 @@ impl CommandContext {
         Self { args, printer, env: Environment::of_process() }
     }
 
+    /// A command of the same kind over the settings in a directory.
+    pub(super) fn over(&self, config_dir: &Path, env: Environment) -> Self {
+        let args = SettingsArgs::in_dir(config_dir, self.args.json);
+        Self { printer: Printer::new(args.json), args, env }
+    }
+
     /// Loads the settings and starts a quiet log.
     pub(super) fn settings(&self) -> anyhow::Result<Settings> {
-        Ok(wiring::settings(&self.args.options())?)
+        Ok(wiring::settings(&self.args.options(), &self.env)?)
     }
 
     /// The user's directories.

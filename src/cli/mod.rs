@@ -60,7 +60,7 @@ pub fn main() -> Exit {
 fn run(context: &CommandContext, command: Command, before: ServeArgs) -> anyhow::Result<Exit> {
     match command {
         Command::Serve(asked) => serve::run(&context.args, &asked.or(before)),
-        Command::Demo => demo::run(context),
+        Command::Demo => wait(demo::run(context)),
         Command::Check => check::run(context),
         Command::Explain(asked) => explain::run(context, &asked),
         Command::Hook(asked) => hook::run(context, &asked),

@@ -39,6 +39,16 @@ pub(super) async fn run(context: &CommandContext) -> anyhow::Result<Exit> {
     context.show(&report(encoding.as_str(), facade, &servers, &agents))
 }
 
+/// The tokens of all tools, for a client that loads them as the servers send them.
+pub(super) async fn up_front(members: &[Member]) -> usize {
+    let found = catalogs(members).await.into_iter().filter_map(|(_, catalog)| catalog.ok());
+    found.map(|catalog| raw_tokens(&catalog)).sum()
+}
+
+fn raw_tokens(catalog: &RenderedCatalog) -> usize {
+    catalog.tools().iter().map(|tool| tool.costs().raw as usize).sum()
+}
+
 fn report(
     encoding: &str,
     facade: usize,
@@ -125,7 +135,7 @@ impl ServerTokens {
             Err(error) => Catalog::Unknown { error },
             Ok(catalog) => Catalog::Known(CatalogTokens {
                 tools: catalog.tools().len(),
-                raw: catalog.tools().iter().map(|tool| tool.costs().raw as usize).sum(),
+                raw: raw_tokens(&catalog),
                 full: tokens_at(&catalog, Level::Full, tariff),
                 signature: tokens_at(&catalog, Level::Signature, tariff),
                 names: tokens_at(&catalog, Level::Names, tariff),

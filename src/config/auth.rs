@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 
 use super::{
-    findings::FileFindings,
+    findings::Findings,
     values::PRESENTED,
     written::{At, AuthSection, AuthWord, KeyEntry, Location, OneOrMany},
 };
@@ -34,56 +34,61 @@ const BELONGS: [(&str, &str); 7] = [
 /// Why `roles` of a key are refused: no policy looks at them, so the key could do more than they say.
 const ROLES: &str = "is not enforced by this version, so the key could do all that its agents may; restrict those in .mcp-gateway-rules.json, then remove `roles`";
 
-/// What the file says, before the rules are known.
-#[derive(Debug, Default)]
-pub(super) struct LoadedAuth {
-    mode: AuthMode,
-    keys: Vec<DraftKey>,
-}
-
-/// An entry of `auth.keys`.
-#[derive(Debug)]
-struct DraftKey {
-    key: ApiKey,
-    /// Whether it says which agents it may act as.
-    listed: bool,
-    consumer: Option<String>,
-    place: Location,
-}
-
-/// Reads `auth`. IdentityWord that is asked for is enforced, or the gateway does not start.
+/// Reads `auth`: what calls must show, and what this process shows for those that show nothing. An
+/// identity that is asked for is enforced, or the gateway does not start.
 pub(super) fn load(
     At { place, value: written }: At<AuthSection>,
-    findings: &mut FileFindings<'_>,
-) -> LoadedAuth {
-    let mut loaded = LoadedAuth::default();
-    let Some(mode) = mode(&place, &written, findings) else { return loaded };
-    refuse_other_modes(&place, mode, findings);
-    match mode {
-        AuthWord::None => {}
-        AuthWord::Config => match written.token {
-            Some(token) => loaded.mode = AuthMode::Config(token.into()),
-            None if place.even_null("token").is_some() => {}
-            None => findings.fault(
-                &place,
-                "has the mode `config` and no `token`; give the one that calls must show",
-            ),
-        },
-        AuthWord::Header => loaded.mode = AuthMode::Header(tokens(written, findings)),
-        AuthWord::ApiKey => {
-            loaded.mode = AuthMode::ApiKey(Vec::new());
-            loaded.keys = keys(written.keys.unwrap_or_default(), findings);
-        }
+    agents: KnownAgents<'_>,
+    findings: &mut Findings<'_>,
+) -> Auth {
+    let word = mode(&place, &written, findings);
+    if let Some(word) = word {
+        refuse_other_modes(&place, word, findings);
     }
-    loaded
+    let mode = match word {
+        None | Some(AuthWord::None) => AuthMode::None,
+        Some(AuthWord::Config) => match written.token {
+            Some(token) => AuthMode::Config(token.into()),
+            None => {
+                if place.even_null("token").is_none() {
+                    let message =
+                        "has the mode `config` and no `token`; give the one that calls must show";
+                    findings.fault(&place, message);
+                }
+                AuthMode::None
+            }
+        },
+        Some(AuthWord::Header) => AuthMode::Header(tokens(written, findings)),
+        Some(AuthWord::ApiKey) => {
+            AuthMode::ApiKey(keys(written.keys.unwrap_or_default(), agents, findings))
+        }
+    };
+    let presented = findings.env.get(PRESENTED);
+    if let (Some(_), AuthMode::None) = (presented, &mode) {
+        let message = format!("{PRESENTED} is set but never used: `auth.mode` is `none`");
+        findings.warn_of_all(message);
+    }
+    Auth { mode, presented: presented.map(SecretString::from) }
+}
+
+/// The agents that keys may act as.
+#[derive(Clone, Copy)]
+pub(super) struct KnownAgents<'a> {
+    /// None if they could not be read.
+    pub(super) rules: Option<&'a Rules>,
+    /// Whether there is a file of rules.
+    pub(super) rules_exist: bool,
+}
+
+impl KnownAgents<'_> {
+    /// Whether an agent has rules; None if that is unknown.
+    fn has_rules(self, agent: &str) -> Option<bool> {
+        Some(self.rules?.agents.contains_key(agent))
+    }
 }
 
 /// The mode, under either of its names; None if one of them is faulty. A slip must not leave it open.
-fn mode(
-    place: &Location,
-    written: &AuthSection,
-    findings: &mut FileFindings<'_>,
-) -> Option<AuthWord> {
+fn mode(place: &Location, written: &AuthSection, findings: &mut Findings<'_>) -> Option<AuthWord> {
     let faulty = |key: &str, read: bool| !read && place.even_null(key).is_some();
     if faulty("mode", written.mode.is_some()) || faulty("type", written.kind.is_some()) {
         return None;
@@ -111,7 +116,7 @@ impl AuthWord {
 }
 
 /// What belongs to another mode would be passed over.
-fn refuse_other_modes(place: &Location, mode: AuthWord, findings: &mut FileFindings<'_>) {
+fn refuse_other_modes(place: &Location, mode: AuthWord, findings: &mut Findings<'_>) {
     let mode = mode.as_str();
     for (key, belongs) in BELONGS.into_iter().filter(|(_, belongs)| *belongs != mode) {
         let Some(at) = place.even_null(key) else { continue };
@@ -127,7 +132,7 @@ fn refuse_other_modes(place: &Location, mode: AuthWord, findings: &mut FileFindi
 }
 
 /// What `header` takes: keys of tokens, and what is done about root tokens.
-fn tokens(written: AuthSection, findings: &mut FileFindings<'_>) -> Tokens {
+fn tokens(written: AuthSection, findings: &mut Findings<'_>) -> Tokens {
     let root_keys = match written.root_key {
         Some(At { value: OneOrMany::One(key), .. }) => vec![key],
         Some(At { place, value: OneOrMany::Many(keys) }) => {
@@ -157,24 +162,33 @@ fn tokens(written: AuthSection, findings: &mut FileFindings<'_>) -> Tokens {
     Tokens { root_keys, auto_mint_root, root_token }
 }
 
-fn keys(written: Vec<At<KeyEntry>>, findings: &mut FileFindings<'_>) -> Vec<DraftKey> {
-    let mut keys: Vec<DraftKey> = Vec::new();
+fn keys(
+    written: Vec<At<KeyEntry>>,
+    agents: KnownAgents<'_>,
+    findings: &mut Findings<'_>,
+) -> Vec<ApiKey> {
+    let mut keys: Vec<(ApiKey, Location)> = Vec::new();
+    let mut usable = Vec::new();
     for At { place, value } in written {
-        let draft = draft(place, value, findings);
+        let (key, consumer) = key(&place, value, findings);
         // Keys that are the same have the same digest, and so the same id where none is written.
-        if let Some(first) = keys.iter().find(|first| first.key.is_of(&draft.key.digest)) {
-            findings.fault(&draft.place, format!("has the `key` of `{}`", first.place.path));
-        } else if let Some(first) = keys.iter().find(|first| first.key.id == draft.key.id) {
-            findings.fault(&draft.place, format!("has the `id` of `{}`", first.place.path));
+        if let Some((_, first)) = keys.iter().find(|(first, _)| first.is_of(&key.digest)) {
+            findings.fault(&place, format!("has the `key` of `{}`", first.path));
+        } else if let Some((_, first)) = keys.iter().find(|(first, _)| first.id == key.id) {
+            findings.fault(&place, format!("has the `id` of `{}`", first.path));
         }
-        keys.push(draft);
+        usable.extend(with_agents(key.clone(), consumer, &place, agents, findings));
+        keys.push((key, place));
     }
-    keys
+    usable
 }
 
-/// An entry; kept without its key.
-fn draft(place: Location, written: KeyEntry, findings: &mut FileFindings<'_>) -> DraftKey {
-    let listed = place.even_null("agents").is_some();
+/// A key, and the consumer that its entry names.
+fn key(
+    place: &Location,
+    written: KeyEntry,
+    findings: &mut Findings<'_>,
+) -> (ApiKey, Option<String>) {
     let agents = written.agents.map(|at| agents(at, findings)).unwrap_or_default();
     // Beside policies, which are refused themselves, one fault is enough.
     let policies = findings.faults.iter().any(|fault| fault.place == "policies");
@@ -191,27 +205,20 @@ fn draft(place: Location, written: KeyEntry, findings: &mut FileFindings<'_>) ->
     let digest = digest(&written.key);
     let id = written.id.unwrap_or_else(|| named_by(&digest));
     let consumer = written.consumer_id;
-    DraftKey {
-        listed,
-        key: ApiKey {
-            name: written.name.or(consumer.clone()).unwrap_or_else(|| id.clone()),
-            id,
-            digest,
-            agents,
-            roles: Vec::new(),
-            created: 0,
-            expires,
-            revoked: written.enabled == Some(false),
-        },
-        consumer,
-        place,
-    }
+    let key = ApiKey {
+        name: written.name.or(consumer.clone()).unwrap_or_else(|| id.clone()),
+        id,
+        digest,
+        agents,
+        roles: Vec::new(),
+        created: 0,
+        expires,
+        revoked: written.enabled == Some(false),
+    };
+    (key, consumer)
 }
 
-fn agents(
-    At { place, value }: At<Vec<At<String>>>,
-    findings: &mut FileFindings<'_>,
-) -> Vec<AgentId> {
+fn agents(At { place, value }: At<Vec<At<String>>>, findings: &mut Findings<'_>) -> Vec<AgentId> {
     if value.is_empty() {
         let message = "names no agent; a key that is not to be used is `enabled: false`";
         findings.fault(&place, message);
@@ -222,53 +229,31 @@ fn agents(
     value.iter().map(|name| AgentId::from(name.as_str())).collect()
 }
 
-impl LoadedAuth {
-    /// What calls must show, and what this process shows for those that show nothing; `rules` are
-    /// None if they could not be read.
-    pub(super) fn settle(
-        self,
-        rules: Option<&Rules>,
-        rules_exist: bool,
-        findings: &mut FileFindings<'_>,
-    ) -> Auth {
-        let Self { mut mode, keys } = self;
-        if let AuthMode::ApiKey(settled) = &mut mode {
-            let key = |key| with_agents(key, rules, rules_exist, findings);
-            settled.extend(keys.into_iter().filter_map(key));
-        }
-        let presented = findings.env.get(PRESENTED);
-        if let (Some(_), AuthMode::None) = (presented, &mode) {
-            let message = format!("{PRESENTED} is set but never used: `auth.mode` is `none`");
-            findings.warnings.push(message);
-        }
-        Auth { mode, presented: presented.map(SecretString::from) }
-    }
-}
-
 /// A key with its agents.
 fn with_agents(
-    DraftKey { mut key, listed, consumer, place }: DraftKey,
-    rules: Option<&Rules>,
-    rules_exist: bool,
-    findings: &mut FileFindings<'_>,
+    mut key: ApiKey,
+    consumer: Option<String>,
+    place: &Location,
+    agents: KnownAgents<'_>,
+    findings: &mut Findings<'_>,
 ) -> Option<ApiKey> {
-    let has_rules = |agent: &str| Some(rules?.agents.contains_key(agent));
-    if listed {
-        for agent in key.agents.iter().filter(|agent| has_rules(agent.as_str()) == Some(false)) {
+    if place.even_null("agents").is_some() {
+        let unknown = |agent: &&AgentId| agents.has_rules(agent.as_str()) == Some(false);
+        for agent in key.agents.iter().filter(unknown) {
             let message =
                 format!("may act as `{agent}`, which has no rules: such calls are refused");
-            findings.warn(&place, &message);
+            findings.warn(place, &message);
         }
         return Some(key);
     }
-    key.agents = match consumer.filter(|agent| has_rules(agent) == Some(true)) {
+    key.agents = match consumer.filter(|agent| agents.has_rules(agent) == Some(true)) {
         Some(agent) => vec![agent.as_str().into()],
-        None if !rules_exist => vec![AgentId::fallback()],
+        None if !agents.rules_exist => vec![AgentId::fallback()],
         // Their faults come first.
-        None if rules.is_none() => return None,
+        None if agents.rules.is_none() => return None,
         None => {
             let message = "does not say which agents it may act as; list them in `agents`";
-            return findings.refuse(&place, message);
+            return findings.refuse(place, message);
         }
     };
     Some(key)

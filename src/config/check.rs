@@ -11,30 +11,35 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    document::{Node, Property, Value},
+    document::{self, Node, Property, Value},
     expand::{Expanded, expand},
-    findings::FileFindings,
+    findings::Findings,
     schema,
     values::{Check, Expected, Here, accepts, types},
     written::{At, Location},
 };
 use crate::domain::{near::near, settings::SettingsFile};
 
-/// Checks a file, and reads what is left without its faults.
+/// Reads a file, if there is one: checks it, and takes what is left without its faults.
 pub(super) fn read<T: DeserializeOwned>(
-    node: &Node,
     file: SettingsFile,
-    findings: &mut FileFindings<'_>,
+    path: Option<&Path>,
+    findings: &mut Findings<'_>,
 ) -> Option<At<T>> {
-    let here = Here { node, path: "" };
+    findings.begin(file, path);
+    let node = document::read(path?, findings)?;
+    // All of it may be commented out.
+    if file == SettingsFile::Gateway && matches!(node.value, Value::Null) {
+        return None;
+    }
+    let here = Here { node: &node, path: "" };
     let mut check = Check { findings, for_server: false, for_shell: false };
     let value = check.value(here, &schema::of(file), "")?;
     let found = json!([here.location(), value]);
     // Without the parser's message, which may quote a secret.
-    let not_read = |findings: &mut FileFindings<'_>| {
-        findings.refuse(&here.location(), "cannot be read, which is a bug of Tollgate")
-    };
-    serde_json::from_value(found).ok().or_else(|| not_read(findings))
+    let not_read =
+        || findings.refuse(&here.location(), "cannot be read, which is a bug of Tollgate");
+    serde_json::from_value(found).ok().or_else(not_read)
 }
 
 impl Check<'_, '_> {
@@ -188,7 +193,7 @@ impl Check<'_, '_> {
 }
 
 /// Whether the command of an entry expands `$NAME` in its arguments.
-fn runs_shell(members: &[Property], findings: &FileFindings<'_>) -> bool {
+fn runs_shell(members: &[Property], findings: &Findings<'_>) -> bool {
     let command = members.iter().find(|member| member.key == "command");
     let program = command.and_then(|member| match &member.node.value {
         Value::List(items) => items.first(),

@@ -5,10 +5,7 @@ use std::{fmt, fs, path::Path};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::{
-    fault::{Faults, SettingsFault},
-    jsonc,
-};
+use super::{findings::Findings, jsonc};
 
 /// Larger files are no settings.
 pub(super) const LARGEST_FILE: u64 = 16 * 1024 * 1024;
@@ -42,24 +39,15 @@ pub(super) struct Property {
     pub(super) node: Node,
 }
 
-/// Reads a file; the fault of one that cannot be read or parsed goes to `faults`.
-pub(super) fn read(path: &Path, faults: &mut Faults) -> Option<Node> {
+/// Reads the file that the findings are about.
+pub(super) fn read(path: &Path, findings: &mut Findings<'_>) -> Option<Node> {
     let outcome = text(path).and_then(|text| match is_yaml(path) || !jsonc::is_json(&text) {
         true => parse_yaml(&text),
         false => jsonc::parse(&text)
             .map_err(|(position, message)| (Some(position), unparsable(&message))),
     });
-    outcome
-        .map_err(|(position, message)| {
-            faults.push(SettingsFault {
-                about: None,
-                file: Some(path.to_owned()),
-                position,
-                place: String::new(),
-                message,
-            });
-        })
-        .ok()
+    let note = |(position, message)| findings.fault_at(position, String::new(), message);
+    outcome.map_err(note).ok()
 }
 
 type Unreadable = (Option<(u64, u64)>, String);

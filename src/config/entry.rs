@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::{
-    findings::{FileFindings, INHERITED},
+    findings::{Findings, INHERITED},
     values::{NOT_PASSED_ON, PRESENTED},
     written::{At, ByName, OneOrMany, Private, ServerEntry, Time},
 };
@@ -45,8 +45,7 @@ pub(super) fn spec(
     name: &str,
     entry: At<ServerEntry>,
     form: Form,
-    findings: &mut FileFindings<'_>,
-    secrets: &mut Vec<String>,
+    findings: &mut Findings<'_>,
 ) -> Option<ServerSpec> {
     let At { place, value: entry } = entry;
     match (place.has("command"), place.has("url")) {
@@ -79,8 +78,8 @@ pub(super) fn spec(
         }
     }
     let (endpoint, identity) = match is_command {
-        true => stdio(entry, findings, secrets),
-        false => http(entry, form, findings, secrets),
+        true => stdio(entry, findings),
+        false => http(entry, form, findings),
     }?;
     Some(ServerSpec {
         name,
@@ -96,7 +95,7 @@ pub(super) fn spec(
 }
 
 /// Some clients write seconds where others write milliseconds.
-fn warn_if_short(timeout: Option<&At<Time>>, findings: &mut FileFindings<'_>) {
+fn warn_if_short(timeout: Option<&At<Time>>, findings: &mut Findings<'_>) {
     let Some(at) = timeout.filter(|at| at.0 < SHORT) else { return };
     let ms = at.0.as_millis();
     findings.warn(
@@ -105,11 +104,7 @@ fn warn_if_short(timeout: Option<&At<Time>>, findings: &mut FileFindings<'_>) {
     );
 }
 
-fn stdio(
-    entry: ServerEntry,
-    findings: &mut FileFindings<'_>,
-    secrets: &mut Vec<String>,
-) -> Option<(Endpoint, String)> {
+fn stdio(entry: ServerEntry, findings: &mut Findings<'_>) -> Option<(Endpoint, String)> {
     let At { place, value } = entry.command?;
     let mut words = match value {
         OneOrMany::One(program) => vec![program],
@@ -122,13 +117,13 @@ fn stdio(
         findings.fault(&place, "must name a program");
     }
     let args: Vec<String> = words.collect();
-    let own = pairs(entry.env.map(|at| at.value), secrets, false);
+    let own = pairs(entry.env.map(|at| at.value), findings, false);
     let env = findings.env;
     let inherit = inherited(entry.inherit_env.unwrap_or_default(), findings);
     // Variables that are passed on by name are mostly credentials.
     let passed_on: Vec<&String> =
         inherit.iter().filter_map(|name| env.variables.get(name)).collect();
-    findings.secrets.extend(passed_on.iter().copied().cloned());
+    passed_on.iter().for_each(|value| findings.hide(value));
     let inherited = INHERITED.iter().copied().chain(inherit.iter().map(String::as_str));
     let mut variables: BTreeMap<String, String> = inherited
         .filter_map(|name| Some((name.to_owned(), env.variables.get(name)?.clone())))
@@ -150,7 +145,7 @@ fn beneath_home(program: String, env: &Environment) -> String {
 
 /// Names of variables that a child gets beside those that every one does. A pattern stands for those
 /// that are set, without the gateway's own.
-fn inherited(names: Vec<At<String>>, findings: &mut FileFindings<'_>) -> BTreeSet<String> {
+fn inherited(names: Vec<At<String>>, findings: &mut Findings<'_>) -> BTreeSet<String> {
     const OWN: [&str; 3] = ["TOLLGATE_", "GATEWAY_", "MCP_GATEWAY_"];
     let mut found = BTreeSet::new();
     for At { place, value: name } in names {
@@ -173,13 +168,8 @@ fn inherited(names: Vec<At<String>>, findings: &mut FileFindings<'_>) -> BTreeSe
     found
 }
 
-fn http(
-    entry: ServerEntry,
-    form: Form,
-    findings: &mut FileFindings<'_>,
-    secrets: &mut Vec<String>,
-) -> Option<(Endpoint, String)> {
-    let headers = headers(entry.headers, findings, secrets);
+fn http(entry: ServerEntry, form: Form, findings: &mut Findings<'_>) -> Option<(Endpoint, String)> {
+    let headers = headers(entry.headers, findings);
     let allow_private = match entry.allow_private {
         None if form.any_address => AllowPrivate::All,
         Some(Private::All(true)) => AllowPrivate::All,
@@ -197,7 +187,7 @@ fn http(
         Ok(_) => return findings.refuse(&place, "must begin with http:// or https://"),
         Err(error) => return findings.refuse(&place, format!("is not a URL: {error}")),
     };
-    secrets.extend(url.password().map(str::to_owned));
+    findings.secrets.extend(url.password().map(str::to_owned));
     let address = url.to_string();
     let in_order = headers.iter().flat_map(|(name, value)| [name, value]);
     let identity = identity(std::iter::once(&address).chain(in_order));
@@ -211,8 +201,7 @@ fn http(
 /// Headers that can be sent, and that the protocol does not set itself.
 fn headers(
     written: Option<At<ByName<String>>>,
-    findings: &mut FileFindings<'_>,
-    secrets: &mut Vec<String>,
+    findings: &mut Findings<'_>,
 ) -> BTreeMap<String, String> {
     const OURS: [&str; 7] = [
         "accept",
@@ -224,7 +213,7 @@ fn headers(
         "mcp-session-id",
     ];
     let Some(At { place, value }) = written else { return BTreeMap::new() };
-    let headers = pairs(Some(value), secrets, true);
+    let headers = pairs(Some(value), findings, true);
     for (name, value) in &headers {
         let fault = if HeaderName::from_bytes(name.as_bytes()).is_err() {
             format!("has `{name}`, which no HTTP header can be named")
@@ -248,23 +237,25 @@ fn identity<'a>(texts: impl Iterator<Item = &'a String>) -> String {
 /// Names and values; all values of headers are secret, of the environment those with telling names.
 fn pairs(
     written: Option<ByName<String>>,
-    secrets: &mut Vec<String>,
+    findings: &mut Findings<'_>,
     headers: bool,
 ) -> BTreeMap<String, String> {
     let pairs: BTreeMap<String, String> = written.unwrap_or_default().into_iter().collect();
     for (name, value) in &pairs {
         let upper = name.to_uppercase();
         if headers || SECRET_NAMES.iter().any(|part| upper.contains(part)) {
-            secrets.push(value.clone());
+            findings.secrets.push(value.clone());
             // The credential without its scheme (`Bearer …`) is as secret.
-            secrets.extend(value.split_once(' ').map(|(_, credential)| credential.to_owned()));
+            findings
+                .secrets
+                .extend(value.split_once(' ').map(|(_, credential)| credential.to_owned()));
         }
     }
     pairs
 }
 
 /// `type` and `transport` may repeat what `command` and `url` say, not contradict it.
-fn check_transport(entry: &ServerEntry, is_command: bool, findings: &mut FileFindings<'_>) {
+fn check_transport(entry: &ServerEntry, is_command: bool, findings: &mut Findings<'_>) {
     for At { place, value } in [&entry.kind, &entry.transport].into_iter().flatten() {
         match (value.as_str(), is_command) {
             ("stdio", true)

@@ -91,7 +91,9 @@ fn file(path: &str, env: &Environment) -> Result<String, String> {
     let unreadable = |why: &str| format!("names the file `{path}`, which cannot be read: {why}");
     match full.metadata() {
         Ok(meta) if !meta.is_file() => return Err(unreadable("it is not a regular file")),
-        Ok(meta) if meta.len() > LARGEST => return Err(unreadable("it is larger than 1 MiB")),
+        Ok(meta) if meta.len() > LARGEST => {
+            return Err(unreadable(&format!("it is larger than {} MiB", LARGEST >> 20)));
+        }
         _ => {}
     }
     let text = fs::read_to_string(full).map_err(|error| unreadable(&error.to_string()))?;

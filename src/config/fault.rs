@@ -35,19 +35,26 @@ impl fmt::Display for SettingsFault {
     }
 }
 
+impl SettingsFault {
+    /// A fault of the whole of a file, or of the surroundings.
+    pub(super) fn general(about: Option<SettingsFile>, message: impl Into<String>) -> Self {
+        Self { about, file: None, position: None, place: String::new(), message: message.into() }
+    }
+}
+
 /// Every fault of one load.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Vec<SettingsFault>);
+pub struct Faults(pub(super) Vec<SettingsFault>);
 
 impl Faults {
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The faults, in the order they were found.
+    /// The faults, file by file.
     pub fn iter(&self) -> impl Iterator<Item = &SettingsFault> {
         self.0.iter()
+    }
+
+    /// The faults of one settings file.
+    pub fn about(&self, file: SettingsFile) -> impl Iterator<Item = &SettingsFault> {
+        self.0.iter().filter(move |fault| fault.about == Some(file))
     }
 
     /// The faults with secrets masked where a message quotes a value.
@@ -59,40 +66,7 @@ impl Faults {
     }
 
     pub(super) fn of_no_file(message: &str) -> Self {
-        let mut faults = Self::default();
-        faults.general(message);
-        faults
-    }
-
-    /// The faults of one settings file.
-    pub fn about(&self, file: SettingsFile) -> impl Iterator<Item = &SettingsFault> {
-        self.0.iter().filter(move |fault| fault.about == Some(file))
-    }
-
-    pub(super) fn and(mut self, more: Self) -> Self {
-        self.0.extend(more.0);
-        self
-    }
-
-    /// Adds what was found about one file.
-    pub(super) fn take(&mut self, about: SettingsFile, found: Self) {
-        self.0
-            .extend(found.0.into_iter().map(|fault| SettingsFault { about: Some(about), ..fault }));
-    }
-
-    pub(super) fn push(&mut self, fault: SettingsFault) {
-        self.0.push(fault);
-    }
-
-    /// A fault of the command line or the environment.
-    pub(super) fn general(&mut self, message: impl Into<String>) {
-        self.push(SettingsFault {
-            about: None,
-            file: None,
-            position: None,
-            place: String::new(),
-            message: message.into(),
-        });
+        Self(vec![SettingsFault::general(None, message)])
     }
 }
 

@@ -1,4 +1,4 @@
-//! Faults, warnings and secrets of one file.
+//! Faults, warnings and secrets, noted while settings are read.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,13 @@ use super::{
     fault::{Faults, SettingsFault},
     written::Location,
 };
-use crate::host::environment::Environment;
+use crate::{
+    domain::{
+        call::ServerName,
+        settings::{PerFile, SettingsFile},
+    },
+    host::environment::Environment,
+};
 
 /// What a child gets of the gateway's environment, besides what its entry says. Nothing here names
 /// a secret; the gateway's own variables stay with the gateway.
@@ -40,25 +46,33 @@ pub(super) const INHERITED: [&str; 27] = [
     "COMSPEC",
 ];
 
-/// What expansion brought in, without what every log may show, such as `$HOME`.
-pub(super) fn worth_hiding(secrets: Vec<String>, env: &Environment) -> Vec<String> {
-    let public: Vec<&String> =
-        INHERITED.iter().filter_map(|name| env.variables.get(*name)).collect();
-    secrets.into_iter().filter(|secret| !public.contains(&secret)).collect()
-}
-
-pub(super) struct FileFindings<'a> {
-    pub(super) file: PathBuf,
+/// Faults, warnings and secrets, noted file by file while the settings are read.
+pub(super) struct Findings<'a> {
     pub(super) env: &'a Environment,
-    pub(super) faults: &'a mut Faults,
-    pub(super) warnings: Vec<String>,
+    /// The file that is read, and where it is.
+    about: Option<SettingsFile>,
+    path: PathBuf,
+    pub(super) faults: Faults,
+    pub(super) warnings: PerFile<Vec<String>>,
     /// Values that may be secret, such as those that references bring in.
     pub(super) secrets: Vec<String>,
 }
 
-impl<'a> FileFindings<'a> {
-    pub(super) fn new(file: &Path, env: &'a Environment, faults: &'a mut Faults) -> Self {
-        Self { file: file.to_owned(), env, faults, warnings: Vec::new(), secrets: Vec::new() }
+impl<'a> Findings<'a> {
+    pub(super) fn new(env: &'a Environment) -> Self {
+        let (faults, warnings, secrets) = Default::default();
+        Self { env, about: None, path: PathBuf::new(), faults, warnings, secrets }
+    }
+
+    /// Everything noted from here on is about this file.
+    pub(super) fn begin(&mut self, file: SettingsFile, path: Option<&Path>) {
+        self.about = Some(file);
+        self.path = path.unwrap_or(Path::new("")).to_owned();
+    }
+
+    /// The directory of the file that is read.
+    pub(super) fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// Notes a fault of what has no value then.
@@ -68,30 +82,60 @@ impl<'a> FileFindings<'a> {
     }
 
     pub(super) fn fault(&mut self, at: &Location, message: impl Into<String>) {
-        self.faults.push(SettingsFault {
-            about: None,
-            file: Some(self.file.clone()),
-            position: Some(at.position),
-            place: at.path.clone(),
-            message: message.into(),
-        });
+        self.fault_at(Some(at.position), at.path.clone(), message);
+    }
+
+    /// Notes a fault that has no place in the file, or one that is not read yet.
+    pub(super) fn fault_at(
+        &mut self,
+        position: Option<(u64, u64)>,
+        place: String,
+        message: impl Into<String>,
+    ) {
+        let (about, message) = (self.about, message.into());
+        let file = Some(self.path.clone());
+        self.faults.0.push(SettingsFault { about, file, position, place, message });
+    }
+
+    /// Notes a fault of the command line, the environment, or where files are.
+    pub(super) fn general(&mut self, message: impl Into<String>) {
+        self.faults.0.push(SettingsFault::general(self.about, message));
+    }
+
+    /// Whether no fault of a file was found so far.
+    pub(super) fn is_sound(&self, file: SettingsFile) -> bool {
+        self.faults.about(file).next().is_none()
     }
 
     pub(super) fn warn(&mut self, at: &Location, message: &str) {
-        self.warnings.push(format!("{} {message}", self.whereabouts(at)));
+        self.warn_of_all(format!("{} {message}", self.whereabouts(at)));
+    }
+
+    /// Warns of something that has no one place.
+    pub(super) fn warn_of_all(&mut self, message: String) {
+        let about = self.about.unwrap_or(SettingsFile::Gateway);
+        self.warnings.of_mut(about).push(message);
     }
 
     /// Where something stands, in words.
     pub(super) fn whereabouts(&self, at: &Location) -> String {
         let (line, column) = at.position;
-        format!("{}:{line}:{column}: `{}`", self.file.display(), at.path)
+        format!("{}:{line}:{column}: `{}`", self.path.display(), at.path)
     }
 
     /// Warns of a server that is not configured.
     pub(super) fn warn_of_unknown(&mut self, server: &str, at: &Location, servers: &[&str]) {
         // The built-in server is always there.
-        if !servers.contains(&server) && server != "gateway" {
+        if !servers.contains(&server) && server != ServerName::BUILT_IN {
             self.warn(at, &format!("refers to server `{server}`, which is not configured"));
+        }
+    }
+
+    /// Hides a value that came from the environment, unless every log may show it, such as `$HOME`.
+    pub(super) fn hide(&mut self, value: &str) {
+        let public = INHERITED.iter().filter_map(|name| self.env.variables.get(*name));
+        if !public.into_iter().any(|public| public == value) {
+            self.secrets.push(value.to_owned());
         }
     }
 }

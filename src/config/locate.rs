@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::fault::Faults;
+use super::findings::Findings;
 use crate::{domain::settings::SettingsFile, host::environment::Environment};
 
 /// What the command line says about settings.
@@ -78,15 +78,16 @@ impl SettingsFile {
 pub(super) fn locate(
     file: SettingsFile,
     options: &Options,
-    env: &Environment,
-    faults: &mut Faults,
+    findings: &mut Findings<'_>,
 ) -> Option<PathBuf> {
+    findings.begin(file, None);
+    let env = findings.env;
     match file.places(options, env) {
-        LookupPlaces::Named(by, path) => existing(by, path, faults),
-        LookupPlaces::Dir(dir) => in_config_dir(file, &dir, env, faults),
+        LookupPlaces::Named(by, path) => existing(by, path, findings),
+        LookupPlaces::Dir(dir) => in_config_dir(file, &dir, findings),
         LookupPlaces::Search(dirs) => {
-            dirs.iter().find_map(|dir| match only(file, dir, faults) {
-                Ok(found) => found.map(|path| readable(path, faults)),
+            dirs.iter().find_map(|dir| match only(file, dir, findings) {
+                Ok(found) => found.map(|path| readable(path, findings)),
                 Err(Several) => Some(None),
             })?
         }
@@ -103,14 +104,18 @@ struct Several;
 
 /// The file of a directory, if it has one. Several are a fault: the one that is passed over may be
 /// the one that restricts.
-fn only(file: SettingsFile, dir: &Path, faults: &mut Faults) -> Result<Option<PathBuf>, Several> {
+fn only(
+    file: SettingsFile,
+    dir: &Path,
+    findings: &mut Findings<'_>,
+) -> Result<Option<PathBuf>, Several> {
     let mut found: Vec<PathBuf> = file.within(dir).filter(|path| is_there(path)).collect();
     if found.len() < 2 {
         return Ok(found.pop());
     }
     let names = found.iter().filter_map(|path| path.file_name()?.to_str());
     let names = names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
-    faults.general(format!(
+    findings.general(format!(
         "{} has {names}, of which one is read; keep one of them, or name it with --config",
         dir.display()
     ));
@@ -132,41 +137,36 @@ pub(super) fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-fn readable(path: PathBuf, faults: &mut Faults) -> Option<PathBuf> {
+fn readable(path: PathBuf, findings: &mut Findings<'_>) -> Option<PathBuf> {
     if path.is_file() {
         return Some(path);
     }
-    faults.general(format!("{} is there, but it is not a file that can be read", path.display()));
+    findings.general(format!("{} is there, but it is not a file that can be read", path.display()));
     None
 }
 
-fn existing(named_by: &str, path: PathBuf, faults: &mut Faults) -> Option<PathBuf> {
+fn existing(named_by: &str, path: PathBuf, findings: &mut Findings<'_>) -> Option<PathBuf> {
     if path.is_file() {
         return Some(path);
     }
     let what = if path.exists() { "is not a file" } else { "does not exist" };
-    faults.general(format!("{named_by}: {} {what}", path.display()));
+    findings.general(format!("{named_by}: {} {what}", path.display()));
     None
 }
 
-fn in_config_dir(
-    file: SettingsFile,
-    dir: &Path,
-    env: &Environment,
-    faults: &mut Faults,
-) -> Option<PathBuf> {
+fn in_config_dir(file: SettingsFile, dir: &Path, findings: &mut Findings<'_>) -> Option<PathBuf> {
     // Said once, for the first file that is looked for.
     if !dir.is_dir() && file == SettingsFile::McpConfig {
-        faults.general(format!("--config-dir: {} is not a directory", dir.display()));
+        findings.general(format!("--config-dir: {} is not a directory", dir.display()));
     }
-    match only(file, dir, faults) {
-        Ok(Some(path)) => return readable(path, faults),
+    match only(file, dir, findings) {
+        Ok(Some(path)) => return readable(path, findings),
         Ok(None) => {}
         Err(Several) => return None,
     }
     // Passing over a file that was named would leave its rules out of force.
-    if let Some(variable) = file.variables().iter().find(|variable| env.get(variable).is_some()) {
-        faults.general(format!(
+    if let Some(variable) = file.variables().iter().find(|name| findings.env.get(name).is_some()) {
+        findings.general(format!(
             "{variable} names a file, and --config-dir {} has no {}; give only one of them",
             dir.display(),
             file.name()

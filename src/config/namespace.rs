@@ -4,14 +4,14 @@
 //! what the other may spend. So what a project's own settings say is kept apart, by where they are.
 //! The settings in a user's home are the same for all that the user does, and so are the accounts.
 
-use std::{
-    fmt::Write,
-    path::{Component, Path, PathBuf},
-};
+use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::{domain::settings::SettingsFile, host::environment::Environment};
+use crate::{
+    domain::{record::hex, settings::SettingsFile},
+    host::environment::Environment,
+};
 
 /// The accounts of a user.
 const MAIN: &str = "main";
@@ -62,12 +62,7 @@ fn normal(path: &Path) -> PathBuf {
 
 /// The first 12 hex digits of SHA-256.
 fn digest(path: &Path) -> String {
-    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    digest.iter().take(6).fold(String::new(), |mut text, byte| {
-        // Writing to a text does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&Sha256::digest(path.as_os_str().as_encoded_bytes())).chars().take(12).collect()
 }
 
 #[cfg(test)]

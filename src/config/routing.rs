@@ -1,8 +1,7 @@
 //! Which server a call means that names none: `routing` and `defaultUpstream` of `gateway.yaml`.
 
 use super::{
-    findings::FileFindings,
-    rules::patterns,
+    findings::Findings,
     servers::LoadedServers,
     written::{At, RouteEntry},
 };
@@ -29,7 +28,7 @@ pub(super) fn routing(
     default: (Option<At<String>>, bool),
     others: Others<'_>,
     own: &LoadedServers,
-    findings: &mut FileFindings<'_>,
+    findings: &mut Findings<'_>,
 ) -> Routing {
     let mut routing = Routing::default();
     for At { value: RouteEntry { tools, upstream }, .. } in routes.unwrap_or_default() {
@@ -37,7 +36,7 @@ pub(super) fn routing(
             findings.fault(&tools.place, "names no tool; a route needs one, or a pattern");
         }
         if let Some(server) = server(upstream, others, own, findings) {
-            routing.routes.push(Route { tools: patterns(tools.value), server });
+            routing.routes.push(Route { tools: tools.value, server });
         }
     }
     routing.default = match default {
@@ -53,7 +52,7 @@ fn server(
     At { place, value: name }: At<String>,
     others: Others<'_>,
     own: &LoadedServers,
-    findings: &mut FileFindings<'_>,
+    findings: &mut Findings<'_>,
 ) -> Option<ServerName> {
     let entries = || others.servers.entries.keys().chain(own.entries.keys());
     if others.complete && !entries().any(|known| *known == name) {

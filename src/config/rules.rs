@@ -3,24 +3,19 @@
 use std::path::Path;
 
 use super::{
-    check, document,
-    fault::Faults,
-    findings::{FileFindings, worth_hiding},
+    check,
+    findings::Findings,
     written::{
         AgentEntry, At, ByName, ContextEntry, ContextOfAll, DefaultsEntry, EntriesEntry,
-        IdentityWord, LimitEntry, Location, RulesFile, Wildcard,
+        IdentityWord, LimitEntry, Location, RulesFile,
     },
 };
-use crate::{
-    domain::{
-        budget::Limit,
-        call::{AgentId, ServerName},
-        pattern::Pattern,
-        rules::{AgentRules, ContextLimits, Entries, Rules, ToolsKey},
-        settings::SettingsFile,
-        tokens::Encoding,
-    },
-    host::environment::Environment,
+use crate::domain::{
+    budget::Limit,
+    call::{AgentId, ServerName},
+    rules::{AgentRules, ContextLimits, Entries, Rules, ToolsKey},
+    settings::SettingsFile,
+    tokens::Encoding,
 };
 
 /// What the file says.
@@ -33,8 +28,6 @@ pub(super) struct LoadedRules {
     pub(super) unstamped_agent: Option<AgentId>,
     /// How tokens are counted, if the rules say.
     pub(super) encoding: Option<Encoding>,
-    pub(super) warnings: Vec<String>,
-    pub(super) secrets: Vec<String>,
 }
 
 impl Default for LoadedRules {
@@ -46,51 +39,41 @@ impl Default for LoadedRules {
             stamped_only: false,
             unstamped_agent: None,
             encoding: None,
-            warnings: Vec::new(),
-            secrets: Vec::new(),
         }
     }
 }
 
 /// Reads the rules; `servers` are the names that they may refer to.
 pub(super) fn load(
-    file: Option<&Path>,
+    path: Option<&Path>,
     servers: &[&str],
-    env: &Environment,
-    faults: &mut Faults,
+    findings: &mut Findings<'_>,
 ) -> LoadedRules {
     let mut loaded = LoadedRules::default();
-    let Some(file) = file else { return loaded };
+    let written: Option<At<RulesFile>> = check::read(SettingsFile::Rules, path, findings);
+    if path.is_none() {
+        return loaded;
+    }
     loaded.rules = Rules { explain_denials: true, ..Rules::default() };
     loaded.deny_on_missing_agent = true;
-    let Some(document) = document::read(file, faults) else { return loaded };
-    let mut findings = FileFindings::new(file, env, faults);
-    let written: Option<At<RulesFile>> = check::read(&document, SettingsFile::Rules, &mut findings);
-    let written = written.unwrap_or_default().value;
-    agents(written.agents.unwrap_or_default(), servers, &mut findings, &mut loaded.rules);
+    let Some(At { value: written, .. }) = written else { return loaded };
+    agents(written.agents.unwrap_or_default(), servers, findings, &mut loaded.rules);
     if let Some(At { place, value }) = written.defaults {
         let stamped = value.identity == Some(IdentityWord::Stamped);
-        loaded.unstamped_agent = value.unstamped_agent.clone().map(|at| AgentId::from(at.as_str()));
-        warn_of_stamps(
-            &place,
-            stamped,
-            value.unstamped_agent.as_ref(),
-            &loaded.rules,
-            &mut findings,
-        );
+        let unstamped = value.unstamped_agent.as_ref();
+        loaded.unstamped_agent = unstamped.map(|at| AgentId::from(at.as_str()));
+        warn_of_stamps(&place, stamped, unstamped, &loaded.rules, findings);
         loaded.stamped_only = stamped;
         loaded.defaults(value);
     }
-    loaded.warnings = findings.warnings;
-    loaded.warnings.extend(loaded.rules.pierced_denies());
-    loaded.secrets = worth_hiding(findings.secrets, env);
+    loaded.rules.pierced_denies().into_iter().for_each(|text| findings.warn_of_all(text));
     loaded
 }
 
 fn agents(
     written: ByName<At<AgentEntry>>,
     servers: &[&str],
-    findings: &mut FileFindings<'_>,
+    findings: &mut Findings<'_>,
     rules: &mut Rules,
 ) {
     for (name, At { place, value: agent }) in written {
@@ -118,39 +101,35 @@ fn agents(
         .filter(|(_, other)| !rules.agents.contains_key(*other))
         .map(|(agent, other)| format!("agent `{agent}` may act as `{other}`, which has no rules"))
         .collect();
-    findings.warnings.extend(unknown);
+    unknown.into_iter().for_each(|text| findings.warn_of_all(text));
 }
 
 fn entries(
     written: Option<EntriesEntry>,
     servers: &[&str],
-    findings: &mut FileFindings<'_>,
+    findings: &mut Findings<'_>,
 ) -> Entries {
     let EntriesEntry { servers: named, tools } = written.unwrap_or_default();
     let mut entries = Entries::default();
     if let Some(At { place, value }) = named {
-        entries.servers = patterns(value);
+        entries.servers = value;
         for entry in entries.servers.iter().filter(|entry| entry.is_explicit()) {
             findings.warn_of_unknown(entry.as_str(), &place, servers);
         }
     }
     for (key, At { place, value }) in tools.unwrap_or_default() {
         match key.as_str() {
-            "*" => entries.tools.push((ToolsKey::Every, patterns(value))),
+            "*" => entries.tools.push((ToolsKey::Every, value)),
             key if key.contains(['*', '?', '[', ']']) => {
                 findings.fault(&place, "must name one server exactly, or be `*` for every server");
             }
             key => {
                 findings.warn_of_unknown(key, &place, servers);
-                entries.tools.push((ToolsKey::Server(ServerName::from(key)), patterns(value)));
+                entries.tools.push((ToolsKey::Server(ServerName::from(key)), value));
             }
         }
     }
     entries
-}
-
-pub(super) fn patterns(written: Vec<Wildcard>) -> Vec<Pattern> {
-    written.into_iter().map(|Wildcard(pattern)| pattern).collect()
 }
 
 impl LoadedRules {
@@ -174,7 +153,7 @@ fn warn_of_stamps(
     stamped: bool,
     unstamped: Option<&At<String>>,
     rules: &Rules,
-    findings: &mut FileFindings<'_>,
+    findings: &mut Findings<'_>,
 ) {
     match unstamped {
         None if stamped && !defaults.has("unstamped_agent") => findings.warn(defaults, "has `identity: stamped` but no `unstamped_agent`: every call without a stamp is refused"),

@@ -3,10 +3,9 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::{
-    check, document,
+    check,
     entry::{self, Form},
-    fault::Faults,
-    findings::{FileFindings, worth_hiding},
+    findings::Findings,
     written::{At, McpFile, ServerEntry},
 };
 use crate::{
@@ -24,23 +23,15 @@ pub(super) struct LoadedServers {
     pub(super) disabled: Vec<String>,
     /// Every entry, faulty ones included, and where it stands.
     pub(super) entries: BTreeMap<String, String>,
-    pub(super) warnings: Vec<String>,
-    pub(super) secrets: Vec<String>,
 }
 
 /// Reads `.mcp.json`: the format that MCP clients share, so an existing file works as it is.
-pub(super) fn load(file: Option<&Path>, env: &Environment, faults: &mut Faults) -> LoadedServers {
+pub(super) fn load(path: Option<&Path>, findings: &mut Findings<'_>) -> LoadedServers {
     let mut loaded = LoadedServers::default();
-    let Some(file) = file else { return loaded };
-    let Some(document) = document::read(file, faults) else { return loaded };
-    let mut findings = FileFindings::new(file, env, faults);
-    let written: Option<At<McpFile>> =
-        check::read(&document, SettingsFile::McpConfig, &mut findings);
+    let written: Option<At<McpFile>> = check::read(SettingsFile::McpConfig, path, findings);
     for (name, At { place, value }) in written.into_iter().flat_map(|file| file.value.servers) {
-        loaded.add(&name, At { place, value: value.0 }, Form::default(), &mut findings);
+        loaded.add(&name, At { place, value: value.0 }, Form::default(), findings);
     }
-    loaded.warnings = findings.warnings;
-    loaded.secrets.extend(worth_hiding(findings.secrets, env));
     loaded
 }
 
@@ -51,7 +42,7 @@ impl LoadedServers {
         name: &str,
         entry: At<ServerEntry>,
         form: Form,
-        findings: &mut FileFindings<'_>,
+        findings: &mut Findings<'_>,
     ) {
         let at = entry.place.clone();
         self.entries.insert(name.to_owned(), findings.whereabouts(&at));
@@ -62,7 +53,7 @@ impl LoadedServers {
             self.disabled.push(name.to_owned());
             return;
         }
-        match entry::spec(name, entry, form, findings, &mut self.secrets) {
+        match entry::spec(name, entry, form, findings) {
             Some(spec) if starts_tollgate(&spec, findings.env) => {
                 findings.warn(&at, "starts Tollgate itself and is left out");
                 self.disabled.push(name.to_owned());

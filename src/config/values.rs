@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::{
     document::{Node, Property, Value},
     expand::{Expanded, expand, has_bare_reference, refers_to},
-    findings::FileFindings,
+    findings::Findings,
     written::Location,
 };
 use crate::domain::{credits::Credits, pattern::Pattern, period::moment};
@@ -29,7 +29,7 @@ const LONGEST_TIME: u128 = 24 * 60 * 60 * 1_000_000_000;
 
 /// The check of one file.
 pub(super) struct Check<'c, 'a> {
-    pub(super) findings: &'c mut FileFindings<'a>,
+    pub(super) findings: &'c mut Findings<'a>,
     /// Whether what is read goes to a server, which must not get what is the gateway's own.
     pub(super) for_server: bool,
     /// Whether what is read goes to a shell, which expands `$NAME` itself.
@@ -162,7 +162,7 @@ impl Check<'_, '_> {
 
     /// A text that nothing may show, even where it stands in the file as it is.
     fn secret(&mut self, here: Here<'_>, text: &str) -> Option<()> {
-        self.findings.secrets.push(text.to_owned());
+        self.findings.hide(text);
         match text.trim().chars().count() {
             0 => return self.findings.refuse(&here.location(), "is empty"),
             1..SHORTEST_SECRET => self.findings.warn(
@@ -255,7 +255,7 @@ impl Check<'_, '_> {
         }
         match expand(text, self.findings.env) {
             Ok(expanded) => {
-                self.findings.secrets.extend(expanded.brought_in.iter().cloned());
+                expanded.brought_in.iter().for_each(|value| self.findings.hide(value));
                 Some(expanded)
             }
             Err(message) => self.findings.refuse(&at, message),

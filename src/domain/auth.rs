@@ -37,9 +37,6 @@ pub enum AuthMode {
 }
 
 impl AuthMode {
-    /// The modes that this version supports, as settings write them.
-    pub const WORDS: [&str; 4] = ["none", "config", "header", "api-key"];
-
     /// The word of settings.
     pub fn as_str(&self) -> &'static str {
         match self {

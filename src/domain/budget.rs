@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{credits::Credits, period::Period, price::Tariff};
+use super::{credits::Credits, period::Period, price::Tariff, words::words};
 
 /// How calls are paid for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,20 +75,7 @@ pub enum Mode {
     Shadow,
 }
 
-impl Mode {
-    /// All of them, by the words of settings.
-    pub const WORDS: [(&str, Self); 3] =
-        [("hard", Self::Hard), ("soft", Self::Soft), ("shadow", Self::Shadow)];
-
-    /// The word of settings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hard => "hard",
-            Self::Soft => "soft",
-            Self::Shadow => "shadow",
-        }
-    }
-}
+words!(Mode { Hard = "hard", Soft = "soft", Shadow = "shadow" });
 
 /// Which outcomes of a call that was sent are charged (`budget.chargeOn`). A success always is; a
 /// call that was never sent, or that the server refused as such (JSON-RPC −32601, −32602), never.
@@ -133,6 +120,8 @@ pub enum Backend {
     Memory,
 }
 
+words!(Backend { Sqlite = "sqlite", Memory = "memory" });
+
 /// What a commit survives (`store.durability`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -142,3 +131,5 @@ pub enum Durability {
     /// The loss of power as well, for a sync of the disk with every commit.
     Power,
 }
+
+words!(Durability { Process = "process", Power = "power" });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     account_id::AccountId, call::AgentId, caveat::Caveats, credits::Credits, rules::Rules,
+    words::words,
 };
 
 /// How sure the gateway is of who calls. Recorded with every call.
@@ -19,17 +20,9 @@ pub enum Assurance {
     Stamped,
 }
 
-impl Assurance {
-    /// The word of records.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Asserted => "asserted",
-            Self::Pinned => "pinned",
-            Self::Token => "token",
-            Self::Stamped => "stamped",
-        }
-    }
-}
+words!(Assurance {
+    Asserted = "asserted", Pinned = "pinned", Token = "token", Stamped = "stamped",
+});
 
 /// A caller whose identity was established; made only by
 /// [`super::identity::Identities::identify_by`].

@@ -88,7 +88,7 @@ impl Tool {
     /// that has a default may be left out.
     ///
     /// # Errors
-    /// What is wrong with the arguments, one clause per fault, at most three.
+    /// The faults of the arguments, one clause each, at most three.
     pub fn check(&self, arguments: &Value) -> Result<Checked, String> {
         self.schema().map_or(Ok(Checked::Valid), |schema| self.checker.check(schema, arguments))
     }

@@ -1,6 +1,6 @@
 //! What a call's end means for the credits that were held for it.
 
-use super::{budget::ChargeOn, credits::Credits, ledger::Finish};
+use super::{budget::ChargeOn, credits::Credits, ledger::Finish, words::words};
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,22 +25,13 @@ pub enum CallOutcome {
     NotSent,
 }
 
-impl CallOutcome {
-    /// The word of records.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::ToolError => "tool_error",
-            Self::Asked => "asked",
-            Self::Declined => "declined",
-            Self::ServerError => "server_error",
-            Self::Timeout => "timeout",
-            Self::Cancelled => "cancelled",
-            Self::Lost => "lost",
-            Self::NotSent => "not_sent",
-        }
-    }
+words!(CallOutcome {
+    Success = "success", ToolError = "tool_error", Asked = "asked", Declined = "declined",
+    ServerError = "server_error", Timeout = "timeout", Cancelled = "cancelled", Lost = "lost",
+    NotSent = "not_sent",
+});
 
+impl CallOutcome {
     /// How the hold ends. Where it is unknown whether the tool ran, the charge is
     /// flagged.
     pub fn finish(self, held: Credits, charge_on: &ChargeOn) -> Finish {

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::words::Words;
+
 /// How much of a tool is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Level {
@@ -47,4 +49,8 @@ impl Detail {
         ("signature", Self::AtMost(Level::Signature)),
         ("full", Self::AtMost(Level::Full)),
     ];
+}
+
+impl Words for Detail {
+    const WORDS: &'static [(&'static str, Self)] = &Self::WORDS;
 }

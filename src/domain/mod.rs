@@ -46,3 +46,4 @@ pub mod supervision;
 pub mod token;
 pub mod tokens;
 pub mod usage;
+pub mod words;

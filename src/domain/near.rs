@@ -7,25 +7,24 @@ const OFFERED: usize = 5;
 /// separators, one containing the other, or few edits apart.
 pub fn near<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = fold(wanted);
-    let mut scored: Vec<(usize, &str)> = known
-        .into_iter()
-        .filter_map(|name| distance(&wanted, &fold(name)).map(|score| (score, name)))
-        .collect();
-    scored.sort();
-    scored.truncate(OFFERED);
-    scored.into_iter().map(|(_, name)| name).collect()
+    best(known, |name| distance(&wanted, &fold(name)))
 }
 
 /// Up to five of `known` that have a part like `word`, best first.
 pub fn near_word<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let word = fold(word);
-    let mut scored: Vec<(usize, &str)> = known
-        .into_iter()
-        .filter_map(|name| {
-            let parts = name.split(['-', '_', '.', '/', ' ']);
-            parts.filter_map(|part| distance(&word, &fold(part))).min().map(|score| (score, name))
-        })
-        .collect();
+    best(known, |name| {
+        let parts = name.split(['-', '_', '.', '/', ' ']);
+        parts.filter_map(|part| distance(&word, &fold(part))).min()
+    })
+}
+
+fn best<'a>(
+    known: impl IntoIterator<Item = &'a str>,
+    distance: impl Fn(&str) -> Option<usize>,
+) -> Vec<&'a str> {
+    let scored = known.into_iter().filter_map(|name| Some((distance(name)?, name)));
+    let mut scored: Vec<(usize, &str)> = scored.collect();
     scored.sort();
     scored.truncate(OFFERED);
     scored.into_iter().map(|(_, name)| name).collect()

@@ -1,10 +1,11 @@
 //! Names in rules: literal, or with the wildcards `*` and `?`.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use wildmatch::WildMatch;
 
 /// An entry of a rule list. An entry without `*` and `?` is *explicit*: it names one thing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Pattern {
     text: String,
     /// None for an explicit entry, which is compared as it stands.
@@ -14,6 +15,14 @@ pub struct Pattern {
 impl Serialize for Pattern {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
+    }
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
     }
 }
 

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::words::words;
+
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 /// As far from 1970 as dates go in JavaScript.
@@ -31,21 +33,9 @@ pub struct Window {
     pub ends: i64,
 }
 
+words!(Period { Hour = "hour", Day = "day", Week = "week", Month = "month" });
+
 impl Period {
-    /// All of them, by the words of settings.
-    pub const WORDS: [(&str, Self); 4] =
-        [("hour", Self::Hour), ("day", Self::Day), ("week", Self::Week), ("month", Self::Month)];
-
-    /// The word of settings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hour => "hour",
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-        }
-    }
-
     /// The window in which a moment lies, given in milliseconds since 1970.
     pub fn window(self, at: i64) -> Window {
         // 1970-01-01 was a Thursday.

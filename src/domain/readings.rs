@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::settings::{SettingsFile, SettingsSource, Sources};
+use super::settings::{PerFile, SettingsFile, SettingsSource, Sources};
 
 /// What stands at a file that is whole while another one is not.
 const HELD_BACK: &str = "not in force, because another settings file has faults";
@@ -25,30 +25,20 @@ pub struct Reading {
 }
 
 /// The history of all files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Readings {
-    /// `.mcp.json`.
-    pub mcp_config: Reading,
-    /// `.mcp-gateway-rules.json`.
-    pub rules: Reading,
-    /// `gateway.yaml`.
-    pub gateway: Reading,
-}
+pub type Readings = PerFile<Reading>;
 
 impl Readings {
     /// After the files were read for the first time, without a fault.
     pub fn begun(sources: &Sources) -> Self {
-        Self {
-            mcp_config: Reading::begun(&sources.mcp_config),
-            rules: Reading::begun(&sources.rules),
-            gateway: Reading::begun(&sources.gateway),
-        }
+        Self::each(|file| Reading::begun(sources.of(file)))
     }
 
     /// `files` changed, and all settings came into force.
     pub fn succeeded(&mut self, files: &[SettingsFile], at: SystemTime, sources: &Sources) {
         for file in SettingsFile::ALL {
-            let reading = self.of(file);
+            let reading = self.of_mut(file);
+            // Those of one file may depend on what another one says.
+            reading.last_warnings.clone_from(&sources.of(file).warnings);
             // One whose last reading failed was read again, changed or not.
             if files.contains(&file) || reading.last_error.is_some() {
                 reading.attempt(at);
@@ -56,10 +46,6 @@ impl Readings {
                 reading.last_success = Some(at);
             }
         }
-        // Those of one file may depend on what another one says.
-        self.mcp_config.last_warnings = sources.mcp_config.warnings.clone();
-        self.rules.last_warnings = sources.rules.warnings.clone();
-        self.gateway.last_warnings = sources.gateway.warnings.clone();
     }
 
     /// `files` changed, and nothing came into force. `faults` are those of one file, or of none.
@@ -76,7 +62,7 @@ impl Readings {
                 .map(|(_, text)| text)
                 .collect();
             let faulty = faults.clone().any(|(about, _)| about == Some(file));
-            let reading = self.of(file);
+            let reading = self.of_mut(file);
             if faulty || files.contains(&file) || reading.last_error.is_some() {
                 reading.attempt(at);
                 let error = if own.is_empty() { HELD_BACK.to_owned() } else { own.join("\n") };
@@ -84,27 +70,17 @@ impl Readings {
             }
         }
     }
-
-    fn of(&mut self, file: SettingsFile) -> &mut Reading {
-        match file {
-            SettingsFile::McpConfig => &mut self.mcp_config,
-            SettingsFile::Rules => &mut self.rules,
-            SettingsFile::Gateway => &mut self.gateway,
-        }
-    }
 }
 
 impl Reading {
     fn begun(source: &SettingsSource) -> Self {
-        let Some(_) = source.path else {
-            return Self { last_warnings: source.warnings.clone(), ..Self::default() };
-        };
+        let read_at = source.path.as_ref().map(|_| source.read_at);
         Self {
-            last_attempt: Some(source.read_at),
-            last_success: Some(source.read_at),
+            last_attempt: read_at,
+            last_success: read_at,
             last_error: None,
-            attempts: 1,
-            successes: 1,
+            attempts: u64::from(read_at.is_some()),
+            successes: u64::from(read_at.is_some()),
             last_warnings: source.warnings.clone(),
         }
     }

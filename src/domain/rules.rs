@@ -10,6 +10,7 @@ use super::{
     detail::Detail,
     pattern::Pattern,
     tokens::Encoding,
+    words::words,
 };
 
 /// All rules of a gateway.
@@ -114,15 +115,7 @@ pub enum Precedence {
     DenyFirst,
 }
 
-impl Precedence {
-    /// The value as written in settings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SpecificFirst => "specific-first",
-            Self::DenyFirst => "deny-first",
-        }
-    }
-}
+words!(Precedence { SpecificFirst = "specific-first", DenyFirst = "deny-first" });
 
 /// The most tokens of an answer's tools, where neither the call nor the rules say.
 const DEFAULT_MAX_SCHEMA_TOKENS: usize = 1_000;

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::{
     auth::Auth, budget::Budgeting, call::ServerName, identity::Identities, redact::Redactor,
-    routing::Routing, rules::Rules,
+    routing::Routing, rules::Rules, words::words,
 };
 
 /// The time a server has to answer a call, where its settings name none.
@@ -50,6 +50,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Every warning there is, in the order of the files.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        let all = SettingsFile::ALL.into_iter();
+        all.flat_map(|file| &self.sources.of(file).warnings).map(String::as_str)
+    }
+
     /// The level of a serving gateway's log.
     pub fn log_level(&self) -> LogLevel {
         if self.debug { LogLevel::Debug } else { self.logging.level.unwrap_or(LogLevel::Info) }
@@ -68,49 +74,31 @@ pub struct Logging {
 /// The least important messages that the log has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
-    /// What went wrong.
+    /// Failures.
     Error,
     /// Warnings.
     Warn,
-    /// What changed.
+    /// Changes.
     Info,
-    /// What happens.
+    /// Each action.
     Debug,
     /// Every step.
     Trace,
 }
 
-impl LogLevel {
-    /// All of them, by the words of settings.
-    pub const WORDS: [(&str, Self); 5] = [
-        ("error", Self::Error),
-        ("warn", Self::Warn),
-        ("info", Self::Info),
-        ("debug", Self::Debug),
-        ("trace", Self::Trace),
-    ];
+words!(LogLevel {
+    Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace",
+});
 
-    /// The word of settings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-}
-
-/// One of the files that settings are read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One of the files that settings are read from, in the order in which they are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SettingsFile {
     /// `.mcp.json`: which servers.
     McpConfig,
-    /// `.mcp-gateway-rules.json`: who may do what.
-    Rules,
     /// `gateway.yaml`: how the gateway runs.
     Gateway,
+    /// `.mcp-gateway-rules.json`: who may do what.
+    Rules,
 }
 
 impl SettingsFile {
@@ -136,16 +124,42 @@ impl SettingsFile {
     }
 }
 
-/// Where settings come from.
-#[derive(Clone, Debug)]
-pub struct Sources {
+/// One of something for each settings file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PerFile<T> {
     /// `.mcp.json`.
-    pub mcp_config: SettingsSource,
+    pub mcp_config: T,
     /// `.mcp-gateway-rules.json`.
-    pub rules: SettingsSource,
+    pub rules: T,
     /// `gateway.yaml`.
-    pub gateway: SettingsSource,
+    pub gateway: T,
 }
+
+impl<T> PerFile<T> {
+    pub fn each(mut make: impl FnMut(SettingsFile) -> T) -> Self {
+        let [mcp_config, rules, gateway] = SettingsFile::ALL.map(&mut make);
+        Self { mcp_config, rules, gateway }
+    }
+
+    pub fn of(&self, file: SettingsFile) -> &T {
+        match file {
+            SettingsFile::McpConfig => &self.mcp_config,
+            SettingsFile::Rules => &self.rules,
+            SettingsFile::Gateway => &self.gateway,
+        }
+    }
+
+    pub fn of_mut(&mut self, file: SettingsFile) -> &mut T {
+        match file {
+            SettingsFile::McpConfig => &mut self.mcp_config,
+            SettingsFile::Rules => &mut self.rules,
+            SettingsFile::Gateway => &mut self.gateway,
+        }
+    }
+}
+
+/// Where settings come from.
+pub type Sources = PerFile<SettingsSource>;
 
 /// One settings file.
 #[derive(Clone, Debug)]
@@ -193,6 +207,8 @@ pub enum StartMode {
     Eager,
 }
 
+words!(StartMode { Lazy = "lazy", Eager = "eager" });
+
 /// How a server is reached.
 #[derive(Clone, PartialEq)]
 pub enum Endpoint {
@@ -234,6 +250,8 @@ pub enum Elicitation {
     /// Its questions are passed on to clients that take them.
     Allow,
 }
+
+words!(Elicitation { Allow = "allow", Deny = "deny" });
 
 /// A command line, run without a shell.
 #[derive(Clone, PartialEq)]

@@ -6,6 +6,8 @@
 use serde::Serialize;
 use tiktoken_rs::{CoreBPE, cl100k_base_singleton, o200k_base_singleton};
 
+use super::words::words;
+
 /// The tokenizer panics on a run of a million spaces; it is fed at most this much at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -19,15 +21,9 @@ pub enum Encoding {
     Cl100k,
 }
 
-impl Encoding {
-    /// The name by which settings and tokenizers know it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::O200k => "o200k_base",
-            Self::Cl100k => "cl100k_base",
-        }
-    }
+words!(Encoding { O200k = "o200k_base", Cl100k = "cl100k_base" });
 
+impl Encoding {
     /// The number of tokens in `text`; exact up to 64 KiB, and within one token per further 64 KiB
     /// beyond that.
     pub fn count(self, text: &str) -> usize {

@@ -6,6 +6,7 @@ use super::{
     charge::CallOutcome,
     histogram::Histogram,
     record::{Decision, Draft, Event, Record},
+    words::words,
 };
 
 /// Stands where a record names nothing.
@@ -54,23 +55,12 @@ pub fn is_token(credential: &str) -> bool {
     credential.len() == 32 && credential.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
+words!(GroupBy {
+    Agent = "agent", Server = "server", Tool = "tool", Day = "day", Label = "label", Key = "key",
+    Token = "token",
+});
+
 impl GroupBy {
-    /// All of them, by their words.
-    pub const WORDS: [(&str, Self); 7] = [
-        ("agent", Self::Agent),
-        ("server", Self::Server),
-        ("tool", Self::Tool),
-        ("day", Self::Day),
-        ("label", Self::Label),
-        ("key", Self::Key),
-        ("token", Self::Token),
-    ];
-
-    /// Its word.
-    pub fn as_str(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, key)| *key == self).map_or("", |(word, _)| word)
-    }
-
     /// Several, separated by commas.
     ///
     /// # Errors

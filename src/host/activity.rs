@@ -20,7 +20,7 @@ const LEAST_TICKS: u64 = 2;
 #[cfg(target_os = "linux")]
 const LEAST_BYTES: u64 = 1024;
 
-/// What is known of one start.
+/// The activity of one start.
 #[derive(Debug)]
 pub struct Activity {
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nothing is seen elsewhere"))]
@@ -100,8 +100,8 @@ impl Activity {
     }
 }
 
-/// Whether the second is so much more than the first that something was done. What a process has
-/// done is no longer counted once it has ended, so less is a change as well.
+/// Whether the difference is more than a waiting process does. What a process has done is no longer
+/// counted once it has ended, so less is a change as well.
 #[cfg(target_os = "linux")]
 fn is_more(before: super::tree::Work, now: super::tree::Work) -> bool {
     now.ticks.abs_diff(before.ticks) >= LEAST_TICKS

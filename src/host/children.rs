@@ -271,6 +271,18 @@ fn check(command: &ChildCommand) -> Result<(), String> {
     Ok(())
 }
 
+/// Runs a command to its end, without input and output; what it says of faults goes to standard error.
+pub fn run(command: &ChildCommand) -> std::io::Result<ExitStatus> {
+    let program = find(&command.program, command).unwrap_or_else(|| (&command.program).into());
+    std::process::Command::new(program)
+        .args(&command.args)
+        .env_clear()
+        .envs(&command.env)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+}
+
 /// Where the program is, as the child would find it.
 pub fn find(program: &str, command: &ChildCommand) -> Option<PathBuf> {
     if program.contains(std::path::MAIN_SEPARATOR) || program.contains('/') {

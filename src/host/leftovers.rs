@@ -202,7 +202,7 @@ fn end_all(kept: &RosterFile) -> (usize, bool) {
     }
 }
 
-/// What was recorded or carries the mark, with all that runs below.
+/// The processes that were recorded or carry the mark, with all that run below them.
 fn left_of(kept: &RosterFile, mark: &str) -> Vec<Process> {
     let table: Vec<Process> =
         tree::table().into_iter().filter(|process| !process.is_dead()).collect();

@@ -45,8 +45,8 @@ pub const NOT_FOUND: u8 = 127;
 /// Exit status for a program that could not be run, as shells have it.
 pub const NOT_RUN: u8 = 126;
 
-/// Runs `program` until it, the gateway (`gateway` is its process id) or this process is told to
-/// end; then kills what is left of its tree. Answers the exit status to end with.
+/// Runs `program` until it ends, the gateway ends (`gateway` is its process id) or SIGTERM arrives;
+/// then kills what is left of its tree. Answers the exit status to end with.
 pub fn supervise(gateway: i32, program: OsString, args: Vec<OsString>) -> u8 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.and_then(|runtime| runtime.block_on(run(gateway, program, args)));
@@ -114,7 +114,7 @@ fn watch(gateway: i32) -> io::Result<Option<oneshot::Receiver<()>>> {
                 }
             }
         }
-        // Nobody listens when the server has ended first.
+        // The receiver is gone if the server ended first.
         let _ = ended.send(());
     })?;
     Ok(Some(seen))

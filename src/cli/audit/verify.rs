@@ -1,6 +1,9 @@
 //! `tollgate audit verify`.
 
-use std::{fs::File, io::BufReader, path::PathBuf};
+use std::{
+    io::{BufReader, Read},
+    path::PathBuf,
+};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -12,7 +15,7 @@ use crate::{
         exit::Exit,
         output::{Report, note, passing},
     },
-    host::terminal::watched,
+    host::{files, terminal::watched},
     ledger::{Verdict, mirror::verify},
 };
 
@@ -52,7 +55,7 @@ pub(super) async fn run(context: &CommandContext, asked: &VerifyArgs) -> anyhow:
         Some(file) => {
             let path = context.env.path(file);
             let place = || path.display().to_string();
-            let file = File::open(&path).with_context(place)?;
+            let file = files::open(&path).with_context(place)?;
             copy(file).with_context(place)
         }
         None => store(context).await,
@@ -73,7 +76,7 @@ async fn store(context: &CommandContext) -> anyhow::Result<Report> {
 }
 
 /// Verifies a copy by itself.
-fn copy(file: File) -> anyhow::Result<Report> {
+fn copy(file: impl Read) -> anyhow::Result<Report> {
     let followed = verify::follow(BufReader::with_capacity(1 << 20, file), progress)?;
     let mut notes = Vec::new();
     if let Some((first, _)) = followed.places.filter(|(first, _)| *first > 1) {

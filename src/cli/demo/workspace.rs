@@ -1,17 +1,19 @@
 //! Where the demo lives: servers from npm, settings, a file to read.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use crate::{
     cli::{context::CommandContext, output::Printer, shell::quoted},
-    host::{children::DEPTH_VARIABLE, clock, environment::Environment},
+    domain::settings::ChildCommand,
+    host::{
+        children::{self, DEPTH_VARIABLE},
+        clock,
+        environment::Environment,
+        files,
+    },
     ledger::keys,
 };
 
@@ -56,11 +58,9 @@ impl Workspace {
         let cache = cache
             .context("neither HOME nor XDG_CACHE_HOME says where the demo may keep its servers")?;
         let dir = cache.join("demo");
-        let files = dir.join("files");
-        fs::create_dir_all(&files).with_context(|| format!("cannot create {}", files.display()))?;
-        install(&dir, &context.printer)?;
-        fs::write(files.join("notes.txt"), NOTES).context("cannot write the demo's file")?;
         let workspace = Self { dir, tollgate };
+        workspace.write("files/notes.txt", NOTES)?;
+        workspace.install(&context.printer, &context.env)?;
         workspace.write(".mcp.json", &format!("{:#}\n", servers(&workspace.dir)))?;
         // Users edit the rules, so existing rules stay.
         if !workspace.dir.join(RULES).exists() {
@@ -74,7 +74,10 @@ impl Workspace {
 
     /// Every demo starts with all of its credits.
     fn forget_credits(&self) -> anyhow::Result<()> {
-        STORE.iter().try_for_each(|file| remove(&self.dir.join(file)))
+        STORE.iter().try_for_each(|file| {
+            let path = self.dir.join(file);
+            files::remove(&path).with_context(|| format!("cannot remove {}", path.display()))
+        })
     }
 
     /// Signs the demo's records with the user's key, so that they verify outside the demo too.
@@ -83,11 +86,10 @@ impl Workspace {
         let state = state.context("neither HOME nor XDG_STATE_HOME says where the key is")?;
         keys::key(Some(&state))?;
         let own = self.state().join("tollgate");
-        fs::create_dir_all(&own).with_context(|| format!("cannot create {}", own.display()))?;
-        let link = own.join("key");
-        remove(&link)?;
-        linked(&state.join("key"), &link)
-            .with_context(|| format!("cannot create {}", link.display()))
+        let key = own.join("key");
+        files::make_private(&own)
+            .and_then(|()| files::link(&state.join("key"), &key))
+            .with_context(|| format!("cannot create {}", key.display()))
     }
 
     /// Keeps the demo's count of tokens apart from the user's.
@@ -97,44 +99,20 @@ impl Workspace {
 
     fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
         let path = self.dir.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        files::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// A command of this binary over the demo's settings, without the variables that configure the
-    /// user's own gateway, and with a state directory of its own.
-    pub(super) fn command(&self, name: &[&str]) -> Command {
-        let mut command = Command::new(&self.tollgate);
-        command.args(name).arg("--config-dir").arg(&self.dir);
-        for name in Environment::of_process().variables.into_keys() {
-            if name.starts_with("GATEWAY_") {
-                command.env_remove(name);
-            }
-        }
-        command.env_remove("MCP_GATEWAY_CONFIG").env_remove(DEPTH_VARIABLE);
-        command.env("XDG_STATE_HOME", self.state());
-        command
-    }
-
-    /// The tokens of all tools, for a client that loads them as the servers send them.
-    pub(super) fn tokens_up_front(&self) -> anyhow::Result<u64> {
-        let report = self.report(&["tokens"])?;
-        report.get("raw").and_then(Value::as_u64).context("the count of tokens is missing")
-    }
-
-    /// How many records the demo made; fails if they do not verify.
-    pub(super) fn records(&self) -> anyhow::Result<u64> {
-        let report = self.report(&["audit", "verify"])?;
-        if report.get("verdict").and_then(Value::as_str) != Some("ok") {
-            bail!("the records are not what was written: {report}");
-        }
-        report.get("records").and_then(Value::as_u64).context("the count of records is missing")
-    }
-
-    /// The JSON report of a command.
-    fn report(&self, name: &[&str]) -> anyhow::Result<Value> {
-        let what = || format!("`tollgate {}` said no JSON", name.join(" "));
-        let report = self.command(name).arg("--json").output().with_context(what)?;
-        serde_json::from_slice(&report.stdout).with_context(what)
+    /// The surroundings of the demo's gateway: without the variables that configure the user's own, and
+    /// with a state directory of its own.
+    pub(super) fn environment(&self, of_user: &Environment) -> Environment {
+        let mut env = of_user.clone();
+        env.variables.retain(|name, _| {
+            !name.starts_with("GATEWAY_")
+                && ![DEPTH_VARIABLE, "MCP_GATEWAY_CONFIG"].contains(&&**name)
+        });
+        let state = self.state().to_string_lossy().into_owned();
+        env.variables.insert("XDG_STATE_HOME".to_owned(), state);
+        env
     }
 
     /// The line that connects Claude Code.
@@ -200,62 +178,49 @@ fn rules() -> Value {
     })
 }
 
-fn install(dir: &Path, printer: &Printer) -> anyhow::Result<()> {
-    if version_of("node").is_none() || version_of("npm").is_none() {
-        bail!(
-            "the demo runs two MCP servers on Node.js, and `node` and `npm` are not both on the PATH\n  \
-             install Node.js 20 or newer (https://nodejs.org), then run `tollgate demo` again"
-        );
-    }
-    if SERVERS.iter().all(|(package, version)| installed(dir, package).as_deref() == Some(version))
-    {
-        return Ok(());
-    }
-    let begun = clock::instant();
-    printer.progress("Installing two MCP servers with npm, once (about 20 MB)…");
-    let status = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--no-update-notifier"])
-        .args(["--loglevel", "error", "--prefix"])
-        .arg(dir)
-        .args(SERVERS.map(|(package, version)| format!("{package}@{version}")))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .context("cannot run npm")?;
-    if !status.success() {
-        bail!("npm could not install the servers ({status}); its message is above");
-    }
-    printer.progress(&format!("Installed in {:.1} s.\n", begun.elapsed().as_secs_f32()));
-    Ok(())
-}
-
-fn installed(dir: &Path, package: &str) -> Option<String> {
-    let manifest = dir.join("node_modules").join(package).join("package.json");
-    let manifest: Value = serde_json::from_str(&fs::read_to_string(manifest).ok()?).ok()?;
-    manifest.get("version")?.as_str().map(str::to_owned)
-}
-
-fn version_of(program: &str) -> Option<String> {
-    let out = Command::new(program).arg("--version").stderr(Stdio::null()).output().ok()?;
-    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
-}
-
-/// Removes a file that may not be there.
-fn remove(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+impl Workspace {
+    fn install(&self, printer: &Printer, env: &Environment) -> anyhow::Result<()> {
+        let is_installed = |(package, version): &(&str, &str)| {
+            self.version_of(package).is_some_and(|installed| installed == *version)
+        };
+        let npm = self.npm(env);
+        if ["node", "npm"].iter().any(|program| children::find(program, &npm).is_none()) {
+            bail!(
+                "the demo runs two MCP servers on Node.js, and `node` and `npm` are not both on the PATH\n  \
+                 install Node.js 20 or newer (https://nodejs.org), then run `tollgate demo` again"
+            );
         }
-        _ => Ok(()),
+        if SERVERS.iter().all(is_installed) {
+            return Ok(());
+        }
+        let begun = clock::instant();
+        printer.progress("Installing two MCP servers with npm, once (about 20 MB)…");
+        let status = children::run(&npm).context("cannot run npm")?;
+        if !status.success() {
+            bail!("npm could not install the servers ({status}); its message is above");
+        }
+        printer.progress(&format!("Installed in {:.1} s.\n", begun.elapsed().as_secs_f32()));
+        Ok(())
     }
-}
 
-#[cfg(unix)]
-fn linked(original: &Path, link: &Path) -> io::Result<()> {
-    std::os::unix::fs::symlink(original, link)
-}
+    /// The command that installs the servers.
+    fn npm(&self, env: &Environment) -> ChildCommand {
+        let dir = self.dir.to_string_lossy();
+        let options = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel", "error"];
+        let args = ["install"].into_iter().chain(options).chain(["--prefix", &dir]);
+        let packages = SERVERS.map(|(package, version)| format!("{package}@{version}"));
+        ChildCommand {
+            program: "npm".to_owned(),
+            args: args.map(str::to_owned).chain(packages).collect(),
+            env: env.variables.clone().into_iter().collect(),
+            cwd: None,
+        }
+    }
 
-#[cfg(not(unix))]
-fn linked(original: &Path, link: &Path) -> io::Result<()> {
-    fs::copy(original, link).map(|_| ())
+    /// The version of a package that is installed.
+    fn version_of(&self, package: &str) -> Option<String> {
+        let manifest = self.dir.join("node_modules").join(package).join("package.json");
+        let manifest: Value = serde_json::from_str(&files::read(&manifest).ok()??).ok()?;
+        manifest.get("version")?.as_str().map(str::to_owned)
+    }
 }

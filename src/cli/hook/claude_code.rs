@@ -90,7 +90,7 @@ fn read() -> Result<HookEvent, String> {
     let read = io::stdin().lock().take(LONGEST_EVENT + 1).read_to_end(&mut bytes);
     let length = read.map_err(|error| format!("the event cannot be read: {error}"))?;
     if length as u64 > LONGEST_EVENT {
-        return Err("the event is longer than 16 MiB".into());
+        return Err(format!("the event is longer than {} MiB", LONGEST_EVENT >> 20));
     }
     serde_json::from_slice(&bytes).map_err(|error| {
         format!(
@@ -164,7 +164,7 @@ impl<'a> HookedCall<'a> {
             if self.is_stamped(&stamp, key, now) {
                 return Ok(None);
             }
-            // The denied attempt's handle is in the stamp that the model is told to repeat.
+            // The denied attempt's handle is in the stamp that the model must repeat.
             stamp = stamp.claiming(self.named().unwrap_or_default());
             return Ok(Some(refusing(&format!(
                 "this call must say who calls: call again, with exactly the same arguments but for agent_id, which must be `{}`",

@@ -1,12 +1,8 @@
 //! Adds the hook to the settings of Claude Code, and removes it: the files.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::{
@@ -16,7 +12,7 @@ use super::{
 };
 use crate::{
     cli::{context::CommandContext, exit::Exit, output::Report, shell::quoted},
-    host::{clock, environment::Environment, files::create_private},
+    host::{environment::Environment, files},
 };
 
 /// How long the client waits for an answer, in seconds.
@@ -89,12 +85,12 @@ fn change(
     edit: impl Fn(Option<&str>) -> anyhow::Result<Edited>,
 ) -> anyhow::Result<SettingsChange> {
     let path = place(args, env)?;
-    let before = read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let before = files::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let Edited { text, notes } = edit(before.as_deref())
         .with_context(|| format!("`{}` was left as it is", path.display()))?;
     let changed = text != before.as_deref().unwrap_or_default();
     let backup = match changed {
-        true => replace(&path, before.as_deref(), &text)
+        true => files::replace(&path, before.as_deref(), &text)
             .with_context(|| format!("cannot write `{}`", path.display()))?,
         false => None,
     };
@@ -109,16 +105,7 @@ fn place(args: &ClaudeCodeArgs, env: &Environment) -> anyhow::Result<PathBuf> {
             "neither CLAUDE_CONFIG_DIR nor HOME says where the settings are; give --settings FILE",
         )?,
     };
-    match fs::canonicalize(&path) {
-        Ok(found) => Ok(found),
-        Err(_) if path.is_symlink() => {
-            bail!(
-                "`{}` is a link that leads to no file; make the file, or remove the link",
-                path.display()
-            )
-        }
-        Err(_) => Ok(path),
-    }
+    files::target(path.clone()).with_context(|| format!("cannot use `{}`", path.display()))
 }
 
 fn settings_of_user(env: &Environment) -> Option<PathBuf> {
@@ -144,90 +131,7 @@ fn program(env: &Environment) -> anyhow::Result<&str> {
     program.context("the path of this program is not known, or not Unicode")
 }
 
-fn matcher() -> String {
-    format!("mcp__.*__({})", TOOLS.join("|"))
-}
-
 fn entry(command: &str) -> Value {
-    json!({"matcher": matcher(), "hooks": [hook(command)]})
-}
-
-fn hook(command: &str) -> Value {
-    json!({"type": "command", "command": command, "timeout": TIMEOUT})
-}
-
-/// A file's text; None if there is none.
-fn read(path: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Replaces the file, at once or not at all, and returns the path of a copy of what it was.
-fn replace(path: &Path, before: Option<&str>, text: &str) -> anyhow::Result<Option<PathBuf>> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    if before.is_some() {
-        writable(path)?;
-    }
-    let kept = match before {
-        Some(before) => Some(keep(path, before)?),
-        None => None,
-    };
-    let beside = named(path, &format!("new-{}", std::process::id()));
-    let written = write_new(&beside, text).and_then(|()| {
-        if let Ok(found) = fs::metadata(path) {
-            fs::set_permissions(&beside, found.permissions())?;
-        }
-        if read(path)?.as_deref() != before {
-            return Err(io::Error::other("it was changed meanwhile; run this again"));
-        }
-        fs::rename(&beside, path)
-    });
-    if written.is_err() {
-        // The error that counts is the first one; nothing changed, so no copy is needed.
-        let _ = fs::remove_file(&beside);
-        let _ = kept.as_ref().map(fs::remove_file);
-    }
-    written?;
-    Ok(kept)
-}
-
-/// Fails for a read-only file, which a rename would replace all the same.
-fn writable(path: &Path) -> io::Result<()> {
-    if fs::metadata(path)?.permissions().readonly() {
-        let says =
-            "it is read-only; make it writable, or edit it by hand (`--print` has the lines)";
-        return Err(io::Error::other(says));
-    }
-    fs::OpenOptions::new().write(true).open(path).map(drop)
-}
-
-/// Keeps a copy under an unused name.
-fn keep(path: &Path, text: &str) -> io::Result<PathBuf> {
-    let now = chrono::DateTime::<chrono::Utc>::from(clock::system());
-    let mut at = now.timestamp();
-    loop {
-        let copy = named(path, &format!("bak-{at}"));
-        match write_new(&copy, text) {
-            Ok(()) => return Ok(copy),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => at += 1,
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn named(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{ending}"));
-    path.with_file_name(name)
-}
-
-/// Settings can hold secrets, so a new file is for its owner alone.
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = create_private(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    let hook = json!({"type": "command", "command": command, "timeout": TIMEOUT});
+    json!({"matcher": format!("mcp__.*__({})", TOOLS.join("|")), "hooks": [hook]})
 }

@@ -6,16 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 
-use crate::domain::{
-    budget::{Backend, Durability, Mode},
-    credits::Credits,
-    detail::Detail,
-    pattern::Pattern,
-    period::Period,
-    rules::Precedence,
-    settings::{Elicitation, LogLevel, StartMode},
-    tokens::Encoding,
-};
+use crate::domain::{credits::Credits, pattern::Pattern, words::Words};
 
 /// Why a key is refused that is planned, but not built yet.
 pub(crate) const LATER: &str = "is not supported by this version; remove it";
@@ -141,30 +132,14 @@ impl JsonSchema for Time {
     }
 }
 
-/// An entry of a rule list, or a part of a price's key.
-#[derive(Clone, Debug)]
-pub(crate) struct Wildcard(pub(crate) Pattern);
-
-impl<'de> Deserialize<'de> for Wildcard {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Pattern::parse(&text).map(Self).map_err(D::Error::custom)
-    }
-}
-
-impl JsonSchema for Wildcard {
+impl JsonSchema for Pattern {
     fn schema_name() -> Cow<'static, str> {
-        "Wildcard".into()
+        "Pattern".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": "string", "x-format": "pattern"})
     }
-}
-
-/// A type whose values are written as words.
-pub(crate) trait Words: Copy + 'static {
-    const WORDS: &'static [(&'static str, Self)];
 }
 
 /// One of a few words.
@@ -192,27 +167,6 @@ impl<T: Words> JsonSchema for Word<T> {
         let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
         json_schema!({"type": "string", "enum": words})
     }
-}
-
-macro_rules! words {
-    ($($type:ty: $words:expr;)*) => {
-        $(impl Words for $type {
-            const WORDS: &'static [(&'static str, Self)] = $words;
-        })*
-    };
-}
-
-words! {
-    Backend: &[("sqlite", Self::Sqlite), ("memory", Self::Memory)];
-    Detail: &Detail::WORDS;
-    Durability: &[("process", Self::Process), ("power", Self::Power)];
-    Elicitation: &[("allow", Self::Allow), ("deny", Self::Deny)];
-    Encoding: &[("o200k_base", Self::O200k), ("cl100k_base", Self::Cl100k)];
-    LogLevel: &LogLevel::WORDS;
-    Mode: &Mode::WORDS;
-    Period: &Period::WORDS;
-    Precedence: &[("specific-first", Self::SpecificFirst), ("deny-first", Self::DenyFirst)];
-    StartMode: &[("lazy", Self::Lazy), ("eager", Self::Eager)];
 }
 
 /// Makes a schema one of an object that has other keys.

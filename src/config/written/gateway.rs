@@ -4,13 +4,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    forms::{At, ByName, LATER, OneOrMany, Wildcard, Word, refused},
+    forms::{At, ByName, LATER, OneOrMany, Word, refused},
     rules::ContextOfAll,
     servers::{ListedServer, NamedServer},
 };
 use crate::domain::{
     budget::{Backend, Durability, Mode},
     credits::Credits,
+    pattern::Pattern,
     period::Period,
     settings::LogLevel,
 };
@@ -186,7 +187,7 @@ pub(crate) struct KeyEntry {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RouteEntry {
     /// Tool names or patterns.
-    pub(crate) tools: At<Vec<Wildcard>>,
+    pub(crate) tools: At<Vec<Pattern>>,
     /// A server that is configured.
     pub(crate) upstream: At<String>,
 }

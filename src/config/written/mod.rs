@@ -13,10 +13,11 @@ mod gateway;
 mod rules;
 mod servers;
 
-pub(super) use forms::{At, ByName, Location, OneOrMany, Time, Wildcard};
+pub(super) use forms::{At, ByName, Location, OneOrMany, Time};
 pub(super) use gateway::{
     Arguments, AuditSection, AuthSection, AuthWord, BudgetSection, ChargeOnSection, DiscoveryEntry,
-    DiscoveryWord, GatewayFile, KeyEntry, RouteEntry, ServerSection, Servers, ToolsSection,
+    DiscoveryWord, EnforcementSection, GatewayFile, KeyEntry, MeteringSection, RouteEntry,
+    ServerSection, Servers, StoreSection, ToolsSection,
 };
 pub(super) use rules::{
     AgentEntry, ContextEntry, ContextOfAll, DefaultsEntry, EntriesEntry, IdentityWord, LimitEntry,

@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::forms::{At, ByName, LATER, Wildcard, Word, refused};
+use super::forms::{At, ByName, LATER, Word, refused};
 use crate::domain::{
-    credits::Credits, detail::Detail, period::Period, rules::Precedence, tokens::Encoding,
+    credits::Credits, detail::Detail, pattern::Pattern, period::Period, rules::Precedence,
+    tokens::Encoding,
 };
 
 /// Tollgate's rules (`.mcp-gateway-rules.json`): who may do what.
@@ -44,9 +45,9 @@ pub(crate) struct AgentEntry {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct EntriesEntry {
     /// Server names or patterns.
-    pub(crate) servers: Option<At<Vec<Wildcard>>>,
+    pub(crate) servers: Option<At<Vec<Pattern>>>,
     /// Tool names or patterns, by one server's exact name, or `*` for every server.
-    pub(crate) tools: Option<ByName<At<Vec<Wildcard>>>>,
+    pub(crate) tools: Option<ByName<At<Vec<Pattern>>>>,
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -67,7 +67,7 @@ impl Checker {
     /// Checks arguments. The first time it compiles the schema, which is the same every time.
     ///
     /// # Errors
-    /// What is wrong with the arguments, one clause per fault, at most three.
+    /// The faults of the arguments, one clause each, at most three.
     pub(super) fn check(&self, schema: &Value, arguments: &Value) -> Result<Checked, String> {
         let validator = match self.compiled.get_or_init(|| compile(schema)) {
             Ok(validator) => validator,

@@ -48,7 +48,7 @@ const NAMED: [(&str, &str); 24] = [
 const INTRODUCTIONS: [&str; 6] = ["e.g.", "e.g", "for example", "such as", "example:", "eg."];
 
 /// The format of a string whose schema names none, and for a required one an example; None if
-/// nothing tells of either.
+/// there is neither.
 pub(super) fn note(schema: &Value, required: bool) -> Option<String> {
     let description = schema.get("description").and_then(Value::as_str).unwrap_or_default();
     let start: String = description.chars().take(LOOKED_AT).collect();

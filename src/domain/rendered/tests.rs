@@ -21,7 +21,7 @@ fn rendered(tools: &[Value], encoding: Encoding) -> RenderedCatalog {
     let tools = tools.iter().map(|tool| Tool::parse(tool.clone()).unwrap());
     let counted =
         RenderedCatalog::new(&"db".into(), Arc::new(Catalogue::new(tools)), encoding, |_| None);
-    // What was kept is all that a warm gateway has.
+    // A warm gateway has only the kept counts.
     let known = |tool: &Tool| {
         let counted = counted.tools().iter().find(|counted| counted.name() == tool.name())?;
         serde_json::from_value(serde_json::to_value(counted.costs()).unwrap()).unwrap()

@@ -15,13 +15,13 @@ fn seconds(seconds: u64) -> Duration {
 enum Fate {
     /// Does not start.
     Fails,
-    /// Comes up and ends after so many milliseconds, without an answer.
+    /// Comes up and ends after this number of milliseconds, without an answer.
     Dies(u64),
     /// Comes up, answers a call, and ends at once.
     Answers,
     /// Ends at once; that is noticed before its answer.
     AnswersLate,
-    /// Comes up and is stopped after so many milliseconds as nobody uses it.
+    /// Comes up and is stopped after this number of milliseconds, as it is not used.
     PutDown(u64),
 }
 

@@ -13,7 +13,7 @@ use crate::domain::{
     secret::Secret,
 };
 
-/// The keys of tokens: the first signs, all verify. They are told apart by names made of themselves.
+/// The keys of tokens: the first signs, all verify. Each has a name that is derived from it.
 #[derive(Clone)]
 pub struct TokenKeys(Vec<(Kid, Key)>);
 
@@ -51,7 +51,7 @@ pub enum Unverified {
     Altered,
     /// Of a type that this version does not know.
     #[error(
-        "the token's caveat {place} is of type {kind}, which this version does not know; what it forbids cannot be told"
+        "the token's caveat {place} is of type {kind}, which this version does not know, so what it forbids is unknown"
     )]
     UnknownCaveat {
         /// Its place, from 1.

@@ -18,7 +18,7 @@ pub(super) type Kid = [u8; 8];
 
 /// What the text of a token begins with.
 pub const PREFIX: &str = "gwt1.";
-/// What is signed begins with this, so that no other text of these bytes can be taken for it.
+/// The beginning of everything that is signed, so that no other text of these bytes can be taken for it.
 const VERSION: &[u8] = b"gwt1";
 /// What a token of satgate begins with: `{"v":1` in base64.
 const OTHER_SYSTEM: &str = "eyJ2Ijox";
@@ -271,7 +271,7 @@ impl SignedCaveat {
     }
 }
 
-/// What is left to read. Answers None where too little is left.
+/// The bytes that are left to read. Answers None where too few are left.
 struct ByteReader<'a>(&'a [u8]);
 
 impl<'a> ByteReader<'a> {

@@ -2,7 +2,7 @@
 //! an origin, and asks no proxy.
 //!
 //! A server may close an idle connection at any time, so a request can cross its closing on the way.
-//! Then nobody knows whether the server has read it. This is made rare: connections are kept idle
+//! Then it is unknown whether the server has read it. This is made rare: connections are kept idle
 //! for less time than servers keep them, and a server that breaks one gets a new connection for each
 //! request from then on.
 

@@ -1,8 +1,8 @@
-//! What calls cost and who pays, in `gateway.yaml`: `budget` and `tools`.
+//! What calls cost and who pays, in `gateway.yaml`: `budget`, `tools` and `enforcement`.
 
 use super::{
-    findings::FileFindings,
-    written::{At, BudgetSection, ChargeOnSection, ToolsSection},
+    findings::Findings,
+    written::{At, BudgetSection, ChargeOnSection, EnforcementSection, ToolsSection},
 };
 use crate::domain::{
     budget::{Backend, Budgeting, ChargeOn, Limit},
@@ -14,12 +14,15 @@ use crate::domain::{
 /// What a store in memory is not good for.
 const FORGETS: &str = "is `memory`: accounts and records end with each gateway, and `usage`, `budget show`, `audit log` and other commands cannot see them; they need `sqlite`, the default";
 
-/// `budget`.
+/// `budget` and `enforcement`.
 pub(super) fn budget(
     At { place, value: written }: At<BudgetSection>,
+    enforcement: Option<EnforcementSection>,
     budgeting: &mut Budgeting,
-    findings: &mut FileFindings<'_>,
+    findings: &mut Findings<'_>,
 ) {
+    let mode = enforcement.and_then(|section| section.mode);
+    budgeting.mode = mode.map(|word| word.0).unwrap_or_default();
     if let Some(backend) = &written.backend {
         budgeting.store.backend = backend.0;
         if budgeting.store.backend == Backend::Memory {
@@ -63,7 +66,7 @@ impl From<ChargeOnSection> for ChargeOn {
 pub(super) fn tariff(
     written: Option<ToolsSection>,
     servers: &[&str],
-    findings: &mut FileFindings<'_>,
+    findings: &mut Findings<'_>,
 ) -> Tariff {
     let ToolsSection { default_cost, costs } = written.unwrap_or_default();
     let mut tariff = Tariff::default();
