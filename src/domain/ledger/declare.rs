@@ -90,41 +90,29 @@ const ROOT: &str = "root";
 impl Declaration {
     /// What these settings ask for.
     pub fn of(budgeting: &Budgeting, rules: &Rules) -> Self {
-        let mut accounts = Vec::new();
-        let id = |name: String| account_id(budgeting, &name);
-        let root = id(root_name(budgeting));
-        match budgeting.limit {
-            Some(Limit { credits, period: None }) => {
-                accounts.push(Declared {
-                    id: root.clone(),
-                    parent: None,
-                    limit: DeclaredLimit::Funded(credits),
-                });
-            }
-            Some(Limit { credits, period }) => {
-                let above = id(UNMETERED.to_owned());
-                accounts.push(Declared {
-                    id: above.clone(),
-                    parent: None,
-                    limit: DeclaredLimit::Unlimited,
-                });
-                let limit = DeclaredLimit::Ceiling(credits, period);
-                accounts.push(Declared { id: root.clone(), parent: Some(above), limit });
-            }
-            None => accounts.push(Declared {
-                id: root.clone(),
-                parent: None,
-                limit: DeclaredLimit::Unlimited,
-            }),
-        }
-        for (agent, rules) in &rules.agents {
-            let Some(limit) = rules.budget else { continue };
-            accounts.push(Declared {
-                id: id(agent_name(budgeting, agent, limit)),
-                parent: Some(root.clone()),
-                limit: DeclaredLimit::Ceiling(limit.credits, limit.period),
-            });
-        }
+        let declared = |name: String, parent: Option<&Declared>, limit| Declared {
+            id: account_id(budgeting, &name),
+            parent: parent.map(|above| above.id.clone()),
+            limit,
+        };
+        let (above, limit) = match budgeting.limit {
+            None => (None, DeclaredLimit::Unlimited),
+            Some(Limit { credits, period: None }) => (None, DeclaredLimit::Funded(credits)),
+            // A limit per period is a ceiling, which owns nothing: the account above it pays.
+            Some(Limit { credits, period }) => (
+                Some(declared(UNMETERED.to_owned(), None, DeclaredLimit::Unlimited)),
+                DeclaredLimit::Ceiling(credits, period),
+            ),
+        };
+        let root = declared(root_name(budgeting), above.as_ref(), limit);
+        let limited = rules.agents.iter().filter_map(|(agent, rules)| Some((agent, rules.budget?)));
+        let agents: Vec<_> = limited
+            .map(|(agent, limit)| {
+                let cap = DeclaredLimit::Ceiling(limit.credits, limit.period);
+                declared(agent_name(budgeting, agent, limit), Some(&root), cap)
+            })
+            .collect();
+        let accounts = above.into_iter().chain([root]).chain(agents).collect();
         Self { accounts }
     }
 

@@ -44,7 +44,7 @@ pub use holds::{
     HoldState, Shortage,
 };
 pub use rows::{Rows, Tables, TransferId};
-pub use staged::present;
+pub use staged::balance;
 pub use transfer::{Transfer, TransferRefused, Transferred};
 
 /// Accounts are at most this many below each other, the funding ones included.

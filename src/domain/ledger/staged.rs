@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     AccountId, Failure, Step,
-    account::{Account, AccountKind},
+    account::{Account, AccountKind, Balance},
     holds::{HoldEntry, HoldId},
     inconsistent,
     rows::{Tables, TransferId},
@@ -40,14 +40,26 @@ pub(super) fn staged<R>(
     Ok(outcome)
 }
 
-/// An account at a moment: one whose clock was wrong is recounted.
-pub fn present(
-    tables: &mut dyn Tables,
-    id: &AccountId,
-    now: i64,
-) -> Result<Option<Account>, Failure> {
+/// An account at a moment: one whose clock was wrong is recounted, and not written.
+fn present(tables: &mut dyn Tables, id: &AccountId, now: i64) -> Result<Option<Account>, Failure> {
     let found = tables.account(id)?;
     found.map(|account| recounted(tables, id, account, now)).transpose()
+}
+
+/// An account as its owner sees it, with the least that it and those above it have left; None if
+/// there is none of that id.
+pub fn balance(tables: &mut dyn Tables, id: &AccountId, now: i64) -> Step<Option<Balance>> {
+    let Some(account) = present(tables, id, now)? else { return Ok(None) };
+    let mut least = account.headroom(now);
+    let mut next = account.clone();
+    while let (AccountKind::Ceiling(_), Some(above)) = (&next.kind, &next.parent) {
+        let Some(above) = present(tables, above, now)? else {
+            return inconsistent(format!("nothing is above account {id:?}"));
+        };
+        least = [least, above.headroom(now)].into_iter().flatten().min();
+        next = above;
+    }
+    Ok(Some(account.balance(id, least, now)))
 }
 
 fn recounted(

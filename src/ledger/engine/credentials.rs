@@ -1,7 +1,7 @@
 //! The steps that change tokens, nonces and API keys.
 
 use super::{
-    drafts, money,
+    closing, drafts,
     tx::{LedgerTx, RowDigest},
 };
 use crate::domain::{
@@ -72,20 +72,6 @@ pub(super) fn standing(tx: &mut dyn LedgerTx, now: i64, token: TokenId) -> Step<
     Ok(Standing { delegation, usable })
 }
 
-pub(super) fn by_handle(
-    tx: &mut dyn LedgerTx,
-    now: i64,
-    handle: &[u8; 32],
-) -> Step<Option<Standing>> {
-    let found = tx.delegation_by_handle(handle)?;
-    found.map(|delegation| standing_of(tx, delegation, now)).transpose()
-}
-
-pub(super) fn delegations(tx: &mut dyn LedgerTx, now: i64) -> Step<Vec<Standing>> {
-    let all = tx.delegations()?.into_iter();
-    all.map(|delegation| standing_of(tx, delegation, now)).collect()
-}
-
 pub(super) fn open_delegations(
     tx: &mut dyn LedgerTx,
     now: i64,
@@ -104,7 +90,11 @@ pub(super) fn open_delegations(
     Ok(found)
 }
 
-fn standing_of(tx: &mut dyn LedgerTx, delegation: Delegation, now: i64) -> Step<Standing> {
+pub(super) fn standing_of(
+    tx: &mut dyn LedgerTx,
+    delegation: Delegation,
+    now: i64,
+) -> Step<Standing> {
     let denied = tx.is_denied(delegation.token)?;
     let usable = !denied && takes_holds(tx, &delegation, now)?;
     Ok(Standing { delegation: Some(delegation), usable })
@@ -112,7 +102,7 @@ fn standing_of(tx: &mut dyn LedgerTx, delegation: Delegation, now: i64) -> Step<
 
 /// Whether a token's account and all above it take holds.
 fn takes_holds(tx: &mut dyn LedgerTx, delegation: &Delegation, now: i64) -> Step<bool> {
-    let mut chain = above_of(tx, &delegation.account)?;
+    let mut chain = above(tx, &delegation.account)?;
     chain.push(delegation.account.clone());
     for id in chain {
         if !tx.tables().account(&id)?.is_some_and(|account| account.takes_holds(now)) {
@@ -123,8 +113,8 @@ fn takes_holds(tx: &mut dyn LedgerTx, delegation: &Delegation, now: i64) -> Step
 }
 
 /// The accounts above one, the nearest first.
-fn above_of(tx: &mut dyn LedgerTx, account: &AccountId) -> Step<Vec<AccountId>> {
-    let mut above = Vec::new();
+pub(super) fn above(tx: &mut dyn LedgerTx, account: &AccountId) -> Step<Vec<AccountId>> {
+    let mut found = Vec::new();
     let mut next = account.clone();
     loop {
         let Some(account) = tx.tables().account(&next)? else {
@@ -132,14 +122,14 @@ fn above_of(tx: &mut dyn LedgerTx, account: &AccountId) -> Step<Vec<AccountId>> 
         };
         match account.parent {
             // A circle of parents.
-            Some(parent) if above.contains(&parent) => {
+            Some(parent) if found.contains(&parent) => {
                 return Err(Broken::Inconsistent(format!("account {parent:?} is above itself")));
             }
             Some(parent) => {
                 next = parent.clone();
-                above.push(parent);
+                found.push(parent);
             }
-            None => return Ok(above),
+            None => return Ok(found),
         }
     }
 }
@@ -151,7 +141,7 @@ pub(super) fn revoke(
 ) -> Step<Result<Vec<Closed>, HoldRefused>> {
     let draft = Draft { token: Some(token.to_string()), ..draft };
     if let Some(delegation) = tx.delegation(token)? {
-        return money::close(tx, &delegation.account, &draft);
+        return closing::close(tx, &delegation.account, &draft);
     }
     if !tx.is_denied(token)? {
         tx.deny(token)?;
@@ -165,21 +155,12 @@ pub(super) fn revoke(
 fn close_made_with(tx: &mut dyn LedgerTx, credential: &str, draft: &Draft) -> Step<Vec<Closed>> {
     let mut all = Vec::new();
     for account in tx.made_with(credential)? {
-        match money::close(tx, &account, draft)? {
+        match closing::close(tx, &account, draft)? {
             Ok(closed) => all.extend(closed),
             Err(refused) => return Err(Broken::Inconsistent(refused.to_string())),
         }
     }
     Ok(all)
-}
-
-/// Whether an account lies below another.
-pub(super) fn lies_below(
-    tx: &mut dyn LedgerTx,
-    account: &AccountId,
-    above: &AccountId,
-) -> Step<bool> {
-    Ok(above_of(tx, account)?.contains(above))
 }
 
 pub(super) fn consume_nonce(
@@ -218,13 +199,6 @@ pub(super) fn add_api_key(tx: &mut dyn LedgerTx, key: &ApiKey, draft: Draft) -> 
         tx.append(Draft { event: Event::Key, token, row, note, ..draft })?;
     }
     Ok(!taken)
-}
-
-/// An API key; one that was revoked stays revoked, whatever its row says.
-pub(super) fn api_key(tx: &mut dyn LedgerTx, digest: &[u8; 32]) -> Step<Option<ApiKey>> {
-    let Some(key) = tx.api_key_by_digest(digest)? else { return Ok(None) };
-    let revoked = key.revoked || tx.is_denied(denial_of_api_key(&key.id))?;
-    Ok(Some(ApiKey { revoked, ..key }))
 }
 
 pub(super) fn revoke_api_key(

@@ -120,12 +120,12 @@ pub(super) fn declared(
 }
 
 fn account(tx: &mut dyn LedgerTx, id: &AccountId) -> Step<Option<AccountState>> {
-    Ok(tx.tables().account(id)?.map(|account| terms(id, &account)))
+    Ok(tx.tables().account(id)?.map(|account| state_of(id, &account)))
 }
 
-/// What records say of an account that a step opened or changed, so that it can be replayed.
-fn terms(id: &AccountId, account: &Account) -> AccountState {
-    let terms = AccountState {
+/// The state of an account that a step opened or changed, recorded so that it can be replayed.
+fn state_of(id: &AccountId, account: &Account) -> AccountState {
+    let state = AccountState {
         id: id.as_str().to_owned(),
         parent: account.parent.as_ref().map(|parent| parent.as_str().to_owned()),
         expires: account.expires,
@@ -138,13 +138,13 @@ fn terms(id: &AccountId, account: &Account) -> AccountState {
             issued: amount(funds.issued),
             declared: amount(funds.declared),
             unlimited: funds.unlimited,
-            ..terms
+            ..state
         },
         AccountKind::Ceiling(ceiling) => AccountState {
             cap: amount(ceiling.limit),
             period: ceiling.period,
             window: Some(ceiling.window).filter(|window| *window != 0),
-            ..terms
+            ..state
         },
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! - [`Ledger`]: every operation there is. A backend only says how a step is run ([`Ledger::submit`]).
 //! - [`job`]: a step on its way to the store. [`tx`]: what a step can read and write.
-//! - [`money`]: the steps that move credits. [`credentials`]: tokens, nonces and API keys.
-//!   [`drafts`]: what is recorded of each. [`prove`]: rows compared with records.
+//! - [`closing`]: accounts and holds that end. [`credentials`]: tokens, nonces and API keys.
+//!   [`drafts`]: the record of each step. [`prove`]: rows compared with records.
 
+mod closing;
 mod credentials;
 mod drafts;
 mod job;
-mod money;
 mod prove;
 mod tx;
 
@@ -26,10 +26,10 @@ use crate::domain::{
     ledger::{
         Account, AccountId, Adjusted, Balance, Closed, Declaration, Extended, Finish, Finished,
         Held, HoldEntry, HoldId, HoldRefused, HoldRequest, Step, Transfer, TransferId,
-        TransferRefused, Transferred, hold, proof::Proof,
+        TransferRefused, Transferred, balance, declare, hold, proof::Proof, transfer,
     },
-    record::{Draft, Head, Sealed},
-    token::TokenId,
+    record::{Draft, Event, Head, Sealed},
+    token::{TokenId, denial_of_api_key},
 };
 
 /// Runs a step in its turn, whole or not at all.
@@ -58,12 +58,31 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 
     /// Brings accounts in line with settings, as far as possible. Recorded if anything changed.
     fn declare(&self, declaration: Declaration, draft: Draft) -> Answered<Adjusted> {
-        transact(self, Turn::Now, move |tx, now| money::declare(tx, now, &declaration, draft))
+        transact(self, Turn::Now, move |tx, now| {
+            let before = drafts::declared(tx, &declaration)?;
+            let adjusted = declare::declare(tx.tables(), &declaration, now)?;
+            if !adjusted.changed.is_empty() {
+                let note = Some(adjusted.changed.join("; "));
+                let mut accounts = drafts::declared(tx, &declaration)?;
+                accounts.retain(|account| !before.contains(account));
+                tx.append(Draft { event: Event::Declare, accounts, note, ..draft })?;
+            }
+            Ok(adjusted)
+        })
     }
 
     /// Reserves credits. A refusal is recorded.
     fn hold(&self, request: HoldRequest, draft: Draft) -> Answered<Result<Held, HoldRefused>> {
-        transact(self, Turn::Now, move |tx, now| money::hold(tx, now, request, draft))
+        transact(self, Turn::Now, move |tx, now| {
+            let (id, account, cost) = (request.id, request.account.clone(), request.amount);
+            let held = hold::hold(tx.tables(), request, now)?;
+            match &held {
+                Ok(held) if held.replayed.is_some() => {}
+                Ok(held) => tx.append(drafts::held(held, id, &account, cost, draft))?,
+                Err(refused) => tx.append(drafts::refused(refused, account, cost, draft))?,
+            }
+            Ok(held)
+        })
     }
 
     /// Keeps an open hold from being swept for this many milliseconds from now. Not recorded.
@@ -76,7 +95,13 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// soon as this answers.
     fn finish(&self, id: HoldId, finish: Finish, draft: Draft) -> Answered<Option<Finished>> {
         let turn = if finish == Finish::Void { Turn::Now } else { Turn::Soon };
-        transact(self, turn, move |tx, _| money::finish(tx, id, finish, draft))
+        transact(self, turn, move |tx, _| {
+            let finished = hold::finish(tx.tables(), id, finish)?;
+            if let Some(finished) = finished.as_ref().filter(|finished| !finished.replayed) {
+                tx.append(drafts::finished(id, finished, draft))?;
+            }
+            Ok(finished)
+        })
     }
 
     /// Moves credits. Refusals are not recorded.
@@ -86,12 +111,19 @@ pub trait Ledger: fmt::Debug + Send + Sync {
         asked: Transfer,
         draft: Draft,
     ) -> Answered<Result<Transferred, TransferRefused>> {
-        transact(self, Turn::Now, move |tx, now| money::transfer(tx, now, id, &asked, draft))
+        transact(self, Turn::Now, move |tx, now| {
+            let done = transfer::transfer(tx.tables(), id, &asked, now)?;
+            if let Some(done) = done.as_ref().ok().filter(|done| !done.replayed) {
+                let draft = drafts::transferred(tx, &asked, done, draft)?;
+                tx.append(draft)?;
+            }
+            Ok(done)
+        })
     }
 
     /// Closes an account and all below it, with a record each. Returns what was closed.
     fn close(&self, id: AccountId, draft: Draft) -> Answered<Result<Vec<Closed>, HoldRefused>> {
-        transact(self, Turn::Now, move |tx, _| money::close(tx, &id, &draft))
+        transact(self, Turn::Now, move |tx, _| closing::close(tx, &id, &draft))
     }
 
     /// Ends holds and accounts whose time is over, up to a limit of each. Returns how many.
@@ -102,7 +134,7 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// [`Ledger::sweep`] that leaves holds whose time has been over for no longer than `late`: their
     /// gateways may have slept, and have yet to extend them.
     fn sweep_late(&self, late: Duration, most: usize) -> Answered<usize> {
-        transact(self, Turn::Now, move |tx, now| money::sweep(tx, now, late, most))
+        transact(self, Turn::Now, move |tx, now| closing::sweep(tx, now, late, most))
     }
 
     /// Opens a token's account with credits of another's, and keeps what is known of the token.
@@ -122,12 +154,18 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 
     /// The delegation whose handle has this keyed digest.
     fn by_handle(&self, handle: [u8; 32]) -> Answered<Option<Standing>> {
-        transact(self, Turn::Read, move |tx, now| credentials::by_handle(tx, now, &handle))
+        transact(self, Turn::Read, move |tx, now| {
+            let found = tx.delegation_by_handle(&handle)?;
+            found.map(|delegation| credentials::standing_of(tx, delegation, now)).transpose()
+        })
     }
 
     /// All delegations, ended ones too.
     fn delegations(&self) -> Answered<Vec<Standing>> {
-        transact(self, Turn::Read, credentials::delegations)
+        transact(self, Turn::Read, |tx, now| {
+            let all = tx.delegations()?.into_iter();
+            all.map(|delegation| credentials::standing_of(tx, delegation, now)).collect()
+        })
     }
 
     /// The delegations directly below an account that have not ended, up to a limit.
@@ -139,7 +177,9 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 
     /// Whether an account lies below another.
     fn lies_below(&self, account: AccountId, above: AccountId) -> Answered<bool> {
-        transact(self, Turn::Read, move |tx, _| credentials::lies_below(tx, &account, &above))
+        transact(self, Turn::Read, move |tx, _| {
+            Ok(credentials::above(tx, &account)?.contains(&above))
+        })
     }
 
     /// Ends a token: closes its account and all below, with a record each, and returns what was
@@ -161,7 +201,12 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 
     /// The API key with this digest, even if it was revoked or has expired.
     fn api_key(&self, digest: [u8; 32]) -> Answered<Option<ApiKey>> {
-        transact(self, Turn::Read, move |tx, _| credentials::api_key(tx, &digest))
+        transact(self, Turn::Read, move |tx, _| {
+            let Some(key) = tx.api_key_by_digest(&digest)? else { return Ok(None) };
+            // One that was revoked stays revoked, whatever its row says.
+            let revoked = key.revoked || tx.is_denied(denial_of_api_key(&key.id))?;
+            Ok(Some(ApiKey { revoked, ..key }))
+        })
     }
 
     /// All API keys, in order of their ids, ended ones too.
@@ -187,7 +232,7 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 
     /// An account as its owner sees it; None if there is none of that id.
     fn balance(&self, account: AccountId) -> Answered<Option<Balance>> {
-        transact(self, Turn::Read, move |tx, now| money::balance(tx, now, &account))
+        transact(self, Turn::Read, move |tx, now| balance(tx.tables(), &account, now))
     }
 
     /// The holds whose ids lie between two, both included, in order, up to a limit.

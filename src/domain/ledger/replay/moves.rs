@@ -46,24 +46,22 @@ impl Replay {
     /// Amounts drawn through a ceiling in the window that began at a moment.
     pub(super) fn drawn(&self, id: &AccountId, begins: i64) -> Drawn {
         let (mut used, mut carved, mut later) = (0, 0, false);
-        let mut count = |path: &[Leg], amount: Credits, sum: fn(&mut Sums) -> &mut i64| {
-            let mut sums = Sums { used, carved };
-            for leg in path.iter().filter(|leg| leg.account == *id) {
-                *sum(&mut sums) += if leg.window == begins { amount.signed() } else { 0 };
-                later |= leg.window > begins;
-            }
-            (used, carved) = (sums.used, sums.carved);
-        };
         for told in self.holds.values() {
             let taken = match told.state {
                 HoldState::Open => told.amount,
                 HoldState::Posted { amount, refunded, .. } => amount.saturating_sub(refunded),
                 HoldState::Voided => Credits::ZERO,
             };
-            count(told.context.path.as_deref().unwrap_or_default(), taken, |sums| &mut sums.used);
+            for leg in told.context.path.iter().flatten().filter(|leg| leg.account == *id) {
+                used += if leg.window == begins { taken.signed() } else { 0 };
+                later |= leg.window > begins;
+            }
         }
         for source in self.accounts.values().filter_map(Account::source) {
-            count(&source.path, source.owed, |sums| &mut sums.carved);
+            for leg in source.path.iter().filter(|leg| leg.account == *id) {
+                carved += if leg.window == begins { source.owed.signed() } else { 0 };
+                later |= leg.window > begins;
+            }
         }
         Drawn { used: Credits::of_balance(used), carved: Credits::of_balance(carved), later }
     }
@@ -258,12 +256,6 @@ impl Replay {
     }
 }
 
-/// Sums while they are counted.
-struct Sums {
-    used: i64,
-    carved: i64,
-}
-
 /// Counts an amount as spent. What is never spent to the end is counted up to [`ROUND`].
 fn spend(account: &mut Account, amount: i64) -> bool {
     let Some(spent) = account.spent.signed().checked_add(amount) else { return false };
@@ -281,21 +273,10 @@ fn spend(account: &mut Account, amount: i64) -> bool {
 /// Raises an amount, or lowers it; returns false if it would leave its range.
 fn raise(amount: &mut Credits, by: i64) -> bool {
     let sum = amount.signed().checked_add(by).and_then(|sum| u64::try_from(sum).ok());
-    match sum.and_then(Credits::new) {
-        Some(sum) => {
-            *amount = sum;
-            true
-        }
-        None => false,
-    }
+    sum.and_then(Credits::new).map(|sum| *amount = sum).is_some()
 }
 
+/// Moves a balance; returns false if it would leave its range.
 fn shift(balance: &mut i64, by: i64) -> bool {
-    match balance.checked_add(by) {
-        Some(sum) => {
-            *balance = sum;
-            true
-        }
-        None => false,
-    }
+    balance.checked_add(by).map(|sum| *balance = sum).is_some()
 }

@@ -167,8 +167,16 @@ impl<'f> Transaction<'f> {
         params: impl Params,
         read: fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, Failure> {
+        self.query(|db| rows::all(db, sql, params, read))
+    }
+
+    /// Reads with everything that was written here.
+    fn query<T>(
+        &mut self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
         self.spill()?;
-        self.ask(|db| rows::all(db, sql, params, read))
+        self.ask(read)
     }
 
     /// Reads what is never cached here.
@@ -176,7 +184,7 @@ impl<'f> Transaction<'f> {
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
-        self.unread(read(&self.file.db))
+        read(&self.file.db).map_err(|error| self.file.unread(&error))
     }
 
     /// Writes what is never cached here, behind the savepoint of the step.
@@ -199,15 +207,11 @@ impl<'f> Transaction<'f> {
         self.file.altered(what)
     }
 
-    fn unread<T>(&self, read: rusqlite::Result<T>) -> Result<T, Failure> {
-        read.map_err(|error| self.file.unread(&error))
-    }
-
     fn end_of_chain(&mut self) -> Result<Head, Failure> {
         if let Some(head) = self.step.head.as_ref().or(self.kept.head.as_ref()) {
             return Ok(head.row.clone());
         }
-        let (head, vouched) = self.unread(rows::head(&self.file.db, &self.file.key))?;
+        let (head, vouched) = self.ask(|db| rows::head(db, &self.file.key))?;
         if !vouched {
             return Err(self.file.not_vouched());
         }
@@ -272,8 +276,7 @@ impl Tables for Transaction<'_> {
     }
 
     fn drawn(&mut self, id: &AccountId, begins: i64) -> Result<Drawn, Failure> {
-        self.spill()?;
-        self.unread(rows::drawn(&self.file.db, id, begins))
+        self.query(|db| rows::drawn(db, id, begins))
     }
 
     fn transfer(&mut self, id: TransferId) -> Result<Option<[u8; 32]>, Failure> {
@@ -315,13 +318,12 @@ impl LedgerTx for Transaction<'_> {
     }
 
     fn rights(&mut self) -> Result<Vec<RightRow>, Failure> {
-        self.spill()?;
-        self.ask(|db| rights::rights(db, &self.file.rights))
+        let file = self.file;
+        self.query(|db| rights::rights(db, &file.rights))
     }
 
     fn transfers(&mut self) -> Result<u64, Failure> {
-        self.spill()?;
-        self.ask(rows::transfers)
+        self.query(rows::transfers)
     }
 
     fn records(&mut self, after: u64, most: usize) -> Result<Vec<Sealed>, Failure> {
@@ -330,9 +332,8 @@ impl LedgerTx for Transaction<'_> {
     }
 
     fn head(&mut self) -> Result<Head, Failure> {
-        self.spill()?;
-        let read = rows::head(&self.file.db, &self.file.key);
-        self.unread(read).map(|(head, _)| head)
+        let file = self.file;
+        self.query(|db| rows::head(db, &file.key)).map(|(head, _)| head)
     }
 
     fn origin(&mut self) -> Result<Head, Failure> {
@@ -340,8 +341,7 @@ impl LedgerTx for Transaction<'_> {
     }
 
     fn vouched(&mut self) -> Result<bool, Failure> {
-        self.spill()?;
-        let read = rows::head(&self.file.db, &self.file.key);
-        self.unread(read).map(|(_, vouched)| vouched)
+        let file = self.file;
+        self.query(|db| rows::head(db, &file.key)).map(|(_, vouched)| vouched)
     }
 }
