@@ -27,11 +27,15 @@ use super::{
     fault::Faults,
     load::reload,
     locate::{self, Options},
-    watched_paths::{self, Inode, WatchedPaths},
+    watched_paths::WatchedPaths,
 };
 use crate::{
     domain::settings::{Settings, SettingsFile, Sources},
-    host::{clock, environment::Environment},
+    host::{
+        clock,
+        environment::Environment,
+        files::{Inode, inode},
+    },
 };
 
 /// Files are read when nothing has changed for this long,
@@ -289,7 +293,7 @@ impl FilesSeen {
 impl FileFound {
     fn at(path: PathBuf) -> Self {
         let modified = fs::metadata(&path).and_then(|meta| meta.modified()).ok();
-        let written = modified.map(|modified| (modified, watched_paths::id(&path)));
+        let written = modified.map(|modified| (modified, inode(&path).unwrap_or_default()));
         Self { content: Content::of(&path), written, path }
     }
 }

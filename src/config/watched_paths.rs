@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
 };
+
+use crate::host::files::{Inode, inode};
 
 /// The places of some files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,9 +17,6 @@ pub(super) struct WatchedPaths {
     files: BTreeSet<PathBuf>,
 }
 
-/// The device and number of a file, where the system has them.
-pub(super) type Inode = (u64, u64);
-
 impl WatchedPaths {
     pub(super) fn of(places: impl IntoIterator<Item = PathBuf>) -> Self {
         let mut paths = Self::default();
@@ -26,7 +24,7 @@ impl WatchedPaths {
             let target = path.canonicalize().ok();
             for file in target.into_iter().chain([path]) {
                 let dir = file.parent().filter(|dir| dir.is_dir());
-                paths.dirs.extend(dir.map(|dir| (dir.to_owned(), id(dir))));
+                paths.dirs.extend(dir.map(|dir| (dir.to_owned(), inode(dir).unwrap_or_default())));
                 paths.files.insert(file);
             }
         }
@@ -41,17 +39,6 @@ impl WatchedPaths {
     pub(super) fn contains(&self, path: &Path) -> bool {
         self.files.contains(path) || self.dirs().any(|dir| dir == path)
     }
-}
-
-#[cfg(unix)]
-pub(super) fn id(path: &Path) -> Inode {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).unwrap_or_default()
-}
-
-#[cfg(not(unix))]
-pub(super) fn id(_: &Path) -> Inode {
-    Inode::default()
 }
 
 #[cfg(all(test, unix))]

@@ -153,3 +153,18 @@ fn private_options() -> fs::OpenOptions {
     options.write(true);
     options
 }
+/// The device and number of a file, which tell it from another one of the same name.
+pub type Inode = (u64, u64);
+
+/// The file that a path leads to, if there is one; zeros where the system has no such numbers.
+#[cfg(unix)]
+pub fn inode(path: &Path) -> Option<Inode> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Whether there is a file: the system has no numbers for files.
+#[cfg(not(unix))]
+pub fn inode(path: &Path) -> Option<Inode> {
+    fs::metadata(path).ok().map(|_| (0, 0))
+}

@@ -5,7 +5,6 @@
 
 use std::{
     ffi::OsString,
-    fs,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -13,11 +12,13 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::host::clock;
-use crate::ledger::answer::LedgerUnavailable;
-
-/// Tells a file from another one of the same name.
-pub(super) type Inode = (u64, u64);
+use crate::{
+    host::{
+        clock,
+        files::{Inode, inode},
+    },
+    ledger::answer::LedgerUnavailable,
+};
 
 /// Which files a store consists of, as found under its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +41,8 @@ pub(super) enum Displaced {
 
 impl Files {
     pub(super) fn of(path: &Path) -> Self {
-        let beside = |suffix| identity(&beside(path, suffix));
-        Self { database: identity(path), wal: beside(WAL), shm: beside(SHM) }
+        let beside = |suffix| inode(&beside(path, suffix));
+        Self { database: inode(path), wal: beside(WAL), shm: beside(SHM) }
     }
 
     /// How what is there now differs; None if it is the same.
@@ -127,15 +128,4 @@ fn is_in_use(path: &Path) -> bool {
         db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
     });
     locked.is_err_and(|e| e.sqlite_error_code().is_some_and(|code| BUSY.contains(&code)))
-}
-
-#[cfg(unix)]
-fn identity(path: &Path) -> Option<Inode> {
-    use std::os::unix::fs::MetadataExt as _;
-    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(path: &Path) -> Option<Inode> {
-    fs::metadata(path).ok().map(|_| (0, 0))
 }
