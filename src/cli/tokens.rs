@@ -89,7 +89,7 @@ async fn catalogs(members: &[Member]) -> Vec<(String, Result<Arc<RenderedCatalog
         .enumerate()
         .map(|(index, member)| async move {
             let rendered =
-                member.server().shelf_in_turn(None).await.map_err(|not_yet| match not_yet {
+                member.server().rendered_in_turn(None).await.map_err(|not_yet| match not_yet {
                     NotYet::Starting => "it is still starting".to_owned(),
                     NotYet::Unavailable(unavailable) => unavailable.cause,
                 });

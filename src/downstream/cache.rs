@@ -5,28 +5,23 @@
 //! ever a copy: what it says is checked against the server at the next connection, and one that
 //! cannot be read is as good as none.
 
-use std::{
-    collections::HashMap,
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::handshake::{Era, LONGEST_ABOUT};
 use crate::{
     domain::{
-        call::{ServerName, ToolName},
+        call::ServerName,
         catalog::{Catalogue, Tool},
         render::{self, first_sentence},
-        rendered::{RenderedCatalog, TokenCosts},
+        rendered::RenderedCatalog,
         settings::ServerSpec,
         tokens::Encoding,
     },
-    host::files::write_private,
+    host::files::{keep_newest, read, write_private},
 };
 
 /// Beyond this many files the oldest go.
@@ -54,42 +49,21 @@ struct Stored<C> {
     tools: Vec<StoredTool<C>>,
 }
 
-/// The part of a file that a start needs.
-#[derive(Deserialize)]
-struct StoredEra {
+/// Notes on a server that are kept beside its tools.
+#[derive(Debug, Deserialize, PartialEq)]
+pub(super) struct ServerNotes {
+    /// The era that it spoke.
     #[serde(default)]
-    era: Option<Era>,
-}
-
-/// The part of a file that a list of servers needs.
-#[derive(Deserialize)]
-struct StoredAbout {
+    pub(super) era: Option<Era>,
+    /// What it said of itself.
     #[serde(default)]
-    about: Option<String>,
+    pub(super) about: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct StoredTool<C> {
     definition: Value,
     costs: C,
-}
-
-/// Counts by definition.
-pub(super) struct KnownCosts(HashMap<ToolName, (Map<String, Value>, TokenCosts)>);
-
-impl KnownCosts {
-    /// The counts of a rendered catalogue.
-    pub(super) fn of(rendered: &RenderedCatalog) -> Self {
-        let counted = rendered.tools().iter().map(|tool| {
-            (tool.name().clone(), (tool.tool().definition().clone(), tool.costs().clone()))
-        });
-        Self(counted.collect())
-    }
-
-    pub(super) fn counts_of(&self, tool: &Tool) -> Option<TokenCosts> {
-        let (definition, kept) = self.0.get(tool.name())?;
-        (definition == tool.definition()).then(|| kept.clone())
-    }
 }
 
 impl SchemaCache {
@@ -109,8 +83,7 @@ impl SchemaCache {
 
     /// The tools that were kept; blocks on the disk.
     pub(super) fn load(&self, spec: &ServerSpec) -> Option<RenderedCatalog> {
-        let text = fs::read(self.path(spec)?).ok()?;
-        let stored: Stored<Value> = serde_json::from_slice(&text).ok()?;
+        let stored: Stored<Value> = serde_json::from_str(&read(&self.path(spec)?).ok()??).ok()?;
         if stored.version > render::VERSION || stored.encoding != self.encoding.as_str() {
             return None;
         }
@@ -133,35 +106,23 @@ impl SchemaCache {
         Some(RenderedCatalog::new(&spec.name, catalogue, self.encoding, known))
     }
 
-    /// The era that the server spoke when its tools were kept; blocks on the disk.
-    pub(super) fn era(&self, spec: &ServerSpec) -> Option<Era> {
-        let text = fs::read(self.path(spec)?).ok()?;
-        serde_json::from_slice::<StoredEra>(&text).ok()?.era
-    }
-
-    /// What the server said of itself when its tools were kept; blocks on the disk.
-    pub(super) fn about(&self, spec: &ServerSpec) -> Option<String> {
-        let text = fs::read(self.path(spec)?).ok()?;
-        let about = serde_json::from_slice::<StoredAbout>(&text).ok()?.about?;
+    /// The notes that were kept beside the tools; blocks on the disk.
+    pub(super) fn notes(&self, spec: &ServerSpec) -> Option<ServerNotes> {
+        let notes: ServerNotes = serde_json::from_str(&read(&self.path(spec)?).ok()??).ok()?;
         // Whoever can write the file is not the one who says what agents see.
-        Some(first_sentence(&about, LONGEST_ABOUT)).filter(|about| !about.is_empty())
+        let about = notes.about.map(|about| first_sentence(&about, LONGEST_ABOUT));
+        Some(ServerNotes { about: about.filter(|about| !about.is_empty()), ..notes })
     }
 
-    /// Keeps the tools of a server, its era, and what it says of itself; blocks on the disk. A failure
-    /// is only worth a line in the log.
-    pub(super) fn store(
-        &self,
-        spec: &ServerSpec,
-        rendered: &RenderedCatalog,
-        era: Option<Era>,
-        about: Option<&str>,
-    ) {
+    /// Keeps the tools of a server, and what belongs beside them; blocks on the disk. A failure is only
+    /// worth a line in the log.
+    pub(super) fn store(&self, spec: &ServerSpec, rendered: &RenderedCatalog, notes: &ServerNotes) {
         let Some(path) = self.path(spec) else { return };
         let stored = Stored {
             version: render::VERSION,
             encoding: rendered.encoding().as_str().to_owned(),
-            era,
-            about: about.map(str::to_owned),
+            era: notes.era,
+            about: notes.about.clone(),
             tools: rendered
                 .tools()
                 .iter()
@@ -174,7 +135,8 @@ impl SchemaCache {
         let written = serde_json::to_vec(&stored)
             .map_err(io::Error::from)
             .and_then(|text| write_private(&path, &text))
-            .and_then(|()| path.parent().map_or(Ok(()), prune));
+            // Files of settings that have long changed would stay for ever.
+            .and_then(|()| path.parent().map_or(Ok(()), |dir| keep_newest(dir, MOST_FILES)));
         if let Err(error) = written {
             tracing::warn!(server = %spec.name, "its tools cannot be kept on disk: {error}");
         }
@@ -195,18 +157,4 @@ fn fingerprint(identity: &str) -> String {
 fn file_name(server: &ServerName) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     server.as_str().chars().take(40).map(plain).collect()
-}
-
-/// Files of settings that have long changed would stay for ever.
-fn prune(dir: &Path) -> io::Result<()> {
-    let mut files: Vec<_> = fs::read_dir(dir)?
-        .flatten()
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
-    files.sort();
-    let surplus = files.len().saturating_sub(MOST_FILES);
-    for (_, path) in files.into_iter().take(surplus) {
-        fs::remove_file(path)?;
-    }
-    Ok(())
 }

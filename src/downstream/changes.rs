@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 pub(super) struct Changes {
     changed: AtomicBool,
     told: Notify,
-    /// The server could not tell of changes for a while.
+    /// The server could not report changes for a while.
     missed: AtomicBool,
 }
 
@@ -36,7 +36,7 @@ impl Changes {
         }
     }
 
-    /// The change, if there is one that nobody has taken.
+    /// The change, if there is one that was not taken yet.
     pub(super) fn take(&self) -> Option<Taken<'_>> {
         self.changed.swap(false, Ordering::AcqRel).then(|| Taken(Some(self)))
     }

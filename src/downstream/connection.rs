@@ -42,7 +42,7 @@ pub(super) struct Connection {
 struct Listed {
     catalogue: Arc<Catalogue>,
     at: Instant,
-    /// When the server's own word for the list runs out; None if it tells of changes.
+    /// When the list is out of date, as the server said; None if it reports changes.
     stale_at: Option<Instant>,
 }
 

@@ -29,9 +29,9 @@ pub enum CallFailure {
     Lost,
     /// The server was reached and answered with something that is no answer; the tool may have run.
     Broken(ServerUnavailable),
-    /// No answer in time; the server was told. The tool may have run.
+    /// No answer in time; the call was withdrawn. The tool may have run.
     Timeout,
-    /// The caller withdrew; the server was told. The tool may have run.
+    /// The caller withdrew, and so did the gateway. The tool may have run.
     Cancelled,
     /// The caller withdrew before the call was sent.
     Withdrawn,

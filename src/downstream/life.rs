@@ -161,8 +161,8 @@ impl Server {
         };
         if first {
             let server = self.clone();
-            let era = blocking(move || server.cache.era(&server.spec)).await;
-            self.state.lock().era = era;
+            let notes = blocking(move || server.cache.notes(&server.spec)).await;
+            self.state.lock().era = notes.and_then(|notes| notes.era);
         }
         self.state.lock().era
     }
@@ -199,7 +199,7 @@ impl Server {
         tokio::spawn(self.clone().keep_fresh(connection.clone()));
         done.send_replace(Some(Ok(connection.clone())));
         if learned || self.cache.has(&self.spec) {
-            // What was kept is checked against what the server says now.
+            // The tools that were kept are compared with those of now.
             self.refresh(&connection).await;
         }
     }

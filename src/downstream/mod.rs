@@ -16,7 +16,7 @@
 //! - [`outgoing`], [`client_channel`]: a call, and the way back to the client that made it.
 //! - [`cache`]: tools and their counts, kept between runs.
 //!
-//! A broken server delays nobody else: every server has its own state and its own deadlines.
+//! A broken server delays no other: every server has its own state and its own deadlines.
 
 mod backlog;
 mod cache;

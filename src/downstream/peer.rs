@@ -202,7 +202,7 @@ impl Peer {
         match &self.outlet {
             Outlet::Stdin(writer) => {
                 let Ok(line) = line_of(&message) else { return };
-                // A server that cannot be told is gone or stuck, and will be noticed as such.
+                // A server that does not take it is gone or stuck, and will be noticed as such.
                 runtime.spawn(writer.clone().write(line, None));
             }
             Outlet::Http(queue) => {

@@ -1,6 +1,7 @@
 //! One server as others see it: how it stands, its tools, its calls.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cache::{KnownCosts, SchemaCache},
+    cache::{SchemaCache, ServerNotes},
     failure::{CallFailure, ServerUnavailable},
     launcher::Launcher,
     outgoing::Outgoing,
@@ -186,39 +187,35 @@ impl Server {
         }
     }
 
+    /// The same, as the tools are sent.
+    pub(super) async fn rendered(
+        self: &Arc<Self>,
+        wait: Duration,
+    ) -> Result<Arc<RenderedCatalog>, ServerUnavailable> {
+        Ok(self.render_catalog(self.catalogue(wait).await?).await)
+    }
+
     /// The server's tools as they are sent. A server that is not up answers from what was kept of
     /// it, and with `warm` is started meanwhile, as a call is likely to follow.
     ///
     /// # Errors
     /// Why the server cannot be used.
-    pub async fn rendered(
+    pub async fn kept_or_rendered(
         self: &Arc<Self>,
         wait: Duration,
         warm: bool,
     ) -> Result<Arc<RenderedCatalog>, ServerUnavailable> {
-        if self.is_up() {
-            return Ok(self.render_catalog(self.catalogue(wait).await?).await);
+        let kept = if self.is_up() { None } else { self.kept().await };
+        let Some(kept) = kept else { return self.rendered(wait).await };
+        if warm {
+            // A failure shows in the status, and in the call that follows.
+            let _ = self.look();
         }
-        if let Some(rendered) = self.remembered().await {
-            if warm {
-                // A failure shows in the status, and in the call that follows.
-                let _ = self.look();
-            }
-            return Ok(rendered);
-        }
-        Ok(self.render_catalog(self.catalogue(wait).await?).await)
+        Ok(kept)
     }
 
     pub(super) fn is_up(&self) -> bool {
         matches!(&self.state.lock().phase, Phase::Up(connection) if connection.session.is_alive())
-    }
-
-    /// The tools as they are sent, if they are known without starting the server.
-    pub async fn known_shelf(self: &Arc<Self>) -> Option<Arc<RenderedCatalog>> {
-        match self.is_up() {
-            true => self.rendered(self.spec.timeout, false).await.ok(),
-            false => self.remembered().await,
-        }
     }
 
     /// The tools, if they are known; asks and starts nothing.
@@ -229,7 +226,7 @@ impl Server {
         };
         match listed {
             Some(listed) => Some(listed),
-            None => self.remembered().await.map(|rendered| rendered.catalogue().clone()),
+            None => self.kept().await.map(|rendered| rendered.catalogue().clone()),
         }
     }
 
@@ -244,7 +241,8 @@ impl Server {
             Some(about) => about,
             None => {
                 let server = self.clone();
-                let about = blocking(move || server.cache.about(&server.spec)).await;
+                let notes = blocking(move || server.cache.notes(&server.spec)).await;
+                let about = notes.and_then(|notes| notes.about);
                 self.remember(about.clone());
                 about
             }
@@ -263,8 +261,8 @@ impl Server {
         }
     }
 
-    /// What was kept of the server, in this run or on disk.
-    pub(super) async fn remembered(self: &Arc<Self>) -> Option<Arc<RenderedCatalog>> {
+    /// The tools that were kept, in this run or on disk.
+    pub(super) async fn kept(self: &Arc<Self>) -> Option<Arc<RenderedCatalog>> {
         let mut rendered = self.rendered.lock().await;
         if rendered.is_none() {
             let server = self.clone();
@@ -297,17 +295,25 @@ impl Server {
         before: Option<Arc<RenderedCatalog>>,
     ) -> RenderedCatalog {
         let before = before.or_else(|| self.cache.load(&self.spec).map(Arc::new));
-        let known = before.as_deref().map(KnownCosts::of);
-        let counts = |tool: &Tool| known.as_ref()?.counts_of(tool);
-        let rendered = RenderedCatalog::new(self.name(), catalogue, self.cache.encoding(), counts);
-        let same = before.is_some_and(|before| before.catalogue().is_same(rendered.catalogue()));
-        let era = self.era();
-        let (kept, said) = (self.cache.about(&self.spec), self.said());
-        let other = self.cache.era(&self.spec) != era || (said.is_some() && said != kept);
-        if !same || other || !self.cache.has(&self.spec) {
-            self.cache.store(&self.spec, &rendered, era, said.as_deref().or(kept.as_deref()));
+        let counted: HashMap<_, _> = before
+            .iter()
+            .flat_map(|before| before.tools())
+            .map(|counted| (counted.name(), counted))
+            .collect();
+        let known = |tool: &Tool| {
+            let counted = counted.get(tool.name())?;
+            (counted.tool().definition() == tool.definition()).then(|| counted.costs().clone())
+        };
+        let rendered = RenderedCatalog::new(self.name(), catalogue, self.cache.encoding(), known);
+        let same = before.as_ref();
+        let same = same.is_some_and(|before| before.catalogue().is_same(rendered.catalogue()));
+        let kept = self.cache.notes(&self.spec);
+        let about = self.said().or_else(|| kept.as_ref()?.about.clone());
+        let notes = ServerNotes { era: self.era(), about };
+        if !same || kept.as_ref() != Some(&notes) {
+            self.cache.store(&self.spec, &rendered, &notes);
         }
-        self.remember(said.or(kept));
+        self.remember(notes.about);
         rendered
     }
 

@@ -22,7 +22,7 @@ pub(super) struct ServerState {
     /// Whether what an earlier gateway learned was looked up.
     pub(super) recalled: bool,
     /// The start ahead of need that waits for its turn or is under way.
-    pub(super) wanted: Option<Wanted>,
+    pub(super) wanted: Option<WantedStart>,
     /// Why the last start failed, until one succeeds.
     pub(super) failure: Option<ServerUnavailable>,
     pub(super) supervision: Supervision,
@@ -82,7 +82,7 @@ impl ServerState {
 
 /// A start ahead of need that waits for its turn or is under way.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
+pub(super) struct WantedStart {
     /// When it was first asked for.
     pub(super) since: Instant,
     /// Closed when it has ended.

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use super::{
     failure::ServerUnavailable,
     server::Server,
-    state::{Phase, ServerState, Wanted},
+    state::{Phase, ServerState, WantedStart},
 };
 use crate::{
     domain::rendered::RenderedCatalog,
@@ -37,14 +37,14 @@ pub enum NotYet {
 impl Server {
     /// Starts the server in its turn, in the background, unless it is up, on its way, or not to be
     /// tried now.
-    pub(super) fn want(self: &Arc<Self>) -> Option<Wanted> {
+    pub(super) fn want(self: &Arc<Self>) -> Option<WantedStart> {
         let mut state = self.state.lock();
         let wanted = self.wanted_in(&mut state)?;
         state.wanted = Some(wanted.clone());
         Some(wanted)
     }
 
-    fn wanted_in(self: &Arc<Self>, state: &mut ServerState) -> Option<Wanted> {
+    fn wanted_in(self: &Arc<Self>, state: &mut ServerState) -> Option<WantedStart> {
         if let Some(wanted) = &state.wanted {
             return Some(wanted.clone());
         }
@@ -60,7 +60,7 @@ impl Server {
         }
         let (done, over) = watch::channel(());
         tokio::spawn(self.clone().start_in_turn(done));
-        Some(Wanted { since, over, again: obstacle.is_some() })
+        Some(WantedStart { since, over, again: obstacle.is_some() })
     }
 
     async fn start_in_turn(self: Arc<Self>, _done: watch::Sender<()>) {
@@ -89,11 +89,11 @@ impl Server {
     ///
     /// # Errors
     /// It is not up yet, or cannot be used.
-    pub async fn shelf_in_turn(
+    pub async fn rendered_in_turn(
         self: &Arc<Self>,
         wait: Option<Duration>,
     ) -> Result<Arc<RenderedCatalog>, NotYet> {
-        if let Some(rendered) = self.shelf_at_hand(wait).await {
+        if let Some(rendered) = self.rendered_at_hand(wait).await {
             return Ok(rendered);
         }
         let _in_use = self.in_use();
@@ -111,25 +111,29 @@ impl Server {
         }
         let listing = self.spec.timeout;
         let listing = wait.map_or(listing, |wait| wait.min(listing));
-        match self.is_up() {
-            true => self.rendered(listing, false).await.map_err(NotYet::Unavailable),
-            false => Err(NotYet::Unavailable(self.why_down())),
+        if !self.is_up() {
+            return Err(NotYet::Unavailable(self.why_down()));
         }
+        self.rendered(listing).await.map_err(NotYet::Unavailable)
     }
 
     /// The tools if they are known without a start. A server that is up may have to list them anew: if
-    /// that takes too long, what was listed before will do, and the next time it is not waited for.
-    async fn shelf_at_hand(
+    /// that takes too long, the list before will do, and the next time it is not waited for.
+    async fn rendered_at_hand(
         self: &Arc<Self>,
         wait: Option<Duration>,
     ) -> Option<Arc<RenderedCatalog>> {
-        let Some(wait) = wait.filter(|_| self.is_up()) else { return self.known_shelf().await };
+        if !self.is_up() {
+            return self.kept().await;
+        }
+        let rendering = self.rendered(self.spec.timeout);
+        let Some(wait) = wait else { return rendering.await.ok() };
         let wait = if self.slow_to_list.load(Ordering::Relaxed) { AT_HAND } else { wait };
-        let listed = tokio::time::timeout(wait, self.known_shelf()).await;
+        let listed = tokio::time::timeout(wait, rendering).await;
         self.slow_to_list.store(listed.is_err(), Ordering::Relaxed);
         match listed {
-            Ok(rendered) => rendered,
-            Err(_) => self.remembered().await,
+            Ok(rendered) => rendered.ok(),
+            Err(_) => self.kept().await,
         }
     }
 

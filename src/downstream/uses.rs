@@ -1,4 +1,4 @@
-//! Who uses a server, and for how long nobody has.
+//! How many use a server, and since when it is idle.
 
 use std::time::Duration;
 

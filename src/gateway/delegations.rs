@@ -82,7 +82,7 @@ async fn find(call: &CallContext<'_>, args: &arguments::RevokeInput) -> Result<T
 }
 
 /// Whether a delegation was made of the caller's credits, by itself or by those below it. Agents
-/// that share an account, and are told apart by name only, have each their own.
+/// that share an account, and differ by name only, have each their own.
 async fn is_own(call: &CallContext<'_>, delegation: &Delegation) -> Result<bool, Refusal> {
     let (snapshot, caller) = (call.snapshot, &call.caller);
     let account = snapshot.billing.account_of(caller);

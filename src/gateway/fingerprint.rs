@@ -29,7 +29,7 @@ impl CheckedArguments {
     /// Checks arguments whose values are these.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// Where they do not fit.
     pub(super) fn check(
         tool: &Tool,
         text: RawJson,

@@ -317,7 +317,7 @@ impl Gateway {
         let current = self.current();
         let before = current.billing.policy();
         let policy = BillingPolicy::of(&settings).after(before);
-        // What was tried before is tried again by the next call, which waits for the store.
+        // The next call tries again, and waits for the store.
         let tried = !policy.is_declared() && before.asks_the_same(&policy);
         if !policy.is_unlimited() && !tried {
             match policy.declare(self.ledger()).await {

@@ -146,6 +146,17 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Removes the oldest files of a directory until no more than `most` are left.
+pub fn keep_newest(dir: &Path, most: usize) -> io::Result<()> {
+    let mut files: Vec<_> = fs::read_dir(dir)?
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    files.sort();
+    let surplus = files.len().saturating_sub(most);
+    files.iter().take(surplus).try_for_each(|(_, path)| fs::remove_file(path))
+}
+
 fn private_options() -> fs::OpenOptions {
     let mut options = fs::OpenOptions::new();
     #[cfg(unix)]

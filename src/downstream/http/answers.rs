@@ -159,7 +159,7 @@ pub(super) struct Waits {
     kind: RequestKind,
 }
 
-/// What was asked for.
+/// How the result of a request is read.
 #[derive(Clone, Copy)]
 enum RequestKind {
     Handshake,

@@ -56,7 +56,7 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 type SendResult<T> = Result<T, StreamableHttpError<SendFailure>>;
 type Headers = HashMap<HeaderName, HeaderValue>;
 
-/// What went wrong with a message that nobody waits for an answer to.
+/// Why a message was not sent, where no one waits for an answer to it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(in crate::downstream) struct SendFailure(String);
@@ -324,8 +324,7 @@ fn may_recover(status: StatusCode) -> bool {
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status)
 }
 
-/// Whether a message may be sent again when nobody knows if the server has read it. A call may have
-/// run.
+/// Whether a message may be sent again when the server may have read it. A call may have run.
 fn may_repeat(message: &ClientJsonRpcMessage) -> bool {
     match message {
         JsonRpcMessage::Request(request) => {

@@ -44,8 +44,9 @@ impl Directory {
         // A command of the shell would end the start.
         let wait = member.spec().timeout;
         let wait = if self.waits_for_starts { LONGEST_START + wait } else { wait };
-        let rendered =
-            deadline.unless_cancelled(server.rendered(wait, !self.waits_for_starts)).await?;
+        let rendered = deadline
+            .unless_cancelled(server.kept_or_rendered(wait, !self.waits_for_starts))
+            .await?;
         let rendered = rendered.map_err(|cause| unavailable(server.name(), cause))?;
         let note = matches!(server.status(), Status::Failed { .. })
             .then(|| "as last seen; the server does not start now".to_owned());
@@ -65,7 +66,7 @@ impl Directory {
         for (visit, member) in self.usable(caller) {
             let (index, server) = (found.len(), member.server().clone());
             found.push((visit, Err(NotYet::Starting)));
-            asked.spawn(async move { (index, server.shelf_in_turn(wait).await) });
+            asked.spawn(async move { (index, server.rendered_in_turn(wait).await) });
         }
         while let Some(joined) = deadline.unless_cancelled(asked.join_next()).await? {
             let Ok((index, rendered)) = joined else { continue };

@@ -71,7 +71,7 @@ impl Directory {
             let wait = (!self.waits_for_starts).then_some(wait);
             let (index, server) = (answers.len(), member.server().clone());
             answers.push((member.name().clone(), Some(NotYet::Starting)));
-            asked.spawn(async move { (index, server.shelf_in_turn(wait).await.err()) });
+            asked.spawn(async move { (index, server.rendered_in_turn(wait).await.err()) });
         }
         let grace = clock::tokio_instant() + GRACE;
         let mut found = builtin::bare(tool).is_some();
