@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -348,13 +349,14 @@ fn one_of(names: &[String]) -> String {
 }
 
 /// A downstream's own JSON-RPC error, which keeps its code, message and data.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RpcError {
     /// The JSON-RPC error code.
     pub code: i32,
     /// The downstream's message.
     pub message: String,
     /// The downstream's data, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
 }
 

@@ -98,7 +98,7 @@ impl ServerSession {
                 match self.outcome(&mut registered, &pending, cancel).await {
                     Some(outcome) => return outcome,
                     None => CallFailure::Broken(ServerUnavailable::because(
-                        "its stream or session ended without the answer".into(),
+                        "its stream or session ended without the answer",
                     )),
                 }
             }

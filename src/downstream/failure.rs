@@ -62,7 +62,7 @@ pub(super) enum Unusable {
 
 impl ServerUnavailable {
     /// For this reason, and for an unknown time.
-    pub fn because(cause: String) -> Self {
-        Self { cause, retry_after_ms: None, needs_login: false }
+    pub fn because(cause: impl Into<String>) -> Self {
+        Self { cause: cause.into(), retry_after_ms: None, needs_login: false }
     }
 }

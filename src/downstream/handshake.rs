@@ -75,7 +75,7 @@ impl From<ServerUnavailable> for NotOpened {
 }
 
 fn because(cause: &str) -> NotOpened {
-    ServerUnavailable::because(cause.to_owned()).into()
+    ServerUnavailable::because(cause).into()
 }
 
 fn ended() -> NotOpened {
@@ -156,7 +156,7 @@ pub(super) async fn agree(
     tokio::select! {
         agreement = initialize(peer, elicitation, instead) => agreement,
         () = late => {
-            let why = ServerUnavailable::because("it answered server/discover too late".into());
+            let why = ServerUnavailable::because("it answered server/discover too late");
             Err(NotOpened { why, instead })
         }
     }

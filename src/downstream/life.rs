@@ -49,16 +49,16 @@ impl Server {
             Phase::Up(connection) => return Ok(connection),
             Phase::Starting(start) => start.outcome,
             Phase::Down => {
-                return Err(ServerUnavailable::because("it could not be started".into()));
+                return Err(ServerUnavailable::because("it could not be started"));
             }
         };
         let seen = tokio::time::timeout(wait, start.wait_for(Option::is_some)).await;
         match seen {
             Ok(Ok(outcome)) => match &*outcome {
                 Some(outcome) => outcome.clone(),
-                None => Err(ServerUnavailable::because("its start was given up".into())),
+                None => Err(ServerUnavailable::because("its start was given up")),
             },
-            Ok(Err(_)) => Err(ServerUnavailable::because("its start was given up".into())),
+            Ok(Err(_)) => Err(ServerUnavailable::because("its start was given up")),
             Err(_) => Err(ServerUnavailable {
                 cause: format!(
                     "it has not answered the MCP handshake after {} ms and is still starting",
@@ -74,7 +74,7 @@ impl Server {
     pub(super) fn look(self: &Arc<Self>) -> Result<Phase, ServerUnavailable> {
         let mut state = self.state.lock();
         if self.halt.is_cancelled() {
-            return Err(ServerUnavailable::because("the gateway is stopping".into()));
+            return Err(ServerUnavailable::because("the gateway is stopping"));
         }
         match &state.phase {
             Phase::Up(connection) if connection.session.is_alive() => {
@@ -127,7 +127,7 @@ impl Server {
                 LONGEST_START.as_secs() / 60
             ))),
             () = self.halt.cancelled() => {
-                Err(ServerUnavailable::because("the gateway is stopping".into()))
+                Err(ServerUnavailable::because("the gateway is stopping"))
             }
         };
         match outcome {

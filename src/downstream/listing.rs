@@ -52,12 +52,14 @@ pub(super) async fn list(
         match gathered.take(server, page)? {
             None => return Ok(gathered.listing()),
             Some(next) if cursor.as_ref() == Some(&next) => {
-                return Err(because("its list of tools repeats the same page without end"));
+                return Err(ServerUnavailable::because(
+                    "its list of tools repeats the same page without end",
+                ));
             }
             next => cursor = next,
         }
     }
-    Err(because(&format!("its list of tools has more than {MAX_PAGES} pages")))
+    Err(ServerUnavailable::because(format!("its list of tools has more than {MAX_PAGES} pages")))
 }
 
 /// What the pages so far hold.
@@ -88,12 +90,14 @@ impl Gathered {
                 }
             }
             if self.tools.len() + self.unusable > MAX_TOOLS {
-                return Err(because(&format!("it offers more than {MAX_TOOLS} tools")));
+                return Err(ServerUnavailable::because(format!(
+                    "it offers more than {MAX_TOOLS} tools"
+                )));
             }
             if self.bytes > MAX_DEFINITION_BYTES {
                 let message =
                     format!("its tool definitions take more than {MAX_DEFINITION_BYTES} bytes");
-                return Err(because(&message));
+                return Err(ServerUnavailable::because(message));
             }
         }
         let ttl = page.get("ttlMs").and_then(Value::as_u64).map(Duration::from_millis);
@@ -120,25 +124,24 @@ async fn page(
     match peer.request(ClientRequest::ListToolsRequest(request)).await {
         Some(Reply::Result(result)) => match result.tree(MOST_LISTED) {
             Ok(Value::Object(page)) => Ok(Some(page)),
-            Ok(_) => Err(because("its list of tools is not an object")),
-            Err(_) => Err(because("its list of tools is too long, or nested too deeply")),
+            Ok(_) => Err(ServerUnavailable::because("its list of tools is not an object")),
+            Err(_) => Err(ServerUnavailable::because(
+                "its list of tools is too long, or nested too deeply",
+            )),
         },
         Some(Reply::Error(error)) if ErrorCode(error.code) == ErrorCode::METHOD_NOT_FOUND => {
             Ok(None)
         }
-        Some(Reply::Error(error)) => {
-            Err(because(&format!("it did not list its tools: {}", cut(&error.message))))
-        }
+        Some(Reply::Error(error)) => Err(ServerUnavailable::because(format!(
+            "it did not list its tools: {}",
+            cut(&error.message)
+        ))),
         Some(Reply::Failed(failed)) => Err(failed.unavailable),
         Some(Reply::Unusable(_)) => {
-            Err(because("its list of tools is too long, or nested too deeply"))
+            Err(ServerUnavailable::because("its list of tools is too long, or nested too deeply"))
         }
-        None => Err(because("it ended while it listed its tools")),
+        None => Err(ServerUnavailable::because("it ended while it listed its tools")),
     }
-}
-
-fn because(cause: &str) -> ServerUnavailable {
-    ServerUnavailable::because(cause.to_owned())
 }
 
 fn take_array(object: &mut Map<String, Value>, key: &str) -> Vec<Value> {

@@ -3,12 +3,9 @@
 //!
 //! Results stay the JSON text that arrived, as rmcp's typed results lose what they do not know.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
 use rmcp::model::{
@@ -18,7 +15,10 @@ use rmcp::model::{
 use serde_json::{Value, json};
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc,
+        oneshot::{self, error::RecvError},
+    },
 };
 
 use super::{
@@ -69,11 +69,30 @@ pub(super) enum Outlet {
     Http(mpsc::UnboundedSender<Outbound>),
 }
 
+impl Outlet {
+    /// Begins to send a message in the background; messages are sent in the order in which they were
+    /// begun. What it returns ends when the server has taken the message.
+    fn begin(&self, message: ClientJsonRpcMessage) -> oneshot::Receiver<()> {
+        let (sent, taken) = oneshot::channel();
+        match self {
+            Self::Stdin(writer) => {
+                if let (Ok(line), Ok(runtime)) = (line_of(&message), Handle::try_current()) {
+                    let writing = writer.clone().write(line, None);
+                    runtime.spawn(async move { writing.await.is_ok().then(|| sent.send(())) });
+                }
+            }
+            // A session that has ended drops it.
+            Self::Http(queue) => drop(queue.send(Outbound { message, sent })),
+        }
+        taken
+    }
+}
+
 /// A message that is to be sent over HTTP.
 #[derive(Debug)]
 pub(super) struct Outbound {
     pub(super) message: ClientJsonRpcMessage,
-    /// Told when the server has taken it; dropped if it does not.
+    /// Notified when the server has taken it; dropped if it does not.
     pub(super) sent: oneshot::Sender<()>,
 }
 
@@ -175,41 +194,23 @@ impl Peer {
     }
 
     /// Sends a message, even if this is dropped: half a message would spoil all that follow.
-    pub(super) async fn send(&self, message: ClientJsonRpcMessage) -> io::Result<()> {
-        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-        match &self.outlet {
-            Outlet::Stdin(writer) => {
-                let writing = tokio::spawn(writer.clone().write(line_of(&message)?, None));
-                writing.await.unwrap_or_else(|_| Err(gone()))
-            }
-            Outlet::Http(queue) => {
-                let (sent, taken) = oneshot::channel();
-                queue.send(Outbound { message, sent }).map_err(|_| gone())?;
-                taken.await.map_err(|_| gone())
-            }
-        }
+    ///
+    /// # Errors
+    /// The server did not take it.
+    pub(super) async fn send(&self, message: ClientJsonRpcMessage) -> Result<(), RecvError> {
+        self.outlet.begin(message).await
     }
 
     /// Withdraws a request (`notifications/cancelled`). This happens in the background, as the server
     /// may not be reading. A runtime that ends takes the session with it.
     pub(super) fn withdraw(&self, id: i64, reason: &str) {
-        let Ok(runtime) = Handle::try_current() else { return };
         let params =
             CancelledNotificationParam::new(Some(RequestId::Number(id)), Some(reason.to_owned()));
         let message = ClientJsonRpcMessage::notification(
             ClientNotification::CancelledNotification(CancelledNotification::new(params)),
         );
-        match &self.outlet {
-            Outlet::Stdin(writer) => {
-                let Ok(line) = line_of(&message) else { return };
-                // A server that does not take it is gone or stuck, and will be noticed as such.
-                runtime.spawn(writer.clone().write(line, None));
-            }
-            Outlet::Http(queue) => {
-                let (sent, _) = oneshot::channel();
-                let _ = queue.send(Outbound { message, sent });
-            }
-        }
+        // A server that does not take it is gone or stuck, and will be noticed as such.
+        drop(self.outlet.begin(message));
     }
 
     /// An answer to a request of ours.

@@ -170,7 +170,7 @@ impl Server {
     ) -> Result<Arc<Catalogue>, ServerUnavailable> {
         let until = clock::tokio_instant() + wait;
         let in_use = self.in_use();
-        let late = || ServerUnavailable::because("it did not list its tools in time".into());
+        let late = || ServerUnavailable::because("it did not list its tools in time");
         let mut again = matches!(self.spec.endpoint, Endpoint::Http(_));
         loop {
             let wait = until.saturating_duration_since(clock::tokio_instant());

@@ -141,7 +141,7 @@ impl Server {
         let state = self.state.lock();
         // When the next start may be is of no use to a search.
         let why = state.failure.clone().or_else(|| state.obstacle(self.now()));
-        why.unwrap_or_else(|| ServerUnavailable::because("it ended after its start".into()))
+        why.unwrap_or_else(|| ServerUnavailable::because("it ended after its start"))
     }
 }
 

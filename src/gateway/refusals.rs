@@ -43,7 +43,7 @@ pub(super) fn unavailable(server: &ServerName, cause: downstream::ServerUnavaila
 }
 
 pub(super) fn because(server: &ServerName, cause: &str) -> Refusal {
-    unavailable(server, downstream::ServerUnavailable::because(cause.to_owned()))
+    unavailable(server, downstream::ServerUnavailable::because(cause))
 }
 
 pub(super) fn internal_error() -> RpcError {

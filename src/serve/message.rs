@@ -1,7 +1,7 @@
 //! What a JSON-RPC message of the client says, read without a tree of its values.
 
 use rmcp::model::RequestId;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     domain::{
@@ -172,13 +172,4 @@ impl ClientRequest {
 
 fn odd_params() -> RpcError {
     error(INVALID_PARAMS, "`params` must be an object, and so must its `_meta`")
-}
-
-/// An error as JSON-RPC writes it.
-pub(super) fn error_json(error: &RpcError) -> Value {
-    let mut json = json!({"code": error.code, "message": error.message});
-    if let (Some(data), Value::Object(json)) = (&error.data, &mut json) {
-        json.insert("data".into(), data.clone());
-    }
-    json
 }

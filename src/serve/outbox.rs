@@ -11,7 +11,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::message::error_json;
 use crate::domain::{frame::line_of, refusal::RpcError};
 
 /// A line of at most this many bytes is copied to be written at once.
@@ -49,7 +48,7 @@ impl Outbox {
         let result = match answer {
             Ok(result) => result,
             Err(error) => {
-                let error = json!({"jsonrpc": "2.0", "id": id, "error": error_json(&error)});
+                let error = json!({"jsonrpc": "2.0", "id": id, "error": error});
                 return self.message(&error).await;
             }
         };

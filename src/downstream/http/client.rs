@@ -380,11 +380,11 @@ fn failed_by(status: StatusCode, retry_after: Option<String>) -> Failed {
 /// A request that got no answer at all.
 fn not_sent(error: NoAnswer) -> Trouble {
     let NoAnswer { cause, reached } = error;
-    Trouble::Failed(Failed { unavailable: ServerUnavailable::because(cause.to_owned()), reached })
+    Trouble::Failed(Failed { unavailable: ServerUnavailable::because(cause), reached })
 }
 
 fn maybe(cause: &str) -> Trouble {
-    let unavailable = ServerUnavailable::because(cause.to_owned());
+    let unavailable = ServerUnavailable::because(cause);
     Trouble::Failed(Failed { unavailable, reached: Reached::Maybe })
 }
 

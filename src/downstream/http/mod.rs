@@ -174,5 +174,5 @@ fn headers(remote: &Remote) -> Result<HashMap<HeaderName, HeaderValue>, ServerUn
         Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
     };
     let headers = remote.headers.iter().map(header).collect::<Option<_>>();
-    headers.ok_or_else(|| ServerUnavailable::because("one of its `headers` cannot be sent".into()))
+    headers.ok_or_else(|| ServerUnavailable::because("one of its `headers` cannot be sent"))
 }
