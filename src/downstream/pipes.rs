@@ -46,9 +46,10 @@ pub(super) async fn read(
             receive(&server, &peer, frame, room).await;
             messages = messages.wrapping_add(1);
             if messages.is_multiple_of(MESSAGES_BEFORE_YIELD) {
-                match peer.is_flooded() {
-                    true => tokio::time::sleep(PAUSE).await,
-                    false => tokio::task::yield_now().await,
+                if peer.is_flooded() {
+                    tokio::time::sleep(PAUSE).await
+                } else {
+                    tokio::task::yield_now().await
                 }
             }
         }

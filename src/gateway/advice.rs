@@ -57,9 +57,10 @@ impl<'a> KnownTools<'a> {
     pub(super) fn unknown_names(&self, query: &Query) -> Option<String> {
         let asked = query.names.as_ref()?;
         let known: HashSet<&str> = self.tools.iter().map(|(_, tool)| tool.as_str()).collect();
-        let qualified: HashSet<String> = match asked.iter().any(|name| name.contains('/')) {
-            true => self.tools.iter().map(|(server, tool)| format!("{server}/{tool}")).collect(),
-            false => HashSet::new(),
+        let qualified: HashSet<String> = if asked.iter().any(|name| name.contains('/')) {
+            self.tools.iter().map(|(server, tool)| format!("{server}/{tool}")).collect()
+        } else {
+            HashSet::new()
         };
         let is_unknown =
             |name: &&String| !known.contains(name.as_str()) && !qualified.contains(name.as_str());
@@ -81,9 +82,8 @@ impl<'a> KnownTools<'a> {
     }
 
     fn shown(&self) -> Vec<String> {
-        let tools = self.tools.iter().map(|(server, tool)| match self.everywhere {
-            true => format!("{server}/{tool}"),
-            false => tool.to_string(),
+        let tools = self.tools.iter().map(|(server, tool)| {
+            if self.everywhere { format!("{server}/{tool}") } else { tool.to_string() }
         });
         tools.collect()
     }

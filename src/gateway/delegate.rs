@@ -231,13 +231,13 @@ fn child_agent(call: &CallContext<'_>, agent: &str) -> Result<AgentId, Refusal> 
             "you are `{agent}`; leave `agent` out, and the child has your rights"
         )));
     }
-    match caller.might_name(agent, &call.snapshot.settings.rules) {
-        true => Ok(AgentId::from(agent)),
-        false => Err(Refusal::delegation(format!(
-            "`{agent}` is no agent that you may name; leave `agent` out, and the child acts as `{}`",
-            caller.agent()
-        ))),
+    if caller.might_name(agent, &call.snapshot.settings.rules) {
+        return Ok(AgentId::from(agent));
     }
+    Err(Refusal::delegation(format!(
+        "`{agent}` is no agent that you may name; leave `agent` out, and the child acts as `{}`",
+        caller.agent()
+    )))
 }
 
 /// The token of a child; none where calls show no such tokens.

@@ -107,17 +107,23 @@ impl Directory {
         tool: &ToolName,
     ) -> Result<(), Refusal> {
         let (rules, server) = (&self.settings.rules, ServerName::from(builtin::SERVER));
-        rules.builtin(caller, &server, tool).map_err(|why| match rules.explain_denials {
-            true => denied(format!("tool `{tool}` on server `{server}`"), why),
-            false => self.no_builtin(caller, tool),
+        rules.builtin(caller, &server, tool).map_err(|why| {
+            if rules.explain_denials {
+                denied(format!("tool `{tool}` on server `{server}`"), why)
+            } else {
+                self.no_builtin(caller, tool)
+            }
         })
     }
 
     pub(super) fn visit_builtin(&self, caller: &Caller) -> Result<Visit, Refusal> {
         let (rules, server) = (&self.settings.rules, ServerName::from(builtin::SERVER));
-        rules.visit(caller, &server).map_err(|why| match rules.explain_denials {
-            true => denied(format!("server `{server}`"), why),
-            false => Refusal::ServerNotFound { server: server.to_string(), near: Vec::new() },
+        rules.visit(caller, &server).map_err(|why| {
+            if rules.explain_denials {
+                denied(format!("server `{server}`"), why)
+            } else {
+                Refusal::ServerNotFound { server: server.to_string(), near: Vec::new() }
+            }
         })
     }
 

@@ -30,9 +30,10 @@ pub(super) async fn list_servers(
 ) -> Result<Answer, Refusal> {
     let mut servers = Vec::new();
     for (visit, member) in call.snapshot.directory.usable(&call.caller) {
-        let about = match member.spec().description.trim().is_empty() {
-            true => member.server().about().await,
-            false => None,
+        let about = if member.spec().description.trim().is_empty() {
+            member.server().about().await
+        } else {
+            None
         };
         servers.push(server_json(call.snapshot, member, about, metadata.then_some(&visit)));
     }

@@ -43,10 +43,7 @@ const DEBUG_TOOL: &str = r#"{"name":"get_gateway_status","description":"How the 
 
 /// The `tools` array as text.
 pub fn tools_json(debug: bool) -> String {
-    match debug {
-        true => format!("[{TOOLS},{DEBUG_TOOL}]"),
-        false => format!("[{TOOLS}]"),
-    }
+    if debug { format!("[{TOOLS},{DEBUG_TOOL}]") } else { format!("[{TOOLS}]") }
 }
 
 /// The `tools` array. Objects keep their order, so it is sent as the bytes of [`tools_json`].

@@ -71,9 +71,10 @@ impl PresentedCredentials {
             _ => arguments.member("agent_id").filter(|id| id.length() <= LONGEST_ID),
         };
         let agent_id = agent_id.and_then(|id| id.string());
-        let signed_call = match agent_id.as_deref().is_some_and(stamp::is_stamp) {
-            true => Some(digest_of(tool, arguments)?),
-            false => None,
+        let signed_call = if agent_id.as_deref().is_some_and(stamp::is_stamp) {
+            Some(digest_of(tool, arguments)?)
+        } else {
+            None
         };
         Ok(Self { agent_id, credential, granted, signed_call })
     }
@@ -150,11 +151,10 @@ impl Identifier {
             AuthMode::None => Ok(None),
             AuthMode::Config(token) => {
                 let (shown, token) = (bare(shown).as_bytes(), token.expose_secret().as_bytes());
-                match bool::from(shown.ct_eq(token)) {
-                    true => Ok(Some(Credential::Static)),
-                    false => {
-                        Err(Refusal::unauthenticated("the token is not the one of the settings"))
-                    }
+                if bool::from(shown.ct_eq(token)) {
+                    Ok(Some(Credential::Static))
+                } else {
+                    Err(Refusal::unauthenticated("the token is not the one of the settings"))
                 }
             }
             AuthMode::Header(_) => self.token(shown).await.map(Some),
@@ -217,9 +217,10 @@ impl Identifier {
         let refused = |why: String| Refusal::from(Unidentified::Stamp(why));
         let stamped = stamp::verify(text, &self.keys()?.stamps, call, now())
             .map_err(|bad| refused(bad.to_string()))?;
-        match self.ledger.consume_nonce(stamped.digest(), stamped.until()).await? {
-            true => Ok(stamped),
-            false => Err(refused(REPLAYED.to_owned())),
+        if self.ledger.consume_nonce(stamped.digest(), stamped.until()).await? {
+            Ok(stamped)
+        } else {
+            Err(refused(REPLAYED.to_owned()))
         }
     }
 

@@ -36,9 +36,10 @@ pub(super) fn denied(what: String, Denied { rule, subject }: Denied) -> Refusal 
 
 pub(super) fn unavailable(server: &ServerName, cause: downstream::ServerUnavailable) -> Refusal {
     let (server, retry_after_ms) = (server.clone(), cause.retry_after_ms);
-    match cause.needs_login {
-        true => Refusal::AuthRequired { server, cause: cause.cause },
-        false => Refusal::Unavailable { server, cause: cause.cause, retry_after_ms },
+    if cause.needs_login {
+        Refusal::AuthRequired { server, cause: cause.cause }
+    } else {
+        Refusal::Unavailable { server, cause: cause.cause, retry_after_ms }
     }
 }
 

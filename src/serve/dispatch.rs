@@ -175,15 +175,15 @@ fn server_info(gateway: &Gateway) -> Value {
 
 fn tools(gateway: &Gateway, protocol: &Protocol) -> Value {
     let tools = facade::tools(gateway.current().settings().debug);
-    match protocol.stateless {
-        false => json!({"tools": tools}),
-        true => json!({
-            "tools": tools,
-            "ttlMs": TOOLS_TTL_MS,
-            "cacheScope": "public",
-            "resultType": "complete",
-        }),
+    if !protocol.stateless {
+        return json!({"tools": tools});
     }
+    json!({
+        "tools": tools,
+        "ttlMs": TOOLS_TTL_MS,
+        "cacheScope": "public",
+        "resultType": "complete",
+    })
 }
 
 fn bad_params(method: &str) -> RpcError {

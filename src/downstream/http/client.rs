@@ -289,9 +289,10 @@ impl StreamableHttpClient for HttpClient {
             }
             pause = LONGEST_PAUSE.min(pause * 2);
         };
-        match response.status().is_success() && kind_of(&response).starts_with(EVENTS) {
-            true => Ok(self.sorted(response, None).boxed()),
-            false => Err(StreamableHttpError::ServerDoesNotSupportSse),
+        if response.status().is_success() && kind_of(&response).starts_with(EVENTS) {
+            Ok(self.sorted(response, None).boxed())
+        } else {
+            Err(StreamableHttpError::ServerDoesNotSupportSse)
         }
     }
 }

@@ -275,10 +275,11 @@ impl Hold {
                 let draft =
                     Draft { args_mac: None, args: None, args_bytes: None, rule: None, ..draft };
                 let end = End { id, finish, draft };
-                match charged {
-                    true => self.settlements.charge(end),
+                if charged {
+                    self.settlements.charge(end);
+                } else {
                     // A sweep may have been there before, and then it is charged all the same.
-                    false => charged = self.give_back(end, outcome).await,
+                    charged = self.give_back(end, outcome).await;
                 }
             }
             None => {

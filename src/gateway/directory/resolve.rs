@@ -175,9 +175,10 @@ impl Directory {
     ) -> Result<ToolTarget<'a>, Unresolved<'a>> {
         let default = self.settings.routing.default.as_ref();
         let Some(target) = default.and_then(|server| self.at(caller, tool, server)) else {
-            return Err(match targets.is_empty() {
-                true => Unresolved::Nowhere(unreached),
-                false => Unresolved::Ambiguous(targets),
+            return Err(if targets.is_empty() {
+                Unresolved::Nowhere(unreached)
+            } else {
+                Unresolved::Ambiguous(targets)
             });
         };
         let catalogue = target.member.server().known_catalogue().await;
@@ -201,9 +202,10 @@ impl Directory {
             Unresolved::Nowhere(unreached) => {
                 let usable = self.usable(caller).map(|(_, member)| member.name().as_str());
                 let usable = quoted(usable);
-                let nowhere = match usable.is_empty() {
-                    true => "there is no server that you may use".to_owned(),
-                    false => format!("no tool `{tool}` is known; you may use {usable}"),
+                let nowhere = if usable.is_empty() {
+                    "there is no server that you may use".to_owned()
+                } else {
+                    format!("no tool `{tool}` is known; you may use {usable}")
                 };
                 format!("{nowhere}{}", name_unreached(&unreached))
             }
@@ -234,10 +236,7 @@ fn name_unreached(unreached: &Unreached) -> String {
             NotYet::Unavailable(_) => format!("`{server}` (unavailable)"),
         })
         .collect();
-    match parts.is_empty() {
-        true => String::new(),
-        false => format!("; not known yet: {}", parts.join(", ")),
-    }
+    if parts.is_empty() { String::new() } else { format!("; not known yet: {}", parts.join(", ")) }
 }
 
 fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
