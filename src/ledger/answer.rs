@@ -29,13 +29,6 @@ impl LedgerUnavailable {
     }
 }
 
-impl Verdict {
-    /// Whether nothing is broken or missing.
-    pub(super) fn is_whole(&self) -> bool {
-        self.broken.is_none() && self.incomplete.is_none()
-    }
-}
-
 /// Whether the records of a store are those that were written, all of them, in order. They are if
 /// nothing is broken or incomplete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]

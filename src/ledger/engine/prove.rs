@@ -1,6 +1,7 @@
-//! Compares the rows of a store with its records, in short reads, so that a busy store can move its
-//! log meanwhile. The records are followed to their end before rows of the same read are compared,
-//! so every row is compared with the records of its own moment.
+//! Compares the rows of a store with its records, in slices: each slice is one short read, and is
+//! worked on after that read has ended, so that a busy store can move its log meanwhile. The records
+//! are followed to their end before rows of the same read are compared, so every row is compared
+//! with the records of its own moment.
 
 use std::sync::Arc;
 
@@ -8,25 +9,34 @@ use super::{Ledger, Turn, transact, tx::LedgerTx};
 use crate::{
     domain::{
         ledger::{
-            HoldId, Step,
+            Account, AccountId, Failure, HoldEntry, HoldId, Step,
             proof::{Proof, Recount},
-            replay::Replay,
+            replay::{Replay, RightRow},
         },
-        record::Head,
+        record::{Head, Sealed},
     },
-    ledger::answer::{LedgerUnavailable, Verdict},
+    ledger::answer::{Answered, LedgerUnavailable, Verdict},
 };
 
-/// At most this many records in one read, each of which is parsed and hashed.
-const RECORDS: usize = 500;
+/// At most this many records are read at once.
+const RECORDS: usize = 1_000;
 /// At most this many holds.
 const HOLDS: usize = 2_000;
 
+/// The result of following the records.
+struct Walked {
+    chain: Verdict,
+    /// Whether the store has forgotten the first records.
+    begins_late: bool,
+    proof: Proof,
+    /// The number of rows that no record explains.
+    ahead: usize,
+}
+
 /// Whether the records are those that were written, all of them, in order, and explain the rows.
 pub(super) async fn verify(ledger: Arc<dyn Ledger>) -> Result<Verdict, LedgerUnavailable> {
-    let Walk { chain, begins_late, replay, .. } = walk(&*ledger).await?;
-    let (proof, ahead) = replay.finish();
-    let whole = chain.is_whole() && !begins_late;
+    let Walked { chain, begins_late, proof, ahead } = walk(&*ledger).await?;
+    let whole = chain.broken.is_none() && chain.incomplete.is_none() && !begins_late;
     let incomplete = proof.faults.first().filter(|_| whole).map(|first| match ahead {
         0 => format!(
             "the accounts are not what the records come to ({first}); `tollgate budget prove` lists all differences"
@@ -40,12 +50,11 @@ pub(super) async fn verify(ledger: Arc<dyn Ledger>) -> Result<Verdict, LedgerUna
 
 /// Recounts everything.
 pub(super) async fn prove(ledger: Arc<dyn Ledger>) -> Result<Proof, LedgerUnavailable> {
-    let Walk { chain, begins_late, replay, .. } = walk(&*ledger).await?;
-    let mut proof = match begins_late {
+    let Walked { chain, begins_late, mut proof, .. } = walk(&*ledger).await?;
+    if begins_late {
         // A store that forgets records has holds that no record explains.
-        true => transact(&*ledger, Turn::Read, |tx, _| recount(tx)).await?,
-        false => replay.finish().0,
-    };
+        proof = transact(&*ledger, Turn::Read, |tx, _| recount(tx)).await?;
+    }
     let broken = chain.broken.map(|(_, why)| why);
     proof.faults.splice(0..0, broken.into_iter().chain(chain.incomplete));
     Ok(proof)
@@ -59,96 +68,139 @@ fn recount(tx: &mut dyn LedgerTx) -> Step<Proof> {
     Ok(recount.finish())
 }
 
-/// What comes next once the records are followed to their end.
-#[derive(Default, PartialEq, Eq)]
+/// Which rows come next.
+#[derive(Clone)]
 enum Stage {
     /// Accounts and rights.
-    #[default]
     Accounts,
     /// Holds from this id on.
     Holds(HoldId),
-    /// Holds of the records that were not among the others.
-    Left,
+    /// Holds that the records tell of, and that were not among the others.
+    Left(Vec<HoldId>),
     Done,
 }
 
-/// A walk along the records of a store and its rows. It travels into each read and back, so that
-/// no rows are carried out of the store.
-#[derive(Default)]
+enum SliceRows {
+    /// There are more records first.
+    NotYet,
+    Accounts(Vec<(AccountId, Account)>, Vec<RightRow>, u64),
+    Holds(Vec<(HoldId, HoldEntry)>),
+    Left(Vec<(HoldId, Option<HoldEntry>)>),
+    None,
+}
+
+/// What one read returns.
+struct Slice {
+    origin: Head,
+    end: Head,
+    vouched: bool,
+    records: Vec<Sealed>,
+    rows: SliceRows,
+}
+
+fn slice(ledger: &dyn Ledger, after: u64, stage: Stage) -> Answered<Slice> {
+    transact(ledger, Turn::Read, move |tx, _| {
+        let (origin, records) = (tx.origin()?, tx.records(after, RECORDS)?);
+        let rows = match records.len() < RECORDS && origin.seq == 0 {
+            true => rows(tx, stage)?,
+            false => SliceRows::NotYet,
+        };
+        Ok(Slice { origin, end: tx.head()?, vouched: tx.vouched()?, records, rows })
+    })
+}
+
+fn rows(tx: &mut dyn LedgerTx, stage: Stage) -> Result<SliceRows, Failure> {
+    Ok(match stage {
+        Stage::Accounts => SliceRows::Accounts(tx.accounts()?, tx.rights()?, tx.transfers()?),
+        Stage::Holds(from) => SliceRows::Holds(tx.holds(from, HoldId(u128::MAX), HOLDS)?),
+        Stage::Left(ids) => {
+            let mut left = Vec::with_capacity(ids.len());
+            for id in ids {
+                left.push((id, tx.holds(id, id, 1)?.pop().map(|(_, hold)| hold)));
+            }
+            SliceRows::Left(left)
+        }
+        Stage::Done => SliceRows::None,
+    })
+}
+
 struct Walk {
-    /// Whether the store has forgotten the first records.
     begins_late: bool,
-    /// How far the records were followed; None before the first read.
-    head: Option<Head>,
+    head: Head,
     chain: Verdict,
     replay: Replay,
     stage: Stage,
 }
 
-async fn walk(ledger: &dyn Ledger) -> Result<Walk, LedgerUnavailable> {
-    let mut walk = Walk::default();
-    while walk.stage != Stage::Done {
-        walk = transact(ledger, Turn::Read, move |tx, _| walk.go_on(tx)).await?;
+async fn walk(ledger: &dyn Ledger) -> Result<Walked, LedgerUnavailable> {
+    let mut next = slice(ledger, 0, Stage::Accounts).await?;
+    let mut walk = Walk {
+        begins_late: next.origin.seq > 0,
+        head: next.origin.clone(),
+        chain: Verdict::default(),
+        replay: Replay::default(),
+        stage: Stage::Accounts,
+    };
+    while walk.takes(next) {
+        next = slice(ledger, walk.head.seq, walk.stage.clone()).await?;
     }
-    Ok(walk)
+    let Walk { chain, begins_late, replay, .. } = walk;
+    let (proof, ahead) = replay.finish();
+    Ok(Walked { chain, begins_late, proof, ahead })
 }
 
 impl Walk {
-    /// Follows some records; if they are the last ones, compares some rows of the same moment.
-    fn go_on(mut self, tx: &mut dyn LedgerTx) -> Step<Self> {
-        let mut head = match self.head.take() {
-            Some(head) => head,
-            None => tx.origin()?,
-        };
-        self.begins_late |= self.chain.records == 0 && head.seq > 0;
-        let records = tx.records(head.seq, RECORDS)?;
+    /// Takes what one read returned; false if nothing is left to do.
+    fn takes(&mut self, slice: Slice) -> bool {
+        let Slice { end, vouched, records, rows, .. } = slice;
+        let caught_up = records.len() < RECORDS;
         for sealed in &records {
-            match head.follow(sealed) {
+            match self.head.follow(sealed) {
                 Ok(record) => self.replay.record(&record),
                 Err(unlinked) => {
                     self.chain.broken = Some((unlinked.place(), unlinked.to_string()));
-                    return Ok(Self { stage: Stage::Done, ..self });
+                    return false;
                 }
             }
             self.chain.records += 1;
         }
-        if records.len() < RECORDS {
-            at_end(&mut self.chain, &head, &tx.head()?, tx.vouched()?);
-            self.stage = match self.chain.is_whole() && !self.begins_late {
-                true => self.compare(tx)?,
-                false => Stage::Done,
-            };
+        if !caught_up {
+            return true;
         }
-        Ok(Self { head: Some(head), ..self })
+        at_end(&mut self.chain, &self.head, &end, vouched);
+        let whole = self.chain.broken.is_none() && self.chain.incomplete.is_none();
+        whole && !self.begins_late && self.compares(rows)
     }
 
-    /// Compares the rows of this stage. Returns the next one.
-    fn compare(&mut self, tx: &mut dyn LedgerTx) -> Step<Stage> {
-        Ok(match self.stage {
-            Stage::Accounts => {
-                self.replay.accounts(&tx.accounts()?);
-                let (rights, transfers) = (tx.rights()?, tx.transfers()?);
+    /// Compares rows with the records up to the same moment.
+    fn compares(&mut self, rows: SliceRows) -> bool {
+        self.stage = match rows {
+            SliceRows::NotYet => return true,
+            SliceRows::Accounts(accounts, rights, transfers) => {
+                self.replay.accounts(&accounts);
                 self.replay.rights(&rights, transfers);
                 Stage::Holds(HoldId(0))
             }
-            Stage::Holds(from) => {
-                let holds = tx.holds(from, HoldId(u128::MAX), HOLDS)?;
+            SliceRows::Holds(holds) => {
+                let last = holds.last().map(|(id, _)| *id).filter(|_| holds.len() == HOLDS);
                 holds.iter().for_each(|(id, hold)| self.replay.hold(*id, hold));
-                let last = holds.last().filter(|_| holds.len() == HOLDS);
-                let next = last.and_then(|(id, _)| id.0.checked_add(1));
-                next.map_or(Stage::Left, |next| Stage::Holds(HoldId(next)))
+                match last.and_then(|id| id.0.checked_add(1)) {
+                    Some(next) => Stage::Holds(HoldId(next)),
+                    None => Stage::Left(self.replay.not_compared(HOLDS)),
+                }
             }
-            Stage::Left => {
-                for id in self.replay.not_compared(HOLDS) {
-                    match tx.tables().hold(id)? {
+            SliceRows::Left(left) => {
+                for (id, hold) in left {
+                    match hold {
                         Some(hold) => self.replay.hold(id, &hold),
                         None => self.replay.no_hold(id),
                     }
                 }
                 Stage::Done
             }
-            Stage::Done => Stage::Done,
-        })
+            SliceRows::None => return false,
+        };
+        !matches!(self.stage, Stage::Done)
     }
 }
 
