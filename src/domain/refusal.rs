@@ -191,10 +191,11 @@ impl Refusal {
             Self::Cancelled => ("CANCELLED", -32002, false),
             Self::Timeout { .. } => ("TIMEOUT", -32003, false),
             Self::LedgerUnavailable => ("LEDGER_UNAVAILABLE", -32603, false),
-            Self::ServerNotFound { .. } => ("SERVER_NOT_FOUND", -32602, false),
-            Self::ToolNotFound { .. } | Self::UnknownTool { .. } => {
-                ("TOOL_NOT_FOUND", -32602, false)
+            // No server has it, which older records call a missing server; codes do not change.
+            Self::ServerNotFound { .. } | Self::UnknownTool { .. } => {
+                ("SERVER_NOT_FOUND", -32602, false)
             }
+            Self::ToolNotFound { .. } => ("TOOL_NOT_FOUND", -32602, false),
             Self::InvalidArguments { .. } => ("INVALID_ARGUMENTS", -32602, false),
         }
     }
