@@ -191,7 +191,7 @@ impl Refusal {
             Self::Cancelled => ("CANCELLED", -32002, false),
             Self::Timeout { .. } => ("TIMEOUT", -32003, false),
             Self::LedgerUnavailable => ("LEDGER_UNAVAILABLE", -32603, false),
-            // No server has it, which older records call a missing server; codes do not change.
+            // Records have always had this code for an unknown tool.
             Self::ServerNotFound { .. } | Self::UnknownTool { .. } => {
                 ("SERVER_NOT_FOUND", -32602, false)
             }
@@ -202,13 +202,14 @@ impl Refusal {
 
     /// As the JSON-RPC error that answers a call by the tool's own name; its data is the wire form.
     pub fn to_rpc_error(&self) -> RpcError {
-        let data = match self {
-            Self::Budget { shortage, tool } => Some(shortage_data(shortage, tool)),
-            Self::Delegation { shortage, .. } => Some(delegation_data(shortage.as_ref())),
-            Self::UnknownTool { .. } => None,
-            _ => Some(self.to_json()),
-        };
         let (word, code, _) = self.class();
+        let (word, data) = match self {
+            Self::Budget { shortage, tool } => (word, Some(shortage_data(shortage, tool))),
+            Self::Delegation { shortage, .. } => (word, Some(delegation_data(shortage.as_ref()))),
+            // Clients have always had this code for it, and records the other.
+            Self::UnknownTool { .. } => ("TOOL_NOT_FOUND", None),
+            _ => (word, Some(self.to_json())),
+        };
         RpcError { code, message: self.to_string(), data }.marked(word)
     }
 

@@ -77,7 +77,9 @@ fn satgate_quickstart_with_two_upstreams_answers_cold() {
                 assert!(calls(&setup, name).contains(&tool.to_owned()), "{tool} on {name}");
             }
         }
-        assert_eq!(direct(&mut client, "no_such")["error"]["code"], -32602);
+        let unknown = &direct(&mut client, "no_such")["error"];
+        assert_eq!(unknown["code"], -32602);
+        assert_eq!(unknown["data"]["_meta"]["tollgate/refusal"], "TOOL_NOT_FOUND", "{unknown}");
     }
 }
 
