@@ -53,12 +53,13 @@ pub(super) fn read(path: &Path, findings: &mut Findings<'_>) -> Option<Node> {
 type Unreadable = (Option<(u64, u64)>, String);
 
 fn text(path: &Path) -> Result<String, Unreadable> {
-    let size = fs::metadata(path).map(|meta| meta.len());
-    match size.and_then(|size| Ok((size, fs::read(path)?))) {
-        Ok((size, _)) if size > LARGEST_FILE => Err((None, "is too large for settings".into())),
-        Ok((_, bytes)) => String::from_utf8(bytes).map_err(|_| (None, "is not UTF-8 text".into())),
-        Err(error) => Err((None, format!("cannot be read: {error}"))),
+    let unreadable =
+        |error: std::io::Error| -> Unreadable { (None, format!("cannot be read: {error}")) };
+    if fs::metadata(path).map_err(unreadable)?.len() > LARGEST_FILE {
+        return Err((None, "is too large for settings".into()));
     }
+    let bytes = fs::read(path).map_err(unreadable)?;
+    String::from_utf8(bytes).map_err(|_| (None, "is not UTF-8 text".into()))
 }
 
 /// By its name; what is not, is JSON if it begins like that.

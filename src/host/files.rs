@@ -154,7 +154,7 @@ pub fn keep_newest(dir: &Path, most: usize) -> io::Result<()> {
         .collect();
     files.sort();
     let surplus = files.len().saturating_sub(most);
-    files.iter().take(surplus).try_for_each(|(_, path)| fs::remove_file(path))
+    files.iter().take(surplus).try_for_each(|(_, path)| remove(path))
 }
 
 fn private_options() -> fs::OpenOptions {
@@ -164,6 +164,7 @@ fn private_options() -> fs::OpenOptions {
     options.write(true);
     options
 }
+
 /// The device and number of a file, which tell it from another one of the same name.
 pub type Inode = (u64, u64);
 

@@ -1,7 +1,7 @@
 //! What a closed account has left goes up to the accounts that gave it its credits.
 
 use super::{
-    AccountId, Step,
+    AccountId, MOST_LEVELS, Step,
     account::{Account, AccountKind, Leg, Source, difference, moved, sum},
     inconsistent,
     staged::Staged,
@@ -13,8 +13,12 @@ use crate::domain::credits::Credits;
 pub(super) fn climb(rows: &mut Staged<'_>, id: &AccountId) -> Step<Credits> {
     let AccountKind::Funded(funds) = rows.known(id)?.kind else { return Ok(Credits::ZERO) };
     let rest = funds.available;
-    let mut from = id.clone();
+    let (mut from, mut levels) = (id.clone(), 0);
     while rest != 0 && !rows.known(&from)?.open {
+        if levels > MOST_LEVELS {
+            return inconsistent("accounts are nested too deeply");
+        }
+        levels += 1;
         from = hand_up(rows, &from, rest)?;
     }
     Ok(Credits::of_balance(rest))

@@ -153,7 +153,7 @@ impl Replay {
     fn begin(&mut self, draft: &Draft, now: i64) {
         let account = draft.account.as_deref().map(AccountId::from);
         let (Some(id), Some(account)) = (hold_of(draft), account) else {
-            return self.wrong("is of a hold and does not say which");
+            return self.wrong("is about a hold but does not say which");
         };
         let amount = amount(draft);
         let path = match self.unknown {
@@ -247,7 +247,7 @@ impl Replay {
             return self.lose_track();
         }
         if !self.unknown {
-            draft.accounts.iter().for_each(|terms| self.adjust(terms, now));
+            draft.accounts.iter().for_each(|state| self.adjust(state, now));
         }
     }
 
@@ -335,16 +335,16 @@ fn about(draft: &Draft) -> Option<About> {
 }
 
 /// An account as a record opened it, with nothing drawn.
-fn opened(terms: &AccountState) -> Account {
-    let kind = match terms.cap.and_then(Credits::new) {
+fn opened(state: &AccountState) -> Account {
+    let kind = match state.cap.and_then(Credits::new) {
         Some(limit) => {
-            let window = terms.window.unwrap_or_default();
-            AccountKind::Ceiling(Ceiling { window, ..Ceiling::new(limit, terms.period) })
+            let window = state.window.unwrap_or_default();
+            AccountKind::Ceiling(Ceiling { window, ..Ceiling::new(limit, state.period) })
         }
         None => AccountKind::Funded(Funds::default()),
     };
-    let parent = terms.parent.as_deref().map(AccountId::from);
-    Account { expires: terms.expires, ..Account::new(parent, kind) }
+    let parent = state.parent.as_deref().map(AccountId::from);
+    Account { expires: state.expires, ..Account::new(parent, kind) }
 }
 
 /// Where the credits of an account came from.

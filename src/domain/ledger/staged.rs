@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AccountId, Failure, Step,
+    AccountId, Failure, MOST_LEVELS, Step,
     account::{Account, AccountKind, Balance},
     holds::{HoldEntry, HoldId},
     inconsistent,
@@ -51,8 +51,12 @@ fn present(tables: &mut dyn Tables, id: &AccountId, now: i64) -> Result<Option<A
 pub fn balance(tables: &mut dyn Tables, id: &AccountId, now: i64) -> Step<Option<Balance>> {
     let Some(account) = present(tables, id, now)? else { return Ok(None) };
     let mut least = account.headroom(now);
-    let mut next = account.clone();
+    let (mut next, mut levels) = (account.clone(), 0);
     while let (AccountKind::Ceiling(_), Some(above)) = (&next.kind, &next.parent) {
+        if levels > MOST_LEVELS {
+            return inconsistent("accounts are nested too deeply");
+        }
+        levels += 1;
         let Some(above) = present(tables, above, now)? else {
             return inconsistent(format!("nothing is above account {id:?}"));
         };

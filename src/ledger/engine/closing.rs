@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{drafts, tx::LedgerTx};
 use crate::domain::{
-    ledger::{AccountId, Closed, HoldRefused, Step, Swept, close as closing},
+    ledger::{AccountId, Closed, HoldRefused, Step, Swept, close},
     record::Draft,
 };
 
@@ -14,17 +14,18 @@ pub(super) fn close(
     account: &AccountId,
     draft: &Draft,
 ) -> Step<Result<Vec<Closed>, HoldRefused>> {
-    let closed = closing::close(tx.tables(), account)?;
+    let closed = close::close(tx.tables(), account)?;
     for closed in closed.iter().flatten() {
         tx.append(drafts::closed(closed, draft.clone()))?;
     }
     Ok(closed)
 }
 
-/// Ends what is over. What contradicts itself stays as it is, and is logged.
+/// Ends overdue holds and expired accounts, with a record each, and returns how many. Inconsistent
+/// ones stay as they are and are logged.
 pub(super) fn sweep(tx: &mut dyn LedgerTx, now: i64, late: Duration, most: usize) -> Step<usize> {
     let late = i64::try_from(late.as_millis()).unwrap_or(i64::MAX);
-    let Swept { ended, closed, faults } = closing::sweep_late(tx.tables(), now, late, most)?;
+    let Swept { ended, closed, faults } = close::sweep_late(tx.tables(), now, late, most)?;
     faults.iter().for_each(|fault| tracing::error!("{fault}"));
     for (id, finished) in &ended {
         let status = Some("lost".to_owned());

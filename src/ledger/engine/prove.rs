@@ -42,7 +42,7 @@ pub(super) async fn verify(ledger: Arc<dyn Ledger>) -> Result<Verdict, LedgerUna
             "the accounts are not what the records come to ({first}); `tollgate budget prove` lists all differences"
         ),
         ahead => format!(
-            "records are missing at the end: {ahead} rows are of what no record has ({first}); `tollgate budget prove` lists all differences"
+            "records are missing at the end: no record explains {ahead} rows ({first}); `tollgate budget prove` lists all differences"
         ),
     });
     Ok(Verdict { incomplete: chain.incomplete.clone().or(incomplete), ..chain })

@@ -50,8 +50,8 @@ impl Replay {
         for (id, row) in rows {
             self.account(id, row);
         }
-        let there: BTreeMap<&AccountId, ()> = rows.iter().map(|(id, _)| (id, ())).collect();
-        let gone = self.accounts.keys().filter(|id| !there.contains_key(id));
+        let there: BTreeSet<&AccountId> = rows.iter().map(|(id, _)| id).collect();
+        let gone = self.accounts.keys().filter(|id| !there.contains(id));
         let gone: Vec<String> = gone.map(|id| format!("account {id:?} is missing")).collect();
         gone.into_iter().for_each(|fault| self.fault(fault));
     }
@@ -63,6 +63,9 @@ impl Replay {
         };
         let recounted = self.recounted(id, told, row);
         let told = recounted.as_ref().unwrap_or(told);
+        if told == row {
+            return;
+        }
         let (row, told) = (parts(row), parts(told));
         let all: BTreeSet<&String> = row.keys().chain(told.keys()).collect();
         let text = |value: Option<&Value>| value.unwrap_or(&Value::Null).to_string();

@@ -165,25 +165,25 @@ impl Replay {
         }
     }
 
-    /// Brings an account to the terms that a record has, and opens it if it is new.
-    pub(super) fn adjust(&mut self, terms: &AccountState, now: i64) {
-        let id = AccountId::from(terms.id.as_str());
+    /// Brings an account to the state in a record, and opens it if it is new.
+    pub(super) fn adjust(&mut self, state: &AccountState, now: i64) {
+        let id = AccountId::from(state.id.as_str());
         self.present(&id, now);
-        self.accounts.entry(id.clone()).or_insert_with(|| opened(terms));
-        let parent = terms.parent.as_deref().map(AccountId::from);
+        self.accounts.entry(id.clone()).or_insert_with(|| opened(state));
+        let parent = state.parent.as_deref().map(AccountId::from);
         let credits = |amount: Option<u64>| amount.and_then(Credits::new).unwrap_or_default();
         self.change(&id, |account| {
-            (account.parent, account.open, account.expires) = (parent, true, terms.expires);
-            match (&mut account.kind, terms.cap.and_then(Credits::new)) {
+            (account.parent, account.open, account.expires) = (parent, true, state.expires);
+            match (&mut account.kind, state.cap.and_then(Credits::new)) {
                 (AccountKind::Funded(funds), None) => {
-                    let issued = credits(terms.issued);
+                    let issued = credits(state.issued);
                     let by = issued.signed() - funds.issued.signed();
-                    (funds.issued, funds.declared) = (issued, credits(terms.declared));
-                    funds.unlimited = terms.unlimited;
+                    (funds.issued, funds.declared) = (issued, credits(state.declared));
+                    funds.unlimited = state.unlimited;
                     shift(&mut funds.available, by)
                 }
-                (AccountKind::Ceiling(ceiling), Some(limit)) if ceiling.period == terms.period => {
-                    let window = terms.window.unwrap_or_default();
+                (AccountKind::Ceiling(ceiling), Some(limit)) if ceiling.period == state.period => {
+                    let window = state.window.unwrap_or_default();
                     ceiling.limit = limit;
                     if ceiling.window != window {
                         ceiling.window = window;
