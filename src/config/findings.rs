@@ -85,7 +85,7 @@ impl<'a> Findings<'a> {
         self.fault_at(Some(at.position), at.path.clone(), message);
     }
 
-    /// Notes a fault that has no place in the file, or one that is not read yet.
+    /// Notes a fault of the file, at a position if one is known: the file could not be read or parsed.
     pub(super) fn fault_at(
         &mut self,
         position: Option<(u64, u64)>,
@@ -133,8 +133,8 @@ impl<'a> Findings<'a> {
 
     /// Hides a value that came from the environment, unless every log may show it, such as `$HOME`.
     pub(super) fn hide(&mut self, value: &str) {
-        let public = INHERITED.iter().filter_map(|name| self.env.variables.get(*name));
-        if !public.into_iter().any(|public| public == value) {
+        let mut public = INHERITED.iter().filter_map(|name| self.env.variables.get(*name));
+        if !public.any(|shown| shown == value) {
             self.secrets.push(value.to_owned());
         }
     }

@@ -231,7 +231,7 @@ impl Rules {
     }
 }
 
-/// Whether nothing that narrows the caller's credential refuses.
+/// Fails with the caveat of the caller's credential that refuses, if one does.
 fn by_caveats<'a>(
     caller: &'a Caller,
     subject: Subject,
@@ -258,7 +258,7 @@ enum Side {
     Deny,
 }
 
-/// Which entries of a list are looked at.
+/// Selects the entries of a list to match.
 type Wanted = fn(&Pattern) -> bool;
 
 fn is_any(_: &Pattern) -> bool {

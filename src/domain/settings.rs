@@ -102,7 +102,7 @@ pub enum SettingsFile {
 }
 
 impl SettingsFile {
-    /// All of them.
+    /// All of them, in the order in which they are shown.
     pub const ALL: [Self; 3] = [Self::McpConfig, Self::Rules, Self::Gateway];
 
     /// What it is called.
@@ -137,8 +137,11 @@ pub struct PerFile<T> {
 
 impl<T> PerFile<T> {
     pub fn each(mut make: impl FnMut(SettingsFile) -> T) -> Self {
-        let [mcp_config, rules, gateway] = SettingsFile::ALL.map(&mut make);
-        Self { mcp_config, rules, gateway }
+        Self {
+            mcp_config: make(SettingsFile::McpConfig),
+            rules: make(SettingsFile::Rules),
+            gateway: make(SettingsFile::Gateway),
+        }
     }
 
     pub fn of(&self, file: SettingsFile) -> &T {

@@ -16,6 +16,7 @@ use crate::{
     domain::{
         call::ServerName,
         catalog::{Catalogue, Tool},
+        record::hex,
         render::{self, first_sentence},
         rendered::RenderedCatalog,
         settings::ServerSpec,
@@ -150,7 +151,7 @@ impl SchemaCache {
 
 /// A digest, so that a file named by it tells nothing of the secrets among the settings.
 fn fingerprint(identity: &str) -> String {
-    Sha256::digest(identity).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(identity)).chars().take(32).collect()
 }
 
 /// For people who look into the directory; the fingerprint is what tells files apart.

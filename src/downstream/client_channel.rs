@@ -6,8 +6,10 @@ use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 
 use super::backlog::size;
-use crate::domain::{json::RawJson, refusal::RpcError};
-use crate::host::mutex::Mutex;
+use crate::{
+    domain::{json::RawJson, refusal::RpcError},
+    host::mutex::Mutex,
+};
 
 /// At most this many events wait for a client that does not keep up; then progress replaces the
 /// newest.

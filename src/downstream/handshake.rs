@@ -136,7 +136,10 @@ pub(super) async fn agree(
     };
     if let Some(reply) = reply {
         let mut reply = reply.ok_or_else(ended)?;
-        if refused_version(&reply).is_some_and(|error| offers(error, Era::Stateless)) {
+        if let Reply::Error(error) = &reply
+            && ErrorCode(error.code) == ErrorCode::UNSUPPORTED_PROTOCOL_VERSION
+            && offers(error, Era::Stateless)
+        {
             // It lists the version that it has just refused: it gets a second try.
             reply = peer.request(discover(elicitation)).await.ok_or_else(ended)?;
         }
@@ -189,16 +192,6 @@ fn discovered(reply: Reply, known: Option<Era>) -> Result<Option<Agreement>, Not
         },
         Reply::Failed(failed) if known.is_some() => Err(failed.unavailable.into()),
         Reply::Failed(_) | Reply::Unusable(_) => Ok(None),
-    }
-}
-
-/// The error by which a server refuses the version of a request.
-fn refused_version(reply: &Reply) -> Option<&RpcError> {
-    match reply {
-        Reply::Error(error) if ErrorCode(error.code) == ErrorCode::UNSUPPORTED_PROTOCOL_VERSION => {
-            Some(error)
-        }
-        _ => None,
     }
 }
 

@@ -70,8 +70,8 @@ pub(super) enum Outlet {
 }
 
 impl Outlet {
-    /// Begins to send a message in the background; messages are sent in the order in which they were
-    /// begun. What it returns ends when the server has taken the message.
+    /// Starts to send a message in the background. The receiver resolves when the server has taken the
+    /// message, and fails if it does not.
     fn begin(&self, message: ClientJsonRpcMessage) -> oneshot::Receiver<()> {
         let (sent, taken) = oneshot::channel();
         match self {

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, MutexGuard,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -209,16 +209,12 @@ impl PendingCall {
 
     /// The server is at work on the call.
     pub(super) fn heard(&self) {
-        self.clock().heard = clock::tokio_instant();
+        self.clock.lock().heard = clock::tokio_instant();
     }
 
     /// Passes progress on to the client.
     pub(super) fn pass_progress(&self, params: RawJson) {
         self.channel.tell(params);
-    }
-
-    fn clock(&self) -> MutexGuard<'_, CallClock> {
-        self.clock.lock()
     }
 
     /// Returns when the call has taken too long: its timeout after the last sign of life, and ten
@@ -235,7 +231,7 @@ impl PendingCall {
     }
 
     fn deadline(&self) -> Instant {
-        let clock = self.clock();
+        let clock = self.clock.lock();
         match clock.asking {
             Some((since, _)) => {
                 let left = MOST_STILL.saturating_sub(clock.still);

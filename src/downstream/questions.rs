@@ -1,6 +1,5 @@
 //! The open questions of one server: a limited number, each under an id of its own.
 
-use crate::host::mutex::Mutex;
 use std::{
     collections::{HashMap, hash_map},
     sync::Arc,
@@ -9,6 +8,8 @@ use std::{
 use rmcp::model::RequestId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+
+use crate::host::mutex::Mutex;
 
 /// At most this many questions of a server wait for their answers.
 const MOST: usize = 64;

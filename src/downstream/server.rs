@@ -187,7 +187,7 @@ impl Server {
         }
     }
 
-    /// The same, as the tools are sent.
+    /// The tools as they are sent; starts the server if need be.
     pub(super) async fn rendered(
         self: &Arc<Self>,
         wait: Duration,

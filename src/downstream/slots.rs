@@ -1,9 +1,10 @@
 //! The slots of a server with `maxConcurrency`: a call takes one before it is sent.
 
-use crate::host::mutex::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::oneshot;
+
+use crate::host::mutex::Mutex;
 
 /// The slots of one server.
 #[derive(Debug)]

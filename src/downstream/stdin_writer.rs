@@ -1,10 +1,11 @@
 //! Lines to a child's stdin, and how many of them it can have seen.
 
-use crate::host::mutex::Mutex;
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use tokio::{io::AsyncWriteExt, process::ChildStdin};
 use tokio_util::sync::CancellationToken;
+
+use crate::host::mutex::Mutex;
 
 /// A server that does not read its stdin for this long is cut off.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);

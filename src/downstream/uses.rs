@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::host::clock;
-use crate::host::mutex::Mutex;
+use crate::host::{clock, mutex::Mutex};
 use tokio::{sync::Notify, time::Instant};
 
 /// The uses of one server: calls, listings, starts.
@@ -11,7 +10,7 @@ use tokio::{sync::Notify, time::Instant};
 pub(super) struct Uses {
     /// Held only for looking and changing, never across an await.
     state: Mutex<UseCount>,
-    /// Told when the server is retired, and when the last use of a retired one ends.
+    /// Notified when the server is retired, and when the last use of a retired one ends.
     changed: Notify,
 }
 

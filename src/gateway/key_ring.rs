@@ -34,8 +34,8 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// The token id of a delegation, by its maker and the name that the maker gave it, and, by the
-    /// parameters as well, its handle. Neither can be computed without the key.
+    /// The token id and the handle of a delegation. The maker and its name for the delegation
+    /// determine the token id; the parameters also determine the handle. Both need the key.
     pub(super) fn of_delegation(&self, maker: &str, parameters: &[u8]) -> (TokenId, [u8; 16]) {
         let half = |digest: [u8; 32]| {
             let mut half = [0; 16];

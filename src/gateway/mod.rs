@@ -72,11 +72,10 @@ use self::{
 pub use self::{
     billing::hold::EXTEND_EVERY,
     request::{CallRequest, Granted},
-    result::{Answer, ToolResult, refused},
+    result::{Answer, ToolResult, as_sent, refused},
     root::Root,
     snapshot::Snapshot,
 };
-use crate::host::mutex::Mutex;
 use crate::{
     domain::{
         call::AgentId,
@@ -86,6 +85,7 @@ use crate::{
         settings::Settings,
     },
     downstream::{self, ClientContext, Fleet, Launcher, SchemaCache, Server, Succession},
+    host::mutex::Mutex,
     ledger::{Ledger, LedgerUnavailable},
 };
 

@@ -20,7 +20,7 @@ const COMPLETE: &str = "\"complete\"";
 pub enum Answer {
     /// A tool result: a server's own, or one of ours.
     Result(ToolResult),
-    /// A JSON-RPC error: a server's own, or what became of a direct call.
+    /// A JSON-RPC error: a server's own, a refusal of a direct call, or an internal error.
     Error(RpcError),
 }
 
@@ -34,6 +34,16 @@ impl Answer {
     pub(super) fn json(value: Value) -> Self {
         let text = text_result(&value.to_string()).into();
         Self::Result(ToolResult { text, priced: None, json: Some(value) })
+    }
+}
+
+/// What a client is sent for a call: a tool result, or a JSON-RPC error.
+pub fn as_sent(answer: Result<Answer, Refusal>) -> Result<ToolResult, RpcError> {
+    match answer {
+        Ok(Answer::Result(result)) => Ok(result),
+        Ok(Answer::Error(error)) => Err(error),
+        Err(refusal) if refusal.is_rpc_error() => Err(refusal.to_rpc_error()),
+        Err(refusal) => Ok(refused(&refusal).into()),
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::{collections::HashSet, path::PathBuf, time::Duration};
 
-use crate::host::mutex::Mutex;
 use crate::{
     domain::call::{AgentId, ServerName},
+    host::mutex::Mutex,
     ledger::queries::context::{self, ContextUsage, Totals},
 };
 

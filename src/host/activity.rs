@@ -3,12 +3,9 @@
 //! On Linux that is seen from outside, as the processor time and the bytes of its processes. Elsewhere
 //! nothing is seen, and a start counts as busy all the time.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use super::clock;
+use super::{clock, mutex::Mutex};
 use tokio::time::Instant;
 
 /// How often a start is looked at.
@@ -53,12 +50,12 @@ impl Activity {
 
     /// The server runs below this process from now on.
     pub fn runs_below(&self, root: Option<u32>) {
-        *self.lock() = ActivityState { root, last: clock::tokio_instant() };
+        *self.state.lock() = ActivityState { root, last: clock::tokio_instant() };
     }
 
     /// For how long the server has done nothing.
     pub fn idle(&self) -> Duration {
-        self.lock().last.elapsed()
+        self.state.lock().last.elapsed()
     }
 
     /// Looks at the server now and again, until it has done nothing for this long.
@@ -71,7 +68,7 @@ impl Activity {
             let processes = self.processes.clone();
             let now = super::blocking(move || super::tree::work(&processes.table(), root)).await;
             if is_more(before, now) {
-                self.lock().last = clock::tokio_instant();
+                self.state.lock().last = clock::tokio_instant();
             }
             before = now;
         }
@@ -81,7 +78,7 @@ impl Activity {
     pub async fn until_idle_for(self: &Arc<Self>, limit: Duration) {
         loop {
             tokio::time::sleep(LOOK).await;
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             match state.root {
                 Some(_) => state.last = clock::tokio_instant(),
                 None if state.last.elapsed() >= limit => return,
@@ -92,11 +89,7 @@ impl Activity {
 
     #[cfg(target_os = "linux")]
     fn root(&self) -> Option<rustix::process::Pid> {
-        self.lock().root.and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ActivityState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().root.and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
     }
 }
 
@@ -113,7 +106,7 @@ fn is_more(before: super::tree::Work, now: super::tree::Work) -> bool {
 impl ProcessTable {
     /// Blocks on `/proc`.
     fn table(&self) -> Arc<[super::tree::Process]> {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.lock();
         if let Some((read, table)) = &*table
             && read.elapsed() < LOOK / 2
         {

@@ -271,7 +271,8 @@ fn check(command: &ChildCommand) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs a command to its end, without input and output; what it says of faults goes to standard error.
+/// Runs a command and waits for its end. It gets no input, its output is dropped, and its standard
+/// error is that of this process.
 pub fn run(command: &ChildCommand) -> std::io::Result<ExitStatus> {
     let program = find(&command.program, command).unwrap_or_else(|| (&command.program).into());
     std::process::Command::new(program)

@@ -9,7 +9,6 @@ use std::{
     collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     MARK_VARIABLE,
     files::write_private,
+    mutex::Mutex,
     tree::{self, Process},
 };
 
@@ -86,7 +86,7 @@ impl Roster {
 
     /// A server is about to be started; its processes may be recorded until it is forgotten.
     pub fn expect(&self, mark: &str) {
-        self.lock().insert(mark.to_owned(), Vec::new());
+        self.processes.lock().insert(mark.to_owned(), Vec::new());
     }
 
     /// Records a server's process and all that runs below it by now.
@@ -97,7 +97,7 @@ impl Roster {
             table.iter().filter(|process| process.pid == root || below.contains(&process.pid));
         let tree: Vec<ProcessIdentity> =
             tree.map(|process| ProcessIdentity::of(*process)).collect();
-        let mut processes = self.lock();
+        let mut processes = self.processes.lock();
         // It may have been forgotten meanwhile.
         if let Some(known) = processes.get_mut(mark).filter(|known| **known != tree) {
             *known = tree;
@@ -107,7 +107,7 @@ impl Roster {
 
     /// A server has ended with its tree.
     pub fn forget(&self, mark: &str) {
-        let mut processes = self.lock();
+        let mut processes = self.processes.lock();
         if processes.remove(mark).is_some() {
             self.write(&processes);
         }
@@ -156,10 +156,6 @@ impl Roster {
         }
         // Another gateway may have done the same.
         let _ = fs::remove_file(file);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<ProcessIdentity>>> {
-        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! - [`clock`], [`random`]: the time, and random bytes. [`environment`]: what the process was started
 //!   with.
-//! - [`terminal`]: whether people watch. [`files`]: files for the user's eyes only. [`lines`]: lines of bounded length.
-//!   [`mutex`]: a lock.
+//! - [`terminal`]: whether people watch. [`files`]: files for the user's eyes only, and
+//!   those of the user that a command edits. [`lines`]: lines of bounded length. [`mutex`]: a lock
+//!   without poisoning.
 //! - [`http`]: the guarded HTTP client.
 //! - [`children`]: child processes. [`activity`]: whether one still does something. `supervisor`,
 //!   `tree`: how the whole tree of them ends. `leftovers`: what killed gateways left running.

@@ -11,7 +11,7 @@ use crate::{
         token::TokenKeys,
     },
     host::{
-        files::{create_private, make_private},
+        files::{self, create_private, make_private},
         random,
     },
 };
@@ -49,11 +49,8 @@ pub fn token_keys(mode: &AuthMode, state: Option<&Path>) -> Result<TokenKeys, Le
 }
 
 fn read(path: &Path) -> Result<Option<Key>, LedgerUnavailable> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(cannot("read", path, &error)),
-    };
+    let found = files::read(path).map_err(|error| cannot("read", path, &error))?;
+    let Some(text) = found else { return Ok(None) };
     private(path)?;
     match unhex(text.trim()) {
         Some(bytes) => Ok(Some(Key::new(bytes))),

@@ -8,8 +8,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::message::{INVALID_REQUEST, error};
-use crate::domain::{json::RawJson, refusal::RpcError};
-use crate::host::mutex::Mutex;
+use crate::{
+    domain::{json::RawJson, refusal::RpcError},
+    host::mutex::Mutex,
+};
 
 /// The most calls in flight. Further ones are refused, and everything else is still answered.
 const MOST_CALLS: usize = 1024;

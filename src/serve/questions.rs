@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{message::CANCELLED, outbox::Outbox};
-use crate::host::mutex::Mutex;
 use crate::{
     domain::refusal::RpcError,
     downstream::{ELICITATION, Question},
+    host::mutex::Mutex,
 };
 
 type ClientAnswer = Result<Value, RpcError>;

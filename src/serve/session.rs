@@ -8,8 +8,10 @@ use std::sync::{
 use tokio_util::task::TaskTracker;
 
 use super::{in_flight::InFlight, outbox::Outbox, protocol::Lifecycle, questions::OpenQuestions};
-use crate::gateway::{Gateway, Granted};
-use crate::host::mutex::Mutex;
+use crate::{
+    gateway::{Gateway, Granted},
+    host::mutex::Mutex,
+};
 
 pub(super) struct Session {
     pub(super) gateway: Arc<Gateway>,

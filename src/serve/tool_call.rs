@@ -19,7 +19,7 @@ use crate::{
         refusal::RpcError,
     },
     downstream::{ClientChannel, ClientContext, ClientEvent, ClientEvents, Question},
-    gateway::{Answer, CallRequest, ToolResult, refused},
+    gateway::{CallRequest, as_sent},
 };
 
 /// Progress that has more values is passed over: a notice is a number and a few words.
@@ -113,12 +113,8 @@ impl ToolCall {
                 state: self.state,
             },
         };
-        match relay.during(events, session.gateway.call_tool(request, cancel)).await {
-            Ok(Answer::Result(result)) => Ok(result.pieces(stateless)),
-            Ok(Answer::Error(error)) => Err(error),
-            Err(refusal) if refusal.is_rpc_error() => Err(refusal.to_rpc_error()),
-            Err(refusal) => Ok(ToolResult::from(refused(&refusal)).pieces(stateless)),
-        }
+        let answer = relay.during(events, session.gateway.call_tool(request, cancel)).await;
+        as_sent(answer).map(|result| result.pieces(stateless))
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     app::{drain::stop, wiring},
     domain::{credits::in_words, refusal::Refusal, tokens},
-    gateway::{self, Answer, Gateway, facade},
+    gateway::{Answer, Gateway, as_sent, facade},
 };
 use workspace::Workspace;
 
@@ -184,13 +184,9 @@ fn script() -> [(&'static str, &'static str, Value); 9] {
 
 /// The text of an answer as the agent sees it; what it cost and what is left, if it was paid for.
 fn as_seen(answer: Result<Answer, Refusal>) -> (String, Option<(u64, u64)>) {
-    let result = match answer {
-        Ok(Answer::Result(result)) => result.to_value(),
-        Ok(Answer::Error(error)) => return (rpc_error(error).to_string(), None),
-        Err(refusal) if refusal.is_rpc_error() => {
-            return (rpc_error(refusal.to_rpc_error()).to_string(), None);
-        }
-        Err(refusal) => gateway::refused(&refusal),
+    let result = match as_sent(answer) {
+        Ok(result) => result.to_value(),
+        Err(error) => return (rpc_error(error).to_string(), None),
     };
     let blocks = result.get("content").and_then(Value::as_array).into_iter().flatten();
     let texts = blocks.filter_map(|block| block.get("text").and_then(Value::as_str));

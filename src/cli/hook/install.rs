@@ -90,8 +90,9 @@ fn change(
         .with_context(|| format!("`{}` was left as it is", path.display()))?;
     let changed = text != before.as_deref().unwrap_or_default();
     let backup = match changed {
-        true => files::replace(&path, before.as_deref(), &text)
-            .with_context(|| format!("cannot write `{}`", path.display()))?,
+        true => files::replace(&path, before.as_deref(), &text).with_context(|| {
+            format!("cannot write `{}` (`--print` has the lines)", path.display())
+        })?,
         false => None,
     };
     Ok(SettingsChange { settings: path, changed, backup, notes })

@@ -1,6 +1,5 @@
 //! Tools that want arguments repeated as HTTP headers (`x-mcp-header`), which rmcp's worker does.
 
-use crate::host::mutex::Mutex;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -8,6 +7,8 @@ use std::{
 
 use rmcp::model::{ListToolsResult, RequestId, Tool};
 use serde_json::Value;
+
+use crate::host::mutex::Mutex;
 
 /// Lists of tools that wait until the worker has judged the headers that they name.
 #[derive(Debug, Default)]

@@ -63,13 +63,13 @@ impl Settlements {
     /// Charges for a call that was answered.
     pub(super) fn charge(&self, end: End) {
         let taken = self.ledger.finish(end.id, end.finish, end.draft.clone());
-        self.on_their_way().push_back((end, taken));
+        self.charges.0.lock().push_back((end, taken));
         self.look_back();
     }
 
     /// Sees which charges have arrived; those that did not are tried again.
     pub(in crate::gateway) fn look_back(&self) {
-        let mut charges = self.on_their_way();
+        let mut charges = self.charges.0.lock();
         // They arrive in the order in which they left.
         while let Some((_, taken)) = charges.front_mut() {
             let Some(outcome) = taken.now_or_never() else { return };
@@ -80,7 +80,7 @@ impl Settlements {
 
     /// Waits until all charges have arrived, or are tried again.
     pub(in crate::gateway) async fn settle_up(&self) {
-        let charges = std::mem::take(&mut *self.on_their_way());
+        let charges = std::mem::take(&mut *self.charges.0.lock());
         for (end, taken) in charges {
             let outcome = taken.await;
             self.arrived(end, outcome);
@@ -126,12 +126,6 @@ impl Settlements {
             tokio::time::sleep(pause).await;
         }
         None
-    }
-
-    fn on_their_way(
-        &self,
-    ) -> std::sync::MutexGuard<'_, VecDeque<(End, Answered<Option<Finished>>)>> {
-        self.charges.0.lock()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
         record::{Draft, Head, Sealed},
         token::TokenId,
     },
-    host::clock::Clock,
+    host::{clock::Clock, mutex::Mutex},
     ledger::{
         answer::LedgerUnavailable,
         engine::{Credentials, Job, Ledger, LedgerTx, RowDigest},
@@ -75,7 +75,7 @@ impl fmt::Debug for Memory {
 
 impl Ledger for Memory {
     fn submit(&self, mut job: Box<dyn Job>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         let now = (self.clock)();
         let failed = job.run(&mut MemoryTx { kept: &mut kept, now }, now).err();
         let unavailable = |cause| LedgerUnavailable { cause, maybe_applied: true };

@@ -5,7 +5,6 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -23,7 +22,7 @@ use crate::{
         ledger::{Broken, Failure},
         record::{Head, hex},
     },
-    host::{clock, files},
+    host::{clock, files, mutex::Mutex},
     ledger::{answer::LedgerUnavailable, keys},
 };
 
@@ -91,7 +90,7 @@ impl File {
         let own = keys::key(place.keys.as_deref())?;
         let (key, rights) = (own.derive("record head"), own.derive("rights"));
         let path = &place.path;
-        let opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        let opening = OPENING.lock();
         make(path)?;
         // An absolute path is never taken for a URI.
         let absolute = std::path::absolute(path).map_err(|error| unmade(path, &error))?;

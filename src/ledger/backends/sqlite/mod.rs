@@ -20,14 +20,10 @@ mod takeover;
 mod transaction;
 mod writer;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    thread,
-};
+use std::{fmt, sync::Arc, thread};
 
 use crate::{
-    host::clock::Clock,
+    host::{clock::Clock, mutex::Mutex},
     ledger::{
         answer::LedgerUnavailable,
         engine::{Job, Ledger},
@@ -75,7 +71,7 @@ impl Ledger for Sqlite {
     /// Queues a step. The first starts the thread.
     fn submit(&self, job: Box<dyn Job>) {
         let Handle { place, clock, queue, runs } = &*self.handle;
-        let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = runs.lock();
         if !*runs {
             let (own, mut writer) = (queue.clone(), StoreThread::new(place.clone(), clock.clone()));
             let thread = thread::Builder::new().name("store".to_owned());
